@@ -1,0 +1,58 @@
+"""Find and separate galaxies in astronomical images, the scikit-learn way.
+
+The map of the package:
+
+====================  =====================================================================
+``segmenters``        the estimators: images in, label maps, instances or panoptic maps out
+``preprocessing``     transformers: normalization, stretches, noise, smoothing, features
+``metrics``           pixel, instance and panoptic scores; scorers for model selection
+``io``                images, RMS maps, label maps and whole fields from and to FITS
+``datasets``          seeded simulators with exact truth, and a sample field that ships
+``display``           pictures of an image, its truth and its segmentation
+``structures``        label-map helpers and `Instances` (sources that may overlap)
+``base``              the two templates behind every transformer and segmenter
+``cli``               the command line, ``galaxysegment --help``
+====================  =====================================================================
+
+Importing this package is cheap on purpose: every name below is loaded on first use, and torch,
+photutils, transformers and matplotlib only when something needs them.
+"""
+
+from importlib import import_module as _import_module
+
+__version__ = "0.1.0.dev0"
+
+_SUBMODULES = (
+    "base",
+    "cli",
+    "datasets",
+    "display",
+    "io",
+    "metrics",
+    "preprocessing",
+    "segmenters",
+    "structures",
+    "testing",
+)
+
+# Public name -> the subpackage that defines it.
+_NAMES = {
+    "Instances": "structures",
+    "NoSourcesWarning": "structures",
+    "KMeansSegmenter": "segmenters",
+    "PhotutilsSegmenter": "segmenters",
+}
+
+__all__ = ["__version__", *sorted(_SUBMODULES), *sorted(_NAMES)]
+
+
+def __getattr__(name):
+    if name in _SUBMODULES:
+        return _import_module(f"galaxysegment.{name}")
+    if name in _NAMES:
+        return getattr(_import_module(f"galaxysegment.{_NAMES[name]}"), name)
+    raise AttributeError(f"module 'galaxysegment' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(__all__)

@@ -1,0 +1,164 @@
+"""The border: every array that users pass is checked and brought to one form here.
+
+Inside the package an image is always a native-order float array ``(n_bands, height, width)`` in
+which a pixel without data is NaN. `Layout` remembers what came in, so the same container goes out.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the user's images were packed: one stack or a list, with or without a band axis."""
+
+    is_list: bool
+    has_bands: bool
+
+    def pack(self, images):
+        """Pack ``(n_bands, height, width)`` images the way they came.
+
+        The band axis is dropped only where the input had none and one band is left.
+        """
+        if not self.has_bands and all(image.shape[0] == 1 for image in images):
+            images = [image[0] for image in images]
+        return self.pack_maps(images)
+
+    def pack_maps(self, maps):
+        """Stack per-image arrays if the input was a stack, else leave them in a list."""
+        return list(maps) if self.is_list else np.stack(maps)
+
+
+def as_float_image(array, name="X"):
+    """Return `array` as native-order floats, infinities as NaN, without a copy where possible.
+
+    float32 and float64 stay; float16 and integers of up to 16 bits become float32; all else float64.
+    """
+    array = np.asarray(array)
+    if np.ma.isMaskedArray(array):
+        array = np.ma.filled(array.astype(np.float64), np.nan)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(
+            f"{name} must hold real numbers. Got an array of dtype {array.dtype} instead: "
+            "convert it with `.astype(float)`."
+        )
+    if array.dtype.kind == "f" and array.dtype.itemsize in (4, 8):
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    else:
+        array = array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
+    infinite = np.isinf(array)
+    if infinite.any():
+        array = np.where(infinite, array.dtype.type(np.nan), array)
+    return array
+
+
+def check_images(X, *, name="X", n_bands=None):
+    """Check a container of images and split it into `(n_bands, height, width)` float arrays.
+
+    Parameters
+    ----------
+    X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), or \
+            list of arrays of shape (height, width) or (n_bands, height, width)
+        The images. Any real dtype and byte order; NaN and infinities mean "no data".
+    name : str, default="X"
+        How to call the argument in an error message.
+    n_bands : int, optional
+        The number of bands that is required; unset means any.
+
+    Returns
+    -------
+    images : list of ndarray of shape (n_bands, height, width)
+        Native float32 or float64; views of `X` where nothing had to change. Do not write to them.
+    layout : Layout
+        Packs results the way `X` came.
+    """
+    is_list = isinstance(X, (list, tuple))
+    if is_list:
+        images = [np.asanyarray(image) for image in X]
+        dimensions = {image.ndim for image in images}
+        allowed, what = ({2}, {3}), "a list of (height, width) or of (n_bands, height, width) arrays"
+        if images and dimensions not in allowed:
+            raise ValueError(
+                f"{name} is a list whose arrays have {sorted(dimensions)} dimensions. Expected {what}."
+            )
+        has_bands = dimensions == {3}
+    else:
+        X = np.asanyarray(X)
+        if X.ndim not in (3, 4):
+            raise ValueError(
+                f"{name} must have shape (n_images, height, width) or (n_images, n_bands, height, width). "
+                f"Got {X.ndim} dimensions, shape {X.shape}, instead." + _reshape_hint(X, name)
+            )
+        images, has_bands = list(X), X.ndim == 4
+    if not images:
+        raise ValueError(f"{name} holds 0 images (sample) while a minimum of 1 is required.")
+    images = [as_float_image(image if has_bands else image[None], name) for image in images]
+    _check_shapes(images, name, n_bands)
+    return images, Layout(is_list, has_bands)
+
+
+def _reshape_hint(X, name):
+    if X.ndim == 2:
+        return f" Reshape your data: pass a single image as {name}[np.newaxis]."
+    if X.ndim == 0:
+        return " Pass an array or a list of arrays."
+    return ""
+
+
+def _check_shapes(images, name, n_bands):
+    for index, image in enumerate(images):
+        if 0 in image.shape:
+            raise ValueError(
+                f"{name}[{index}] is empty: 0 pixels or bands (n_bands, height, width = {image.shape}) "
+                "while a minimum of 1 along each axis is required."
+            )
+    counts = {image.shape[0] for image in images}
+    if len(counts) > 1:
+        raise ValueError(f"All images of {name} must have the same number of bands. Got {sorted(counts)} instead.")
+    if n_bands is not None and counts != {n_bands}:
+        raise ValueError(
+            f"{name} has {counts.pop()} bands, but the estimator was fitted with {n_bands}: "
+            f"pass images with {n_bands} bands, in the same order."
+        )
+
+
+def split_rms(image, rms_band):
+    """Split an image into its science bands and its RMS band.
+
+    Parameters
+    ----------
+    image : ndarray of shape (n_bands, height, width)
+    rms_band : int or None
+        Index of the RMS band; ``None`` means there is none.
+
+    Returns
+    -------
+    science : ndarray of shape (n_science_bands, height, width)
+    rms : ndarray of shape (height, width) or None
+        The RMS; pixels whose RMS is not positive are NaN, for they carry no data.
+    """
+    if rms_band is None:
+        return image, None
+    n_bands = image.shape[0]
+    if n_bands < 2 or not -n_bands <= rms_band < n_bands:
+        raise ValueError(
+            f"rms_band={rms_band} asks for an RMS map among the bands, but X has {n_bands} band(s): "
+            "stack image and RMS map as two bands, or set rms_band=None."
+        )
+    rms = image[rms_band]
+    bad = ~(rms > 0)
+    if bad.all():
+        raise ValueError(
+            f"The RMS map (band {rms_band}) has no positive value, so it says nothing about the noise: "
+            "check the file, or set rms_band=None to estimate the noise from the image."
+        )
+    if bad.any():
+        rms = np.where(bad, rms.dtype.type(np.nan), rms)
+    return np.delete(image, rms_band, axis=0), rms
+
+
+def check_same_shape(shape, expected, name, other):
+    """Refuse a map whose `(height, width)` differs from its image's."""
+    if tuple(shape) != tuple(expected):
+        raise ValueError(f"{name} has shape {tuple(shape)}, but {other} has shape {tuple(expected)}: they must agree.")

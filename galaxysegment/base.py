@@ -1,0 +1,333 @@
+"""The two templates: what every transformer and every segmenter of images shares.
+
+A transformer writes `_transform_image` (and `_fit_images` if it learns something); a segmenter
+writes `_segment_image` (and `_fit_images`). Checking, packing, output formats and scoring live here.
+"""
+
+import warnings
+from abc import ABCMeta, abstractmethod
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import check_is_fitted
+
+from ._utils.deblending import deblend
+from ._utils.validation import check_images, check_same_shape
+from .metrics import iou_score
+from .structures import (
+    GALAXY,
+    Instances,
+    NoSourcesWarning,
+    as_binary_mask,
+    as_label_map,
+    is_binary,
+    label_components,
+    relabel,
+    remove_small,
+)
+
+__all__ = ["BaseImageTransformer", "BaseSegmenter", "SemanticSegmenter"]
+
+_OUTPUTS = ("labels", "instances", "panoptic")
+
+
+class _ImageEstimator(BaseEstimator, metaclass=ABCMeta):
+    """What transformers and segmenters share: checking of images, tags, statelessness."""
+
+    _parameter_constraints: dict = {}
+    # Subclasses that learn nothing from data set this to False: they work without `fit`.
+    _requires_fit = True
+
+    def _check_fit_images(self, X):
+        images, layout = check_images(X)
+        self.n_bands_in_ = images[0].shape[0]
+        return images, layout
+
+    def _check_images(self, X):
+        check_is_fitted(self)
+        return check_images(X, n_bands=getattr(self, "n_bands_in_", None))
+
+    def __sklearn_is_fitted__(self):
+        return not self._requires_fit or hasattr(self, "n_bands_in_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        # Images are not 2-D arrays, but scikit-learn yields one check of 47 where this tag is False
+        # (scikit-learn issue 14057). It stays True so that every check is yielded; those that feed
+        # 2-D data are replaced, by name, by the image checks of `galaxysegment.testing`.
+        tags.input_tags.two_d_array = True
+        tags.input_tags.allow_nan = True
+        tags.requires_fit = self._requires_fit
+        tags.target_tags.required = False
+        return tags
+
+    def _fit_images(self, images):
+        """Learn from images; override where there is something to learn."""
+
+
+class BaseImageTransformer(TransformerMixin, _ImageEstimator):
+    """Template of a transformer of images: same container out as in, NaN stays NaN.
+
+    A subclass writes ``_transform_image(image)``, image of shape (n_bands, height, width) in and out,
+    and, if it learns from data, ``_fit_images(images)``; it must not write to what it is given.
+    """
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Check the images and learn what the transformer needs from them.
+
+        Parameters
+        ----------
+        X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), or list
+            Images; NaN means "no data". A list holds arrays of different sizes.
+        y : ignored
+            Present for API consistency.
+
+        Returns
+        -------
+        self : object
+            The fitted transformer.
+        """
+        images, _ = self._check_fit_images(X)
+        self._fit_images(images)
+        return self
+
+    def transform(self, X):
+        """Transform images.
+
+        Parameters
+        ----------
+        X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), or list
+            Images with as many bands as in `fit`.
+
+        Returns
+        -------
+        array or list
+            The transformed images, packed as `X` was; float32 stays float32.
+        """
+        images, layout = self._check_images(X)
+        self._validate_params()
+        return layout.pack([self._transform_image(image) for image in images])
+
+    @abstractmethod
+    def _transform_image(self, image):
+        """Transform one image of shape (n_bands, height, width)."""
+
+
+class BaseSegmenter(_ImageEstimator):
+    """Template of a segmenter: images in; label maps, instances or panoptic maps out.
+
+    A subclass writes ``_segment_image(image)``, which returns a label map or `Instances` for one image
+    of shape (n_bands, height, width), and, if it learns from data, ``_fit_images(images, targets)``.
+    A method that works on many images at once overrides ``_segment_images(images)`` instead.
+    """
+
+    # Whether `fit` needs the truth `y`.
+    _requires_y = False
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.estimator_type = "segmenter"
+        tags.target_tags.required = self._requires_y
+        return tags
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Fit the segmenter to images.
+
+        Parameters
+        ----------
+        X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), or list
+            Images; NaN means "no data". A list holds arrays of different sizes.
+        y : array of shape (n_images, height, width), list of label maps or of `Instances`, optional
+            The truth: label maps (0 = background), binary masks or instances.
+
+        Returns
+        -------
+        self : object
+            The fitted segmenter.
+        """
+        images, _ = self._check_fit_images(X)
+        self._fit_images(images, self._check_targets(y, images))
+        return self
+
+    def _check_targets(self, y, images):
+        if y is None:
+            if self._requires_y:
+                raise ValueError(
+                    f"{type(self).__name__} requires y to be passed, but the target y is None: "
+                    "pass one label map per image."
+                )
+            return None
+        return check_targets(y, images)
+
+    def predict(self, X, output="labels"):
+        """Find the sources in images.
+
+        Parameters
+        ----------
+        X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), or list
+            Images with as many bands as in `fit`.
+        output : {"labels", "instances", "panoptic"}, default="labels"
+            What to return for each image: an int32 label map; `Instances`; or class and instance id
+            of each pixel, int32 of shape (2, height, width).
+
+        Returns
+        -------
+        array or list
+            Label or panoptic maps packed as `X` was; instances always in a list.
+
+        Warns
+        -----
+        NoSourcesWarning
+            If an image has no source; its label map is all zeros.
+        """
+        if output not in _OUTPUTS:
+            raise ValueError(f"output must be one of {_OUTPUTS}. Got {output!r} instead.")
+        images, layout = self._check_images(X)
+        self._validate_params()
+        found = [
+            _clear_no_data(result, image)
+            for result, image in zip(self._segment_images(images), images, strict=True)
+        ]
+        _warn_if_empty(found)
+        if output == "instances":
+            return [_as_instances(one) for one in found]
+        if output == "panoptic":
+            return layout.pack_maps([_as_panoptic(one) for one in found])
+        return layout.pack_maps([as_label_map(one) for one in found])
+
+    def score(self, X, y):
+        """Mean over the images of the pixel IoU of sources against background.
+
+        Parameters
+        ----------
+        X : array or list
+            Images, as in `predict`.
+        y : array or list
+            Truth, as in `fit`.
+
+        Returns
+        -------
+        float
+            Between 0 and 1.
+        """
+        return iou_score(y, self.predict(X))
+
+    def _fit_images(self, images, targets):
+        """Learn from images and targets (label maps or Instances, or None); override where needed."""
+
+    def _segment_images(self, images):
+        return [self._segment_image(image) for image in images]
+
+    def _segment_image(self, image):
+        """Return the label map or the `Instances` of one image of shape (n_bands, height, width)."""
+        raise NotImplementedError
+
+
+class SemanticSegmenter(BaseSegmenter):
+    """Template of a segmenter that tells galaxy from background pixel by pixel.
+
+    A subclass writes ``_image_proba(image)``, the probability or the binary mask of one image. Its
+    pixels above `threshold` become sources by connected components of at least `n_pixels` pixels,
+    which `deblend` splits at saddles of the smoothed first band.
+    """
+
+    _parameter_constraints: dict = {
+        "n_pixels": [Interval(Integral, 1, None, closed="left")],
+        "deblend": ["boolean"],
+    }
+
+    def _threshold(self):
+        """Probability above which a pixel belongs to a source."""
+        return getattr(self, "threshold", 0.5)
+
+    def _segment_images(self, images):
+        probabilities = self._images_proba(images)
+        return [self._sources(proba, image) for proba, image in zip(probabilities, images, strict=True)]
+
+    def _sources(self, proba, image):
+        labels = remove_small(label_components(proba > self._threshold()), self.n_pixels)
+        if self.deblend:
+            labels = deblend(labels, self._deblending_image(proba, image), self.n_pixels)
+        return labels
+
+    def _deblending_image(self, proba, image):
+        from scipy import ndimage
+
+        return ndimage.gaussian_filter(np.nan_to_num(image[0].astype(np.float64)), 1.0)
+
+    def _images_proba(self, images):
+        return [self._image_proba(image) for image in images]
+
+    def _image_proba(self, image):
+        """Return the galaxy probability (or mask) of one image, shape (height, width)."""
+        raise NotImplementedError
+
+
+def check_targets(y, images):
+    """Check the truth of `images` and return a list of int32 label maps or `Instances`.
+
+    A stack of panoptic maps ``(n_images, 2, height, width)`` becomes instances. Binary masks (booleans,
+    or nothing but 0 and 1 in the whole of `y`) are split into connected components.
+    """
+    targets = list(y)
+    if len(targets) != len(images):
+        raise ValueError(f"X holds {len(images)} images, but y holds {len(targets)} targets: give one per image.")
+    if not any(isinstance(target, Instances) for target in targets) and is_binary(targets):
+        targets = [np.asarray(target) > 0 for target in targets]
+    checked = []
+    for index, (target, image) in enumerate(zip(targets, images, strict=True)):
+        if not isinstance(target, Instances):
+            if np.ndim(target) == 3 and len(target) == 2:
+                target = Instances.from_panoptic(target)
+            else:
+                target = relabel(as_label_map(target, f"y[{index}]"))
+        check_same_shape(target.shape, image.shape[1:], f"y[{index}]", f"X[{index}]")
+        checked.append(target)
+    return checked
+
+
+def target_mask(target):
+    """Boolean galaxy/background mask of a checked target."""
+    return as_binary_mask(target)
+
+
+def _clear_no_data(result, image):
+    """A pixel without data in any band belongs to no source."""
+    no_data = np.isnan(image).all(axis=0)
+    if not no_data.any():
+        return result
+    if isinstance(result, Instances):
+        masks = [
+            crop & ~no_data[y0:y1, x0:x1]
+            for (y0, x0, y1, x1), crop in zip(result.boxes.tolist(), result.crops, strict=True)
+        ]
+        left = [index for index, mask in enumerate(masks) if mask.any()]
+        kept = result.select(left)
+        return Instances(kept.shape, kept.boxes, [masks[i] for i in left], kept.scores, kept.classes)
+    return relabel(np.where(no_data, 0, result).astype(np.int32))
+
+
+def _warn_if_empty(found):
+    empty = [index for index, one in enumerate(found) if not (len(one) if isinstance(one, Instances) else one.any())]
+    if empty:
+        which = ", ".join(map(str, empty[:5])) + (", …" if len(empty) > 5 else "")
+        warnings.warn(
+            f"No source was found in {len(empty)} of {len(found)} images (index {which}): their label maps are zero.",
+            NoSourcesWarning,
+            stacklevel=3,
+        )
+
+
+def _as_instances(result):
+    return result if isinstance(result, Instances) else Instances.from_label_map(result)
+
+
+def _as_panoptic(result):
+    if isinstance(result, Instances):
+        return result.to_panoptic()
+    return np.stack([np.where(result > 0, GALAXY, 0).astype(np.int32), result])

@@ -1,0 +1,3 @@
+"""Transformers of images: one family a file, same container out as in."""
+
+__all__ = []

@@ -1,0 +1,395 @@
+"""What the package passes around: label maps, binary masks, panoptic maps and `Instances`.
+
+A *label map* is an int32 array ``(height, width)``: 0 is background, 1…n are the sources. It is the
+lingua franca of the package. `Instances` holds one image's sources where they may overlap.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import ndimage
+
+__all__ = [
+    "GALAXY",
+    "STAR",
+    "Instances",
+    "NoSourcesWarning",
+    "as_binary_mask",
+    "as_label_map",
+    "check_label_map",
+    "label_components",
+    "relabel",
+    "remove_small",
+]
+
+#: Category of a galaxy in ``Instances.classes`` and in panoptic maps.
+GALAXY = 1
+#: Category of a star.
+STAR = 2
+
+_CONNECTIVITY = {4: ndimage.generate_binary_structure(2, 1), 8: ndimage.generate_binary_structure(2, 2)}
+
+
+class NoSourcesWarning(UserWarning):
+    """No source was found in an image; its label map is all zeros."""
+
+
+def check_label_map(labels, name="labels"):
+    """Check that `labels` is a 2-D map of whole, non-negative numbers and return it as int32.
+
+    Parameters
+    ----------
+    labels : array-like of shape (height, width)
+        Integers, booleans, or floats that hold whole numbers (NaN counts as background).
+    name : str, default="labels"
+        How to call the argument in an error message.
+
+    Returns
+    -------
+    ndarray of int32, shape (height, width)
+        Values are kept: see `relabel` for closing gaps.
+
+    Raises
+    ------
+    ValueError
+        If the map is not 2-D, or holds negative, fractional or over-large numbers.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 2:
+        raise ValueError(f"{name} must be a (height, width) label map. Got shape {labels.shape} instead.")
+    if labels.dtype.kind == "f":
+        whole = np.where(np.isnan(labels), 0, labels)
+        if not np.array_equal(whole, np.rint(whole)):
+            raise ValueError(f"{name} must hold whole numbers, one per source. Got fractions instead.")
+        labels = whole
+    elif labels.dtype.kind not in "biu":
+        raise TypeError(f"{name} must hold integers. Got dtype {labels.dtype} instead.")
+    if labels.dtype == np.int32:
+        lowest, highest = (labels.min(), 0) if labels.size else (0, 0)
+    else:
+        lowest, highest = (labels.min(), labels.max()) if labels.size else (0, 0)
+    if lowest < 0:
+        raise ValueError(f"{name} must be 0 for background and positive for sources. Got {lowest} instead.")
+    if highest > np.iinfo(np.int32).max:
+        labels = relabel(labels)
+    return labels.astype(np.int32, copy=False)
+
+
+def relabel(labels):
+    """Renumber the sources 1…n in increasing order of their old number.
+
+    Parameters
+    ----------
+    labels : array-like of int, any shape
+        0 is background; gaps and any integer dtype are fine.
+
+    Returns
+    -------
+    ndarray of int32, same shape
+        The input itself where it is int32 and already consecutive.
+
+    Examples
+    --------
+    >>> from galaxysegment.structures import relabel
+    >>> relabel([[0, 7], [3, 7]]).tolist()
+    [[0, 2], [1, 2]]
+    """
+    labels = np.asarray(labels)
+    if labels.size == 0:
+        return labels.astype(np.int32)
+    highest = int(labels.max())
+    if int(labels.min()) < 0:
+        raise ValueError(f"labels must be 0 for background and positive for sources. Got {labels.min()} instead.")
+    if highest > 4 * labels.size:  # a table of that length would cost more than sorting
+        values, inverse = np.unique(labels, return_inverse=True)
+        start = 0 if values[0] == 0 else 1
+        return (inverse.reshape(labels.shape) + start).astype(np.int32)
+    used = np.zeros(highest + 1, dtype=bool)
+    used[labels.ravel()] = True
+    used[0] = False
+    if labels.dtype == np.int32 and used[1:].all():
+        return labels
+    return np.where(used, np.cumsum(used), 0).astype(np.int32)[labels]
+
+
+def label_components(mask, connectivity=8):
+    """Number the connected components of a binary mask.
+
+    Parameters
+    ----------
+    mask : array-like of shape (height, width)
+        Non-zero where there is a source.
+    connectivity : {4, 8}, default=8
+        Whether pixels that touch at a corner belong together.
+
+    Returns
+    -------
+    ndarray of int32, shape (height, width)
+        Label map, numbered in the order of each component's first pixel.
+    """
+    if connectivity not in _CONNECTIVITY:
+        raise ValueError(f"connectivity must be 4 or 8. Got {connectivity!r} instead.")
+    labels = np.empty(np.shape(mask), dtype=np.int32)
+    ndimage.label(mask, structure=_CONNECTIVITY[connectivity], output=labels)
+    return labels
+
+
+def remove_small(labels, n_pixels):
+    """Drop the sources with fewer than `n_pixels` pixels and renumber the rest.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (height, width)
+    n_pixels : int
+        Sources of exactly `n_pixels` pixels stay.
+
+    Returns
+    -------
+    ndarray of int32, shape (height, width)
+    """
+    sizes = np.bincount(labels.ravel())
+    keep = sizes >= n_pixels
+    keep[0] = False
+    return np.where(keep, np.cumsum(keep), 0).astype(np.int32)[labels]
+
+
+def is_binary(y):
+    """Whether `y` holds binary masks: booleans, or nothing but 0 and 1 in the whole of it."""
+    maps = [np.asarray(one) for one in y]
+    return all(one.dtype.kind == "b" or (one.size and one.max() <= 1 and one.min() >= 0) for one in maps)
+
+
+def as_label_map(truth, name="y"):
+    """Return a label map from a label map, a boolean mask (components) or `Instances` (painted)."""
+    if isinstance(truth, Instances):
+        return truth.to_label_map()
+    truth = np.asarray(truth)
+    if truth.dtype.kind == "b":
+        if truth.ndim != 2:
+            raise ValueError(f"{name} must be a (height, width) mask. Got shape {truth.shape} instead.")
+        return label_components(truth)
+    return check_label_map(truth, name)
+
+
+def as_binary_mask(truth, name="y"):
+    """Return a boolean galaxy/background mask from a label map, a mask or `Instances`."""
+    if isinstance(truth, Instances):
+        return truth.to_mask()
+    truth = np.asarray(truth)
+    if truth.ndim != 2:
+        raise ValueError(f"{name} must be a (height, width) label map or mask. Got shape {truth.shape} instead.")
+    if truth.dtype.kind == "b":
+        return truth
+    return check_label_map(truth, name) > 0
+
+
+@dataclass(frozen=True, eq=False)
+class Instances:
+    """The sources of one image, each with a mask of its own, so that they may overlap.
+
+    Masks are stored as crops: 10,000 sources in a mosaic cost the sum of their boxes, not
+    10,000 mosaics.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(height, width)`` of the image.
+    boxes : array-like of int, shape (n, 4)
+        ``y0, x0, y1, x1``, half-open, within the image.
+    crops : sequence of n boolean arrays
+        The mask of each source inside its box.
+    scores : array-like of float, shape (n,), optional
+        Confidence of each source, 1 by default.
+    classes : array-like of int, shape (n,), optional
+        Category of each source (1 = galaxy, 2 = star); ``None`` means "not told apart".
+
+    Raises
+    ------
+    ValueError
+        If a box leaves the image or is empty, a crop does not fit its box or has no pixel, or the
+        lengths differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from galaxysegment import Instances
+    >>> sources = Instances.from_label_map(np.array([[1, 1, 0], [0, 0, 2]]))
+    >>> len(sources), sources.boxes.tolist()
+    (2, [[0, 0, 1, 2], [1, 2, 2, 3]])
+    """
+
+    shape: tuple
+    boxes: np.ndarray
+    crops: tuple
+    scores: np.ndarray = None
+    classes: np.ndarray = None
+
+    def __post_init__(self):
+        boxes = np.asarray(self.boxes, dtype=np.int64).reshape(-1, 4)
+        n = len(boxes)
+        scores = np.ones(n) if self.scores is None else np.asarray(self.scores, dtype=np.float64)
+        classes = None if self.classes is None else np.asarray(self.classes, dtype=np.int64)
+        crops = tuple(np.asarray(crop, dtype=bool) for crop in self.crops)
+        fields = {"shape": (int(self.shape[0]), int(self.shape[1])), "boxes": boxes, "crops": crops}
+        for field, value in {**fields, "scores": scores, "classes": classes}.items():
+            object.__setattr__(self, field, value)
+        for field, length in (("crops", len(crops)), ("scores", len(scores)), ("classes", n if classes is None else len(classes))):
+            if length != n:
+                raise ValueError(f"{field} has {length} entries for {n} boxes: give one per source.")
+        self._check_crops()
+
+    def _check_crops(self):
+        height, width = self.shape
+        for index, ((y0, x0, y1, x1), crop) in enumerate(zip(self.boxes.tolist(), self.crops, strict=True)):
+            if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
+                raise ValueError(
+                    f"boxes[{index}] = ({y0}, {x0}, {y1}, {x1}) is not inside the image of shape {self.shape}: "
+                    "boxes are y0, x0, y1, x1, half-open."
+                )
+            if crop.shape != (y1 - y0, x1 - x0):
+                raise ValueError(f"crops[{index}] has shape {crop.shape}, but its box is {(y1 - y0, x1 - x0)}.")
+            if not crop.any():
+                raise ValueError(f"crops[{index}] has no pixel: leave out sources without a mask.")
+
+    @classmethod
+    def from_label_map(cls, labels, scores=None, classes=None):
+        """Make one instance per label; instance ``k`` is the label with rank ``k``.
+
+        Parameters
+        ----------
+        labels : array-like of int, shape (height, width)
+        scores, classes : array-like of shape (n,), optional
+            In increasing order of label.
+        """
+        labels = relabel(check_label_map(labels))
+        slices = ndimage.find_objects(labels)
+        boxes = [(rows.start, columns.start, rows.stop, columns.stop) for rows, columns in slices]
+        crops = [labels[window] == label for label, window in enumerate(slices, start=1)]
+        return cls(labels.shape, boxes, crops, scores, classes)
+
+    @classmethod
+    def from_masks(cls, masks, scores=None, classes=None, *, shape=None):
+        """Make instances of dense boolean masks ``(n, height, width)``, which may overlap."""
+        masks = [np.asarray(mask, dtype=bool) for mask in masks]
+        if not masks and shape is None:
+            raise ValueError("masks is empty: pass shape=(height, width) to say how large the image is.")
+        boxes, crops = [], []
+        for index, mask in enumerate(masks):
+            rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+            if not rows.size:
+                raise ValueError(f"masks[{index}] has no pixel: leave out sources without a mask.")
+            box = (rows[0], columns[0], rows[-1] + 1, columns[-1] + 1)
+            boxes.append(box)
+            crops.append(mask[box[0] : box[2], box[1] : box[3]])
+        return cls(shape if shape is not None else masks[0].shape, boxes, crops, scores, classes)
+
+    @classmethod
+    def from_panoptic(cls, panoptic):
+        """Make instances of a panoptic map ``(2, height, width)``: class and instance id."""
+        semantic, labels = np.asarray(panoptic)
+        labels = relabel(check_label_map(labels))
+        first = np.unique(labels, return_index=True)[1][-labels.max() :] if labels.max() else []
+        return cls.from_label_map(labels, classes=semantic.ravel()[first])
+
+    def __len__(self):
+        return len(self.boxes)
+
+    def __eq__(self, other):
+        if not isinstance(other, Instances):
+            return NotImplemented
+        return (
+            self.shape == other.shape
+            and np.array_equal(self.boxes, other.boxes)
+            and np.array_equal(self.scores, other.scores)
+            and np.array_equal(self.classes, other.classes)
+            and all(map(np.array_equal, self.crops, other.crops))
+        )
+
+    def __repr__(self):
+        return f"Instances(n={len(self)}, shape={self.shape}, classes={None if self.classes is None else set(self.classes.tolist())})"
+
+    @property
+    def areas(self):
+        """Pixels of each source, shape (n,)."""
+        return np.array([np.count_nonzero(crop) for crop in self.crops], dtype=np.int64)
+
+    @property
+    def masks(self):
+        """Dense boolean masks, shape (n, height, width). Large: made on request, never kept."""
+        masks = np.zeros((len(self), *self.shape), dtype=bool)
+        for mask, window, crop in zip(masks, self._windows(), self.crops, strict=True):
+            mask[window] = crop
+        return masks
+
+    def _windows(self):
+        return [(slice(y0, y1), slice(x0, x1)) for y0, x0, y1, x1 in self.boxes.tolist()]
+
+    def to_mask(self):
+        """Boolean mask of the pixels of any source, shape (height, width)."""
+        mask = np.zeros(self.shape, dtype=bool)
+        for window, crop in zip(self._windows(), self.crops, strict=True):
+            mask[window] |= crop
+        return mask
+
+    def _paint(self):
+        """Index of the visible source of every pixel plus one; 0 where there is none."""
+        painted = np.zeros(self.shape, dtype=np.int32)
+        windows = self._windows()
+        for index in np.argsort(self.scores, kind="stable"):
+            painted[windows[index]][self.crops[index]] = index + 1
+        return painted
+
+    def to_label_map(self):
+        """Paint the sources in order of increasing score, so that the surest is on top.
+
+        Returns
+        -------
+        ndarray of int32, shape (height, width)
+            Labels follow the order of the instances. A source that others hide entirely gets no
+            label, and the labels stay consecutive.
+        """
+        return relabel(self._paint())
+
+    def to_panoptic(self):
+        """Class and instance id of every pixel, int32 of shape (2, height, width).
+
+        Sources without a class count as galaxies (1); the sky is class 0 and id 0.
+        """
+        painted = self._paint()
+        classes = np.full(len(self), GALAXY) if self.classes is None else self.classes
+        semantic = np.concatenate([[0], classes]).astype(np.int32)[painted]
+        return np.stack([semantic, relabel(painted)])
+
+    def select(self, keep):
+        """Keep some sources: a boolean mask or the indices, in the order wanted."""
+        keep = np.asarray(keep)
+        index = np.flatnonzero(keep) if keep.dtype == bool else keep.astype(np.int64)
+        classes = None if self.classes is None else self.classes[index]
+        crops = tuple(self.crops[i] for i in index)
+        return replace(self, boxes=self.boxes[index], crops=crops, scores=self.scores[index], classes=classes)
+
+    def shift(self, dy, dx, shape=None):
+        """Move every source by `dy`, `dx` pixels into a frame of `shape`.
+
+        Parameters
+        ----------
+        dy, dx : int
+        shape : tuple of int, optional
+            ``(height, width)`` of the new frame; the old one by default.
+
+        Returns
+        -------
+        Instances
+            Sources are cut at the frame; one with no pixel left in it is dropped.
+        """
+        height, width = shape = self.shape if shape is None else tuple(shape)
+        moved = self.boxes + np.array([dy, dx, dy, dx])
+        inside = np.clip(moved, 0, [height, width, height, width])
+        crops, keep = [], []
+        for index, (old, new, crop) in enumerate(zip(moved.tolist(), inside.tolist(), self.crops, strict=True)):
+            part = crop[new[0] - old[0] : new[2] - old[0], new[1] - old[1] : new[3] - old[1]]
+            if part.any():
+                crops.append(part)
+                keep.append(index)
+        classes = None if self.classes is None else self.classes[keep]
+        return Instances(shape, inside[keep], crops, self.scores[keep], classes)
