@@ -35,15 +35,10 @@ _SUBMODULES = (
     "testing",
 )
 
-# Public name -> the subpackage that defines it.
-_NAMES = {
-    "Instances": "structures",
-    "NoSourcesWarning": "structures",
-    "KMeansSegmenter": "segmenters",
-    "PhotutilsSegmenter": "segmenters",
-}
+# Public names of the root and the subpackage that defines them; every segmenter is one as well.
+_NAMES = {"Instances": "structures", "NoSourcesWarning": "structures"}
 
-__all__ = ["__version__", *sorted(_SUBMODULES), *sorted(_NAMES)]
+__all__ = list(_SUBMODULES) + list(_NAMES)
 
 
 def __getattr__(name):
@@ -51,8 +46,12 @@ def __getattr__(name):
         return _import_module(f"galaxysegment.{name}")
     if name in _NAMES:
         return getattr(_import_module(f"galaxysegment.{_NAMES[name]}"), name)
+    if name.endswith("Segmenter"):
+        segmenters = _import_module("galaxysegment.segmenters")
+        if name in segmenters.__all__:
+            return getattr(segmenters, name)
     raise AttributeError(f"module 'galaxysegment' has no attribute {name!r}")
 
 
 def __dir__():
-    return sorted(__all__)
+    return sorted([*__all__, *_import_module("galaxysegment.segmenters").__all__, "__version__"])

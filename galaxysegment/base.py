@@ -68,7 +68,7 @@ class _ImageEstimator(BaseEstimator, metaclass=ABCMeta):
         """Learn from images; override where there is something to learn."""
 
 
-class BaseImageTransformer(TransformerMixin, _ImageEstimator):
+class BaseImageTransformer(TransformerMixin, _ImageEstimator, auto_wrap_output_keys=None):
     """Template of a transformer of images: same container out as in, NaN stays NaN.
 
     A subclass writes ``_transform_image(image)``, image of shape (n_bands, height, width) in and out,
@@ -190,8 +190,7 @@ class BaseSegmenter(_ImageEstimator):
         images, layout = self._check_images(X)
         self._validate_params()
         found = [
-            _clear_no_data(result, image)
-            for result, image in zip(self._segment_images(images), images, strict=True)
+            _clear_no_data(result, image) for result, image in zip(self._segment_images(images), images, strict=True)
         ]
         _warn_if_empty(found)
         if output == "instances":
@@ -279,16 +278,18 @@ def check_targets(y, images):
         raise ValueError(f"X holds {len(images)} images, but y holds {len(targets)} targets: give one per image.")
     if not any(isinstance(target, Instances) for target in targets) and is_binary(targets):
         targets = [np.asarray(target) > 0 for target in targets]
-    checked = []
-    for index, (target, image) in enumerate(zip(targets, images, strict=True)):
-        if not isinstance(target, Instances):
-            if np.ndim(target) == 3 and len(target) == 2:
-                target = Instances.from_panoptic(target)
-            else:
-                target = relabel(as_label_map(target, f"y[{index}]"))
+    checked = [_check_target(target, f"y[{index}]") for index, target in enumerate(targets)]
+    for index, (target, image) in enumerate(zip(checked, images, strict=True)):
         check_same_shape(target.shape, image.shape[1:], f"y[{index}]", f"X[{index}]")
-        checked.append(target)
     return checked
+
+
+def _check_target(target, name):
+    if isinstance(target, Instances):
+        return target
+    if np.ndim(target) == 3 and len(target) == 2:
+        return Instances.from_panoptic(target)
+    return relabel(as_label_map(target, name))
 
 
 def target_mask(target):

@@ -233,7 +233,11 @@ class Instances:
         fields = {"shape": (int(self.shape[0]), int(self.shape[1])), "boxes": boxes, "crops": crops}
         for field, value in {**fields, "scores": scores, "classes": classes}.items():
             object.__setattr__(self, field, value)
-        for field, length in (("crops", len(crops)), ("scores", len(scores)), ("classes", n if classes is None else len(classes))):
+        for field, length in (
+            ("crops", len(crops)),
+            ("scores", len(scores)),
+            ("classes", n if classes is None else len(classes)),
+        ):
             if length != n:
                 raise ValueError(f"{field} has {length} entries for {n} boxes: give one per source.")
         self._check_crops()
@@ -305,8 +309,12 @@ class Instances:
             and all(map(np.array_equal, self.crops, other.crops))
         )
 
+    # Arrays can change in place, so equal instances cannot promise equal hashes.
+    __hash__ = None
+
     def __repr__(self):
-        return f"Instances(n={len(self)}, shape={self.shape}, classes={None if self.classes is None else set(self.classes.tolist())})"
+        classes = None if self.classes is None else sorted(set(self.classes.tolist()))
+        return f"Instances(n={len(self)}, shape={self.shape}, classes={classes})"
 
     @property
     def areas(self):

@@ -38,6 +38,8 @@ def as_float_image(array, name="X"):
     array = np.asarray(array)
     if np.ma.isMaskedArray(array):
         array = np.ma.filled(array.astype(np.float64), np.nan)
+    if array.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: {name} has dtype {array.dtype}. Pass its modulus or real part.")
     if array.dtype.kind not in "biuf":
         raise TypeError(
             f"{name} must hold real numbers. Got an array of dtype {array.dtype} instead: "
@@ -73,15 +75,15 @@ def check_images(X, *, name="X", n_bands=None):
     layout : Layout
         Packs results the way `X` came.
     """
-    is_list = isinstance(X, (list, tuple))
+    if hasattr(X, "tocsr"):
+        raise TypeError(f"Sparse data was passed, but {name} must be dense: use `.toarray()`.")
+    is_list = isinstance(X, list | tuple)
     if is_list:
         images = [np.asanyarray(image) for image in X]
         dimensions = {image.ndim for image in images}
         allowed, what = ({2}, {3}), "a list of (height, width) or of (n_bands, height, width) arrays"
         if images and dimensions not in allowed:
-            raise ValueError(
-                f"{name} is a list whose arrays have {sorted(dimensions)} dimensions. Expected {what}."
-            )
+            raise ValueError(f"{name} is a list whose arrays have {sorted(dimensions)} dimensions. Expected {what}.")
         has_bands = dimensions == {3}
     else:
         X = np.asanyarray(X)
@@ -140,12 +142,7 @@ def split_rms(image, rms_band):
     """
     if rms_band is None:
         return image, None
-    n_bands = image.shape[0]
-    if n_bands < 2 or not -n_bands <= rms_band < n_bands:
-        raise ValueError(
-            f"rms_band={rms_band} asks for an RMS map among the bands, but X has {n_bands} band(s): "
-            "stack image and RMS map as two bands, or set rms_band=None."
-        )
+    check_rms_band(rms_band, image.shape[0])
     rms = image[rms_band]
     bad = ~(rms > 0)
     if bad.all():
@@ -156,6 +153,15 @@ def split_rms(image, rms_band):
     if bad.any():
         rms = np.where(bad, rms.dtype.type(np.nan), rms)
     return np.delete(image, rms_band, axis=0), rms
+
+
+def check_rms_band(rms_band, n_bands):
+    """Refuse the index of an RMS band that images of `n_bands` bands do not have."""
+    if n_bands < 2 or not -n_bands <= rms_band < n_bands:
+        raise ValueError(
+            f"rms_band={rms_band} asks for an RMS map among the bands, but X has {n_bands} band(s): "
+            "stack image and RMS map as two bands, or set rms_band=None."
+        )
 
 
 def check_same_shape(shape, expected, name, other):

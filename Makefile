@@ -1,0 +1,41 @@
+# Every target sets itself up: it makes the environment it needs, then runs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Threads of BLAS in worker processes would fight for the cores that the workers use already.
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: help demo test lint docs clean
+help:
+	@echo "make demo    install, segment the sample field, print scores, write a picture and a FITS file"
+	@echo "make test    install with the test extra and run the tests"
+	@echo "make lint    check style"
+	@echo "make docs    build the documentation and run the gallery"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+# One stamp an extra: installing again happens only when the dependencies change.
+$(VENV)/.installed-%: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[$*]"
+	@touch $@
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/galaxysegment demo --output demo-output
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(VENV)/.installed-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+clean:
+	rm -rf $(VENV) build dist docs/_build docs/auto_examples docs/api/generated demo-output

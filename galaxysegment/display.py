@@ -1,0 +1,237 @@
+"""Pictures of an image, its truth and its segmentation, in the style of scikit-learn's displays."""
+
+import numpy as np
+
+from ._utils.validation import as_float_image, check_same_shape
+from .structures import Instances, as_label_map
+
+__all__ = ["SegmentationDisplay"]
+
+# Golden-ratio steps through the hues keep the colours of neighbouring labels far apart.
+_HUE_STEP = 0.618033988749895
+_N_COLORS = 97
+
+
+class SegmentationDisplay:
+    """Show the sources of one image: the image, the truth if there is one, and the prediction.
+
+    Use `from_estimator` or `from_predictions` to make one; the parameters below are kept as attributes.
+
+    Parameters
+    ----------
+    y_pred : ndarray of int32, shape (height, width), or Instances
+        The predicted sources.
+    y_true : ndarray of int32, shape (height, width), or Instances, optional
+        The true sources.
+    image : ndarray of shape (height, width) or (n_bands, height, width), optional
+        What the sources were found in. Three bands are shown in colour, first band red; of any other
+        number the first is shown.
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+        The figure, after `plot`.
+    axes_ : ndarray of matplotlib Axes
+        One per panel, after `plot`.
+    """
+
+    def __init__(self, y_pred, *, y_true=None, image=None):
+        self.y_pred = y_pred
+        self.y_true = y_true
+        self.image = image
+
+    @classmethod
+    def from_estimator(cls, estimator, X, y=None, *, index=0, output="labels", axes=None, stretch="asinh", alpha=0.45):
+        """Predict with a fitted segmenter, or a pipeline ending in one, and show one image.
+
+        Parameters
+        ----------
+        estimator : segmenter or Pipeline
+            Fitted.
+        X : array or list
+            Images, as the estimator takes them.
+        y : array or list, optional
+            Truth, as the estimator takes it.
+        index : int, default=0
+            Which image of `X` to predict and show.
+        output : {"labels", "instances"}, default="labels"
+            Whether to show a label map or instances with their overlaps.
+        axes, stretch, alpha
+            See `plot`.
+
+        Returns
+        -------
+        SegmentationDisplay
+        """
+        one = X[index : index + 1] if index != -1 else X[-1:]
+        prediction = estimator.predict(one, output=output)[0]
+        truth = None if y is None else y[index]
+        return cls.from_predictions(truth, prediction, image=one[0], axes=axes, stretch=stretch, alpha=alpha)
+
+    @classmethod
+    def from_predictions(cls, y_true, y_pred, *, image=None, axes=None, stretch="asinh", alpha=0.45):
+        """Show predicted sources beside the true ones.
+
+        Parameters
+        ----------
+        y_true : label map, binary mask or Instances, or None
+            The truth of one image; ``None`` leaves its panel out.
+        y_pred : label map, binary mask or Instances
+            The prediction for that image.
+        image : array of shape (height, width) or (n_bands, height, width), optional
+            The image itself.
+        axes, stretch, alpha
+            See `plot`.
+
+        Returns
+        -------
+        SegmentationDisplay
+
+        Examples
+        --------
+        >>> import matplotlib
+        >>> matplotlib.use("agg")
+        >>> import numpy as np
+        >>> from galaxysegment.display import SegmentationDisplay
+        >>> labels = np.eye(8, dtype=int)
+        >>> SegmentationDisplay.from_predictions(labels, labels, image=labels).axes_.shape
+        (3,)
+        """
+        y_pred = _check_sources(y_pred, "y_pred")
+        if y_true is not None:
+            y_true = _check_sources(y_true, "y_true")
+            check_same_shape(y_true.shape, y_pred.shape, "y_true", "y_pred")
+        if image is not None:
+            image = as_float_image(image, "image")
+            if image.ndim not in (2, 3):
+                raise ValueError(
+                    "image must have shape (height, width) or (n_bands, height, width). "
+                    f"Got {image.shape} instead: show one image at a time."
+                )
+            check_same_shape(image.shape[-2:], y_pred.shape, "image", "y_pred")
+        return cls(y_pred, y_true=y_true, image=image).plot(axes=axes, stretch=stretch, alpha=alpha)
+
+    def plot(self, *, axes=None, stretch="asinh", alpha=0.45):
+        """Draw the panels.
+
+        Parameters
+        ----------
+        axes : sequence of matplotlib Axes, optional
+            One per panel (image, truth, prediction, as far as they are given); a new figure by default.
+        stretch : str, default="asinh"
+            A stretch of `galaxysegment.preprocessing.ImageNormalizer`'s names: "asinh", "linear", "log", "sqrt".
+        alpha : float, default=0.45
+            Opacity of the coloured sources over the image.
+
+        Returns
+        -------
+        SegmentationDisplay
+            Itself, with `figure_` and `axes_`.
+        """
+        panels = [("image", None)] if self.image is not None else []
+        panels += [("truth", self.y_true)] if self.y_true is not None else []
+        panels += [("prediction", self.y_pred)]
+        axes = _make_axes(axes, len(panels), self.y_pred.shape)
+        shown = None if self.image is None else stretch_for_display(self.image, stretch)
+        for axis, (title, sources) in zip(axes, panels, strict=True):
+            _draw_panel(axis, title, sources, shown, alpha)
+        self.axes_, self.figure_ = axes, axes[0].figure
+        return self
+
+
+def stretch_for_display(image, stretch="asinh"):
+    """Scale an image to [0, 1] so that faint sources show without burning out bright ones.
+
+    Parameters
+    ----------
+    image : ndarray of shape (height, width) or (n_bands, height, width)
+    stretch : {"asinh", "linear", "log", "sqrt"}, default="asinh"
+
+    Returns
+    -------
+    ndarray of float, shape (height, width) or (height, width, 3)
+        Black one noise below the sky, white at the 99.7th percentile of the pixels above it. No data is black.
+    """
+    from astropy.visualization import AsinhStretch, LinearStretch, LogStretch, SqrtStretch
+
+    stretches = {"asinh": AsinhStretch(0.1), "linear": LinearStretch(), "log": LogStretch(100), "sqrt": SqrtStretch()}
+    if stretch not in stretches:
+        raise ValueError(f"stretch must be one of {sorted(stretches)}. Got {stretch!r} instead.")
+    bands = image[None] if image.ndim == 2 else image if image.shape[0] == 3 else image[:1]
+    scaled = [stretches[stretch](_scale_band(band)) for band in bands]
+    return scaled[0] if len(scaled) == 1 else np.stack(scaled, axis=-1)
+
+
+def _scale_band(band):
+    finite = band[np.isfinite(band)]
+    if not finite.size:
+        return np.zeros(band.shape)
+    sky = np.median(finite)
+    noise = 1.4826 * np.median(np.abs(finite - sky))
+    above = finite[finite > sky + noise]
+    white = np.percentile(above, 99.7) if above.size else finite.max()
+    black = sky - noise
+    span = white - black if white > black else 1.0
+    return np.clip((np.nan_to_num(band, nan=black) - black) / span, 0, 1)
+
+
+def _check_sources(sources, name):
+    return sources if isinstance(sources, Instances) else as_label_map(sources, name)
+
+
+def _make_axes(axes, n_panels, shape):
+    if axes is None:
+        import matplotlib.pyplot as plt
+
+        height = 4.2 * shape[0] / shape[1]
+        _, axes = plt.subplots(1, n_panels, figsize=(4.2 * n_panels, height + 0.4), squeeze=False, layout="constrained")
+    axes = np.ravel(axes)
+    if len(axes) != n_panels:
+        raise ValueError(f"axes holds {len(axes)} axes, but there are {n_panels} panels to draw: give one per panel.")
+    return axes
+
+
+def _draw_panel(axis, title, sources, shown, alpha):
+    if shown is not None:
+        axis.imshow(shown, origin="lower", cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    if isinstance(sources, Instances):
+        _draw_instances(axis, sources)
+    elif sources is not None:
+        axis.imshow(color_labels(sources, 1.0 if shown is None else alpha), origin="lower", interpolation="nearest")
+    if sources is not None:
+        n_sources = len(sources) if isinstance(sources, Instances) else int(sources.max())
+        title = f"{title}: {n_sources} sources"
+    axis.set(title=title, xticks=[], yticks=[])
+
+
+def color_labels(labels, alpha=1.0):
+    """RGBA picture of a label map: one hue a source, background transparent.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (height, width)
+    alpha : float, default=1.0
+        Opacity of the sources.
+
+    Returns
+    -------
+    ndarray of float32, shape (height, width, 4)
+    """
+    from matplotlib.colors import hsv_to_rgb
+
+    hues = np.arange(1, _N_COLORS + 1) * _HUE_STEP % 1
+    table = np.zeros((_N_COLORS + 1, 4), dtype=np.float32)
+    table[1:, :3] = hsv_to_rgb(np.stack([hues, np.full(_N_COLORS, 0.75), np.ones(_N_COLORS)], axis=1))
+    table[1:, 3] = alpha
+    return table[np.where(labels > 0, (labels - 1) % _N_COLORS + 1, 0)]
+
+
+def _draw_instances(axis, instances):
+    """Outline every mask, so that overlaps stay visible."""
+    colors = color_labels(np.arange(1, len(instances) + 1)[None])[0] if len(instances) else []
+    for (y0, x0, _, _), crop, color in zip(instances.boxes.tolist(), instances.crops, colors, strict=True):
+        padded = np.pad(crop, 1).astype(float)
+        rows, columns = np.arange(padded.shape[0]) + y0 - 1, np.arange(padded.shape[1]) + x0 - 1
+        axis.contour(columns, rows, padded, levels=[0.5], colors=[color[:3]], linewidths=1.2)
+    height, width = instances.shape
+    axis.set(xlim=(-0.5, width - 0.5), ylim=(-0.5, height - 0.5), aspect="equal")

@@ -1,0 +1,68 @@
+"""What every metric accepts: one image, a stack or a list; brought to two lists of equal length here."""
+
+import numpy as np
+
+from ..structures import Instances
+
+_ALLOWED = (
+    "a (height, width) label map or mask, Instances, a panoptic map stack (n_images, 2, height, width), "
+    "or a stack or list of them"
+)
+
+
+def as_image_list(y, name):
+    """Split what a user calls "the segmentation" into one map or `Instances` per image."""
+    if isinstance(y, Instances):
+        return [y]
+    if isinstance(y, (list, tuple)):
+        if not y or isinstance(y[0], Instances) or np.ndim(y[0]) > 1:
+            return [_check_image(one, f"{name}[{index}]") for index, one in enumerate(y)]
+    y = np.asarray(y)
+    if y.dtype == object and y.ndim == 1:  # what scikit-learn's splitters make of ragged lists
+        return as_image_list(list(y), name)
+    if y.ndim == 2:
+        return [y]
+    if y.ndim == 3 or (y.ndim == 4 and y.shape[1] == 2):
+        return list(y)
+    raise ValueError(f"{name} must be {_ALLOWED}. Got shape {y.shape} instead.")
+
+
+def _check_image(one, name):
+    if isinstance(one, Instances):
+        return one
+    one = np.asarray(one)
+    if one.ndim == 2 or (one.ndim == 3 and len(one) == 2):
+        return one
+    raise ValueError(
+        f"{name} must be a (height, width) label map or mask, a (2, height, width) panoptic map or Instances. "
+        f"Got shape {one.shape} instead."
+    )
+
+
+def is_panoptic(one):
+    """Whether one checked image is a panoptic map: semantic class and instance id of every pixel."""
+    return not isinstance(one, Instances) and np.ndim(one) == 3
+
+
+def check_pair(y_true, y_pred):
+    """Split truth and prediction into images, and refuse them where numbers or shapes differ.
+
+    Returns
+    -------
+    y_true, y_pred : list of ndarray or Instances
+        Label maps or masks (height, width), panoptic maps (2, height, width) or instances.
+    """
+    y_true, y_pred = as_image_list(y_true, "y_true"), as_image_list(y_pred, "y_pred")
+    if len(y_true) != len(y_pred):
+        raise ValueError(
+            f"y_true holds {len(y_true)} images, but y_pred holds {len(y_pred)}: give one prediction per true image."
+        )
+    if not y_true:
+        raise ValueError("y_true holds 0 images while a minimum of 1 is required.")
+    for index, (truth, found) in enumerate(zip(y_true, y_pred, strict=True)):
+        if tuple(truth.shape[-2:]) != tuple(found.shape[-2:]):
+            raise ValueError(
+                f"y_pred[{index}] has shape {tuple(found.shape[-2:])}, but y_true[{index}] has shape "
+                f"{tuple(truth.shape[-2:])}: they must agree."
+            )
+    return y_true, y_pred

@@ -1,0 +1,15 @@
+"""Fixtures that every part of the test suite shares."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_dir():
+    """Folder of real and simulated fields; tests that need it skip where it is absent."""
+    folder = os.environ.get("GALAXYSEGMENT_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("GALAXYSEGMENT_DATA does not point at the folder of test fields")
+    return Path(folder)

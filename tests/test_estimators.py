@@ -1,0 +1,41 @@
+"""Every estimator passes scikit-learn's checks and the image checks that replace some of them."""
+
+import pytest
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from galaxysegment._utils.discovery import all_estimators
+from galaxysegment.testing import estimator_checks, expected_failed_checks, make_images
+
+# Where the defaults are too slow, or need other images than one band, for checks that fit dozens of times.
+SETTINGS = {}
+N_BANDS = {"RMSAdder": 2, "LuptonRGB": 3}
+
+ESTIMATORS = all_estimators()
+
+
+def make_estimator(name, estimator_class):
+    return estimator_class(**SETTINGS.get(name, {}))
+
+
+def image_checks():
+    for name, estimator_class in ESTIMATORS:
+        X, y = make_images(n_bands=N_BANDS.get(name))
+        for check_name, check in estimator_checks(make_estimator(name, estimator_class), X, y):
+            yield pytest.param(check, id=f"{name}-{check_name}")
+
+
+def test_there_are_estimators():
+    assert len(ESTIMATORS) >= 10
+
+
+# Strict: a replaced check that began to pass would no longer need replacing.
+@parametrize_with_checks(
+    [make_estimator(*one) for one in ESTIMATORS], expected_failed_checks=expected_failed_checks, xfail_strict=True
+)
+def test_sklearn_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("check", image_checks())
+def test_image_checks(check):
+    check()

@@ -1,0 +1,121 @@
+"""The shape of the package: who may import whom, what stays lazy, and that names lead somewhere."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import galaxysegment
+
+PACKAGE = Path(galaxysegment.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# A module imports at its top only from rows above its own, or from its own subpackage.
+LAYERS = [
+    {"_utils"},
+    {"structures"},
+    {"io", "metrics", "coco"},
+    {"datasets", "catalog", "display"},
+    {"base"},
+    {"preprocessing", "nets"},
+    {"segmenters"},
+    {"persistence"},
+    {"mosaic"},
+    {"testing", "cli"},
+]
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+# Slow to import, so only inside functions; torch and its kin may stand at the top of files in nets/.
+HEAVY = {"photutils", "matplotlib", "galsim", "numba", "pycocotools", "sep", "mahotas", "dask"}
+TORCH = {"torch", "torchvision", "transformers", "skorch"}
+
+
+def top_imports(path):
+    """Yield (level, module) of the imports outside functions."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            yield from ((0, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            yield from ((node.level, name) for name in names)
+
+
+def room(path):
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def target_room(path, level, module):
+    """The top-level module of the package that a relative import leads to; None where it stays inside."""
+    parents = path.relative_to(PACKAGE).parts[:-1]
+    inside = parents[: len(parents) - (level - 1)]
+    return inside[0] if inside else module.split(".")[0]
+
+
+@pytest.mark.parametrize("path", [file for file in FILES if file.parent != PACKAGE or file.stem != "__init__"], ids=str)
+def test_lower_never_imports_higher(path):
+    for level, module in top_imports(path):
+        assert not module.startswith("galaxysegment"), f"{path.name}: import {module} relatively"
+        if level:
+            target = target_room(path, level, module)
+            if target != room(path):
+                assert RANK[target] < RANK[room(path)], f"{path.name} of {room(path)} imports {target}"
+
+
+# These hold numba kernels: modules of their own that methods import when they run.
+KERNELS = {"_haralick"}
+
+
+@pytest.mark.parametrize("path", [file for file in FILES if file.stem not in KERNELS], ids=str)
+def test_heavy_packages_are_imported_inside_functions(path):
+    heavy = HEAVY if room(path) == "nets" else HEAVY | TORCH
+    found = {module.split(".")[0] for level, module in top_imports(path) if not level} & heavy
+    assert not found, f"{path.name} imports {found} at its top"
+
+
+def modules_after(statement):
+    code = f"import sys, json; {statement}; print(json.dumps(sorted(sys.modules)))"
+    return set(json.loads(subprocess.check_output([sys.executable, "-c", code], text=True)))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import galaxysegment",
+        "from galaxysegment import PhotutilsSegmenter, KMeansSegmenter",
+        "import galaxysegment.cli, galaxysegment.display, galaxysegment.io, galaxysegment.metrics",
+    ],
+)
+def test_importing_stays_light(statement):
+    loaded = modules_after(statement)
+    assert not loaded & {"torch", "photutils", "transformers", "matplotlib", "torchvision", "skorch", "numba"}
+
+
+def test_the_root_loads_nothing():
+    assert "numpy" not in modules_after("import galaxysegment")
+
+
+def test_every_public_name_leads_somewhere():
+    for name in galaxysegment.__all__:
+        assert getattr(galaxysegment, name) is not None
+        assert name in dir(galaxysegment)
+    with pytest.raises(AttributeError, match="nothing_such"):
+        galaxysegment.nothing_such  # noqa: B018
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_files_stay_readable(path):
+    assert len(path.read_text().splitlines()) <= 420, f"{path.name} has grown too long: split it"
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            length = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+            assert length <= 60, f"{path.name}:{node.name} is {length} lines long"
+
+
+def test_tests_mirror_the_package():
+    tests = Path(__file__).parent
+    for folder in tests.iterdir():
+        if folder.is_dir() and folder.name != "__pycache__":
+            assert (PACKAGE / folder.name).is_dir(), f"tests/{folder.name} tests nothing of the package"
