@@ -150,19 +150,14 @@ class BaseSegmenter(_ImageEstimator):
         self : object
             The fitted segmenter.
         """
+        if y is None and self._requires_y:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None: "
+                "pass one label map per image."
+            )
         images, _ = self._check_fit_images(X)
-        self._fit_images(images, self._check_targets(y, images))
+        self._fit_images(images, None if y is None else check_targets(y, images))
         return self
-
-    def _check_targets(self, y, images):
-        if y is None:
-            if self._requires_y:
-                raise ValueError(
-                    f"{type(self).__name__} requires y to be passed, but the target y is None: "
-                    "pass one label map per image."
-                )
-            return None
-        return check_targets(y, images)
 
     def predict(self, X, output="labels"):
         """Find the sources in images.

@@ -7,7 +7,10 @@ from galaxysegment._utils.discovery import all_estimators
 from galaxysegment.testing import estimator_checks, expected_failed_checks, make_images
 
 # Where the defaults are too slow, or need other images than one band, for checks that fit dozens of times.
-SETTINGS = {}
+SETTINGS = {
+    "RandomForestSegmenter": {"n_estimators": 5, "random_state": 0},
+    "UNetSegmenter": {"base_width": 2, "depth": 2, "max_epochs": 2, "validation_fraction": 0, "random_state": 0},
+}
 N_BANDS = {"RMSAdder": 2, "LuptonRGB": 3}
 
 ESTIMATORS = all_estimators()
@@ -36,6 +39,6 @@ def test_sklearn_checks(estimator, check):
     check(estimator)
 
 
-@pytest.mark.parametrize("check", image_checks())
+@pytest.mark.parametrize("check", list(image_checks()))
 def test_image_checks(check):
     check()

@@ -1,15 +1,18 @@
 """Background and noise of an image on a mesh of boxes, as `photutils.background.Background2D` finds them.
 
-The statistics of a box need one sort: what sigma clipping keeps is a range of the sorted pixels, and
-cumulative sums give the mean and scatter of any range. The maps are cubic splines of the small mesh,
-evaluated row by row when asked for, so that a mosaic's maps never exist in memory as a whole.
+The statistics of a box need one sort: what sigma clipping keeps is a range of the sorted pixels, whose
+ends are bisected for all boxes at once. The maps are cubic splines of the small mesh, evaluated for any
+window when asked for, so that a mosaic's maps never exist in memory as a whole.
 """
+
+from functools import lru_cache
 
 import numpy as np
 from scipy import ndimage, sparse
 
 _CLIP = 3.0
 _MAX_CLIPS = 10
+_BLOCK = 1 << 18  # pixels that are worked on at once: what fits in the cache
 
 
 def background_maps(image, *, box_size=50, filter_size=3, exclude_percentile=15, mask=None):
@@ -71,30 +74,34 @@ class MeshMap:
 
     def __init__(self, mesh, box, dtype):
         self.mesh, self.box, self.dtype = mesh, box, np.dtype(dtype)
-        self._limits = mesh.min(), mesh.max()
-        self._coefficients = mesh.astype(np.float64)
-        for axis in (0, 1):
-            self._coefficients = ndimage.spline_filter1d(self._coefficients, order=3, axis=axis, mode="reflect")
+        self._lowest, self._span = mesh.min(), np.ptp(mesh)
+        coefficients = ndimage.spline_filter(mesh.astype(np.float64), order=3, mode="reflect")
+        # Above the lowest box, lest a large pedestal costs precision where the dtype is small. Not before
+        # the filter: scipy's is off by 1e-5 of the pedestal at the borders, and so are photutils' maps.
+        self._coefficients = coefficients - self._lowest
+        self._across = None, None
 
     def window(self, y0, y1, x0, x1):
         """Return the map on rows ``y0…y1`` and columns ``x0…x1`` (half-open)."""
-        low, high = self._limits
-        if not low < high:  # a constant stays exactly constant, as in photutils
-            return np.full((y1 - y0, x1 - x0), low, dtype=self.dtype)
-        across = spline_weights(x0, x1, self.box[1], self.mesh.shape[1])
-        return self.rows(y0, y1, self.columns(across))
-
-    def columns(self, across):
-        """Evaluate the spline along x only: shape (n_boxes_y, number of columns)."""
-        return (across @ self._coefficients.T).T.astype(self.dtype)
-
-    def rows(self, y0, y1, columns):
-        """Return the map on rows ``y0…y1`` from what `columns` gave."""
+        if not self._span > 0:  # a constant stays exactly constant, as in photutils
+            return np.full((y1 - y0, x1 - x0), self._lowest, dtype=self.dtype)
         along = spline_weights(y0, y1, self.box[0], self.mesh.shape[0]).astype(self.dtype)
-        found = along @ columns
-        return np.clip(found, *self._limits, out=found)
+        found = along @ self._columns(x0, x1)
+        np.clip(found, 0, self._span, out=found)
+        found += self._lowest
+        return found
+
+    def _columns(self, x0, x1):
+        """The spline evaluated along x only, shape (n_boxes_y, x1 - x0); that of the last window is kept."""
+        known, columns = self._across
+        if known != (x0, x1):
+            weights = spline_weights(x0, x1, self.box[1], self.mesh.shape[1])
+            columns = np.ascontiguousarray((weights @ self._coefficients.T).T, dtype=self.dtype)
+            self._across = (x0, x1), columns
+        return columns
 
 
+@lru_cache(maxsize=16)
 def spline_weights(start, stop, box, n_boxes):
     """Cubic B-spline weights of `n_boxes` coefficients at the pixels ``start…stop``, as a sparse matrix.
 
@@ -113,78 +120,87 @@ def spline_weights(start, stop, box, n_boxes):
 
 def _box_statistics(image, box, mask):
     """Clipped median, clipped scatter and number of pixels left, each of shape (n_boxes_y, n_boxes_x)."""
+    height, width = image.shape
+    whole = height // box[0] * box[0]
+    step = box[0] * max(1, _BLOCK // (box[0] * width))
+    bands = [(y, min(y + step, whole)) for y in range(0, whole, step)]
+    if whole < height:
+        bands.append((whole, height))
     found = []
-    for y in range(0, image.shape[0], box[0]):
-        rows = image[y : y + box[0]]
+    for y0, y1 in bands:
+        rows = image[y0:y1]
         if mask is not None:
-            rows = np.where(mask[y : y + box[0]], rows.dtype.type(np.nan), rows)
-        found.append(_row_of_boxes(rows, box[1]))
-    return np.moveaxis(np.array(found), 2, 0)
+            rows = np.where(mask[y0:y1], rows.dtype.type(np.nan), rows)
+        found.append(_boxes_of_band(rows, min(box[0], y1 - y0), box[1]))
+    return np.moveaxis(np.concatenate(found), 2, 0)
 
 
-def _row_of_boxes(rows, box_width):
-    height, width = rows.shape
-    n_whole = width // box_width
-    whole = rows[:, : n_whole * box_width].reshape(height, n_whole, box_width)
-    found = _clipped_statistics(whole.swapaxes(0, 1).reshape(n_whole, -1))
-    if n_whole * box_width == width:
-        return found
-    return np.concatenate([found, _clipped_statistics(rows[:, n_whole * box_width :].reshape(1, -1))])
+def _boxes_of_band(rows, box_height, box_width):
+    """Statistics of the boxes of some rows, shape (n_boxes_y, n_boxes_x, 3); the last column may be narrower."""
+    whole = rows.shape[1] // box_width * box_width
+    found = [_clipped_statistics(_cut(rows[:, :whole], box_height, box_width))]
+    if whole < rows.shape[1]:
+        found.append(_clipped_statistics(_cut(rows[:, whole:], box_height, rows.shape[1] - whole)))
+    return np.concatenate(found, axis=1)
 
 
-def _clipped_statistics(samples):
-    """Median, standard deviation and number of what clipping leaves of each row: shape (n_rows, 3)."""
-    samples = np.sort(samples, axis=1)  # NaN last
-    row = np.arange(len(samples))
-    high = samples.shape[1] - np.isnan(samples).sum(axis=1)
-    low = np.zeros_like(high)
+def _cut(rows, box_height, box_width):
+    """Cut rows into boxes: shape (n_boxes_y, n_boxes_x, pixels of a box)."""
+    n_y, n_x = rows.shape[0] // box_height, rows.shape[1] // box_width
+    boxes = rows.reshape(n_y, box_height, n_x, box_width).swapaxes(1, 2)
+    return boxes.reshape(n_y, n_x, -1)
+
+
+def _clipped_statistics(boxes):
+    """Median, scatter and number of what clipping at 3 sigma leaves of each box: shape (..., 3).
+
+    As `astropy.stats.SigmaClip` does it: the limits of the last round hold for all pixels.
+    """
+    n_pixels = boxes.shape[-1]
+    samples = np.full((boxes[..., 0].size, n_pixels + 1), np.nan, dtype=boxes.dtype)
+    samples[:, :-1] = boxes.reshape(-1, n_pixels)
+    samples[:, :-1].sort(axis=1)  # NaN last; the extra column is NaN as well
+    row_start = np.arange(len(samples)) * (n_pixels + 1)
+    low = np.zeros_like(row_start)
+    high = n_pixels + 1 - np.isnan(samples).sum(axis=1)
     # Deviations from the median, lest the squares of a large pedestal swamp the scatter.
-    deviation = samples - _medians(samples, row, low, high)[:, None]
-    sums = _cumulative(deviation), _cumulative(np.square(deviation, out=deviation))
+    deviations = samples - _medians(samples, row_start, low, high)[:, None]
+    powers = deviations, deviations**2
     for _ in range(_MAX_CLIPS):
-        median, scatter = _medians(samples, row, low, high), _scatter(sums, row, low, high)
-        limits = median - _CLIP * scatter, median + _CLIP * scatter
-        clipped = _first_position(samples, limits[0], low, high, np.less), _first_position(
-            samples, limits[1], low, high, np.less_equal
-        )
-        if np.array_equal(clipped, (low, high)):
+        median, reach = _medians(samples, row_start, low, high), _CLIP * _scatter(powers, row_start, low, high)
+        new_low, new_high = _positions(samples, row_start, median - reach, np.nextafter(median + reach, np.inf))
+        if (new_low <= low).all() and (new_high >= high).all():
             break
-        low, high = clipped
-    return np.stack([_medians(samples, row, low, high), _scatter(sums, row, low, high), high - low], axis=1)
+        low, high = np.maximum(low, new_low), np.minimum(high, new_high)
+    low, high = new_low, new_high
+    found = _medians(samples, row_start, low, high), _scatter(powers, row_start, low, high), high - low
+    return np.stack(found, axis=1).reshape(*boxes.shape[:-1], 3)
 
 
-def _cumulative(values):
-    sums = np.zeros((values.shape[0], values.shape[1] + 1))
-    np.cumsum(values, axis=1, out=sums[:, 1:])
-    return sums
+def _medians(samples, row_start, low, high):
+    """Median of the pixels ``low…high`` of each sorted row; NaN where there is none."""
+    flat, middle = samples.ravel(), low + high
+    left = flat[row_start + np.maximum(middle - 1, 0) // 2].astype(np.float64)
+    return (left + flat[row_start + middle // 2]) / 2
 
 
-def _medians(samples, row, low, high):
-    """Median of ``samples[row, low:high]``, sorted, for each row; NaN where that is empty."""
-    last = samples.shape[1] - 1
-    middle = low + high
-    left = samples[row, np.clip((middle - 1) // 2, 0, last)].astype(np.float64)
-    median = (left + samples[row, np.clip(middle // 2, 0, last)]) / 2
-    return np.where(high > low, median, np.nan)
-
-
-def _scatter(sums, row, low, high):
-    """Standard deviation of ``samples[row, low:high]`` from the cumulative sums of them and their squares."""
+def _scatter(powers, row_start, low, high):
+    """Standard deviation of the pixels ``low…high`` of each row from their deviations and squared deviations."""
+    ends = np.stack([row_start + low, row_start + high], axis=1).ravel()
     n = np.maximum(high - low, 1)
-    mean, square = ((total[row, high] - total[row, low]) / n for total in sums)
+    mean, square = (np.add.reduceat(power.ravel(), ends)[::2] / n for power in powers)
     return np.sqrt(np.maximum(square - mean * mean, 0))
 
 
-def _first_position(samples, limit, low, high, before):
-    """Bisect each sorted row between `low` and `high` for the first value that is not `before` its limit."""
-    row = np.arange(len(samples))
-    low, high = low.copy(), high.copy()
-    while (low < high).any():
-        middle = (low + high) // 2
-        smaller = (low < high) & before(samples[row, np.minimum(middle, samples.shape[1] - 1)], limit)
-        low = np.where(smaller, middle + 1, low)
-        high = np.where(smaller, high, middle)
-    return low
+def _positions(samples, row_start, *limits):
+    """For each limit, how many pixels of each sorted row are below it, by bisecting all rows at once."""
+    flat, last = samples.ravel(), samples.shape[1] - 1
+    limits = np.stack(limits)
+    position = np.zeros(limits.shape, dtype=np.int64)
+    for step in 1 << np.arange(last.bit_length())[::-1]:
+        probe = np.minimum(position + (step - 1), last)
+        position += step * (flat[row_start + probe] < limits)  # NaN, which is last, is below nothing
+    return position
 
 
 def _mesh_map(values, used, box, filter_size, dtype):

@@ -35,9 +35,10 @@ def as_float_image(array, name="X"):
 
     float32 and float64 stay; float16 and integers of up to 16 bits become float32; all else float64.
     """
-    array = np.asarray(array)
     if np.ma.isMaskedArray(array):
-        array = np.ma.filled(array.astype(np.float64), np.nan)
+        kind = array.dtype if array.dtype.kind == "f" else np.float64
+        array = np.ma.filled(array.astype(kind), np.nan)
+    array = np.asarray(array)
     if array.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: {name} has dtype {array.dtype}. Pass its modulus or real part.")
     if array.dtype.kind not in "biuf":

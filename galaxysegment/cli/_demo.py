@@ -37,15 +37,16 @@ def _pipelines():
     """Yield (segmenter, preprocessing, pipeline) for every row of the table."""
     from sklearn.pipeline import make_pipeline
 
-    from ..preprocessing import BandSelector, ImageNormalizer, NoiseNormalizer, make_variant
+    from ..preprocessing import BandSelector, GaussianSmoother, ImageNormalizer, NoiseNormalizer, make_variant
     from ..segmenters import KMeansSegmenter, PhotutilsSegmenter
 
     for name, segmenter in (("photutils", PhotutilsSegmenter()), ("k-means", KMeansSegmenter(random_state=0))):
         for variant in (1, 2, 3, 4):
             yield name, f"variant {variant}", make_pipeline(make_variant(variant), segmenter)
     yield "photutils", "raw image", make_pipeline(BandSelector(bands=0), PhotutilsSegmenter())
-    stretched = make_pipeline(NoiseNormalizer(rms_band=-1), ImageNormalizer(interval=(-1, 10), stretch="asinh"))
-    yield "k-means", "asinh S/N", make_pipeline(stretched, KMeansSegmenter(random_state=0))
+    # Clustering cuts halfway between the mean of the sky and that of the sources: clip where sources begin.
+    clipped = make_pipeline(NoiseNormalizer(rms_band=-1), GaussianSmoother(fwhm=3), ImageNormalizer(interval=(0, 3)))
+    yield "k-means", "smooth S/N", make_pipeline(clipped, KMeansSegmenter(random_state=0))
 
 
 def _print_table(X, y, folds):

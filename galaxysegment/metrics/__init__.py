@@ -1,5 +1,48 @@
 """Scores of segmentations: pixels, sources, panoptic; and scorers for model selection."""
 
+from ._coco_summary import CocoSummary, coco_summary
+from ._instance import DetectionScores, average_precision, detection_scores, precision_recall_curve
+from ._panoptic import PanopticQuality, Quality, panoptic_quality
 from ._pixel import accuracy_score, dice_score, f1_score, iou_score, precision_score, recall_score
+from ._scorers import (
+    accuracy_scorer,
+    ap_scorer,
+    detection_f1_scorer,
+    dice_scorer,
+    f1_scorer,
+    get_scorer,
+    iou_scorer,
+    pq_scorer,
+    precision_scorer,
+    recall_scorer,
+    scorer_names,
+)
 
-__all__ = ["accuracy_score", "dice_score", "f1_score", "iou_score", "precision_score", "recall_score"]
+__all__ = [
+    "CocoSummary",
+    "DetectionScores",
+    "PanopticQuality",
+    "Quality",
+    "accuracy_score",
+    "accuracy_scorer",
+    "ap_scorer",
+    "average_precision",
+    "coco_summary",
+    "detection_f1_scorer",
+    "detection_scores",
+    "dice_score",
+    "dice_scorer",
+    "f1_score",
+    "f1_scorer",
+    "get_scorer",
+    "iou_score",
+    "iou_scorer",
+    "panoptic_quality",
+    "pq_scorer",
+    "precision_recall_curve",
+    "precision_score",
+    "precision_scorer",
+    "recall_score",
+    "recall_scorer",
+    "scorer_names",
+]

@@ -14,9 +14,8 @@ def as_image_list(y, name):
     """Split what a user calls "the segmentation" into one map or `Instances` per image."""
     if isinstance(y, Instances):
         return [y]
-    if isinstance(y, (list, tuple)):
-        if not y or isinstance(y[0], Instances) or np.ndim(y[0]) > 1:
-            return [_check_image(one, f"{name}[{index}]") for index, one in enumerate(y)]
+    if isinstance(y, (list, tuple)) and (not y or isinstance(y[0], Instances) or np.ndim(y[0]) > 1):
+        return [_check_image(one, f"{name}[{index}]") for index, one in enumerate(y)]
     y = np.asarray(y)
     if y.dtype == object and y.ndim == 1:  # what scikit-learn's splitters make of ragged lists
         return as_image_list(list(y), name)

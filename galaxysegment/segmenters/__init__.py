@@ -1,3 +1,9 @@
 """The segmenters: one a file. A new one is its file, one import line here and one test file."""
 
-__all__ = []
+from ._kmeans import KMeansSegmenter
+from ._photutils import PhotutilsSegmenter
+from ._random_forest import RandomForestSegmenter
+from ._sep import SEPSegmenter
+from ._unet import UNetSegmenter
+
+__all__ = ["KMeansSegmenter", "PhotutilsSegmenter", "RandomForestSegmenter", "SEPSegmenter", "UNetSegmenter"]

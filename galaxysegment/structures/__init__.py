@@ -1,0 +1,23 @@
+"""What the package passes around: label maps, binary masks, panoptic maps and `Instances`.
+
+A *label map* is an int32 array ``(height, width)``: 0 is background, 1…n are the sources. It is the
+lingua franca of the package. `Instances` holds one image's sources where they may overlap.
+"""
+
+from ._instances import GALAXY, STAR, Instances
+from ._labels import NoSourcesWarning, check_label_map, label_components, relabel, remove_small
+from ._truth import as_binary_mask, as_label_map, is_binary
+
+__all__ = [
+    "GALAXY",
+    "STAR",
+    "Instances",
+    "NoSourcesWarning",
+    "as_binary_mask",
+    "as_label_map",
+    "check_label_map",
+    "is_binary",
+    "label_components",
+    "relabel",
+    "remove_small",
+]

@@ -1,0 +1,129 @@
+"""Label maps: checking, numbering, connected components."""
+
+import numpy as np
+from scipy import ndimage
+
+_CONNECTIVITY = {4: ndimage.generate_binary_structure(2, 1), 8: ndimage.generate_binary_structure(2, 2)}
+
+
+class NoSourcesWarning(UserWarning):
+    """No source was found in an image; its label map is all zeros."""
+
+
+def check_label_map(labels, name="labels"):
+    """Check that `labels` is a 2-D map of whole, non-negative numbers and return it as int32.
+
+    Parameters
+    ----------
+    labels : array-like of shape (height, width)
+        Integers, booleans, or floats that hold whole numbers (NaN counts as background).
+    name : str, default="labels"
+        How to call the argument in an error message.
+
+    Returns
+    -------
+    ndarray of int32, shape (height, width)
+        Values are kept: see `relabel` for closing gaps.
+
+    Raises
+    ------
+    ValueError
+        If the map is not 2-D, or holds negative, fractional or over-large numbers.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 2:
+        raise ValueError(f"{name} must be a (height, width) label map. Got shape {labels.shape} instead.")
+    if labels.dtype.kind == "f":
+        whole = np.where(np.isnan(labels), 0, labels)
+        if not np.array_equal(whole, np.rint(whole)):
+            raise ValueError(f"{name} must hold whole numbers, one per source. Got fractions instead.")
+        labels = whole
+    elif labels.dtype.kind not in "biu":
+        raise TypeError(f"{name} must hold integers. Got dtype {labels.dtype} instead.")
+    if labels.dtype == np.int32:
+        lowest, highest = (labels.min(), 0) if labels.size else (0, 0)
+    else:
+        lowest, highest = (labels.min(), labels.max()) if labels.size else (0, 0)
+    if lowest < 0:
+        raise ValueError(f"{name} must be 0 for background and positive for sources. Got {lowest} instead.")
+    if highest > np.iinfo(np.int32).max:
+        labels = relabel(labels)
+    return labels.astype(np.int32, copy=False)
+
+
+def relabel(labels):
+    """Renumber the sources 1…n in increasing order of their old number.
+
+    Parameters
+    ----------
+    labels : array-like of int, any shape
+        0 is background; gaps and any integer dtype are fine.
+
+    Returns
+    -------
+    ndarray of int32, same shape
+        The input itself where it is int32 and already consecutive.
+
+    Examples
+    --------
+    >>> from galaxysegment.structures import relabel
+    >>> relabel([[0, 7], [3, 7]]).tolist()
+    [[0, 2], [1, 2]]
+    """
+    labels = np.asarray(labels)
+    if labels.size == 0:
+        return labels.astype(np.int32)
+    highest = int(labels.max())
+    if int(labels.min()) < 0:
+        raise ValueError(f"labels must be 0 for background and positive for sources. Got {labels.min()} instead.")
+    if highest > 4 * labels.size:  # a table of that length would cost more than sorting
+        values, inverse = np.unique(labels, return_inverse=True)
+        start = 0 if values[0] == 0 else 1
+        return (inverse.reshape(labels.shape) + start).astype(np.int32)
+    used = np.zeros(highest + 1, dtype=bool)
+    used[labels.ravel()] = True
+    used[0] = False
+    if labels.dtype == np.int32 and used[1:].all():
+        return labels
+    return np.where(used, np.cumsum(used), 0).astype(np.int32)[labels]
+
+
+def label_components(mask, connectivity=8):
+    """Number the connected components of a binary mask.
+
+    Parameters
+    ----------
+    mask : array-like of shape (height, width)
+        Non-zero where there is a source.
+    connectivity : {4, 8}, default=8
+        Whether pixels that touch at a corner belong together.
+
+    Returns
+    -------
+    ndarray of int32, shape (height, width)
+        Label map, numbered in the order of each component's first pixel.
+    """
+    if connectivity not in _CONNECTIVITY:
+        raise ValueError(f"connectivity must be 4 or 8. Got {connectivity!r} instead.")
+    labels = np.empty(np.shape(mask), dtype=np.int32)
+    ndimage.label(mask, structure=_CONNECTIVITY[connectivity], output=labels)
+    return labels
+
+
+def remove_small(labels, n_pixels):
+    """Drop the sources with fewer than `n_pixels` pixels and renumber the rest.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (height, width)
+    n_pixels : int
+        Sources of exactly `n_pixels` pixels stay.
+
+    Returns
+    -------
+    ndarray of int32, shape (height, width)
+    """
+    sizes = np.bincount(labels.ravel())
+    keep = sizes >= n_pixels
+    keep[0] = False
+    return np.where(keep, np.cumsum(keep), 0).astype(np.int32)[labels]
