@@ -1,0 +1,94 @@
+"""Take the sky away."""
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, Options
+
+from .._utils.background import background_maps
+from ..base import BaseImageTransformer
+from ._bands import map_science_bands
+
+__all__ = ["BackgroundSubtractor", "subtract_background"]
+
+
+def subtract_background(band, *, box_size, filter_size, exclude_percentile):
+    """Return `band` without its background, and its noise; both in the dtype of `band`."""
+    # About a typical value: the interpolation of the mesh is good to 1e-5 of what it interpolates, and a
+    # high pedestal must not blur the sky. The same holds for single precision.
+    values = band[~np.isnan(band)]
+    typical = np.median(values[:: max(1, values.size // 10_000)]) if values.size else band.dtype.type(0)
+    residual = band - typical
+    background, noise = background_maps(
+        residual, box_size=box_size, filter_size=filter_size, exclude_percentile=exclude_percentile
+    )
+    return residual - background, noise
+
+
+class BackgroundSubtractor(BaseImageTransformer):
+    """Subtract a smooth background, estimated on a mesh of boxes.
+
+    In each box the background is the median of what clipping at 3 standard deviations leaves; the mesh is
+    median-filtered and interpolated to the size of the image, as `photutils.background.Background2D`
+    does.
+
+    Parameters
+    ----------
+    box_size : int, default=50
+        Side of a box in pixels: well above the size of a source, below the scale on which the sky varies.
+        Cut to the image where that is smaller.
+    filter_size : int, default=3
+        Side of the median filter of the mesh in boxes: 1 (no filter), 3, 5, 7 or 9.
+    exclude_percentile : float, default=15
+        Boxes in which more than this percentage of the pixels is missing or clipped are filled from
+        their neighbours.
+    rms_band : int or None, default=None
+        Index of an RMS band, which passes untouched; None means there is none.
+
+    Attributes
+    ----------
+    n_bands_in_ : int
+        Number of bands seen in `fit`.
+
+    See Also
+    --------
+    NoiseNormalizer : Subtract the background and divide by the noise.
+
+    Notes
+    -----
+    Each band of each image has its own background, so a constant added to an image changes nothing but
+    rounding. NaN stays NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from galaxysegment.preprocessing import BackgroundSubtractor
+    >>> X = np.random.default_rng(0).normal(1000, 1, (1, 128, 128))
+    >>> bool(abs(BackgroundSubtractor().fit_transform(X).mean()) < 0.1)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        "box_size": [Interval(Integral, 1, None, closed="left")],
+        "filter_size": [Options(Integral, {1, 3, 5, 7, 9})],
+        "exclude_percentile": [Interval(Real, 0, 100, closed="both")],
+        "rms_band": [Integral, None],
+    }
+    _requires_fit = False
+
+    def __init__(self, *, box_size=50, filter_size=3, exclude_percentile=15, rms_band=None):
+        self.box_size = box_size
+        self.filter_size = filter_size
+        self.exclude_percentile = exclude_percentile
+        self.rms_band = rms_band
+
+    def _transform_image(self, image):
+        return map_science_bands(self._subtract, image, self.rms_band)
+
+    def _subtract(self, band):
+        return subtract_background(
+            band,
+            box_size=self.box_size,
+            filter_size=self.filter_size,
+            exclude_percentile=self.exclude_percentile,
+        )[0]

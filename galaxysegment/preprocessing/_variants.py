@@ -1,0 +1,68 @@
+"""The four ways of preparing images that a comparison of segmenters was made with."""
+
+from numbers import Integral
+
+from sklearn.pipeline import Pipeline
+from sklearn.utils._param_validation import Interval, validate_params
+
+from ._bands import BandSelector
+from ._liberator import FITSLiberatorStretch
+from ._normalize import ImageNormalizer
+from ._rms import RMSAdder
+
+__all__ = ["make_variant"]
+
+
+@validate_params({"variant": [Interval(Integral, 1, 4, closed="both")]}, prefer_skip_nested_validation=True)
+def make_variant(variant):
+    """Make one of the four standard pipelines from an image and its RMS map to a normalized image.
+
+    They grow step by step, so that comparing a segmenter's scores after each tells what a step is worth:
+
+    1. the image, normalized between its extremes; the RMS map is dropped;
+    2. the image stretched as by the FITS Liberator, normalized; the RMS map is dropped;
+    3. as 2, with the normalized RMS map added, and normalized again;
+    4. as 3, with the normalized RMS map stretched by a logarithm (`a` = 500) before it is added:
+       ``norm(norm(image) + log(norm(rms)))``.
+
+    Parameters
+    ----------
+    variant : {1, 2, 3, 4}
+        Number of the variant.
+
+    Returns
+    -------
+    sklearn.pipeline.Pipeline
+        Transformer of images of shape (n_images, n_bands + 1, height, width), the RMS map being the last
+        band, into images of shape (n_images, n_bands, height, width) with values between 0 and 1. It
+        learns nothing: each image is normalized on its own. Its steps are "bands" (1, 2), "liberator"
+        (2, 3, 4), "normalize" (all), "rms" and "renormalize" (3, 4).
+
+    See Also
+    --------
+    ImageNormalizer, FITSLiberatorStretch, RMSAdder, BandSelector : The steps.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from galaxysegment.preprocessing import make_variant
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.stack([rng.normal(10, 1, (3, 64, 64)), rng.uniform(1, 2, (3, 64, 64))], axis=1)
+    >>> make_variant(4).fit_transform(X).shape
+    (3, 1, 64, 64)
+    """
+    drop_rms = ("bands", BandSelector(bands=-1, drop=True))
+    normalize = ("normalize", ImageNormalizer())
+    if variant == 1:
+        return Pipeline([drop_rms, normalize])
+    if variant == 2:
+        return Pipeline([drop_rms, ("liberator", FITSLiberatorStretch()), normalize])
+    add_rms = RMSAdder(stretch="linear") if variant == 3 else RMSAdder(stretch="log", stretch_a=500)
+    return Pipeline(
+        [
+            ("liberator", FITSLiberatorStretch(rms_band=-1)),
+            normalize,
+            ("rms", add_rms),
+            ("renormalize", ImageNormalizer()),
+        ]
+    )

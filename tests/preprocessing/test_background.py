@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+from astropy.stats import SigmaClip
+from numpy.testing import assert_allclose, assert_array_equal
+from photutils.background import Background2D, MedianBackground
+
+from galaxysegment.preprocessing import BackgroundSubtractor
+
+
+@pytest.fixture
+def image():
+    rng = np.random.default_rng(2)
+    y, x = np.mgrid[:180, :210]
+    sources = 200 * np.exp(-((y - 90) ** 2 + (x - 120) ** 2) / 30)
+    return 500 + 0.2 * x + rng.normal(0, 2, y.shape) + sources
+
+
+def test_background_is_that_of_photutils(image):
+    expected = Background2D(
+        image,
+        (30, 30),
+        filter_size=(3, 3),
+        exclude_percentile=15,
+        sigma_clip=SigmaClip(3.0),
+        bkg_estimator=MedianBackground(),
+    ).background
+    result = BackgroundSubtractor(box_size=30).fit_transform(image[None])
+    assert_allclose(image - result[0], expected, atol=0.02)
+
+
+def test_constant_sky_changes_nothing(image):
+    expected = BackgroundSubtractor().fit_transform(image[None])
+    assert_allclose(BackgroundSubtractor().fit_transform(image[None] + 1234), expected, atol=1e-9)
+
+
+def test_gradient_is_taken_away(image):
+    result = BackgroundSubtractor(box_size=30).fit_transform(image[None])[0]
+    assert abs(np.median(result)) < 0.1
+    columns = np.median(result, axis=0)[30:-30]  # the outermost boxes have no neighbour to lean on
+    assert abs(np.polyfit(np.arange(columns.size), columns, 1)[0]) < 0.01  # 0.2 before
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (49, 51), (20, 300)])
+def test_any_size_and_missing_pixels(shape):
+    X = np.full((1, *shape), 7.0)
+    X[0, 0, 0] = np.nan
+    result = BackgroundSubtractor().fit_transform(X)
+    assert_array_equal(np.isnan(result), np.isnan(X))
+    assert not np.nan_to_num(result).any()
+
+
+def test_rms_band_passes_untouched(image):
+    X = np.stack([image, np.full_like(image, 2.0)])[None]
+    result = BackgroundSubtractor(rms_band=-1).fit_transform(X)
+    assert_array_equal(result[0, 1], X[0, 1])
+    assert_array_equal(result[0, 0], BackgroundSubtractor().fit_transform(image[None])[0])
+
+
+@pytest.mark.parametrize(("parameter", "value"), [("box_size", 0), ("filter_size", 4), ("exclude_percentile", -1)])
+def test_bad_parameter_is_refused(image, parameter, value):
+    with pytest.raises(ValueError, match=f"The '{parameter}' parameter of BackgroundSubtractor"):
+        BackgroundSubtractor(**{parameter: value}).fit(image[None])
