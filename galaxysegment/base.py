@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from ._utils.deblending import deblend
-from ._utils.validation import check_images, check_same_shape
+from ._utils.validation import check_images, check_same_shape, split_rms
 from .metrics import iou_score
 from .structures import (
     GALAXY,
@@ -185,7 +185,8 @@ class BaseSegmenter(_ImageEstimator):
         images, layout = self._check_images(X)
         self._validate_params()
         found = [
-            _clear_no_data(result, image) for result, image in zip(self._segment_images(images), images, strict=True)
+            _clear_no_data(result, self._no_data(image))
+            for result, image in zip(self._segment_images(images), images, strict=True)
         ]
         _warn_if_empty(found)
         if output == "instances":
@@ -213,6 +214,12 @@ class BaseSegmenter(_ImageEstimator):
 
     def _fit_images(self, images, targets):
         """Learn from images and targets (label maps or Instances, or None); override where needed."""
+
+    def _no_data(self, image):
+        """Pixels that can belong to no source: NaN in every band, or without a positive RMS."""
+        science, rms = split_rms(image, getattr(self, "rms_band", None))
+        no_data = np.isnan(science).all(axis=0)
+        return no_data if rms is None else no_data | np.isnan(rms)
 
     def _segment_images(self, images):
         return [self._segment_image(image) for image in images]
@@ -292,9 +299,8 @@ def target_mask(target):
     return as_binary_mask(target)
 
 
-def _clear_no_data(result, image):
-    """A pixel without data in any band belongs to no source."""
-    no_data = np.isnan(image).all(axis=0)
+def _clear_no_data(result, no_data):
+    """Take the pixels without data away from the sources."""
     if not no_data.any():
         return result
     if isinstance(result, Instances):

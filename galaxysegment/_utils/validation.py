@@ -146,14 +146,16 @@ def split_rms(image, rms_band):
     check_rms_band(rms_band, image.shape[0])
     rms = image[rms_band]
     bad = ~(rms > 0)
-    if bad.all():
+    science = np.delete(image, rms_band, axis=0)
+    # An image without data may well come with an empty map: the corner of a mosaic.
+    if bad.all() and not np.isnan(science).all():
         raise ValueError(
             f"The RMS map (band {rms_band}) has no positive value, so it says nothing about the noise: "
             "check the file, or set rms_band=None to estimate the noise from the image."
         )
     if bad.any():
         rms = np.where(bad, rms.dtype.type(np.nan), rms)
-    return np.delete(image, rms_band, axis=0), rms
+    return science, rms
 
 
 def check_rms_band(rms_band, n_bands):
