@@ -5,6 +5,7 @@ ends are bisected for all boxes at once. The maps are cubic splines of the small
 window when asked for, so that a mosaic's maps never exist in memory as a whole.
 """
 
+from copy import copy
 from functools import lru_cache
 
 import numpy as np
@@ -52,11 +53,16 @@ def background_meshes(image, *, box_size=50, filter_size=3, exclude_percentile=1
     """Estimate the background and its RMS as two `MeshMap`; parameters as of `background_maps`."""
     image = np.asarray(image)
     box = tuple(min(box_size, side) for side in image.shape)
-    background, rms, n_left = _box_statistics(image, box, mask)
+    return meshes_of_boxes(box_statistics(image, box, mask), box, image.dtype, filter_size, exclude_percentile)
+
+
+def meshes_of_boxes(statistics, box, dtype, filter_size, exclude_percentile):
+    """Make the two `MeshMap` of what `box_statistics` found, be it in one go or strip by strip of whole boxes."""
+    background, rms, n_left = statistics
     used = (n_left > (1 - exclude_percentile / 100) * (box[0] * box[1])) & (n_left > 0)
     if not used.any():
         used = n_left > 0
-    return tuple(_mesh_map(values, used, box, filter_size, image.dtype) for values in (background, rms))
+    return tuple(_mesh_map(values, used, box, filter_size, dtype) for values in (background, rms))
 
 
 class MeshMap:
@@ -80,9 +86,18 @@ class MeshMap:
         # the filter: scipy's is off by 1e-5 of the pedestal at the borders, and so are photutils' maps.
         self._coefficients = coefficients - self._lowest
         self._across = None, None
+        self._corner = 0, 0
+
+    def at(self, y0, x0):
+        """Return the map as seen from a pixel, which becomes row 0 and column 0 of `window`."""
+        placed = copy(self)
+        placed._corner = y0, x0
+        return placed
 
     def window(self, y0, y1, x0, x1):
         """Return the map on rows ``y0…y1`` and columns ``x0…x1`` (half-open)."""
+        y0, y1 = y0 + self._corner[0], y1 + self._corner[0]
+        x0, x1 = x0 + self._corner[1], x1 + self._corner[1]
         if not self._span > 0:  # a constant stays exactly constant, as in photutils
             return np.full((y1 - y0, x1 - x0), self._lowest, dtype=self.dtype)
         along = spline_weights(y0, y1, self.box[0], self.mesh.shape[0]).astype(self.dtype)
@@ -118,7 +133,7 @@ def spline_weights(start, stop, box, n_boxes):
     return sparse.csr_array((weights.ravel(), index.ravel(), pointers), shape=(n_rows, n_boxes))
 
 
-def _box_statistics(image, box, mask):
+def box_statistics(image, box, mask=None):
     """Clipped median, clipped scatter and number of pixels left, each of shape (n_boxes_y, n_boxes_x)."""
     height, width = image.shape
     whole = height // box[0] * box[0]

@@ -1,0 +1,130 @@
+"""The model file: a safetensors file whose header holds a JSON tree that refers to the tensors.
+
+Reading it makes dictionaries, lists, strings, numbers and arrays, and nothing else: no code from the
+file can run. What the tree means is `galaxysegment.persistence`'s business.
+"""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+FORMAT = "galaxysegment"
+VERSION = 1
+#: Key that marks a JSON object as more than a dictionary; ``"object"`` is for the caller to interpret.
+KIND = "__kind__"
+
+
+def write_model_file(path, tree):
+    """Write a tree of dict, list, tuple, str, numbers, None and arrays to `path`, whole or not at all."""
+    from safetensors.numpy import save
+
+    arrays = {}
+    text = json.dumps(_encode(tree, arrays, "model"), allow_nan=True)
+    content = save(arrays, metadata={"format": FORMAT, "format_version": str(VERSION), "tree": text})
+    path = Path(path)
+    # a name of our own in the same folder: os.replace is atomic only within a file system
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        message = f"The model could not be written ({reason}); nothing was left behind"
+        raise OSError(error.errno, message, str(path)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+
+
+def read_model_file(path):
+    """Read the tree that `write_model_file` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is damaged, is no model file of this package, or comes from a newer version of it.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no model file {str(path)!r}: check the path.")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            _check_header(metadata, path)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
+        return _decode(json.loads(metadata["tree"]), arrays)
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(
+            f"{str(path)!r} is damaged or no model file of galaxysegment ({type(error).__name__}: {error}): "
+            "pass a file that galaxysegment.persistence.save wrote."
+        ) from error
+
+
+def _check_header(metadata, path):
+    if metadata.get("format") != FORMAT:
+        raise ValueError(
+            f"{str(path)!r} is a safetensors file, but not of galaxysegment: "
+            "pass a file that galaxysegment.persistence.save wrote."
+        )
+    version = metadata.get("format_version", "")
+    if not version.isdigit() or not 1 <= int(version) <= VERSION:
+        raise ValueError(
+            f"{str(path)!r} has format version {version!r}, but this galaxysegment reads versions 1 to {VERSION}: "
+            "update galaxysegment."
+        )
+
+
+def _encode(value, arrays, name):
+    """JSON form of `value`; arrays go to `arrays` and are referred to by name."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind in "OU" and all(isinstance(item, str) for item in value.flat):
+            return {KIND: "strings", "items": value.ravel().tolist(), "shape": list(value.shape)}
+        if value.dtype.kind not in "biuf":
+            raise _unsupported(name, f"array of dtype {value.dtype}")
+        native = value.astype(value.dtype.newbyteorder("="), copy=False)
+        arrays[name] = np.ascontiguousarray(native).reshape(value.shape)
+        return {KIND: "array", "name": name}
+    if isinstance(value, (list, tuple)):
+        items = [_encode(item, arrays, f"{name}.{index}") for index, item in enumerate(value)]
+        return items if isinstance(value, list) else {KIND: "tuple", "items": items}
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value) and value.get(KIND) in (None, "object"):
+        return {key: _encode(item, arrays, f"{name}.{key}") for key, item in value.items()}
+    raise _unsupported(name, type(value).__name__)
+
+
+def _unsupported(name, what):
+    return TypeError(
+        f"{name} is of type {what}, which a model file cannot hold: set it to None, a number, a string or an array "
+        "before saving, or keep the object with joblib.dump."
+    )
+
+
+def _decode(node, arrays):
+    if isinstance(node, list):
+        return [_decode(item, arrays) for item in node]
+    if not isinstance(node, dict):
+        return node
+    kind = node.get(KIND)
+    if kind in (None, "object"):
+        return {key: _decode(item, arrays) for key, item in node.items()}
+    if kind == "array":
+        return arrays[node["name"]]
+    if kind == "strings":
+        return np.array(node["items"], dtype=object).reshape(node["shape"])
+    if kind == "tuple":
+        return tuple(_decode(item, arrays) for item in node["items"])
+    raise TypeError(f"unknown kind of value {kind!r}")

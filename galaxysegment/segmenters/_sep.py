@@ -1,0 +1,257 @@
+"""The algorithm of SExtractor, by the library sep."""
+
+from numbers import Integral, Real
+from threading import RLock
+
+import numpy as np
+from sklearn.utils._param_validation import Interval
+
+from .._utils.smoothing import gaussian_profile
+from ..base import BaseSegmenter
+from ..structures import relabel
+from ._detection import check_odd, split_detection
+
+_LIMITS_LOCK = RLock()
+_MOST_PARTS = 1 << 20  # of a blend: more is no blend
+
+
+class SEPSegmenter(BaseSegmenter):
+    """Connected pixels above the noise of a smoothed, background-subtracted image, by sep.
+
+    The algorithm of SExtractor, which sep makes a library of: background and noise on a mesh of boxes,
+    a Gaussian kernel, pixels above a multiple of the noise, sources of connected pixels, deblending by
+    multiple thresholds, and cleaning of detections in the wings of bright neighbours.
+
+    It learns nothing: `predict` works without `fit`. It needs the package sep (``pip install sep``).
+
+    Parameters
+    ----------
+    fwhm : float or None, default=3
+        FWHM in pixels of the Gaussian kernel; ``None`` leaves the image unsmoothed.
+    kernel_size : int, default=5
+        Side of the kernel in pixels, odd.
+    n_sigma : float, default=1.5
+        Threshold above the background in units of the noise of an (unsmoothed) pixel, or of the
+        smoothed image with ``matched_filter=True``.
+    n_pixels : int, default=10
+        Smallest number of connected pixels of a source.
+    rms_band : int or None, default=None
+        Band of the images that is the RMS map, the threshold of each pixel; ``None`` takes the noise
+        from the image's background. Pixels whose RMS is not positive count as "no data".
+    box_size : int, default=50
+        Side of the boxes of the background mesh in pixels, at least 2; cut to the image where that is
+        smaller, and stretched where a sliver of less than a tenth of a box would be left.
+    filter_size : int, default=3
+        Side of the median filter of the background mesh in boxes, odd.
+    matched_filter : bool, default=False
+        Whether to weight pixels with their noise while smoothing and to compare with the noise of the
+        smoothed image: better where the noise varies from pixel to pixel. `n_sigma` then wants to be larger.
+    deblend : bool, default=False
+        Whether to split blended sources.
+    n_levels : int, default=32
+        Number of thresholds of the deblending.
+    contrast : float, default=0.005
+        Smallest fraction of a blend's flux that a part must have.
+    clean : bool, default=True
+        Whether to drop detections that would not be there without the wings of a brighter neighbour.
+    clean_param : float, default=1.0
+        How far wings reach: the exponent of the assumed profile; smaller is farther.
+
+    See Also
+    --------
+    PhotutilsSegmenter : The same idea with the steps of photutils.
+
+    Notes
+    -----
+    Several science bands make one detection image: the mean of the background-subtracted bands,
+    weighted by the inverse square of the noise of each, over the bands that have data at a pixel.
+    An RMS map is taken for the noise of that image.
+
+    A pixel without data (NaN) counts as sky while smoothing and is never part of a source.
+
+    sep's limits on pixels and on parts of a blend are global to the process. They are raised for an
+    image that needs it and put back at once; threads take turns.
+
+    References
+    ----------
+    .. [1] K. Barbary, "SEP: Source Extractor as a library", Journal of Open Source Software 1(6), 58
+       (2016), :doi:`10.21105/joss.00058`
+    .. [2] E. Bertin and S. Arnouts, "SExtractor: Software for source extraction", A&AS 117, 393 (1996),
+       :doi:`10.1051/aas:1996164`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from galaxysegment.segmenters import SEPSegmenter
+    >>> rng = np.random.default_rng(0)
+    >>> y, x = np.mgrid[:100, :100]
+    >>> image = rng.normal(10, 1, (100, 100)) + 50 * np.exp(-((y - 40) ** 2 + (x - 60) ** 2) / 18)
+    >>> labels = SEPSegmenter(n_sigma=2).predict(image[np.newaxis])
+    >>> labels.shape, labels.dtype, int(labels.max()), int(labels[0, 40, 60])
+    ((1, 100, 100), dtype('int32'), 1, 1)
+    """
+
+    _requires_fit = False
+    _parameter_constraints: dict = {
+        "fwhm": [Interval(Real, 0, None, closed="neither"), None],
+        "kernel_size": [Interval(Integral, 1, None, closed="left")],
+        "n_sigma": [Interval(Real, 0, None, closed="left")],
+        "n_pixels": [Interval(Integral, 1, None, closed="left")],
+        "rms_band": [Integral, None],
+        "box_size": [Interval(Integral, 2, None, closed="left")],
+        "filter_size": [Interval(Integral, 1, None, closed="left")],
+        "matched_filter": ["boolean"],
+        "deblend": ["boolean"],
+        "n_levels": [Interval(Integral, 1, None, closed="left")],
+        "contrast": [Interval(Real, 0, 1, closed="both")],
+        "clean": ["boolean"],
+        "clean_param": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    def __init__(
+        self,
+        *,
+        fwhm=3,
+        kernel_size=5,
+        n_sigma=1.5,
+        n_pixels=10,
+        rms_band=None,
+        box_size=50,
+        filter_size=3,
+        matched_filter=False,
+        deblend=False,
+        n_levels=32,
+        contrast=0.005,
+        clean=True,
+        clean_param=1.0,
+    ):
+        self.fwhm = fwhm
+        self.kernel_size = kernel_size
+        self.n_sigma = n_sigma
+        self.n_pixels = n_pixels
+        self.rms_band = rms_band
+        self.box_size = box_size
+        self.filter_size = filter_size
+        self.matched_filter = matched_filter
+        self.deblend = deblend
+        self.n_levels = n_levels
+        self.contrast = contrast
+        self.clean = clean
+        self.clean_param = clean_param
+
+    def _validate_params(self):
+        super()._validate_params()
+        check_odd(self, ("kernel_size", "filter_size"))
+
+    def _segment_image(self, image):
+        sep = _import_sep()
+        detection, rms, no_data = split_detection(image, self.rms_band, self._background_of)
+        if detection.size == 1 or (no_data is not None and no_data.all()):  # a lone pixel has no noise
+            return np.zeros(detection.shape, dtype=np.int32)
+        subtracted = _filled(detection, no_data)
+        background = self._sep_background(sep, subtracted, no_data)
+        background.subfrom(subtracted)
+        noise = _noise_map(background, detection.dtype) if rms is None else _filled(rms, np.isnan(rms), 1)
+        labels = _extract(
+            sep,
+            subtracted,
+            self.n_sigma,
+            err=noise,
+            mask=no_data,
+            minarea=self.n_pixels,
+            filter_kernel=self._kernel(),
+            filter_type="matched" if self.matched_filter else "conv",
+            deblend_nthresh=self.n_levels,
+            deblend_cont=self.contrast if self.deblend else 1.0,
+            clean=self.clean,
+            clean_param=self.clean_param,
+        )
+        if no_data is not None:
+            labels[no_data] = 0
+        return relabel(labels)
+
+    def _background_of(self, band, index):
+        """Background map and noise of one of several bands."""
+        no_data = np.isnan(band)
+        found = self._sep_background(_import_sep(), _filled(band, no_data), no_data)
+        return found.back(), found.globalrms
+
+    def _sep_background(self, sep, image, no_data):
+        height, width = image.shape
+        return sep.Background(
+            image,
+            mask=no_data,
+            bw=_box_side(width, self.box_size),
+            bh=_box_side(height, self.box_size),
+            fw=self.filter_size,
+            fh=self.filter_size,
+        )
+
+    def _kernel(self):
+        if self.fwhm is None:
+            return None
+        profile = gaussian_profile(self.fwhm, self.kernel_size)
+        return np.outer(profile, profile)
+
+
+def _box_side(side, box_size):
+    """Side of the boxes that cut `side` pixels; stretched where they would leave a sliver.
+
+    sep misjudges a box of few pixels: it takes twice the value of a single one for the background.
+    """
+    n_boxes, rest = divmod(side, box_size)
+    if n_boxes == 0:
+        return side
+    return box_size if rest == 0 or 10 * rest >= box_size else -(-side // n_boxes)
+
+
+def _import_sep():
+    try:
+        import sep
+    except ImportError as error:
+        raise ImportError(
+            "SEPSegmenter needs the package sep, which is not installed: run `pip install sep`."
+        ) from error
+    return sep
+
+
+def _filled(image, missing, value=0):
+    """Return a C-ordered copy with `value` where `missing`, which may be None."""
+    filled = np.array(image, order="C")
+    if missing is not None:
+        filled[missing] = value
+    return filled
+
+
+def _noise_map(background, dtype):
+    """Noise of each pixel, at least what rounding does to the background: it is no source where all is constant."""
+    noise = background.rms(dtype=dtype)
+    return np.maximum(noise, dtype.type(4 * np.finfo(np.float32).eps * abs(background.globalback)), out=noise)
+
+
+def _extract(sep, *args, **options):
+    """Segmentation map of `sep.extract`, with sep's limits raised where the image asks for it."""
+    with _LIMITS_LOCK:
+        before = sep.get_extract_pixstack(), sep.get_sub_object_limit()
+        try:
+            while True:
+                try:
+                    return sep.extract(*args, segmentation_map=True, **options)[1]
+                except Exception as error:  # sep raises no narrower class
+                    if not _raise_limit(sep, str(error)):
+                        raise
+        finally:
+            sep.set_extract_pixstack(before[0])
+            sep.set_sub_object_limit(before[1])
+
+
+def _raise_limit(sep, message):
+    """Raise the limit that sep says was reached; return whether there was one."""
+    if "pixel buffer full" in message:
+        # Four times, not at once to the size of the image: a stack of 20 million pixels is 2.6 times as slow.
+        sep.set_extract_pixstack(4 * sep.get_extract_pixstack())
+    elif "deblending overflow" in message and sep.get_sub_object_limit() < _MOST_PARTS:
+        sep.set_sub_object_limit(4 * sep.get_sub_object_limit())
+    else:
+        return False
+    return True

@@ -1,0 +1,104 @@
+"""Our deblending against photutils', numbers included."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from photutils.segmentation import SegmentationImage, deblend_sources
+from scipy import ndimage
+
+from galaxysegment._utils import deblending
+from galaxysegment._utils.deblending import deblend
+from galaxysegment.structures import label_components, remove_small
+
+
+def crowd(seed, shape=(80, 90), n=40, noise=1.0):
+    """A smoothed crowded image."""
+    rng = np.random.default_rng(seed)
+    y, x = np.indices(shape)
+    image = rng.normal(0, noise, shape)
+    for _ in range(n):
+        cy, cx, width = rng.uniform(0, shape[0]), rng.uniform(0, shape[1]), rng.uniform(1, 4)
+        image += rng.uniform(3, 60) * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * width**2))
+    return ndimage.gaussian_filter(image, 1)
+
+
+def by_photutils(labels, image, n_pixels, **options):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The deblending mode")
+        return deblend_sources(image, SegmentationImage(labels), n_pixels, progress_bar=False, **options).data
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    threshold=st.sampled_from([-0.5, 0.3, 1.0, 3.0]),
+    n_pixels=st.integers(1, 12),
+    contrast=st.sampled_from([0, 0.001, 0.02, 0.3, 1.0]),
+    n_levels=st.integers(1, 40),
+    connectivity=st.sampled_from([4, 8]),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_equals_photutils(seed, threshold, n_pixels, contrast, n_levels, connectivity, dtype):
+    image = crowd(seed).astype(dtype)
+    labels = remove_small(label_components(image > threshold, connectivity), n_pixels)
+    options = {"n_levels": n_levels, "contrast": contrast, "connectivity": connectivity}
+    if labels.any():
+        expected = by_photutils(labels, image, n_pixels, **options)
+        assert np.array_equal(deblend(labels, image, n_pixels, **options), expected)
+
+
+def test_splits_what_there_is_to_split():
+    image = crowd(3)
+    labels = remove_small(label_components(image > 1), 5)
+    parts = deblend(labels, image, 5)
+    assert parts.max() > labels.max() + 5
+    assert np.array_equal(parts > 0, labels > 0)
+    assert np.array_equal(np.unique(parts), np.arange(parts.max() + 1))
+
+
+def test_large_source_is_worked_on_level_by_level(monkeypatch):
+    image = crowd(5)
+    labels = remove_small(label_components(image > 0.5), 5)
+    whole = deblend(labels, image, 5)
+    monkeypatch.setattr(deblending, "_CUBE", 1)
+    assert np.array_equal(deblend(labels, image, 5), whole)
+
+
+def test_too_many_markers_fall_back_to_linear_levels():
+    image = np.random.default_rng(0).uniform(1, 2, (48, 48))
+    image[::2] *= 100
+    own = np.ones(image.shape, dtype=bool)
+    footprint = np.ones((3, 3))
+    counts = [
+        deblending._markers(image, own, deblending._thresholds(image[own], 32, exponential), 1, footprint).max()
+        for exponential in (True, False)
+    ]
+    assert counts[0] > deblending._MOST_MARKERS > 1
+    assert counts[0] != counts[1]
+    labels = own.astype(np.int32)
+    parts = deblend(labels, image, 1, contrast=0)
+    assert parts.max() == counts[1]
+    assert np.array_equal(parts, by_photutils(labels, image, 1, contrast=0))
+
+
+@pytest.mark.parametrize("value", [0.0, -3.0, 5.0])
+def test_flat_source_stays_whole(value):
+    labels = np.zeros((20, 20), dtype=np.int32)
+    labels[3:9, 3:9] = 1
+    assert np.array_equal(deblend(labels, np.full((20, 20), value), 1), labels)
+
+
+def test_nothing_to_do():
+    labels = np.zeros((5, 6), dtype=np.int32)
+    assert not deblend(labels, np.ones((5, 6)), 1).any()
+
+
+def test_missing_pixels_and_masks_as_image():
+    image = crowd(7)
+    labels = remove_small(label_components(image > 1), 5)
+    image[labels == 2] = np.nan
+    assert np.array_equal(deblend(labels, image, 5) > 0, labels > 0)
+    assert np.array_equal(deblend(labels, labels > 0, 5), labels)
