@@ -20,7 +20,8 @@ class SegmentationDisplay:
     Parameters
     ----------
     y_pred : ndarray of int32, shape (height, width), or Instances
-        The predicted sources.
+        The predicted sources. Where `y_true` is a label map too, each is drawn in the colour of the true
+        source that it covers most.
     y_true : ndarray of int32, shape (height, width), or Instances, optional
         The true sources.
     image : ndarray of shape (height, width) or (n_bands, height, width), optional
@@ -133,8 +134,9 @@ class SegmentationDisplay:
         panels += [("prediction", self.y_pred)]
         axes = _make_axes(axes, len(panels), self.y_pred.shape)
         shown = None if self.image is None else stretch_for_display(self.image, stretch)
+        hues = {"prediction": _hues_of_truth(self.y_true, self.y_pred)}
         for axis, (title, sources) in zip(axes, panels, strict=True):
-            _draw_panel(axis, title, sources, shown, alpha)
+            _draw_panel(axis, title, sources, shown, alpha, hues.get(title))
         self.axes_, self.figure_ = axes, axes[0].figure
         return self
 
@@ -154,7 +156,7 @@ def stretch_for_display(image, stretch="asinh"):
     """
     from astropy.visualization import AsinhStretch, LinearStretch, LogStretch, SqrtStretch
 
-    stretches = {"asinh": AsinhStretch(0.1), "linear": LinearStretch(), "log": LogStretch(100), "sqrt": SqrtStretch()}
+    stretches = {"asinh": AsinhStretch(0.03), "linear": LinearStretch(), "log": LogStretch(100), "sqrt": SqrtStretch()}
     if stretch not in stretches:
         raise ValueError(f"stretch must be one of {sorted(stretches)}. Got {stretch!r} instead.")
     bands = image[None] if image.ndim == 2 else image if image.shape[0] == 3 else image[:1]
@@ -191,15 +193,30 @@ def _make_axes(axes, n_panels, shape):
     return axes
 
 
-def _draw_panel(axis, title, sources, shown, alpha):
+def _hues_of_truth(y_true, y_pred):
+    """For every predicted label the true one that it covers most, so that both get one colour."""
+    if not isinstance(y_true, np.ndarray) or not isinstance(y_pred, np.ndarray):
+        return None
+    highest = int(y_true.max())
+    hues = np.arange(int(y_pred.max()) + 1) + highest  # what covers no true source keeps a colour of its own
+    shared = (y_true > 0) & (y_pred > 0)
+    pairs, counts = np.unique(np.stack([y_pred[shared], y_true[shared]]), axis=1, return_counts=True)
+    for label, truth in pairs[:, np.argsort(counts, kind="stable")].T:
+        hues[label] = truth
+    hues[0] = 0
+    return hues
+
+
+def _draw_panel(axis, title, sources, shown, alpha, hues=None):
     if shown is not None:
         axis.imshow(shown, origin="lower", cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     if isinstance(sources, Instances):
         _draw_instances(axis, sources)
     elif sources is not None:
-        axis.imshow(color_labels(sources, 1.0 if shown is None else alpha), origin="lower", interpolation="nearest")
+        colored = color_labels(sources if hues is None else hues[sources], 1.0 if shown is None else alpha)
+        axis.imshow(colored, origin="lower", interpolation="nearest")
     if sources is not None:
-        n_sources = len(sources) if isinstance(sources, Instances) else int(sources.max())
+        n_sources = len(sources) if isinstance(sources, Instances) else np.unique(sources[sources > 0]).size
         title = f"{title}: {n_sources} sources"
     axis.set(title=title, xticks=[], yticks=[])
 

@@ -52,6 +52,18 @@ def test_every_label_has_a_colour_and_background_none():
     assert colors[0, 3] == 0 and (colors[1:, 3] == 0.5).all() and (colors[1] != colors[2]).any()
 
 
+def test_a_found_source_has_the_colour_of_the_true_one():
+    renumbered = np.where(Y[0] > 0, 4 - Y[0], 0)
+    shown = SegmentationDisplay.from_predictions(Y[0], renumbered)
+    truth, prediction = (axis.images[0].get_array() for axis in shown.axes_)
+    np.testing.assert_array_equal(truth, prediction)
+
+
+def test_sources_of_a_cut_out_are_counted_not_the_largest_label():
+    shown = SegmentationDisplay.from_predictions(None, np.array([[0, 7], [9, 9]]))
+    assert shown.axes_[0].get_title() == "prediction: 2 sources"
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
