@@ -1,0 +1,138 @@
+"""Scorers: metrics in the form that scikit-learn's model selection calls, ``scorer(estimator, X, y)``."""
+
+from sklearn.metrics import make_scorer
+
+from ..structures import Instances, is_binary
+from . import _pixel
+from ._inputs import as_image_list, is_panoptic
+from ._instance import average_precision, detection_scores
+from ._panoptic import panoptic_quality
+
+__all__ = [
+    "accuracy_scorer",
+    "ap_scorer",
+    "detection_f1_scorer",
+    "dice_scorer",
+    "f1_scorer",
+    "get_scorer",
+    "iou_scorer",
+    "pq_scorer",
+    "precision_scorer",
+    "recall_scorer",
+    "scorer_names",
+]
+
+
+class SourceScorer:
+    """Score a segmenter by a metric of sources, which needs more than its label maps.
+
+    Parameters
+    ----------
+    name : str
+        The name under which `get_scorer` finds it.
+    metric : callable
+        ``metric(y_true, y_pred)`` returns a number, larger is better.
+    output : {"labels", "instances", "panoptic"}
+        What to ask the segmenter's ``predict`` for.
+    """
+
+    def __init__(self, name, metric, output):
+        self.name = name
+        self.metric = metric
+        self.output = output
+
+    def __call__(self, estimator, X, y):
+        """Predict `X` and compare with the truth `y`, read as ``fit`` reads it."""
+        return self.metric(_as_fit_reads(y), estimator.predict(X, output=self.output))
+
+    def __repr__(self):
+        return f"get_scorer({self.name!r})"
+
+    def __reduce__(self):
+        return get_scorer, (self.name,)
+
+
+def _as_fit_reads(y):
+    """Take a `y` of nothing but 0 and 1 as binary masks, whose components are the sources."""
+    images = as_image_list(y, "y")
+    if not any(isinstance(one, Instances) or is_panoptic(one) for one in images) and is_binary(images):
+        return [one > 0 for one in images]
+    return images
+
+
+def _panoptic_score(y_true, y_pred):
+    return panoptic_quality(y_true, y_pred).pq
+
+
+def _detection_f1(y_true, y_pred):
+    return detection_scores(y_true, y_pred).f1
+
+
+# Pixel scores need label maps only, the plain `predict`, so that scikit-learn's own scorer does: in
+# cross_validate it lets several of them share one prediction.
+iou_scorer = make_scorer(_pixel.iou_score)
+dice_scorer = make_scorer(_pixel.dice_score)
+precision_scorer = make_scorer(_pixel.precision_score)
+recall_scorer = make_scorer(_pixel.recall_score)
+f1_scorer = make_scorer(_pixel.f1_score)
+accuracy_scorer = make_scorer(_pixel.accuracy_score)
+detection_f1_scorer = SourceScorer("detection_f1", _detection_f1, "instances")
+ap_scorer = SourceScorer("ap", average_precision, "instances")
+pq_scorer = SourceScorer("pq", _panoptic_score, "panoptic")
+
+_SCORERS = {
+    "accuracy": accuracy_scorer,
+    "ap": ap_scorer,
+    "detection_f1": detection_f1_scorer,
+    "dice": dice_scorer,
+    "f1": f1_scorer,
+    "iou": iou_scorer,
+    "pq": pq_scorer,
+    "precision": precision_scorer,
+    "recall": recall_scorer,
+}
+
+
+def scorer_names():
+    """List the names that `get_scorer` knows.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> from galaxysegment.metrics import scorer_names
+    >>> scorer_names()
+    ['accuracy', 'ap', 'detection_f1', 'dice', 'f1', 'iou', 'pq', 'precision', 'recall']
+    """
+    return sorted(_SCORERS)
+
+
+def get_scorer(name):
+    """Get a scorer by its name.
+
+    ``"iou"``, ``"dice"``, ``"precision"``, ``"recall"``, ``"f1"`` and ``"accuracy"`` score pixels;
+    ``"detection_f1"`` (F1 of the sources at an IoU of 0.5), ``"ap"`` (mean average precision) and
+    ``"pq"`` (panoptic quality, mean over sky and sources) score sources.
+
+    Parameters
+    ----------
+    name : str
+        One of `scorer_names`.
+
+    Returns
+    -------
+    callable
+        ``scorer(estimator, X, y)`` returns a number, larger is better. The estimator is a segmenter or a
+        pipeline that ends in one.
+
+    Examples
+    --------
+    >>> from galaxysegment.metrics import get_scorer
+    >>> get_scorer("pq")
+    get_scorer('pq')
+    """
+    if name not in _SCORERS:
+        raise ValueError(f"name must be one of {scorer_names()}. Got {name!r} instead.")
+    return _SCORERS[name]
