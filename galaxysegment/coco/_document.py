@@ -1,0 +1,156 @@
+"""What the instance and the panoptic format share: images, categories, and reading and writing JSON."""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ..structures import GALAXY, STAR, Instances
+
+_NAMES = {GALAXY: "galaxy", STAR: "star"}
+_COLOURS = {0: [0, 0, 0], GALAXY: [230, 159, 0], STAR: [86, 180, 233]}
+#: The one category of a file whose sources have no class.
+UNCLASSIFIED = "source"
+
+
+def as_images(y):
+    """Split `y` into label maps, masks, panoptic maps and instances, one per image."""
+    images = [y] if isinstance(y, Instances) else [one if isinstance(one, Instances) else np.asarray(one) for one in y]
+    for index, one in enumerate(images):
+        if isinstance(one, Instances) or one.ndim == 2 or (one.ndim == 3 and len(one) == 2):
+            continue
+        raise ValueError(
+            f"y[{index}] must be a (height, width) label map or mask, a (2, height, width) panoptic map or Instances. "
+            f"Got shape {one.shape} instead: pass a single map as y[np.newaxis]."
+        )
+    return images
+
+
+def image_entries(images, names):
+    """COCO's list of images: ids count from 1, names default to numbers."""
+    names = [f"{index:06d}.fits" for index in range(len(images))] if names is None else [str(name) for name in names]
+    if len(names) != len(images):
+        raise ValueError(f"images holds {len(names)} names for {len(images)} images: give one per image.")
+    shapes = [tuple(map(int, one.shape[-2:])) for one in images]
+    return [
+        {"id": index, "file_name": name, "height": height, "width": width}
+        for index, (name, (height, width)) in enumerate(zip(names, shapes, strict=True), start=1)
+    ]
+
+
+def category_entries(categories):
+    """COCO's list of categories from ``{id: name}``, or from a list of such entries."""
+    if categories is None:
+        categories = _NAMES
+    if isinstance(categories, dict):
+        categories = [{"id": class_id, "name": name} for class_id, name in categories.items()]
+    entries = []
+    for index, entry in enumerate(categories):
+        class_id = int(need(entry, "id", f"categories[{index}]"))
+        entries.append({**entry, "id": class_id, "name": entry.get("name", f"class {class_id}")})
+    return entries
+
+
+def panoptic_categories(categories):
+    """Categories with ``isthing`` and ``color``; unless they say otherwise all but class 0 have things."""
+    rng = np.random.default_rng(0)
+    complete = []
+    for entry in category_entries({0: "sky", **_NAMES} if categories is None else categories):
+        isthing = int(entry.get("isthing", entry["id"] != 0))
+        colour = _COLOURS.get(entry["id"], rng.integers(64, 256, 3).tolist())
+        kind = "source" if isthing else "background"
+        complete.append({"supercategory": kind, "color": colour, **entry, "isthing": isthing})
+    return complete
+
+
+def check_classes(classes, entries, name):
+    """Refuse a class that is not among the categories."""
+    known = {entry["id"] for entry in entries}
+    unknown = sorted(set(np.asarray(classes).tolist()) - known)
+    if unknown:
+        raise ValueError(
+            f"{name} has class {unknown[0]}, which is not among the categories {listing(known)}: "
+            "pass categories={id: name, …} with every class."
+        )
+
+
+def listing(values, limit=8):
+    """Write some values after another, the first few where there are many."""
+    values = sorted(values)
+    return ", ".join(map(str, values[:limit])) + (f", … ({len(values)} in all)" if len(values) > limit else "")
+
+
+def need(entry, key, where):
+    """Value of a key that the format requires."""
+    if not isinstance(entry, dict) or key not in entry:
+        raise ValueError(f"{where} has no {key!r}, which COCO requires.")
+    return entry[key]
+
+
+def read_document(source):
+    """Take a dictionary as it is, or read it from a JSON file."""
+    if isinstance(source, dict):
+        return source
+    path = Path(source)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no COCO file {str(path)!r}: check the path.")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{str(path)!r} is no JSON file: {error}") from error
+    if not isinstance(document, dict):
+        raise ValueError(f"{str(path)!r} must hold an object with images, annotations and categories, not a list.")
+    return document
+
+
+def read_images(document):
+    """Map image id to ``(position, shape)`` after checking the entries."""
+    images = {}
+    for index, entry in enumerate(need(document, "images", "The COCO document")):
+        where = f"images[{index}]"
+        image_id = need(entry, "id", where)
+        if not isinstance(image_id, (int, str)):
+            raise ValueError(f"{where} has id {image_id!r}: it must be a whole number.")
+        if image_id in images:
+            raise ValueError(f"{where} repeats the image id {image_id!r}: ids must be unique.")
+        shape = tuple(need(entry, key, where) for key in ("height", "width"))
+        if not all(isinstance(side, int) and side > 0 for side in shape):
+            raise ValueError(f"{where} has height and width {shape}: they must be positive whole numbers.")
+        images[image_id] = index, shape
+    return images
+
+
+def image_of(annotation, images, where):
+    """Position and shape of the image that an annotation refers to."""
+    image_id = need(annotation, "image_id", where)
+    if not isinstance(image_id, (int, str)) or image_id not in images:
+        raise ValueError(f"{where} refers to image_id {image_id!r}, which is not among the images {listing(images)}.")
+    return images[image_id]
+
+
+def class_of(annotation, known, where):
+    """Category of an annotation or segment."""
+    category_id = need(annotation, "category_id", where)
+    if not isinstance(category_id, int) or category_id not in known:
+        raise ValueError(
+            f"{where} has category_id {category_id!r}, which is not among the categories {listing(known)}."
+        )
+    return category_id
+
+
+def write_whole(path, content):
+    """Write bytes to a file so that it appears whole or not at all."""
+    # a name of our own in the same folder: replacing is atomic only within a file system
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    try:
+        unfinished.write_bytes(content)
+        unfinished.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+
+
+def write_json(path, document):
+    write_whole(Path(path), json.dumps(document).encode("utf-8"))
