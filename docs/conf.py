@@ -18,6 +18,7 @@ release = version = galaxysegment.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.extlinks",
     "sphinx.ext.mathjax",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
@@ -29,10 +30,9 @@ html_show_sourcelink = False
 exclude_patterns = ["_build", "api/templates"]
 templates_path = ["_templates"]
 autosummary_generate = True
-autodoc_default_options = {"members": True, "inherited-members": True}
-numpydoc_show_class_members = True
-numpydoc_show_inherited_class_members = {"galaxysegment.structures.NoSourcesWarning": False}
-numpydoc_class_members_toctree = False
+# The template in _templates/autosummary lists the methods.
+numpydoc_show_class_members = False
+extlinks = {"doi": ("https://doi.org/%s", "doi:%s")}
 # Links in docstrings such as `Instances` resolve within the package where they can, and stay text elsewhere.
 default_role = "autolink"
 

@@ -8,6 +8,10 @@ The map of the package:
 ``metrics``           pixel, instance and panoptic scores; scorers for model selection
 ``io``                images, RMS maps, label maps and whole fields from and to FITS
 ``datasets``          seeded simulators with exact truth, and a sample field that ships
+``mosaic``            mosaics of any size, tile by tile, in bounded memory, in parallel
+``catalog``           positions, fluxes and shapes of the sources
+``coco``              COCO instance and panoptic files, to and fro
+``persistence``       fitted segmenters in one file, without pickle
 ``display``           pictures of an image, its truth and its segmentation
 ``structures``        label-map helpers and `Instances` (sources that may overlap)
 ``base``              the two templates behind every transformer and segmenter
@@ -24,11 +28,15 @@ __version__ = "0.1.0.dev0"
 
 _SUBMODULES = (
     "base",
+    "catalog",
     "cli",
+    "coco",
     "datasets",
     "display",
     "io",
     "metrics",
+    "mosaic",
+    "persistence",
     "preprocessing",
     "segmenters",
     "structures",

@@ -278,7 +278,8 @@ def check_targets(y, images):
     targets = list(y)
     if len(targets) != len(images):
         raise ValueError(f"X holds {len(images)} images, but y holds {len(targets)} targets: give one per image.")
-    if not any(isinstance(target, Instances) for target in targets) and is_binary(targets):
+    maps_only = not any(isinstance(target, Instances) or np.ndim(target) == 3 for target in targets)
+    if maps_only and is_binary(targets):
         targets = [np.asarray(target) > 0 for target in targets]
     checked = [_check_target(target, f"y[{index}]") for index, target in enumerate(targets)]
     for index, (target, image) in enumerate(zip(checked, images, strict=True)):
