@@ -316,12 +316,12 @@ def _assign(i, j, iou):
         dense[i, j] = weight
         picked = linear_sum_assignment(dense, maximize=True)
     else:  # the solver wants every row matched: each gets a column of its own that is worth next to nothing
-        spare = np.arange(n)
+        i, j, spare = (one.astype(np.int32) for one in (i, j, np.arange(n)))  # all that older solvers take
         values = np.concatenate([weight, np.full(n, 1e-9)])
         where = (np.concatenate([i, spare]), np.concatenate([j, m + spare]))
         graph = sparse.csr_array((values, where), shape=(n, m + n))
         picked = csgraph.min_weight_full_bipartite_matching(graph, maximize=True)
-    return np.flatnonzero(np.isin(i * (m + n) + j, picked[0] * (m + n) + picked[1]))
+    return np.flatnonzero(np.isin(i.astype(np.int64) * (m + n) + j, picked[0].astype(np.int64) * (m + n) + picked[1]))
 
 
 def greedy_pairs(overlaps, order, thresholds):

@@ -139,6 +139,16 @@ class FITSLiberatorStretch(BaseImageTransformer):
         self._check_levels()
         return map_science_bands(self._stretch_band, image, self.rms_band)
 
+    def _for_mosaic(self, mosaic):
+        """Refuse levels that would be estimated in each tile of a mosaic on its own."""
+        missing = [name for name in ("background_level", "peak_level", "black_level") if getattr(self, name) is None]
+        if missing:
+            raise ValueError(
+                f"FITSLiberatorStretch estimates {', '.join(missing)} from each image, which a mosaic in tiles does "
+                "not have: give the levels."
+            )
+        return self
+
     def _check_levels(self):
         _check_order("background_level", self.background_level, "peak_level", self.peak_level)
         _check_order("black_level", self.black_level, "white_level", self.white_level)
@@ -196,7 +206,8 @@ def _background_level(ordered):
     from astropy.stats import sigma_clipped_stats
 
     # Every k-th of the sorted pixels is distributed as they all are.
-    return float(sigma_clipped_stats(ordered[:: max(1, ordered.size // _N_SAMPLES)])[1])
+    sample = ordered[:: max(1, ordered.size // _N_SAMPLES)]
+    return float(sigma_clipped_stats(sample.astype(np.float64))[1])  # float32 squares of faint levels vanish
 
 
 def _peak_level(ordered, background):
