@@ -1,0 +1,17 @@
+"""FITS in, label maps out: images, RMS maps, label maps and fields, read by section."""
+
+from ._field import Field
+from ._open import read_field
+from ._read import image_shape, read_header, read_image, read_label_map, read_rms
+from ._write import write_label_map
+
+__all__ = [
+    "Field",
+    "image_shape",
+    "read_field",
+    "read_header",
+    "read_image",
+    "read_label_map",
+    "read_rms",
+    "write_label_map",
+]

@@ -1,0 +1,294 @@
+"""One observation: image, RMS map, truth and WCS, read from FITS only when asked for."""
+
+from functools import partial
+
+import numpy as np
+from astropy.io import fits
+
+from .._utils.validation import as_float_image
+from ..structures import check_label_map
+from ._checks import as_classes, check_classes, check_shapes
+from ._patches import cut_patches
+from ._section import resolve_section
+from ._sources import ArraySource, CutSource
+from ._wcs import celestial_wcs, check_wcs, cut_header
+from ._write import write_field
+
+__all__ = ["Field"]
+
+_UNSET = object()
+
+
+class Field:
+    """One observation: image, RMS map, truth, WCS and header.
+
+    Make one from arrays here, or from files with `read_field`, which reads nothing but headers until a
+    property asks for pixels.
+
+    Parameters
+    ----------
+    image : array-like of shape (height, width) or (n_bands, height, width)
+        Pixels in any unit; NaN is "no data".
+    rms : array-like of shape (height, width) or (n_bands, height, width), optional
+        Standard deviation of the noise in the unit of `image`; NaN, or a value that is not positive,
+        is "no data".
+    labels : array-like of int, shape (height, width), optional
+        The truth: a label map, 0 = background.
+    classes : array-like of int, shape (n_sources,), optional
+        Category of each source (1 = galaxy, 2 = star): entry ``k - 1`` is that of label ``k``.
+    wcs : `astropy.wcs.WCS`, optional
+        Sky positions of the pixels; made from `header` if left out.
+    header : `astropy.io.fits.Header`, optional
+        Header of the image.
+    instances : `galaxysegment.Instances`, optional
+        The truth with overlapping masks.
+    catalog : `astropy.table.Table`, optional
+        One row per source.
+
+    Raises
+    ------
+    ValueError
+        If the shapes of image, RMS map, labels and instances disagree.
+
+    Notes
+    -----
+    A field made from files can be pickled; the worker that opens it reads the same files.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from galaxysegment.io import Field
+    >>> field = Field(np.zeros((3, 40, 60)), rms=np.ones((40, 60)))
+    >>> field
+    Field(n_bands=3, shape=(40, 60), with rms)
+    >>> field.section(slice(10, 20), slice(30, 60)).shape
+    (10, 30)
+    >>> X, y = field.patches(size=20, rms=True)
+    >>> X.shape, y
+    ((6, 4, 20, 20), None)
+    """
+
+    def __init__(
+        self, image, *, rms=None, labels=None, classes=None, wcs=None, header=None, instances=None, catalog=None
+    ):
+        sources = {"image": ArraySource(_as_bands(image))}
+        if rms is not None:
+            sources["rms"] = ArraySource(_as_rms(rms))
+        if labels is not None:
+            sources["labels"] = ArraySource(check_label_map(labels))
+        classes = None if classes is None else as_classes(classes)
+        self._set_up(sources, classes, wcs, header, instances, catalog)
+
+    def _set_up(self, sources, classes=None, wcs=None, header=None, instances=None, catalog=None, origin="the field"):
+        if header is not None and not isinstance(header, fits.Header):
+            raise TypeError(f"header must be an astropy Header or None. Got {type(header).__name__} instead.")
+        self.header = header
+        self._origin = origin
+        self._has_own_wcs = wcs is not None
+        self._wcs = _UNSET if wcs is None else check_wcs(wcs)
+        self._sources = sources
+        self._pixels = {}
+        # A part that is still in a file is a `partial`, called on first use.
+        self._parts = {"classes": classes, "instances": instances, "catalog": catalog}
+        check_shapes(sources, instances)
+        check_classes(classes, sources.get("labels"))
+
+    @classmethod
+    def _from_sources(cls, sources, **parts):
+        """Make a field of lazy sources: ``image`` (three axes), ``rms`` and ``labels``."""
+        field = cls.__new__(cls)
+        field._set_up(sources, **parts)
+        return field
+
+    def __repr__(self):
+        parts = [name for name in ("rms", "labels") if name in self._sources]
+        parts += [name for name, part in self._parts.items() if part is not None]
+        extra = f", with {', '.join(parts)}" if parts else ""
+        return f"Field(n_bands={self.n_bands}, shape={self.shape}{extra})"
+
+    def _part(self, name):
+        if isinstance(self._parts[name], partial):
+            self._parts[name] = self._parts[name]()
+        return self._parts[name]
+
+    @property
+    def classes(self):
+        """Category of each source, int of shape (n_sources,), or None; entry ``k - 1`` is that of label ``k``."""
+        return self._part("classes")
+
+    @property
+    def instances(self):
+        """The truth with overlapping masks, `galaxysegment.Instances`, or None."""
+        return self._part("instances")
+
+    @property
+    def catalog(self):
+        """Table with one row per source, or None."""
+        return self._part("catalog")
+
+    @property
+    def shape(self):
+        """``(height, width)``; known without reading pixels."""
+        return tuple(self._sources["image"].shape[-2:])
+
+    @property
+    def n_bands(self):
+        """Number of bands of the image; known without reading pixels."""
+        return self._sources["image"].shape[0]
+
+    @property
+    def has_rms(self):
+        """Whether there is an RMS map."""
+        return "rms" in self._sources
+
+    @property
+    def has_labels(self):
+        """Whether there is a truth, as a label map or as instances."""
+        return "labels" in self._sources or self._parts["instances"] is not None
+
+    @property
+    def image(self):
+        """The pixels, float, shape (n_bands, height, width); read on first use and kept."""
+        return self._read("image")
+
+    @property
+    def rms(self):
+        """The RMS map, shape (height, width) or (n_bands, height, width), NaN = no data; or None."""
+        return self._read("rms") if self.has_rms else None
+
+    @property
+    def labels(self):
+        """The label map, int32 of shape (height, width), or None; painted from `instances` if need be."""
+        return self._read("labels") if self.has_labels else None
+
+    @property
+    def wcs(self):
+        """The celestial `astropy.wcs.WCS` of two axes, or None."""
+        if self._wcs is _UNSET:
+            self._wcs = celestial_wcs(self.header, self._origin)
+        return self._wcs
+
+    def _read(self, name, section=None):
+        """Read pixels: all of them are kept, a section is not."""
+        if name not in self._pixels:
+            if name == "labels" and name not in self._sources:
+                self._pixels[name] = self.instances.to_label_map()
+            elif section is None or self._sources[name].reads_whole:
+                self._pixels[name] = self._sources[name].read()
+            else:
+                return self._sources[name].read(section)
+        pixels = self._pixels[name]
+        return pixels if section is None else pixels[(..., *section)]
+
+    def section(self, rows, columns):
+        """Cut out a rectangle; of files, only its pixels are read, and only when asked for.
+
+        Parameters
+        ----------
+        rows, columns : slice
+            Step 1, inside the field; negative numbers count from the end.
+
+        Returns
+        -------
+        Field
+            Its WCS and header are shifted. Labels keep their numbers, so that label ``k`` is still entry
+            ``k - 1`` of `classes` and of the catalog; instances are shifted and cut at the border.
+
+        Notes
+        -----
+        A file packed as a whole (``.gz``, ``.bz2``) is unpacked anew for every section. To take many of them,
+        read it once before: ask for `image`, `rms` and `labels`; sections are then cut from memory.
+        """
+        rows, columns = resolve_section((rows, columns), self.shape, name="section")
+        sources = {name: self._cut(name, rows, columns) for name in self._sources}
+        parts = dict(self._parts)
+        if parts["instances"] is not None:
+            parts["instances"] = partial(_cut_instances, self, rows, columns)
+        wcs = self._wcs[rows, columns] if self._has_own_wcs else None
+        header = None if self.header is None else cut_header(self.header, rows, columns)
+        return Field._from_sources(sources, wcs=wcs, header=header, origin=self._origin, **parts)
+
+    def _cut(self, name, rows, columns):
+        if name in self._pixels:
+            return ArraySource(self._pixels[name][..., rows, columns])
+        return CutSource(self._sources[name], rows, columns)
+
+    def patches(self, size=256, step=None, rms=False, min_sources=0):
+        """Cut the field into square patches on a regular grid.
+
+        Parameters
+        ----------
+        size : int, default=256
+            Height and width of a patch in pixels. Only full patches are cut.
+        step : int, optional
+            Pixels between the corners of neighbours; `size` if left out, so that patches touch.
+        rms : bool, default=False
+            Append the RMS map as the last band. An RMS map of several bands is appended as one: the root
+            mean square over the bands that have data.
+        min_sources : int, default=0
+            Drop patches with fewer sources than this.
+
+        Returns
+        -------
+        X : ndarray of shape (n, size, size) or (n, n_bands, size, size)
+            The former for one band without RMS.
+        y : ndarray of int32, shape (n, size, size), or None
+            Label maps, renumbered 1…n in each patch; None where the field has no truth.
+
+        Raises
+        ------
+        ValueError
+            If the field is smaller than a patch, has no RMS map or no truth although one is needed, or no
+            patch has `min_sources` sources.
+        """
+        return cut_patches(self, size, step, rms, min_sources)
+
+    def write(self, path, *, overwrite=False):
+        """Write the field as one multi-extension FITS file, which `read_field` reads back.
+
+        Extensions: SCI (with the cards of `header`), RMS and LABELS (with the WCS), and the tables CLASSES,
+        INSTANCES and CATALOG; those that the field has. The file appears whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path
+            A file that ends in ``.fits``, ``.fits.gz`` or ``.fits.fz`` (tile compression, lossless), or an
+            existing folder, in which ``field.fits`` is written.
+        overwrite : bool, default=False
+            Replace a file of this name.
+
+        Returns
+        -------
+        `pathlib.Path`
+            The file written.
+
+        Raises
+        ------
+        FileExistsError
+            If the file exists and `overwrite` is False.
+        OSError
+            If the file cannot be written; nothing is left behind.
+        """
+        return write_field(self, path, overwrite)
+
+
+def _as_bands(image):
+    image = as_float_image(image, "image")
+    if image.ndim not in (2, 3) or 0 in image.shape:
+        raise ValueError(
+            f"image must have shape (height, width) or (n_bands, height, width), with pixels. Got shape {image.shape}."
+        )
+    return image if image.ndim == 3 else image[None]
+
+
+def _as_rms(rms):
+    rms = as_float_image(rms, "rms")
+    bad = ~(rms > 0)
+    if bad.any():
+        rms = np.where(bad, rms.dtype.type(np.nan), rms)
+    return rms
+
+
+def _cut_instances(field, rows, columns):
+    shape = rows.stop - rows.start, columns.stop - columns.start
+    return field.instances.shift(-rows.start, -columns.start, shape)

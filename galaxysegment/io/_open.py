@@ -1,0 +1,153 @@
+"""Open an observation that lies in one or several FITS files, reading headers only."""
+
+from functools import partial
+
+from ._field import Field
+from ._hdus import check_complete, find_image, scan
+from ._noise import find_noise, plain_kind_of_header, read_noise
+from ._pixels import image_header, read_floats, read_labels
+from ._read import find_labels, find_named_labels
+from ._sources import CubeSource, FitsSource, StackSource
+from ._tables import CATALOG, CLASSES, INSTANCES, read_catalog, read_classes, read_instances
+
+__all__ = ["read_field"]
+
+
+def read_field(image, *, rms=None, labels=None, rms_kind="rms", hdu=None, rms_hdu=None, labels_hdu=None):
+    """Open an observation; only headers are read before pixels are asked for.
+
+    Parameters
+    ----------
+    image : str, path or list of them
+        FITS file of an image or a cube, or one file per band (for instance g, r, z).
+    rms : str, path or list of them, optional
+        RMS map: one for all bands, or one per band. If left out, an extension of the image file whose
+        header calls it an RMS, variance or inverse variance map (see `read_rms`) is taken, where its height and
+        width are the image's; with several files, where each has one. An extension called WEIGHT or WHT is
+        not taken unasked, for it may hold exposure times: say ``rms_hdu="WHT", rms_kind="weight"``.
+    labels : str or path, optional
+        Label map. If left out, an extension of the first image file that is named as `read_label_map`
+        says is taken, where its shape is the image's.
+    rms_kind : {"rms", "variance", "weight", "auto"}, default="rms"
+        What `rms` or `rms_hdu` holds, as for `read_rms`.
+    hdu, rms_hdu, labels_hdu : int, str or (str, int), optional
+        HDU of image, RMS map and labels, as for `read_image`, `read_rms` and `read_label_map`. The
+        latter two without `rms` or `labels` mean HDUs of the image files.
+
+    Returns
+    -------
+    Field
+        Header and WCS are those of the first file. Tables CLASSES, INSTANCES (as `Field.write` makes them)
+        and CATALOG of the first image file, or of the file of `labels`, come with it.
+
+    Raises
+    ------
+    FileNotFoundError, OSError
+        If a file is missing, not FITS or truncated.
+    ValueError
+        If an HDU is missing, or the shapes of image, RMS map and labels disagree: found from the headers,
+        before any pixel is read.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile
+    >>> from galaxysegment.io import Field, read_field
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Field(np.zeros((30, 40)), rms=np.ones((30, 40))).write(folder)
+    ...     field = read_field(path)
+    ...     field, field.section(slice(0, 2), slice(0, 3)).image
+    (Field(n_bands=1, shape=(30, 40), with rms), array([[[0., 0., 0.],
+            [0., 0., 0.]]]))
+    """
+    files = [_FileHdus(path) for path in _as_list(image)]
+    bands = [find_image(file.path, hdu, file.hdus) for file in files]
+    _check_bands(bands)
+    sources = {"image": _stack([FitsSource(read_floats, band) for band in bands], as_cube=True)}
+    noise = _find_rms(files, bands, rms, rms_kind, rms_hdu)
+    if noise:
+        sources["rms"] = _stack([FitsSource(partial(_read_noise, kind=kind), found) for found, kind in noise])
+    truth = files[0] if labels is None else _FileHdus(labels)
+    found = _find_labels(truth, bands[0], labels is not None, labels_hdu)
+    if found is not None:
+        sources["labels"] = FitsSource(read_labels, found)
+    for one in (*bands, *(one for one, _ in noise), *([found] if found is not None else [])):
+        check_complete(one)
+    tables = {**_find_tables(truth), **_find_tables(files[0])}
+    return Field._from_sources(sources, header=image_header(bands[0]), origin=bands[0].label, **tables)
+
+
+class _FileHdus:
+    """A file and its HDUs, scanned once."""
+
+    def __init__(self, path):
+        self.path = path
+        self.hdus = list(scan(path))
+
+
+def _as_list(paths):
+    if not isinstance(paths, (list, tuple)):
+        return [paths]
+    if not paths:
+        raise ValueError("image is an empty list: give one FITS file per band.")
+    return list(paths)
+
+
+def _check_bands(bands):
+    """Check that several files hold one band each, of one shape."""
+    shape = bands[0].image_shape
+    for band in bands if len(bands) > 1 else ():
+        if len(band.image_shape) == 3:
+            raise ValueError(f"{band.label} is a cube of shape {band.image_shape}: in a list, each file is one band.")
+        if band.image_shape != shape:
+            raise ValueError(
+                f"{band.label} has shape {band.image_shape}, but {bands[0].label} has shape {shape}: "
+                "all bands must agree."
+            )
+
+
+def _stack(sources, as_cube=False):
+    if len(sources) > 1:
+        return StackSource(sources)
+    return CubeSource(sources[0]) if as_cube and len(sources[0].shape) == 2 else sources[0]
+
+
+def _read_noise(hdu, section, kind):
+    return read_noise(hdu, kind, section)
+
+
+def _find_rms(files, bands, rms, kind, hdu):
+    """Find the HDU and kind of each RMS map."""
+    if rms is None and hdu is None:
+        found = [_find_own_rms(file, band) for file, band in zip(files, bands, strict=True)]
+        return found if all(found) else []
+    if rms is not None:
+        paths = _as_list(rms)
+        if len(paths) not in (1, len(files)):
+            raise ValueError(
+                f"rms lists {len(paths)} files, but image lists {len(files)}: give one for all, or one per band."
+            )
+        files = [_FileHdus(path) for path in paths]
+    return [find_noise(file.path, hdu, kind, file.hdus) for file in files]
+
+
+def _find_own_rms(file, band):
+    others = (hdu for hdu in file.hdus if hdu.is_image and hdu.index != band.index)
+    named = ((hdu, plain_kind_of_header(hdu)) for hdu in others if hdu.image_shape[-2:] == band.image_shape[-2:])
+    return next(((hdu, kind) for hdu, kind in named if kind is not None), None)
+
+
+def _find_labels(file, band, is_own_file, hdu):
+    if is_own_file or hdu is not None:
+        return find_labels(file.path, hdu, file.hdus)
+    others = [one for one in file.hdus if one.index != band.index and one.image_shape == band.image_shape[-2:]]
+    return find_named_labels(others)
+
+
+def _find_tables(file):
+    readers = {
+        CLASSES: ("classes", read_classes),
+        INSTANCES: ("instances", read_instances),
+        CATALOG: ("catalog", read_catalog),
+    }
+    tables = [hdu for hdu in file.hdus if hdu.kind == "table" and hdu.name in readers]
+    return {readers[hdu.name][0]: partial(readers[hdu.name][1], hdu) for hdu in tables}

@@ -1,0 +1,153 @@
+"""Read the stored numbers of an HDU, all or a section, and turn them into floats or labels."""
+
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+from astropy.io import fits
+
+from ..structures import check_label_map
+from ._hdus import check_complete, open_stream, reading, too_short
+from ._headers import clean_header, quiet
+from ._section import resolve_section
+
+_DTYPES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
+_CHUNK = 1 << 22
+
+
+def read_floats(hdu, section=None):
+    """Read an image as native floats; BSCALE and BZERO are applied and BLANK is NaN."""
+    raw = _read_raw(hdu, section)
+    scale, zero, blank = _scaling(hdu)
+    if raw.dtype.kind == "f":
+        data = np.array(raw, dtype=raw.dtype.newbyteorder("="))
+    else:
+        # 16-bit integers fit into float32 without loss; wider ones do not
+        data = raw.astype(np.float32 if raw.dtype.itemsize <= 2 else np.float64)
+    if scale != 1:
+        data *= scale
+    if zero != 0:
+        data += zero
+    if blank is not None:
+        data[raw == blank] = np.nan
+    return data
+
+
+def read_labels(hdu, section=None):
+    """Read a label map as int32; BLANK and NaN are background. 64-bit labels are not rounded."""
+    scale, zero, blank = _scaling(hdu)
+    name = f"The label map in {hdu.label}"
+    if len(hdu.image_shape) != 2:
+        raise ValueError(f"{name} has shape {hdu.image_shape}: it must have shape (height, width).")
+    if hdu.bitpix < 0 or scale != 1 or zero != int(zero):
+        labels = read_floats(hdu, section)
+        if np.isinf(labels).any():
+            raise ValueError(f"{name} must hold whole numbers, one per source. Got infinities instead.")
+        return check_label_map(labels, name)
+    raw = _read_raw(hdu, section)
+    labels = raw.astype(np.int32 if raw.dtype.itemsize <= 4 and zero == 0 else np.int64)
+    if zero == 2**63:  # the convention for unsigned 64-bit integers; flipping the sign bit adds it
+        labels = labels.view(np.uint64) ^ np.uint64(2**63)
+    elif zero:
+        labels += int(zero)
+    if blank is not None:
+        labels[raw == blank] = 0
+    return check_label_map(labels, name)
+
+
+def _scaling(hdu):
+    """BSCALE, BZERO and BLANK; BLANK only where the standard knows it, for integers."""
+    values = []
+    for keyword, default in (("BSCALE", 1), ("BZERO", 0)):
+        value = _card(hdu, keyword, default)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
+            raise OSError(f"{hdu.label} has {keyword} = {value!r}, which must be a number: the header is damaged.")
+        values.append(value)
+    blank = _card(hdu, "BLANK", _card(hdu, "ZBLANK", None))
+    is_blank = isinstance(blank, int) and not isinstance(blank, bool) and hdu.bitpix > 0
+    return *values, blank if is_blank else None
+
+
+def _card(hdu, keyword, default):
+    try:
+        with quiet():
+            return hdu.header.get(keyword, default)
+    except fits.VerifyError:
+        return "an illegal card" if keyword != "BLANK" else None
+
+
+def _read_raw(hdu, section):
+    """Read stored numbers, shape (height, width) or (n_bands, height, width), in any byte order."""
+    rows, columns = resolve_section(section, hdu.image_shape)
+    check_complete(hdu)
+    if hdu.kind == "compressed":
+        raw = _read_tiles(hdu, rows, columns)
+    elif hdu.is_stream:
+        raw = _read_stream(hdu, rows, columns)
+    else:
+        stored = np.memmap(hdu.path, dtype=_DTYPES[hdu.bitpix], mode="r", offset=hdu.offset, shape=hdu.shape)
+        raw = np.asarray(stored[..., rows, columns])
+    return raw.reshape(*hdu.image_shape[:-2], *raw.shape[-2:])
+
+
+def _read_stream(hdu, rows, columns):
+    """Read from a file packed as a whole: unpack up to the last row wanted, keep what is wanted."""
+    *planes, height, width = hdu.image_shape
+    item = abs(hdu.bitpix) // 8
+    stream, _ = open_stream(hdu.path)
+    parts = []
+    with stream, reading(hdu.path):
+        for plane in range(planes[0] if planes else 1):
+            stream.seek(hdu.offset + (plane * height + rows.start) * width * item)
+            data = _read_exactly(stream, (rows.stop - rows.start) * width * item, hdu)
+            parts.append(np.frombuffer(data, dtype=_DTYPES[hdu.bitpix]).reshape(-1, width)[:, columns])
+    return np.stack(parts)
+
+
+def _read_exactly(stream, n_bytes, hdu):
+    """Read in pieces, so that a false promise of a header costs no more memory than the file holds."""
+    data = bytearray()
+    while len(data) < n_bytes:
+        piece = stream.read(min(_CHUNK, n_bytes - len(data)))
+        if not piece:
+            raise too_short(hdu)
+        data += piece
+    return data
+
+
+def _read_tiles(hdu, rows, columns):
+    """Decompress the tiles that a section touches."""
+    if hdu.is_stream:
+        _check_stream_reaches(hdu)
+    index = (*(slice(None) for _ in hdu.shape[:-2]), rows, columns)
+    with open_compressed(hdu) as opened:
+        return np.asarray(opened.section[index])
+
+
+@contextmanager
+def open_compressed(hdu):
+    """Open a tile-compressed HDU with astropy, numbers left as stored; what fails on the way is an OSError."""
+    with ExitStack() as stack:
+        try:
+            with quiet():
+                image = stack.enter_context(fits.open(hdu.path, do_not_scale_image_data=True))[hdu.index]
+            yield image
+        except MemoryError:
+            raise
+        except Exception as error:  # each unpacker has errors of its own, some of no public class
+            reason = " ".join(str(error).split())
+            raise OSError(f"{hdu.label} cannot be decompressed: {reason or type(error).__name__}") from error
+
+
+def _check_stream_reaches(hdu):
+    stream, _ = open_stream(hdu.path)
+    with stream, reading(hdu.path):
+        stream.seek(hdu.offset + hdu.n_bytes - 1)
+        _read_exactly(stream, 1, hdu)
+
+
+def image_header(hdu):
+    """Header of the image, free of illegal cards and of the cards of its compression."""
+    if hdu.kind != "compressed":
+        return clean_header(hdu.header)
+    with open_compressed(hdu) as opened:
+        return clean_header(opened.header)

@@ -1,0 +1,224 @@
+"""Read images, label maps and RMS maps out of FITS files."""
+
+from ..structures import relabel as close_gaps
+from ._hdus import find_hdu, find_image, scan
+from ._noise import find_noise, read_noise
+from ._pixels import image_header, read_floats, read_labels
+
+__all__ = ["image_shape", "read_header", "read_image", "read_label_map", "read_rms"]
+
+LABEL_NAMES = ("LABELS", "LABEL", "SEGMENTATION", "SEGMAP", "SEGM", "SEG", "SEGIM")
+
+
+def read_image(path, *, hdu=None, section=None):
+    """Read an image, or a section of it.
+
+    Parameters
+    ----------
+    path : str or path
+        FITS file: plain, tile-compressed (``.fz``), or packed as a whole (``.gz``, ``.bz2``, ``.xz``).
+    hdu : int, str or (str, int), optional
+        Index, name, or name and version of the HDU. By default the first with an image of two or more
+        axes: empty HDUs and tables are passed over.
+    section : tuple of two slices, optional
+        Rows and columns to read. Of a plain file only these are read (it is memory-mapped), of a
+        tile-compressed one only the tiles they touch. A file packed as a whole has to be unpacked from its
+        beginning to the last row wanted.
+
+    Returns
+    -------
+    ndarray of shape (height, width) or (n_bands, height, width)
+        A new array in native byte order. float32 and float64 stay; integers of 8 and 16 bits become
+        float32, wider ones float64. BSCALE and BZERO are applied; BLANK is NaN. Axes of length 1 before the
+        last two are dropped.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    OSError
+        If the file is not FITS, truncated, or has a header that promises more than the file holds.
+    ValueError
+        If the HDU is missing (the message lists those present) or holds no image, or `section` is not inside it.
+
+    See Also
+    --------
+    read_field : Image, RMS map and truth of an observation, read when needed.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile
+    >>> from pathlib import Path
+    >>> from astropy.io import fits
+    >>> from galaxysegment.io import read_image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "image.fits"
+    ...     fits.writeto(path, np.arange(12, dtype=">i2").reshape(3, 4))
+    ...     read_image(path, section=np.s_[1:, :2])
+    array([[4., 5.],
+           [8., 9.]], dtype=float32)
+    """
+    return read_floats(find_image(path, hdu), section)
+
+
+def read_header(path, hdu=None):
+    """Read a header; illegal cards are mended, or left out where that is impossible.
+
+    Parameters
+    ----------
+    path : str or path
+    hdu : int, str or (str, int), optional
+        As for `read_image`; here it may also be a table or empty.
+
+    Returns
+    -------
+    `astropy.io.fits.Header`
+        Of a tile-compressed image: the header of the image, not of the table that stores it.
+
+    Raises
+    ------
+    FileNotFoundError, OSError, ValueError
+        As for `read_image`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from galaxysegment.io import read_header, write_label_map
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = write_label_map(f"{folder}/labels.fits", [[0, 5], [2, 2]])
+    ...     read_header(path)["BITPIX"]
+    32
+    """
+    return image_header(find_hdu(path, hdu))
+
+
+def image_shape(path, hdu=None):
+    """Shape of what `read_image` returns, from the header alone.
+
+    Parameters
+    ----------
+    path : str or path
+    hdu : int, str or (str, int), optional
+        As for `read_image`.
+
+    Returns
+    -------
+    tuple of int
+        ``(height, width)`` or ``(n_bands, height, width)``.
+
+    Raises
+    ------
+    FileNotFoundError, OSError, ValueError
+        As for `read_image`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from galaxysegment.io import image_shape, write_label_map
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     image_shape(write_label_map(f"{folder}/labels.fits.fz", [[0, 5, 5], [2, 2, 0]]))
+    (2, 3)
+    """
+    return find_image(path, hdu).image_shape
+
+
+def read_label_map(path, *, hdu=None, section=None, relabel=False):
+    """Read a label map, or a section of it.
+
+    Parameters
+    ----------
+    path : str or path
+        FITS file, as for `read_image`.
+    hdu : int, str or (str, int), optional
+        As for `read_image`; but an image extension named LABELS (or LABEL, SEGMENTATION, SEGMAP, SEGM,
+        SEG, SEGIM) comes before the first image.
+    section : tuple of two slices, optional
+        Rows and columns to read, as for `read_image`.
+    relabel : bool, default=False
+        Number the sources 1…n; otherwise numbers stay as they are, gaps included.
+
+    Returns
+    -------
+    ndarray of int32, shape (height, width)
+        0 = background, which NaN and BLANK become. Labels that need 64 bits are numbered 1…n.
+
+    Raises
+    ------
+    FileNotFoundError, OSError
+        As for `read_image`.
+    ValueError
+        As for `read_image`, and if the map holds negative or fractional numbers, or is a cube.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from galaxysegment.io import read_label_map, write_label_map
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = write_label_map(f"{folder}/labels.fits", [[0, 5], [2, 2]])
+    ...     read_label_map(path, relabel=True)
+    array([[0, 2],
+           [1, 1]], dtype=int32)
+    """
+    labels = read_labels(find_labels(path, hdu), section)
+    return close_gaps(labels) if relabel else labels
+
+
+def find_labels(path, hdu=None, hdus=None):
+    """Find the HDU of a label map; parameters as for `find_hdu`."""
+    if hdu is None and hdus is None:
+        hdus = list(scan(path))
+    named = find_named_labels(hdus) if hdu is None else None
+    return named or find_image(path, hdu, hdus)
+
+
+def find_named_labels(hdus):
+    """Find the image extension that calls itself a label map, or None."""
+    return next((one for one in hdus if one.is_image and one.name in LABEL_NAMES), None)
+
+
+def read_rms(path, *, hdu=None, section=None, kind="rms"):
+    """Read an RMS map out of an RMS, variance or weight map.
+
+    Parameters
+    ----------
+    path : str or path
+        FITS file, as for `read_image`.
+    hdu : int, str or (str, int), optional
+        As for `read_image`; but an image extension whose header calls it a map of this `kind` comes before
+        the first image.
+    section : tuple of two slices, optional
+        Rows and columns to read, as for `read_image`.
+    kind : {"rms", "variance", "weight", "auto"}, default="rms"
+        What the file holds; a weight is an inverse variance. ``"auto"`` looks for a telling word in the
+        header (UTYPE, EXTNAME, EXTTYPE, PRODTYPE, in this order), then in the name of the file: WEIGHT, WHT,
+        WGT, WT, WTMAP, IVAR, INVVAR or OOW for a weight; VARIANCE or VAR for a variance; RMS, ERR, ERROR,
+        SIGMA, NOISE, UNCERT, STD or STDDEV for an RMS. If several fall, weight goes before variance
+        before RMS. No word is an error.
+
+    Returns
+    -------
+    ndarray of shape (height, width) or (n_bands, height, width)
+        Standard deviation, dtype as for `read_image`. Where there are no data (weight 0; an RMS or variance
+        that is not positive; NaN or infinite) it is NaN.
+
+    Raises
+    ------
+    FileNotFoundError, OSError
+        As for `read_image`.
+    ValueError
+        As for `read_image`; if `kind` is unknown or cannot be told; or if the file's only noise map calls
+        itself something else than `kind`.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile
+    >>> from astropy.io import fits
+    >>> from galaxysegment.io import read_rms
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     fits.writeto(f"{folder}/field.weight.fits", np.array([[4.0, 0.0], [1.0, 0.25]]))
+    ...     read_rms(f"{folder}/field.weight.fits", kind="auto")
+    array([[0.5, nan],
+           [1. , 2. ]])
+    """
+    found, kind = find_noise(path, hdu, kind)
+    return read_noise(found, kind, section)
