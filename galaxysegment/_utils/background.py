@@ -11,6 +11,8 @@ from functools import lru_cache
 import numpy as np
 from scipy import ndimage, sparse
 
+from .mosaic_meshes import known_meshes
+
 _CLIP = 3.0
 _MAX_CLIPS = 10
 _BLOCK = 1 << 18  # pixels that are worked on at once: what fits in the cache
@@ -51,6 +53,10 @@ def background_maps(image, *, box_size=50, filter_size=3, exclude_percentile=15,
 
 def background_meshes(image, *, box_size=50, filter_size=3, exclude_percentile=15, mask=None):
     """Estimate the background and its RMS as two `MeshMap`; parameters as of `background_maps`."""
+    options = {"box_size": box_size, "filter_size": filter_size, "exclude_percentile": exclude_percentile}
+    known = known_meshes(image, mask, options)
+    if known is not None:
+        return known
     image = np.asarray(image)
     box = tuple(min(box_size, side) for side in image.shape)
     return meshes_of_boxes(box_statistics(image, box, mask), box, image.dtype, filter_size, exclude_percentile)

@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, Options
 
 from .._utils.background import background_maps
+from .._utils.mosaic_meshes import is_window
 from ..base import BaseImageTransformer
 from ._bands import map_science_bands
 
@@ -17,7 +18,10 @@ def subtract_background(band, *, box_size, filter_size, exclude_percentile):
     # About a typical value: the interpolation of the mesh is good to 1e-5 of what it interpolates, and a
     # high pedestal must not blur the sky. The same holds for single precision.
     values = band[~np.isnan(band)]
-    typical = np.median(values[:: max(1, values.size // 10_000)]) if values.size else band.dtype.type(0)
+    if is_window() or not values.size:  # a window's own typical value would set it off from the next
+        typical = band.dtype.type(0)
+    else:
+        typical = np.median(values[:: max(1, values.size // 10_000)])
     residual = band - typical
     background, noise = background_maps(
         residual, box_size=box_size, filter_size=filter_size, exclude_percentile=exclude_percentile

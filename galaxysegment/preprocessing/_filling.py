@@ -7,7 +7,7 @@ from scipy import ndimage
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..base import BaseImageTransformer
-from ._smoothing import gaussian_average
+from ._smoothing import gaussian_average, gaussian_reach
 
 __all__ = ["BadPixelFiller"]
 
@@ -65,6 +65,11 @@ class BadPixelFiller(BaseImageTransformer):
     def _transform_image(self, image):
         self._check_size()
         return np.stack([self._fill(band) for band in image])
+
+    @property
+    def _reach(self):
+        # The nearest pixel, which fills what is left of a large hole, may be farther away.
+        return gaussian_reach(self.size) if self.method == "interpolate" else self.size // 2
 
     def _check_size(self):
         if self.method == "median" and self.size % 2 == 0:

@@ -1,5 +1,6 @@
 """Scale the brightness of images to the range from 0 to 1."""
 
+from copy import copy
 from numbers import Real
 
 import numpy as np
@@ -110,6 +111,22 @@ class ImageNormalizer(BaseImageTransformer):
             scaled[...] = scale_band(band, low, high, stretch)
         return result
 
+    def _for_mosaic(self, mosaic):
+        """Return a normalizer with the limits of a whole mosaic (see `galaxysegment.mosaic`)."""
+        if self.limits == "fit" or (not isinstance(self.interval, str) and None not in self.interval):
+            return self
+        if self.interval in {"zscale", "percentile"}:
+            raise ValueError(
+                f"ImageNormalizer(interval={self.interval!r}) finds the limits of each image, which a mosaic in tiles "
+                "does not have: use limits='fit' and fit it to a section of the mosaic, or give the two limits."
+            )
+        extremes = np.array(mosaic.map_rows(_extremes, 1))  # (n_blocks, n_bands, 2)
+        low, high = np.fmin.reduce(extremes[..., 0]), np.fmax.reduce(extremes[..., 1])
+        known = copy(self)
+        known.limits = "fit"
+        known.limits_ = np.array([_limits(self._interval(), [np.array(ends)]) for ends in zip(low, high, strict=True)])
+        return known
+
     def _limits_of(self, images):
         """Lower and upper limit of each band of all `images` together, NaN where there is no data."""
         interval = self._interval()
@@ -140,6 +157,11 @@ class ImageNormalizer(BaseImageTransformer):
                 f"one of which may be None. Got {self.interval!r} instead."
             )
         return pair
+
+
+def _extremes(rows, _y0):
+    """Lowest and highest value of each band of some rows of a mosaic, NaN where there is no data."""
+    return [_limits("minmax", [band]) for band in rows]
 
 
 def _limits(interval, bands):

@@ -1,5 +1,7 @@
 """Bring the noise map and the image together."""
 
+from copy import copy
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -64,6 +66,7 @@ class RMSAdder(BaseImageTransformer):
         "normalize": ["boolean"],
     }
     _requires_fit = False
+    _mosaic_limits = None
 
     def __init__(self, *, rms_band=-1, stretch="log", stretch_a=None, normalize=True):
         self.rms_band = rms_band
@@ -82,8 +85,28 @@ class RMSAdder(BaseImageTransformer):
 
     def _stretched(self, rms):
         a = 500.0 if self.stretch == "log" and self.stretch_a is None else self.stretch_a
-        limits = (np.fmin.reduce(rms, axis=None), np.fmax.reduce(rms, axis=None)) if self.normalize else (0, 1)
+        limits = (0, 1)
+        if self.normalize:
+            limits = _extremes(rms) if self._mosaic_limits is None else self._mosaic_limits
         return scale_band(rms, *map(float, limits), make_stretch(self.stretch, a))
+
+    def _for_mosaic(self, mosaic):
+        """Return an adder with the limits of a whole mosaic's RMS map (see `galaxysegment.mosaic`)."""
+        if not self.normalize:
+            return self
+        found = np.array(mosaic.map_rows(partial(_extremes_of_band, self.rms_band), 1))
+        known = copy(self)
+        known._mosaic_limits = np.fmin.reduce(found[:, 0]), np.fmax.reduce(found[:, 1])
+        return known
+
+
+def _extremes(rms):
+    return np.fmin.reduce(rms, axis=None), np.fmax.reduce(rms, axis=None)
+
+
+def _extremes_of_band(band, rows, _y0):
+    check_rms_band(band, rows.shape[0])
+    return _extremes(rows[band])
 
 
 class NoiseNormalizer(BaseImageTransformer):

@@ -9,7 +9,7 @@ from sklearn.utils._param_validation import Interval
 from ..base import BaseImageTransformer
 from ._bands import map_science_bands
 
-__all__ = ["GaussianSmoother", "gaussian_average"]
+__all__ = ["GaussianSmoother", "gaussian_average", "gaussian_reach"]
 
 _SIGMA_PER_FWHM = 1 / np.sqrt(8 * np.log(2))
 
@@ -28,6 +28,11 @@ def gaussian_average(band, fwhm):
     weight = _total_weight(missing, sigma).astype(band.dtype, copy=False)
     average = np.divide(total, weight, out=np.full_like(band, np.nan), where=weight > 0)
     return average + pivot
+
+
+def gaussian_reach(fwhm):
+    """Pixels around a pixel that `gaussian_average` looks at."""
+    return int(4 * fwhm * _SIGMA_PER_FWHM + 0.5)
 
 
 def _total_weight(missing, sigma):
@@ -81,6 +86,10 @@ class GaussianSmoother(BaseImageTransformer):
     def __init__(self, *, fwhm=3, rms_band=None):
         self.fwhm = fwhm
         self.rms_band = rms_band
+
+    @property
+    def _reach(self):
+        return gaussian_reach(self.fwhm)
 
     def _transform_image(self, image):
         return map_science_bands(self._smooth, image, self.rms_band)

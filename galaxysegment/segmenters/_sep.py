@@ -1,5 +1,6 @@
 """The algorithm of SExtractor, by the library sep."""
 
+from copy import copy
 from numbers import Integral, Real
 from threading import RLock
 
@@ -9,7 +10,8 @@ from sklearn.utils._param_validation import Interval
 from .._utils.smoothing import gaussian_profile
 from ..base import BaseSegmenter
 from ..structures import relabel
-from ._detection import check_odd, split_detection
+from ._detection import check_odd, learn_backgrounds, split_detection
+from ._sep_mesh import MosaicBackground, measure_boxes
 
 _LIMITS_LOCK = RLock()
 _MOST_PARTS = 1 << 20  # of a blend: more is no blend
@@ -92,6 +94,9 @@ class SEPSegmenter(BaseSegmenter):
     """
 
     _requires_fit = False
+    # Of the mosaic that an image is a window of, and the window's first pixel in it.
+    _backgrounds = None
+    _corner = (0, 0)
     _parameter_constraints: dict = {
         "fwhm": [Interval(Real, 0, None, closed="neither"), None],
         "kernel_size": [Interval(Integral, 1, None, closed="left")],
@@ -149,7 +154,7 @@ class SEPSegmenter(BaseSegmenter):
         if detection.size == 1 or (no_data is not None and no_data.all()):  # a lone pixel has no noise
             return np.zeros(detection.shape, dtype=np.int32)
         subtracted = _filled(detection, no_data)
-        background = self._sep_background(sep, subtracted, no_data)
+        background = self._background(sep, subtracted, no_data)
         background.subfrom(subtracted)
         noise = _noise_map(background, detection.dtype) if rms is None else _filled(rms, np.isnan(rms), 1)
         labels = _extract(
@@ -173,19 +178,38 @@ class SEPSegmenter(BaseSegmenter):
     def _background_of(self, band, index):
         """Background map and noise of one of several bands."""
         no_data = np.isnan(band)
-        found = self._sep_background(_import_sep(), _filled(band, no_data), no_data)
+        found = self._background(_import_sep(), _filled(band, no_data), no_data, index)
         return found.back(), found.globalrms
 
-    def _sep_background(self, sep, image, no_data):
-        height, width = image.shape
-        return sep.Background(
-            image,
-            mask=no_data,
-            bw=_box_side(width, self.box_size),
-            bh=_box_side(height, self.box_size),
-            fw=self.filter_size,
-            fh=self.filter_size,
-        )
+    def _background(self, sep, image, no_data, band=None):
+        """Background of a band, or of the detection image: its own, or the mosaic's that it is cut from."""
+        if self._backgrounds is not None:
+            known = self._backgrounds.detection if band is None else self._backgrounds.bands[band]
+            return known.at(*self._corner, image.shape)
+        height, width = self._box(image.shape)
+        return sep.Background(image, mask=no_data, bw=width, bh=height, fw=self.filter_size, fh=self.filter_size)
+
+    def _box(self, shape):
+        return tuple(_box_side(side, self.box_size) for side in shape)
+
+    def _for_mosaic(self, mosaic):
+        return learn_backgrounds(self, mosaic, self._box(mosaic.shape))
+
+    def _at(self, y0, x0):
+        placed = copy(self)
+        placed._corner = y0, x0
+        return placed
+
+    @property
+    def _reach(self):
+        return 0 if self.fwhm is None else self.kernel_size // 2
+
+    def _measure_boxes(self, image, box):
+        no_data = np.isnan(image)
+        return measure_boxes(_import_sep(), _filled(image, no_data), no_data, box)
+
+    def _make_backgrounds(self, measured, box, dtype):
+        return MosaicBackground(measured, box, self.filter_size)
 
     def _kernel(self):
         if self.fwhm is None:

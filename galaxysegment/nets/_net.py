@@ -1,0 +1,171 @@
+"""The skorch net behind every deep segmenter: mixed precision, channels-last, schedule, devices."""
+
+import math
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EarlyStopping, ProgressBar
+from skorch.helper import predefined_split
+
+__all__ = ["OneCycle", "SegmentationNet", "autocast_dtype", "find_device", "find_optimizer", "seeded", "train"]
+
+_OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+
+
+class SegmentationNet(NeuralNet):
+    """skorch net that runs in mixed precision with the channels of a pixel side by side in memory.
+
+    Parameters
+    ----------
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        What the module computes in; see `autocast_dtype`.
+    """
+
+    def __init__(self, *args, precision="auto", **kwargs):
+        super().__init__(*args, **kwargs)
+        self.precision = precision
+
+    def initialize_module(self):
+        super().initialize_module()
+        # oneDNN's and cuDNN's fastest kernels want this order; in the other one they copy back and forth
+        self.module_.to(memory_format=torch.channels_last)
+        return self
+
+    def infer(self, x, **fit_params):
+        """Run the module on a batch in the precision asked for; what comes out is float32."""
+        device = torch.device(self.device or next(self.module_.parameters()).device)
+        x = x.to(device, memory_format=torch.channels_last, non_blocking=True)
+        dtype = autocast_dtype(self.precision, device)
+        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+            return super().infer(x, **fit_params).float()
+
+    def train_step_single(self, batch, **fit_params):
+        step = super().train_step_single(batch, **fit_params)
+        if not torch.isfinite(step["loss"]):
+            raise FloatingPointError(
+                f"The training loss became {step['loss'].item()}: the steps are too large or X holds extreme "
+                f"values. Use a smaller lr (now {self.lr}) or a scaling that compresses bright pixels."
+            )
+        return step
+
+
+class OneCycle(Callback):
+    """Learning rate that rises over the first tenth of the steps and falls to a hundredth along a cosine.
+
+    Parameters
+    ----------
+    warmup : float, default=0.1
+        Fraction of the steps in which it rises.
+    final : float, default=0.01
+        Last rate over the highest.
+
+    References
+    ----------
+    .. [1] Smith & Topin 2019, Proc. SPIE 11006, 1100612. :doi:`10.1117/12.2520589`
+    """
+
+    def __init__(self, warmup=0.1, final=0.01):
+        self.warmup = warmup
+        self.final = final
+
+    def on_train_begin(self, net, **kwargs):
+        self.step_ = 0
+        for group in net.optimizer_.param_groups:
+            group["peak_lr"] = group["lr"]
+
+    def on_train_end(self, net, **kwargs):
+        for group in net.optimizer_.param_groups:
+            group["lr"] = group["peak_lr"]
+
+    def on_epoch_begin(self, net, dataset_train=None, **kwargs):
+        # the length is known to skorch only here; user callbacks may have changed max_epochs before
+        self.n_steps_ = net.max_epochs * math.ceil(len(dataset_train) / net.batch_size)
+
+    def on_batch_begin(self, net, training=False, **kwargs):
+        if training:
+            factor = self.factor(self.step_ / max(self.n_steps_, 1))
+            for group in net.optimizer_.param_groups:
+                group["lr"] = group["peak_lr"] * factor
+            self.step_ += 1
+
+    def factor(self, progress):
+        """Rate over the highest rate, for the fraction of the steps that is done."""
+        if progress < self.warmup:
+            return max(progress / self.warmup, self.final)
+        progress = min((progress - self.warmup) / (1 - self.warmup), 1.0)
+        return self.final + (1 - self.final) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def find_device(device):
+    """Name of the device to run on; ``"auto"`` takes cuda, else mps, else cpu."""
+    if device == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        known = "'auto', 'cpu', 'cuda', 'cuda:1', 'mps' or 'accelerate'"
+        raise ValueError(f"device={device!r} is no device of torch: use {known}.") from error
+    if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
+        raise ValueError(f"device={device!r}, but this machine offers no {kind} device to torch: use device='auto'.")
+    return device
+
+
+def autocast_dtype(precision, device):
+    """Dtype of the fast computations, or None for plain float32.
+
+    ``"auto"`` means bfloat16 where the processor multiplies it natively: it has float32's range, so that
+    no loss needs scaling.
+    """
+    if precision == "float32":
+        return None
+    if precision == "bfloat16":
+        return torch.bfloat16
+    kind = torch.device(device).type
+    if kind == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = kind == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if native else None
+
+
+def find_optimizer(optimizer):
+    """Class of an optimizer given by name; a class is returned as it is."""
+    return _OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
+
+
+def make_callbacks(*, patience, has_validation, one_cycle, verbose, extra):
+    """List a net's callbacks: schedule, early stopping with the best weights kept, progress, the user's."""
+    callbacks = [("one_cycle", OneCycle())] if one_cycle else []
+    if has_validation and patience is not None:
+        callbacks.append(("early_stopping", EarlyStopping(patience=patience, load_best=True)))
+    if verbose:
+        callbacks.append(("progress", ProgressBar()))
+    return [*callbacks, *extra]
+
+
+class seeded:  # noqa: N801 - a context manager reads like a function
+    """Seed torch inside a ``with`` block and leave its random state as it was."""
+
+    def __init__(self, seed, device):
+        self._seed = seed
+        cuda = torch.device(device).type == "cuda"
+        self._fork = torch.random.fork_rng(devices=range(torch.cuda.device_count()) if cuda else [])
+
+    def __enter__(self):
+        self._fork.__enter__()
+        torch.manual_seed(self._seed)
+
+    def __exit__(self, *error):
+        return self._fork.__exit__(*error)
+
+
+def train(net, dataset, validation=None):
+    """Train an initialized net on a dataset; the net keeps neither of the datasets."""
+    net.train_split = predefined_split(validation) if validation is not None else None
+    try:
+        net.partial_fit(dataset, y=None)
+    finally:
+        net.train_split = None
+    return net

@@ -1,0 +1,77 @@
+"""The U-Net of Ronneberger et al. (2015) with padded convolutions and batch normalization."""
+
+from itertools import pairwise
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+__all__ = ["UNet"]
+
+
+class _Block(nn.Sequential):
+    """Two 3×3 convolutions, each normalized and rectified; the size stays."""
+
+    def __init__(self, n_in, n_out, dropout):
+        layers = []
+        for n_from in (n_in, n_out):
+            # the normalization has a shift of its own, so a bias of the convolution would be idle
+            layers += [nn.Conv2d(n_from, n_out, 3, padding=1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU(inplace=True)]
+        super().__init__(*layers, nn.Dropout2d(dropout))
+
+
+class UNet(nn.Module):
+    """Padded U-Net: as many output pixels as input pixels, whatever their number.
+
+    Parameters
+    ----------
+    n_bands : int, default=1
+        Bands of the input.
+    base_width : int, default=16
+        Channels of the first level; each further level has twice as many. The paper's is 64.
+    depth : int, default=5
+        Number of levels.
+    dropout : float, default=0.1
+        Probability of dropping a channel, in the two deepest levels.
+    n_outputs : int, default=1
+        Maps that come out.
+
+    References
+    ----------
+    .. [1] Ronneberger, Fischer & Brox 2015, MICCAI, 9351, 234. :doi:`10.1007/978-3-319-24574-4_28`
+    """
+
+    def __init__(self, *, n_bands=1, base_width=16, depth=5, dropout=0.1, n_outputs=1):
+        super().__init__()
+        widths = [base_width * 2**level for level in range(depth)]
+        # what is deep sees much and has most of the parameters: only there does dropout help
+        drop = [dropout if level >= max(depth - 2, 1) else 0.0 for level in range(depth)]
+        self.multiple = 2 ** (depth - 1)
+        # two convolutions of radius 1 on each level's way down and up, and one pixel of the deepest level for the
+        # phase of the pooling: nothing further away changes a pixel
+        reach = 2 * (2**depth - 1) + 2 * (2 ** (depth - 1) - 1) + self.multiple
+        self.halo = -(-reach // self.multiple) * self.multiple
+        inputs = [n_bands, *widths[:-1]]
+        self.encoder = nn.ModuleList([_Block(*sizes) for sizes in zip(inputs, widths, drop, strict=True)])
+        self.upsamplers = nn.ModuleList(
+            [nn.ConvTranspose2d(deep, shallow, 2, stride=2) for shallow, deep in pairwise(widths)]
+        )
+        self.decoder = nn.ModuleList([_Block(2 * width, width, p) for width, p in zip(widths[:-1], drop, strict=False)])
+        self.head = nn.Conv2d(base_width, n_outputs, 1)
+
+    def forward(self, x):
+        """Return logits of shape (n, n_outputs, height, width) for ``x`` of shape (n, n_bands, height, width)."""
+        height, width = x.shape[-2:]
+        # zero is background in scaled units, and what every convolution pads with
+        x = functional.pad(x, (0, self._padding(width), 0, self._padding(height)))
+        skips = []
+        for level, block in enumerate(self.encoder):
+            x = block(functional.max_pool2d(x, 2) if level else x)
+            skips.append(x)
+        for level in reversed(range(len(self.decoder))):
+            x = self.decoder[level](torch.cat([skips[level], self.upsamplers[level](x)], dim=1))
+        return self.head(x)[..., :height, :width]
+
+    def _padding(self, size):
+        # two pixels at the deepest level, or one small image alone has no batch statistics
+        return max(-size % self.multiple, 2 * self.multiple - size)

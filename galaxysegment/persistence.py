@@ -1,0 +1,175 @@
+"""Keep a fitted segmenter or pipeline in one file, without pickle.
+
+The file is a safetensors file: arrays and the weights of nets as tensors, class names, parameters and
+all else as JSON in its header. Loading looks classes up in a fixed list and runs no code from the file,
+so that a model from a stranger can do no harm.
+"""
+
+import inspect
+
+from sklearn.pipeline import Pipeline
+
+from ._utils.discovery import all_estimators
+from ._utils.model_file import KIND, read_model_file, write_model_file
+from ._utils.sklearn_state import supported_models
+
+__all__ = ["load", "save"]
+
+
+def save(estimator, path):
+    """Write a segmenter, a transformer or a pipeline of them to one file.
+
+    Parameters
+    ----------
+    estimator : estimator of galaxysegment or sklearn.pipeline.Pipeline of such
+        Fitted or not.
+    path : str or path
+        Where to write; the usual ending is ``.safetensors``. A file that is there is replaced, once the new
+        one is complete: an interrupted or failed write leaves it as it was.
+
+    Raises
+    ------
+    TypeError
+        If the estimator, or one inside it, is not of galaxysegment, or if a parameter holds an object (a
+        callback, a class) that JSON cannot express.
+    OSError
+        If there is no space or no permission; nothing is left behind.
+
+    See Also
+    --------
+    load : The way back.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from galaxysegment.persistence import load, save
+    >>> from galaxysegment.preprocessing import GaussianSmoother
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(GaussianSmoother(fwhm=2.5), f"{folder}/smoother.safetensors")
+    ...     load(f"{folder}/smoother.safetensors")
+    GaussianSmoother(fwhm=2.5)
+    """
+    if not _is_estimator(estimator):
+        raise TypeError(
+            f"estimator must be a segmenter, a transformer or a Pipeline. Got {type(estimator).__name__} instead."
+        )
+    write_model_file(path, _encode(estimator))
+
+
+def load(path):
+    """Read what `save` wrote.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Returns
+    -------
+    estimator
+        It predicts what the one that was saved predicts. A net runs on the device that its `device` parameter
+        names on this machine.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is damaged, of another program, of a newer version, or names a class that is not allowed.
+
+    See Also
+    --------
+    save : The way there, with an example.
+    """
+    tree = read_model_file(path)
+    try:
+        return _decode_object(tree)
+    except _DECODING_ERRORS as error:
+        raise ValueError(
+            f"{str(path)!r} cannot be loaded ({type(error).__name__}: {error}): it is damaged, or was written by "
+            "another version of galaxysegment; write it anew with this one."
+        ) from error
+
+
+# What a tree of the wrong shape can raise while objects are made of it.
+_DECODING_ERRORS = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError)
+
+
+def _is_estimator(value):
+    return not inspect.isclass(value) and hasattr(value, "get_params") and hasattr(value, "fit")
+
+
+def _encode(value):
+    """Tree of a value in which every estimator is an object node."""
+    if _is_estimator(value):
+        return _encode_estimator(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)([_encode(item) for item in value])
+    if isinstance(value, dict):
+        return {key: _encode(item) for key, item in value.items()}
+    return value
+
+
+def _encode_estimator(estimator):
+    name = type(estimator).__name__
+    if type(estimator) is Pipeline:
+        state = None
+    elif type(estimator) is dict(all_estimators()).get(name):
+        state = _encode(_own_state(estimator))
+    elif type(estimator) is supported_models().get(name, [None])[0]:
+        state = supported_models()[name][1](estimator)
+    else:
+        raise TypeError(
+            f"A model file holds estimators of galaxysegment and pipelines of them, but not {type(estimator)!r}: "
+            "take it out of the pipeline, or keep the pipeline with joblib.dump."
+        )
+    params = _encode(estimator.get_params(deep=False))
+    return {KIND: "object", "class": name, "params": params, "state": state}
+
+
+def _own_state(estimator):
+    """Fitted attributes: what the class says (``_get_model_state``) or all public ones."""
+    if hasattr(estimator, "_get_model_state"):
+        return estimator._get_model_state() if estimator.__sklearn_is_fitted__() else None
+    return {name: value for name, value in vars(estimator).items() if _is_fitted_name(name)}
+
+
+def _is_fitted_name(name):
+    return name.endswith("_") and not name.startswith("_")
+
+
+def _decode(node):
+    if isinstance(node, dict) and node.get(KIND) == "object":
+        return _decode_object(node)
+    if isinstance(node, (list, tuple)):
+        return type(node)([_decode(item) for item in node])
+    if isinstance(node, dict):
+        return {key: _decode(item) for key, item in node.items()}
+    return node
+
+
+def _decode_object(node):
+    name, params, state = node["class"], _decode(node["params"]), node["state"]
+    if name == "Pipeline":
+        return Pipeline(**params)
+    if name in supported_models():
+        cls, _, write = supported_models()[name]
+        model = cls(**params)
+        write(model, state)
+        return model
+    cls = dict(all_estimators()).get(name)
+    if cls is None:
+        raise ValueError(f"the class {name!r} is not one that a model file may hold")
+    estimator = cls(**params)
+    if state is not None:
+        _set_own_state(estimator, _decode(state))
+    return estimator
+
+
+def _set_own_state(estimator, state):
+    if hasattr(estimator, "_set_model_state"):
+        estimator._set_model_state(state)
+        return
+    for name, value in state.items():
+        if not _is_fitted_name(name) or hasattr(type(estimator), name):
+            raise ValueError(f"{name!r} is no fitted attribute of {type(estimator).__name__}")
+        setattr(estimator, name, value)

@@ -1,0 +1,160 @@
+"""The background of a mosaic as sep would find it in the whole image: box by box, then as a map for any window."""
+
+from copy import copy
+
+import numpy as np
+from scipy import sparse
+from scipy.spatial import cKDTree
+
+_FEWEST = 0.5  # of a box's pixels: with fewer, sep does not trust the box
+
+
+def measure_boxes(sep, image, no_data, box):
+    """Background, noise and trust of each box: shape (3, n_boxes_y, n_boxes_x).
+
+    Parameters
+    ----------
+    sep : module
+    image : ndarray of float, shape (height, width)
+        C-ordered, any number where there are no data.
+    no_data : ndarray of bool, shape (height, width), or None
+    box : tuple of int
+        Height and width of a box.
+    """
+    rows, columns = (range(0, side, step) for side, step in zip(image.shape, box, strict=True))
+    found = np.zeros((3, len(rows), len(columns)))
+    for row, y in enumerate(rows):
+        for column, x in enumerate(columns):
+            window = slice(y, y + box[0]), slice(x, x + box[1])
+            one, mask = np.ascontiguousarray(image[window]), None
+            if no_data is not None and no_data[window].any():
+                mask = np.ascontiguousarray(no_data[window])
+                if np.count_nonzero(~mask) < _FEWEST * mask.size:
+                    continue
+            # One box is the mean of all boxes: the value that sep gives this one in the whole image.
+            measured = sep.Background(one, mask=mask, bw=one.shape[1], bh=one.shape[0], fw=1, fh=1)
+            found[:, row, column] = measured.globalback, measured.globalrms, 1
+    return found
+
+
+class MosaicBackground:
+    """Stands in for `sep.Background` of the whole image, seen through a window.
+
+    Parameters
+    ----------
+    measured : ndarray of shape (3, n_boxes_y, n_boxes_x)
+        As of `measure_boxes`.
+    box : tuple of int
+        Height and width of a box.
+    filter_size : int
+        Side of the median filter in boxes, odd.
+    """
+
+    def __init__(self, measured, box, filter_size):
+        level, noise, trusted = measured
+        level, noise = _fill(level, noise, trusted > 0)
+        level, noise = (_median_filter(mesh, filter_size // 2) for mesh in (level, noise))
+        self.globalback, self.globalrms = float(np.median(level)), float(np.median(noise))
+        self._splines = [_Spline(mesh, box) for mesh in (level, noise)]
+        self._window = None
+
+    def at(self, y0, x0, shape):
+        """Return the background of the window of `shape` that begins at a pixel."""
+        placed = copy(self)
+        placed._window = y0, y0 + shape[0], x0, x0 + shape[1]
+        return placed
+
+    def back(self, dtype=np.float32):
+        """Background map."""
+        return self._splines[0].window(*self._window).astype(dtype)
+
+    def rms(self, dtype=np.float32):
+        """Noise map."""
+        return self._splines[1].window(*self._window).astype(dtype)
+
+    def subfrom(self, image):
+        """Subtract the background from an image, in place."""
+        image -= self.back(image.dtype)
+
+
+def _fill(level, noise, trusted):
+    """Give boxes that are not trusted the mean of the nearest ones that are; 0 and 1 where none is."""
+    if trusted.all():
+        return level, noise
+    if not trusted.any():
+        return np.zeros_like(level), np.ones_like(noise)
+    good, bad = np.argwhere(trusted), np.argwhere(~trusted)
+    n_near = min(12, len(good))  # so many boxes can be equally near
+    distance, index = cKDTree(good).query(bad, k=n_near)
+    distance, index = distance.reshape(len(bad), -1), index.reshape(len(bad), -1)
+    nearest = distance <= distance[:, :1] * (1 + 1e-12)
+    filled = level.copy(), noise.copy()
+    for mesh in filled:
+        values = mesh[trusted][index]
+        mesh[~trusted] = (values * nearest).sum(axis=1) / nearest.sum(axis=1)
+    return filled
+
+
+def _median_filter(mesh, reach):
+    """Median of the boxes around each; at the border of the image the window shrinks and stays centred."""
+    filtered = mesh.copy()
+    depth = [np.minimum(reach, np.minimum(np.arange(n), n - 1 - np.arange(n))) for n in mesh.shape]
+    for down in np.unique(depth[0]).tolist():
+        for across in np.unique(depth[1]).tolist():
+            rows, columns = np.flatnonzero(depth[0] == down), np.flatnonzero(depth[1] == across)
+            around = np.lib.stride_tricks.sliding_window_view(mesh, (2 * down + 1, 2 * across + 1))
+            windows = around[np.ix_(rows - down, columns - across)]
+            filtered[np.ix_(rows, columns)] = np.median(windows, axis=(2, 3))
+    return filtered
+
+
+class _Spline:
+    """Bicubic spline through the boxes, continued beyond the outermost ones, with the curvatures that sep gives it."""
+
+    def __init__(self, mesh, box):
+        self._box, self._shape = box, mesh.shape
+        if mesh.shape[0] > 1:
+            mesh = np.concatenate([mesh, _curvatures(mesh)])
+            curvatures = _curvatures(mesh.T).T
+        else:
+            curvatures = np.zeros_like(mesh)  # sep draws straight lines along x through a single row of boxes
+        if mesh.shape[1] > 1:
+            mesh = np.concatenate([mesh, curvatures], axis=1)
+        self._nodes = mesh
+
+    def window(self, y0, y1, x0, x1):
+        """Return the map on rows ``y0…y1`` and columns ``x0…x1`` (half-open)."""
+        # Half a pixel of difference between the axes: that is where sep puts the centres of boxes.
+        along = _weights(np.arange(y0, y1) / self._box[0] - 0.5, self._shape[0])
+        across = _weights((np.arange(x0, x1) + 0.5) / self._box[1] - 0.5, self._shape[1])
+        columns = np.ascontiguousarray((across @ self._nodes.T).T, dtype=np.float32)
+        return along.astype(np.float32) @ columns
+
+
+def _weights(position, n_boxes):
+    """Weights of the values and the curvatures of the two boxes around each position, as a sparse matrix."""
+    if n_boxes == 1:
+        return sparse.csr_array(np.ones((len(position), 1)))
+    first = np.clip(np.floor(position).astype(np.int64), 0, n_boxes - 2)
+    t = position - first
+    s = 1 - t
+    weights = np.stack([s, t, s**3 - s, t**3 - t], axis=1)
+    index = first[:, None] + np.array([0, 1, n_boxes, n_boxes + 1])
+    pointers = np.arange(0, 4 * len(position) + 1, 4)
+    return sparse.csr_array((weights.ravel(), index.ravel(), pointers), shape=(len(position), 2 * n_boxes))
+
+
+def _curvatures(mesh):
+    """A sixth of the second derivatives along the first axis, by sep's recursion, zero at the ends.
+
+    It differs from that of a natural spline by a division by 6 too many on the way back.
+    """
+    n_boxes = len(mesh)
+    factor, forward, found = np.zeros(n_boxes), np.zeros(mesh.shape), np.zeros(mesh.shape)
+    for row in range(1, n_boxes - 1):
+        factor[row] = -1 / (factor[row - 1] + 4)
+        bend = mesh[row + 1] + mesh[row - 1] - 2 * mesh[row]
+        forward[row] = factor[row] * (forward[row - 1] - 6 * bend)
+    for row in range(n_boxes - 2, 0, -1):
+        found[row] = (factor[row] * found[row + 1] + forward[row]) / 6
+    return found

@@ -1,0 +1,58 @@
+import pytest
+import torch
+
+from galaxysegment.nets._losses import BCEDiceLoss
+
+
+def target(mask, weight=None):
+    mask = torch.as_tensor(mask, dtype=torch.float32)
+    return torch.stack([mask, torch.ones_like(mask) if weight is None else weight], dim=1)
+
+
+MASK = (torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0)) > 0.8).float()
+
+
+def test_perfect_and_opposite_predictions():
+    logits = 40 * (2 * MASK[:, None] - 1)
+    assert BCEDiceLoss()(logits, target(MASK)) < 1e-3
+    assert BCEDiceLoss()(-logits, target(MASK)) > 20
+
+
+def test_equals_the_formula():
+    logits = torch.randn(2, 1, 8, 8)
+    proba = torch.sigmoid(logits[:, 0])
+    entropy = torch.nn.functional.binary_cross_entropy(proba, MASK)
+    dice = (2 * (proba * MASK).sum() + 1) / (proba.sum() + MASK.sum() + 1)
+    torch.testing.assert_close(BCEDiceLoss(0.5)(logits, target(MASK)), entropy + 0.5 * (1 - dice))
+
+
+def test_pixels_without_weight_do_not_count():
+    weight = torch.ones_like(MASK)
+    weight[:, :3] = 0
+    logits = torch.randn(2, 1, 8, 8)
+    changed = logits.clone()
+    changed[:, :, :3] = 30
+    other = MASK.clone()
+    other[:, :3] = 1
+    expected = BCEDiceLoss()(logits, target(MASK, weight))
+    torch.testing.assert_close(BCEDiceLoss()(changed, target(other, weight)), expected)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_nothing_to_see_has_a_finite_loss_and_gradient(weight):
+    logits = torch.zeros(1, 1, 4, 4, requires_grad=True)
+    loss = BCEDiceLoss()(logits, target(torch.zeros(1, 4, 4), torch.full((1, 4, 4), weight)))
+    loss.backward()
+    assert torch.isfinite(loss) and torch.isfinite(logits.grad).all()
+
+
+def test_dice_keeps_a_rare_galaxy_from_being_outvoted():
+    # one galaxy pixel in 256: the gradient there must be a fair part of the whole
+    logits = torch.zeros(1, 1, 16, 16, requires_grad=True)
+    mask = torch.zeros(1, 16, 16)
+    mask[0, 8, 8] = 1
+    BCEDiceLoss(0.0)(logits, target(mask)).backward()
+    plain = logits.grad[0, 0, 8, 8].abs() / logits.grad.abs().sum()
+    logits.grad = None
+    BCEDiceLoss()(logits, target(mask)).backward()
+    assert logits.grad[0, 0, 8, 8].abs() / logits.grad.abs().sum() > 1.2 * plain

@@ -1,0 +1,25 @@
+import numpy as np
+import pytest
+
+from galaxysegment.nets import _prediction
+from galaxysegment.segmenters import UNetSegmenter
+from galaxysegment.testing import make_images
+
+X, Y = make_images(4)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_tiles_have_no_seams(depth, monkeypatch):
+    unet = UNetSegmenter(base_width=4, depth=depth, max_epochs=2, precision="float32", random_state=0).fit(X, Y)
+    image = np.random.default_rng(0).normal(5, 3, size=(1, 203, 150)).astype(np.float32)
+    whole = unet.predict_proba(image)
+    monkeypatch.setattr(_prediction, "_TILE", 2 * unet.net_.module_.halo + 40)
+    np.testing.assert_allclose(unet.predict_proba(image), whole, atol=1e-5)
+
+
+def test_order_is_kept_among_images_of_different_shapes():
+    unet = UNetSegmenter(base_width=2, depth=2, max_epochs=1, precision="float32", random_state=0).fit(X, Y)
+    images = [X[0], X[1][:20], X[2], X[3][:20], X[1]]
+    together = unet.predict_proba(images)
+    for image, found in zip(images, together, strict=True):
+        np.testing.assert_allclose(found, unet.predict_proba([image])[0], atol=1e-5)
