@@ -1,0 +1,110 @@
+"""Walk over the pixels of a label map, block by block of rows, or over those of instances."""
+
+import numpy as np
+
+from ._sums import SourceSums
+
+_PIXELS = 1 << 22  # of a block
+
+
+def sum_label_map(read_labels, pixels, background, with_rms):
+    """Add up the pixels of every label.
+
+    Parameters
+    ----------
+    read_labels : callable
+        ``read_labels(rows)`` returns whole rows of the label map.
+    pixels : FieldPixels or ArrayPixels
+    background : callable or None
+        ``background(rows, columns)`` returns what to subtract from a window, shape (height, width) or
+        (n_bands, height, width).
+    with_rms : bool
+
+    Returns
+    -------
+    sums : SourceSums
+        Of labels 1…n, as sources 0…n - 1.
+    """
+    height, width = pixels.shape
+    columns, step = slice(0, width), max(1, _PIXELS // width)
+    sums, highest = SourceSums(pixels.n_bands - with_rms, with_rms), 0
+    for y0 in range(0, height, step):
+        y1 = min(y0 + step, height)
+        top, bottom = max(0, y0 - 1), min(height, y1 + 1)
+        labels = read_labels(slice(top, bottom))
+        image, rms = pixels.read_parts(slice(top, bottom), columns)
+        inner = slice(y0 - top, y1 - top)
+        flat = np.flatnonzero(labels[inner]) + inner.start * width
+        owner = labels.ravel()[flat].astype(np.int64) - 1
+        y, x = np.divmod(flat, width)
+        values = _subtract(image, background, slice(top, bottom), columns).reshape(len(image), -1)[:, flat]
+        noise = None if rms is None else rms.reshape(-1, labels.size)[:, flat]
+        flags = np.stack([_touches_missing(image, y, x), _touches_others(labels, y, x)])
+        sums.add(owner, y + top, x, values, noise, flags)
+        highest = max(highest, int(owner.max(initial=-1)) + 1)
+    sums.finish(highest)
+    return sums
+
+
+def _subtract(image, background, rows, columns):
+    return image if background is None else image - background(rows, columns)
+
+
+def _around(shape, y, x):
+    """Yield the eight neighbours of pixels; those outside the image are the pixels themselves."""
+    height, width = shape
+    for dy in (-1, 0, 1):
+        for dx in (-1, 0, 1):
+            if dy or dx:
+                other_y, other_x = y + dy, x + dx
+                inside = (other_y >= 0) & (other_y < height) & (other_x >= 0) & (other_x < width)
+                yield np.where(inside, other_y, y), np.where(inside, other_x, x)
+
+
+def _touches_missing(image, y, x):
+    missing = np.isnan(image).any(axis=0)
+    if not missing.any():
+        return np.zeros(len(y), dtype=bool)
+    found = missing[y, x]
+    for place in _around(missing.shape, y, x):
+        found |= missing[place]
+    return found
+
+
+def _touches_others(labels, y, x):
+    own = labels[y, x]
+    found = np.zeros(len(y), dtype=bool)
+    for place in _around(labels.shape, y, x):
+        other = labels[place]
+        found |= (other != 0) & (other != own)
+    return found
+
+
+def sum_instances(instances, pixels, background, with_rms):
+    """Add up the pixels of every instance; those that several share count for each. See `sum_label_map`."""
+    height, width = pixels.shape
+    count = np.zeros(pixels.shape, dtype=np.uint16)
+    windows = [(slice(y0, y1), slice(x0, x1)) for y0, x0, y1, x1 in instances.boxes.tolist()]
+    for window, crop in zip(windows, instances.crops, strict=True):
+        count[window] += crop
+    sums = SourceSums(pixels.n_bands - with_rms, with_rms)
+    for index, ((rows, columns), crop) in enumerate(zip(windows, instances.crops, strict=True)):
+        wide = (
+            slice(max(0, rows.start - 1), min(height, rows.stop + 1)),
+            slice(max(0, columns.start - 1), min(width, columns.stop + 1)),
+        )
+        y, x = np.nonzero(crop)
+        y, x = y + rows.start - wide[0].start, x + columns.start - wide[1].start
+        image, rms = pixels.read_parts(*wide)
+        own = np.zeros(image.shape[1:], dtype=bool)
+        own[y, x] = True
+        others = (count[wide] - own.astype(np.uint16)) > 0
+        touched = others[y, x]
+        for place in _around(own.shape, y, x):
+            touched |= others[place]
+        values = _subtract(image, background, *wide)[:, y, x]
+        noise = None if rms is None else rms.reshape(-1, *own.shape)[:, y, x]
+        flags = np.stack([_touches_missing(image, y, x), touched])
+        sums.add(np.full(len(y), index), y + wide[0].start, x + wide[1].start, values, noise, flags)
+    sums.finish(len(instances))
+    return sums

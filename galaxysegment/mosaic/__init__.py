@@ -1,0 +1,154 @@
+"""Mosaics of any size: segmented tile by tile, joined without seams, in bounded memory."""
+
+from numbers import Integral
+from pathlib import Path
+
+from sklearn.utils.validation import check_is_fitted
+
+from ..io._windows import open_pixels
+from ..io._write import check_target
+from ._run import Run
+from ._work import TileError
+
+__all__ = ["TileError", "segment_mosaic"]
+
+
+def segment_mosaic(
+    segmenter,
+    image,
+    *,
+    rms=None,
+    output=None,
+    tile_size=2048,
+    overlap=None,
+    n_jobs=1,
+    progress=True,
+    resume=False,
+    overwrite=False,
+    hdu=None,
+    rms_hdu=None,
+    rms_kind="rms",
+):
+    """Segment an image of any size, tile by tile.
+
+    Every source comes out whole, whatever its size and wherever the tiles meet. Labels are numbered in the
+    order of the sources' first pixels (row by row), so that neither tiles nor workers show in the result.
+
+    Parameters
+    ----------
+    segmenter : segmenter or Pipeline
+        Fitted, where it needs to be.
+    image : path, list of paths, `galaxysegment.io.Field`, or array
+        FITS file (several are bands of one field), of which each worker reads its own tiles; or an array of
+        shape (height, width) or (n_bands, height, width).
+    rms : path, array or True, optional
+        RMS map, which travels as the last band: the segmenter, or a step before it, must have been told by
+        ``rms_band=-1``. True takes the map that comes with the file or the field.
+    output : path, optional
+        FITS file (``.fits``) for the label map, with the WCS of the image. It appears when it is finished.
+        Without it, the label map is returned.
+    tile_size : int, default=2048
+        Largest side of a tile in pixels.
+    overlap : int, optional
+        Pixels that a tile reads beyond what it owns on each side. By default enough for the segmenter, and
+        at least 64.
+    n_jobs : int, default=1
+        Number of processes; -1 is one per core. With 1, a `joblib.parallel_config` around the call decides:
+        ``joblib.parallel_config("dask")`` sends tiles to a cluster whose workers see the same files.
+    progress : bool, default=True
+        Show how far it is, and an estimate of the time left, on the standard error stream.
+    resume : bool, default=False
+        Go on with an unfinished run that had the same arguments, if there is one. What it did is kept in a
+        hidden folder beside `output`, and checked.
+    overwrite : bool, default=False
+        Replace `output` if it exists.
+    hdu, rms_hdu, rms_kind
+        Where image and RMS map are in their files and what the latter holds, as for
+        `galaxysegment.io.read_field`.
+
+    Returns
+    -------
+    ndarray of int32, shape (height, width), or `pathlib.Path`
+        The label map, or the file written. 64-bit labels where there are more sources than 32 bits can tell.
+
+    Raises
+    ------
+    ValueError
+        If the overlap is too small for the segmenter to be exact, if a step needs statistics of the whole
+        image that cannot be had tile by tile, or if `resume` finds a run with other arguments.
+    TileError
+        If a tile cannot be read or segmented, a worker dies, or the disk is full. The message says what is
+        kept; the output is never there unless it is finished.
+
+    Warns
+    -----
+    NoSourcesWarning
+        If there is no source.
+    UserWarning
+        If blends are too large to be split as a whole.
+
+    Notes
+    -----
+    For a segmenter whose sources are connected pixels, each decided by the pixels around it, the result is
+    that of the whole image, to the pixel. One that splits blends (``deblend=True``) has to see a blend
+    whole: those that a tile sees cut are done again on their own, with the pixels around them, unless their
+    bounding box is larger than four tiles. A method that looks further than half the overlap, as deep nets
+    do, differs near the seams; sources that share pixels there are joined.
+
+    Statistics of the whole image, such as the mesh of `PhotutilsSegmenter`'s background, are found in a pass
+    over the whole image before the first tile.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from galaxysegment import PhotutilsSegmenter
+    >>> from galaxysegment.mosaic import segment_mosaic
+    >>> image = np.random.default_rng(0).normal(0, 1, (200, 300))
+    >>> image[50:60, 90:210] += 20
+    >>> labels = segment_mosaic(PhotutilsSegmenter(n_sigma=3), image, tile_size=100, progress=False)
+    >>> labels.shape, int(labels.max()), bool((labels[52:58, 92:208] == 1).all())
+    ((200, 300), 1, True)
+    """
+    _check_counts(tile_size, overlap, n_jobs)
+    if output is not None:
+        output = check_target(output, overwrite)
+        if output.suffix != ".fits":
+            raise ValueError(
+                f"output must end in .fits: a map that is written piece by piece cannot be packed. Got {output}."
+            )
+        output = Path(output).resolve()
+    elif resume:
+        raise ValueError("resume=True needs output=: only what goes to a file is kept to be resumed.")
+    pixels = open_pixels(image, rms, hdu=hdu, rms_hdu=rms_hdu, rms_kind=rms_kind)
+    _check_segmenter(segmenter, pixels, rms is not None)
+    settings = {"tile_size": tile_size, "overlap": overlap, "n_jobs": n_jobs, "progress": progress, "resume": resume}
+    return Run(segmenter, pixels, output, **settings).execute()
+
+
+def _check_counts(tile_size, overlap, n_jobs):
+    for name, value, lowest in (("tile_size", tile_size, 1), ("overlap", overlap, 1), ("n_jobs", n_jobs, -(2**31))):
+        is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+        if value is None and name != "tile_size":
+            continue
+        if not is_whole or value < lowest or (name == "n_jobs" and value == 0):
+            allowed = "not 0" if name == "n_jobs" else f"at least {lowest}"
+            raise ValueError(f"{name} must be a whole number, {allowed}. Got {value!r} instead.")
+
+
+def _check_segmenter(segmenter, pixels, with_rms):
+    """Refuse, before any work, what every tile would refuse."""
+    if hasattr(segmenter, "fit"):
+        check_is_fitted(segmenter)
+    if hasattr(segmenter, "_validate_params"):
+        segmenter._validate_params()
+    n_bands = getattr(segmenter, "n_bands_in_", None)
+    if n_bands is not None and n_bands != pixels.n_bands:
+        raise ValueError(
+            f"image has {pixels.n_bands} bands, RMS map included, but the segmenter was fitted with {n_bands}: pass "
+            "the same bands in the same order."
+        )
+    if with_rms and getattr(segmenter, "rms_band", 0) is None:
+        raise ValueError(
+            f"rms is given, but {type(segmenter).__name__} has rms_band=None and would take the RMS map for an image: "
+            "set rms_band=-1."
+        )

@@ -1,0 +1,172 @@
+"""What a tile has to tell the others: its pixels, and enough about its edge to join sources across it.
+
+A *node* is what one tile sees of one source in its core and in the ring of one pixel around the core.
+Two tiles share the pixels of a ring, so nodes that share a pixel there are one source.
+"""
+
+import numpy as np
+from scipy import ndimage, sparse
+
+_EIGHT = np.ones((3, 3), dtype=bool)
+NOWHERE = np.int64(np.iinfo(np.int64).max)
+
+
+def describe_tile(labels, core, read, shape, margin, *, splits):
+    """Boil the label map of a read region down to the record of its tile.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape of `read`
+        Label map; 0 is background.
+    core, read : Window
+        What the tile owns, and what it read.
+    shape : tuple of int
+        ``(height, width)`` of the mosaic.
+    margin : int
+        Pixels along an inner edge of the read region that are not to be trusted.
+    splits : bool
+        Whether the segmenter looks at whole blends to split them, so that a blend that is cut by the
+        read region has to be done again.
+
+    Returns
+    -------
+    dict of ndarray
+        ``pixels`` and ``values``: positions in the core, raster order, and their nodes (1…n).
+        Of each node: ``first`` pixel in the core, ``key`` (first pixel in the read region where the whole
+        source is seen, else -1), ``group`` (the blend it is part of), ``cut`` (whether the blend leaves the
+        read region), ``boxes``. Of the seam: ``ring_index``, ``ring_value``, ``border_index``,
+        ``border_value``. Pixels of the mosaic are counted in raster order.
+    """
+    pixels = np.flatnonzero(labels)
+    values = labels.ravel()[pixels].astype(np.int64)
+    y, x = np.divmod(pixels, labels.shape[1])
+    n_labels = int(values.max(initial=0))
+    cut = _labels_at_edge(labels, read, shape, margin, n_labels)
+    group = np.arange(n_labels + 1)
+    if splits and n_labels:
+        group = touching_groups(labels, pixels, values, n_labels)
+        cut = np.isin(group, group[cut])
+    y, x = y + read.y0, x + read.x0
+    key = np.full(n_labels + 1, -1, dtype=np.int64)
+    key[values[::-1]] = (y * shape[1] + x)[::-1]
+    key[cut] = -1
+    seen = core.grow(1, shape)
+    inside = _is_inside(y, x, seen)
+    y, x = y[inside], x[inside]
+    nodes, old = _make_nodes(labels[seen.within(read)], values[inside], y - seen.y0, x - seen.x0, cut)
+    record = {"key": key[old], "group": group[old], "cut": cut[old], "boxes": _boxes(y, x, nodes, len(old))}
+    record.update(_core_pixels(y, x, nodes, core, shape, len(old)))
+    record.update(_seam(y, x, nodes, core, shape))
+    return record
+
+
+def _is_inside(y, x, window):
+    return (y >= window.y0) & (y < window.y1) & (x >= window.x0) & (x < window.x1)
+
+
+def _labels_at_edge(labels, read, shape, margin, n_labels):
+    """Which labels come near an edge of the read region beyond which the mosaic goes on."""
+    found = np.zeros(n_labels + 1, dtype=bool)
+    sides = (
+        (read.y0 > 0, labels[:margin]),
+        (read.y1 < shape[0], labels[-margin:]),
+        (read.x0 > 0, labels[:, :margin]),
+        (read.x1 < shape[1], labels[:, -margin:]),
+    )
+    for is_inner, strip in sides:
+        if is_inner:
+            found[strip.ravel()] = True
+    found[0] = False
+    return found
+
+
+def touching_groups(labels, pixels, values, n_labels):
+    """Number of the group of touching labels that each label belongs to, shape (n_labels + 1,).
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (height, width)
+    pixels, values : ndarray of int
+        Positions of its non-zero pixels in raster order, and their labels.
+    n_labels : int
+        Largest label.
+    """
+    height, width = labels.shape
+    y, x = np.divmod(pixels, width)
+    flat = labels.ravel()
+    pairs = []
+    for dy, dx in ((0, 1), (1, -1), (1, 0), (1, 1)):
+        inside = (y + dy < height) & (x + dx >= 0) & (x + dx < width)
+        own, other = values[inside], flat[pixels[inside] + (dy * width + dx)]
+        touch = (other != 0) & (other != own)
+        pairs.append(np.stack([own[touch], other[touch]]))
+    return connect(np.concatenate(pairs, axis=1), n_labels + 1)
+
+
+def connect(pairs, n):
+    """Number the connected components of `n` things, given pairs of them, shape (2, n_pairs); shape (n,)."""
+    ones = np.ones(pairs.shape[1], dtype=np.int8)
+    graph = sparse.coo_array((ones, (pairs[0], pairs[1])), shape=(n, n))
+    return sparse.csgraph.connected_components(graph, directed=False)[1]
+
+
+def _make_nodes(view, values, y, x, cut):
+    """Number what is seen 1…n; return the node of each pixel and the label behind each node.
+
+    A label that leaves the read region may owe its connection to pixels near the edge, which are not to
+    be trusted: it is taken apart into its connected pieces here, and the ring joins what belongs together.
+    """
+    old = np.arange(len(cut))
+    suspects = np.unique(values[cut[values]])
+    if suspects.size:
+        view, old = _take_apart(view, suspects, old)
+        values = view[y, x]
+    used = np.zeros(len(old), dtype=bool)
+    used[values] = True
+    used[0] = False
+    return np.cumsum(used)[values], old[used]
+
+
+def _take_apart(view, labels, old):
+    view, old = view.astype(np.int64), old.tolist()
+    windows = ndimage.find_objects(view, int(labels[-1]))
+    for label in labels.tolist():
+        window = windows[label - 1]
+        parts, n_parts = ndimage.label(view[window] == label, structure=_EIGHT)
+        for part in range(2, n_parts + 1):
+            view[window][parts == part] = len(old)
+            old.append(label)
+    return view, np.array(old)
+
+
+def _boxes(y, x, nodes, n_nodes):
+    """Extent of what is seen of each node: y0, x0, y1, x1. Pixels come in raster order."""
+    boxes = np.zeros((n_nodes, 4), dtype=np.int64)
+    index = nodes - 1
+    boxes[index[::-1], 0] = y[::-1]
+    boxes[index, 2] = y + 1
+    boxes[:, 1] = NOWHERE
+    np.minimum.at(boxes[:, 1], index, x)
+    np.maximum.at(boxes[:, 3], index, x + 1)
+    return boxes
+
+
+def _core_pixels(y, x, nodes, core, shape, n_nodes):
+    """Pixels of the core that belong to sources, and the first one of each node."""
+    inside = _is_inside(y, x, core)
+    y, x, nodes = y[inside], x[inside], nodes[inside]
+    first = np.full(n_nodes + 1, NOWHERE)
+    first[nodes[::-1]] = (y * shape[1] + x)[::-1]
+    pixels = (y - core.y0) * core.shape[1] + x - core.x0
+    return {"pixels": pixels.astype(np.int32), "values": nodes.astype(np.int32), "first": first[1:]}
+
+
+def _seam(y, x, nodes, core, shape):
+    """Nodes on the outermost pixels of the core (border) and on those around it (ring)."""
+    outside = ~_is_inside(y, x, core)
+    border = (y == core.y0) | (y == core.y1 - 1) | (x == core.x0) | (x == core.x1 - 1)
+    seam = {}
+    for name, where in (("ring", outside), ("border", border & ~outside)):
+        seam[f"{name}_index"] = y[where] * shape[1] + x[where]
+        seam[f"{name}_value"] = nodes[where].astype(np.int32)
+    return seam

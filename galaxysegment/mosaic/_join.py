@@ -1,0 +1,130 @@
+"""Join the tiles' nodes into sources, find the blends to be done again, and number what is left."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._describe import NOWHERE, connect
+from ._tiles import Window
+
+_SMALL = ("key", "group", "cut", "boxes", "first", "ring_index", "ring_value", "border_index", "border_value")
+
+
+@dataclass(frozen=True)
+class Join:
+    """All tiles together."""
+
+    offsets: np.ndarray  # of each tile's nodes among all nodes, one more than there are tiles
+    source: np.ndarray  # index of the source that each node is part of
+    first: np.ndarray  # first pixel of each source in the mosaic
+    redo: list  # (window, a pixel, its sources) of each blend that no tile has seen whole
+    too_large: int  # number of blends that were left as the tiles saw them, for their size
+
+
+def join_tiles(load, n_tiles, *, splits, max_pixels):
+    """Join nodes that share pixels of a seam.
+
+    Parameters
+    ----------
+    load : callable
+        ``load(index, names)`` returns a dict of the named arrays of a tile's record.
+    n_tiles : int
+    splits : bool
+        Whether blends that are cut have to be done again.
+    max_pixels : int
+        Blends whose bounding box is larger stay as they are.
+
+    Returns
+    -------
+    Join
+    """
+    records = [load(index, _SMALL) for index in range(n_tiles)]
+    offsets = np.concatenate([[0], np.cumsum([len(record["key"]) for record in records])])
+    parts = {name: np.concatenate([record[name] for record in records]) for name in _SMALL[:5]}
+    ring, border = (_seam(records, offsets, name) for name in ("ring", "border"))
+    pairs = np.concatenate([_same_pixels(ring, border), _same_keys(parts["key"])], axis=1)
+    source = connect(pairs, offsets[-1]) if offsets[-1] else np.zeros(0, dtype=np.int64)
+    redo, too_large = [], 0
+    if splits and parts["cut"].any():
+        blend = _blends(parts["group"], offsets, pairs)
+        redo, too_large = _to_redo(blend, source, parts, max_pixels)
+    first = np.full(int(source.max(initial=-1)) + 1, NOWHERE)
+    np.minimum.at(first, source, parts["first"])
+    return Join(offsets, source, first, redo, too_large)
+
+
+def _seam(records, offsets, name):
+    index = np.concatenate([record[f"{name}_index"] for record in records])
+    nodes = [record[f"{name}_value"] - 1 + offset for record, offset in zip(records, offsets[:-1], strict=True)]
+    return index, np.concatenate(nodes)
+
+
+def _same_pixels(ring, border):
+    """Pairs of nodes of two tiles that share a pixel; every pixel is in one border at most."""
+    order = np.argsort(border[0])
+    index, nodes = border[0][order], border[1][order]
+    place = np.searchsorted(index, ring[0])
+    place[place == len(index)] = 0
+    found = index[place] == ring[0] if len(index) else np.zeros(len(ring[0]), dtype=bool)
+    return np.stack([ring[1][found], nodes[place[found]]])
+
+
+def _same_keys(key):
+    """Pairs of nodes whose whole source was seen by several tiles, which know it by its first pixel."""
+    known = np.flatnonzero(key >= 0)
+    known = known[np.argsort(key[known], kind="stable")]
+    same = key[known[1:]] == key[known[:-1]]
+    return np.stack([known[:-1][same], known[1:][same]])
+
+
+def _blends(group, offsets, pairs):
+    """Number of the blend, over all tiles, that each node is part of."""
+    tile = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    n_groups = int(group.max(initial=0)) + 1
+    own = np.unique(tile * n_groups + group, return_inverse=True)[1]
+    return connect(own[pairs], int(own.max(initial=-1)) + 1)[own]
+
+
+def _to_redo(blend, source, parts, max_pixels):
+    """Find the blends that some tile saw cut, and the number of those too large."""
+    is_cut = np.zeros(int(blend.max()) + 1, dtype=bool)
+    is_cut[blend[parts["cut"]]] = True
+    redo, too_large = [], 0
+    members = np.flatnonzero(is_cut[blend])
+    members = members[np.argsort(blend[members], kind="stable")]
+    for nodes in np.split(members, np.flatnonzero(np.diff(blend[members])) + 1):
+        boxes, first = parts["boxes"][nodes], int(parts["first"][nodes].min())
+        if first == NOWHERE:  # seen in a ring only: the tile that owns those pixels saw nothing
+            continue
+        window = Window(*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist())
+        if window.shape[0] * window.shape[1] > max_pixels:
+            too_large += 1
+        else:
+            redo.append((window, first, np.unique(source[nodes])))
+    return redo, too_large
+
+
+def number_sources(first, firsts_redone):
+    """Number sources in raster order of their first pixels.
+
+    Parameters
+    ----------
+    first : ndarray of int64
+        First pixel of each source; `NOWHERE` for those that are not wanted.
+    firsts_redone : list of ndarray of int64
+        The same for the parts of each blend that was done again.
+
+    Returns
+    -------
+    numbers : ndarray of int64
+        1…n for each of `first`, 0 where not wanted.
+    numbers_redone : list of ndarray of int64
+    n_sources : int
+    """
+    everything = np.concatenate([first, *firsts_redone])
+    order = np.argsort(everything, kind="stable")
+    n_sources = int(np.count_nonzero(everything != NOWHERE))
+    numbers = np.zeros(len(everything), dtype=np.int64)
+    numbers[order[:n_sources]] = np.arange(1, n_sources + 1)
+    bounds = np.cumsum([len(first), *(len(one) for one in firsts_redone)])
+    return numbers[: len(first)], list(np.split(numbers, bounds)[1:-1]) if firsts_redone else [], n_sources

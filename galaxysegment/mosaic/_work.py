@@ -1,0 +1,139 @@
+"""The tasks: what a worker does with one tile, one blend, one block of rows or one line of tiles."""
+
+import pickle
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from joblib.externals.loky.backend.reduction import dumps
+from threadpoolctl import threadpool_limits
+
+from ..io._windows import append_rms
+from ._describe import NOWHERE, describe_tile, touching_groups
+from ._plan import read_transformed
+from ._tiles import Tile, Window
+from ._write import paint_line
+
+
+class TileError(RuntimeError):
+    """A part of a mosaic could not be segmented; the message says which, why, and what is safe."""
+
+
+class Job:
+    """What all tasks of a run share.
+
+    Parameters
+    ----------
+    plan : Plan
+    pixels : callable
+        Opens the mosaic's pixels.
+    folder : WorkFolder
+    shape : tuple of int
+    margin : int
+        Pixels along an inner edge of a read region that are not to be trusted.
+    overlap : int
+    """
+
+    def __init__(self, plan, open_pixels, folder, shape, margin, overlap):
+        self.plan, self.open_pixels, self.folder = plan, open_pixels, folder
+        self.shape, self.margin, self.overlap = shape, margin, overlap
+        self._pixels = None
+
+    @property
+    def pixels(self):
+        """The mosaic's pixels, opened once in each process."""
+        if self._pixels is None:
+            self._pixels = self.open_pixels()
+        return self._pixels
+
+    def __getstate__(self):
+        return {**self.__dict__, "_pixels": None}
+
+    def labels(self, window):
+        """Label map of a window; zeros without asking the segmenter where no pixel has data."""
+        image, rms = self.pixels.read_parts(*window.slices)
+        if np.isnan(image).all() or (rms is not None and not (rms > 0).any()):
+            return np.zeros(window.shape, dtype=np.int32)
+        return self.plan.predict(append_rms(image, rms), window)
+
+    def store(self, path):
+        """Write this job to a file for the workers; return its path."""
+        Path(path).write_bytes(dumps(self))
+        return str(path)
+
+
+@lru_cache(maxsize=1)
+def _load(path):
+    return pickle.loads(Path(path).read_bytes())
+
+
+def run_task(job, task, what, *arguments):
+    """Run ``task(job, what, *arguments)`` and say what failed if it fails.
+
+    Parameters
+    ----------
+    job : Job or str
+        Workers get the path of the file that holds it.
+    """
+    in_worker = isinstance(job, str)
+    try:
+        job = _load(job) if in_worker else job
+        # Workers share the cores among themselves: each one's libraries keep to one thread.
+        with threadpool_limits(1 if in_worker else None):
+            return task(job, what, *arguments)
+    except TileError:
+        raise
+    except Exception as error:
+        where = f" ({what})" if isinstance(what, (Tile, Blend, Window)) else ""
+        raise TileError(f"{task.__doc__.split('.')[0]}{where} failed: {type(error).__name__}: {error}") from error
+
+
+def segment_tile(job, tile):
+    """Segmenting a tile."""
+    labels = job.labels(tile.read)
+    record = describe_tile(labels, tile.core, tile.read, job.shape, job.margin, splits=job.plan.splits)
+    job.folder.save("tile", tile.index, record)
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Touching sources that some tile saw cut: where they are, and one of their pixels."""
+
+    index: int
+    window: Window
+    pixel: int
+
+    def __str__(self):
+        return f"sources at {self.window}"
+
+
+def segment_blend(job, blend):
+    """Segmenting a blend that no tile sees whole."""
+    around = blend.window.grow(job.overlap, job.shape)
+    labels = job.labels(around)
+    pixels = np.flatnonzero(labels)
+    values = labels.ravel()[pixels].astype(np.int64)
+    y, x = divmod(blend.pixel, job.shape[1])
+    group = touching_groups(labels, pixels, values, int(values.max(initial=0)))
+    own = group[values] == group[labels[y - around.y0, x - around.x0]]
+    pixels, values = pixels[own], values[own]
+    y, x = np.divmod(pixels, around.shape[1])
+    pixels = (y + around.y0) * job.shape[1] + x + around.x0
+    values = np.unique(values, return_inverse=True)[1] + 1
+    first = np.full(int(values.max(initial=0)) + 1, NOWHERE)
+    first[values[::-1]] = pixels[::-1]
+    job.folder.save("blend", blend.index, {"pixels": pixels, "values": values, "first": first[1:]})
+
+
+def reduce_rows(job, window, n_steps, function):
+    """Measuring a block of rows."""
+    return function(read_transformed(job.plan, n_steps, job.pixels, window), window.y0)
+
+
+def write_line(job, work, path, offset, dtype):
+    """Writing a row of tiles."""
+    with path.open("r+b") as file:
+        for y0, rows in paint_line(work, job.shape, dtype, job.folder):
+            file.seek(offset + y0 * job.shape[1] * dtype.itemsize)
+            file.write(rows.data)

@@ -1,0 +1,82 @@
+"""Put the tiles' pixels together with their final numbers, row by row, into a FITS file or an array."""
+
+import os
+from math import ceil
+
+import numpy as np
+from astropy.io import fits
+
+from ..io._wcs import kept_cards
+from ..io._write import _provenance
+
+_BLOCK = 2880
+_ROWS = 256  # written at once: 25 MB where a row has 25,000 pixels
+
+
+def label_header(pixels, dtype, segmenter):
+    """Bytes of the header of a label map with the WCS of the image, padded to a block."""
+    height, width = pixels.shape
+    header = fits.PrimaryHDU().header
+    header["BITPIX"] = 8 * np.dtype(dtype).itemsize
+    header["NAXIS"] = 2
+    header.insert("NAXIS", ("NAXIS1", width), after=True)
+    header.insert("NAXIS1", ("NAXIS2", height), after=True)
+    header["EXTNAME"] = "LABELS"
+    header.extend(kept_cards(pixels.header, pixels.shape), strip=False)
+    made_by = _provenance(segmenter)
+    del made_by["DATE"]  # a run that was resumed, or ran elsewhere, gives the same file to the byte
+    header.extend(made_by, strip=False)
+    return header.tostring(padding=True).encode("ascii")
+
+
+def reserve(path, header, shape, dtype):
+    """Make a file of the final size, so that a full disk shows before anything is written."""
+    n_bytes = shape[0] * shape[1] * np.dtype(dtype).itemsize
+    total = len(header) + ceil(n_bytes / _BLOCK) * _BLOCK
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, total)
+        file.write(header)
+        file.truncate(total)
+
+
+def flush(path):
+    """Wait until a file is on the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def paint_line(work, shape, dtype, folder):
+    """Yield ``(y0, rows)``, blocks of whole rows of the label map, from the top of a line of tiles down.
+
+    Parameters
+    ----------
+    work : (list of Tile, list of ndarray, list of (int, ndarray))
+        The tiles of the line; for each the final number of node 0 (the background), 1, 2…; the records
+        of blends that were done again and reach into these rows, and the final numbers of their parts.
+    shape : tuple of int
+        Of the mosaic.
+    dtype : dtype
+        Of the label map.
+    folder : WorkFolder
+    """
+    line, tables, blends = work
+    top, bottom = line[0].core.y0, line[0].core.y1
+    found = [folder.load("tile", tile.index, ("pixels", "values")) for tile in line]
+    redone = [(folder.load("blend", index, ("pixels", "values")), numbers) for index, numbers in blends]
+    for y0 in range(top, bottom, _ROWS):
+        y1 = min(y0 + _ROWS, bottom)
+        rows = np.zeros((y1 - y0, shape[1]), dtype=dtype)
+        for tile, one, table in zip(line, found, tables, strict=True):
+            _paint_tile(rows[:, tile.core.x0 : tile.core.x1], one, table, y0 - top)
+        for one, numbers in redone:
+            start, stop = np.searchsorted(one["pixels"], (y0 * shape[1], y1 * shape[1]))
+            rows.ravel()[one["pixels"][start:stop] - y0 * shape[1]] = numbers[one["values"][start:stop] - 1]
+        yield y0, rows
+
+
+def _paint_tile(rows, found, table, y):
+    width = rows.shape[1]
+    start, stop = np.searchsorted(found["pixels"], (y * width, (y + len(rows)) * width))
+    place = np.divmod(found["pixels"][start:stop] - y * width, width)
+    rows[place] = table[found["values"][start:stop]]

@@ -1,0 +1,176 @@
+"""Tiles joined are the whole: for any shape, tile, overlap, source size and number of workers."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from galaxysegment._utils.deblending import deblend
+from galaxysegment.base import BaseSegmenter
+from galaxysegment.mosaic import segment_mosaic
+from galaxysegment.structures import NoSourcesWarning, label_components, remove_small
+
+
+class LocalSegmenter(BaseSegmenter):
+    """Sum over 3×3 pixels against a threshold: exact in whole numbers, so that tiles cannot differ by rounding."""
+
+    _requires_fit = False
+    _reach = 1
+
+    def __init__(self, *, n_pixels=5, deblend=False, threshold=4):
+        self.n_pixels = n_pixels
+        self.deblend = deblend
+        self.threshold = threshold
+
+    def _segment_image(self, image):
+        total = ndimage.correlate(np.nan_to_num(image[0]), np.ones((3, 3)), mode="constant")
+        labels = remove_small(label_components(total > self.threshold), self.n_pixels)
+        return deblend(labels, total, self.n_pixels) if self.deblend else labels
+
+
+def in_raster_order(labels):
+    """Renumber by first pixel, as `segment_mosaic` does."""
+    values, first = np.unique(labels, return_index=True)
+    order = np.argsort(first[values > 0])
+    table = np.zeros(labels.max() + 1, dtype=int)
+    table[values[values > 0][order]] = np.arange(1, len(order) + 1)
+    return table[labels]
+
+
+def make_image(shape, smoothness, seed, holes=False):
+    """Whole numbers with structures of a few pixels, or of the size of the image; some pixels without data."""
+    rng = np.random.default_rng(seed)
+    noise = ndimage.gaussian_filter(rng.normal(size=shape), smoothness, mode="wrap")
+    image = np.rint(2 * noise / (noise.std() or 1))
+    if holes:
+        image[rng.random(shape) < 0.02] = np.nan
+    return image
+
+
+def whole(segmenter, image):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoSourcesWarning)
+        return segmenter.predict(image[np.newaxis])[0]
+
+
+def tiled(segmenter, image, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoSourcesWarning)
+        return segment_mosaic(segmenter, image, progress=False, **options)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 70), st.integers(1, 70)),
+    tile_size=st.integers(6, 40),
+    halo=st.integers(0, 15),
+    n_pixels=st.integers(1, 9),
+    smoothness=st.sampled_from([0.5, 1.5, 4, 9]),
+    threshold=st.sampled_from([1, 4, 9]),
+    holes=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+def test_joined_tiles_are_the_whole_image(shape, tile_size, halo, n_pixels, smoothness, threshold, holes, seed):
+    image = make_image(shape, smoothness, seed, holes)
+    segmenter = LocalSegmenter(n_pixels=n_pixels, threshold=threshold)
+    found = tiled(segmenter, image, tile_size=tile_size, overlap=n_pixels + 1 + halo)
+    expected = whole(segmenter, image)
+    # A hole at the first pixel of a source moves it back in the order, but `predict` numbered it before.
+    np.testing.assert_array_equal(found, in_raster_order(expected) if holes else expected)
+    assert found.dtype == np.int32
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    shape=st.tuples(st.integers(30, 90), st.integers(30, 90)),
+    tile_size=st.integers(20, 60),
+    overlap=st.integers(8, 20),
+    threshold=st.sampled_from([4, 9, 14]),
+    seed=st.integers(0, 2**31),
+)
+def test_blends_are_split_as_in_the_whole_image(shape, tile_size, overlap, threshold, seed):
+    image = make_image(shape, 2, seed)
+    segmenter = LocalSegmenter(deblend=True, threshold=threshold)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = segment_mosaic(segmenter, image, tile_size=tile_size, overlap=overlap, progress=False)
+    if not any("blend" in str(warning.message) for warning in caught):
+        np.testing.assert_array_equal(found, in_raster_order(whole(segmenter, image)))
+
+
+def test_the_blends_of_that_test_do_cross_tiles_and_do_split():
+    image = make_image((80, 90), 2, 1)
+    segmenter = LocalSegmenter(deblend=True, threshold=9)
+    unsplit = tiled(LocalSegmenter(threshold=9), image, tile_size=40, overlap=8)
+    labels = tiled(segmenter, image, tile_size=40, overlap=8)
+    assert labels.max() > unsplit.max()
+    across = np.unique(
+        np.concatenate([labels[39][labels[40] == labels[39]], labels[:, 44][labels[:, 45] == labels[:, 44]]])
+    )
+    assert len(across) > 3
+    np.testing.assert_array_equal(labels, in_raster_order(whole(segmenter, image)))
+
+
+def test_a_source_wider_than_many_tiles_is_one():
+    image = np.zeros((120, 120))
+    image[5:115, 5:8] = image[5:8, 5:115] = image[112:115, 5:115] = 10  # a C that no tile sees much of
+    labels = tiled(LocalSegmenter(), image, tile_size=16, overlap=6)
+    assert labels.max() == 1
+    np.testing.assert_array_equal(labels, whole(LocalSegmenter(), image))
+
+
+def test_workers_do_not_show(tmp_path):
+    image = make_image((150, 170), 3, 5)
+    segmenter = LocalSegmenter(deblend=True, threshold=9)
+    alone = tiled(segmenter, image, tile_size=50, overlap=10)
+    np.testing.assert_array_equal(tiled(segmenter, image, tile_size=50, overlap=10, n_jobs=2), alone)
+
+
+def test_blends_larger_than_four_tiles_are_left_with_a_warning():
+    image = make_image((120, 120), 6, 0)
+    segmenter = LocalSegmenter(deblend=True, threshold=-9)
+    with pytest.warns(UserWarning, match="larger tile_size"):
+        labels = segment_mosaic(segmenter, image, tile_size=20, overlap=8, progress=False)
+    np.testing.assert_array_equal(labels > 0, whole(segmenter, image) > 0)
+
+
+def test_pixels_without_data_change_nothing_elsewhere():
+    image = make_image((90, 90), 2, 3)
+    masked = image.copy()
+    masked[40:60, :45] = np.nan
+    before, after = (tiled(LocalSegmenter(), one, tile_size=30, overlap=8) for one in (image, masked))
+    far = np.ones(image.shape, dtype=bool)
+    far[38:62, :47] = False
+    touched = np.unique(before[~far])
+    unchanged = far & ~np.isin(before, touched[touched > 0])
+    np.testing.assert_array_equal(before[unchanged] > 0, after[unchanged] > 0)
+    assert not after[40:60, :45].any()
+
+
+def test_a_source_in_two_pieces_stays_one():
+    """A label need not be connected: two tiles that see all of it know it by its first pixel."""
+
+    class Pairs(LocalSegmenter):
+        def _segment_image(self, image):
+            return (image[0] > 5).astype(np.int32)
+
+    image = np.zeros((20, 40))
+    image[10, 14:16] = image[10, 24:26] = 9
+    labels = tiled(Pairs(n_pixels=1), image, tile_size=20, overlap=12)
+    assert labels.max() == 1
+    assert np.count_nonzero(labels) == 4
+
+
+def test_no_source_is_zeros_and_a_warning():
+    with pytest.warns(NoSourcesWarning, match="mosaic"):
+        labels = segment_mosaic(LocalSegmenter(), np.zeros((40, 50)), tile_size=20, progress=False)
+    assert labels.shape == (40, 50)
+    assert not labels.any()
+
+
+def test_nothing_but_pixels_without_data():
+    with pytest.warns(NoSourcesWarning):
+        assert not segment_mosaic(LocalSegmenter(), np.full((30, 30), np.nan), tile_size=20, progress=False).any()
