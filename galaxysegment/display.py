@@ -217,7 +217,7 @@ def _draw_panel(axis, title, sources, shown, alpha, hues=None):
         axis.imshow(colored, origin="lower", interpolation="nearest")
     if sources is not None:
         n_sources = len(sources) if isinstance(sources, Instances) else np.unique(sources[sources > 0]).size
-        title = f"{title}: {n_sources} sources"
+        title = f"{title}: {n_sources} source{'' if n_sources == 1 else 's'}"
     axis.set(title=title, xticks=[], yticks=[])
 
 

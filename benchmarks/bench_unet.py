@@ -1,0 +1,217 @@
+"""U-Net against its peers on held-out patches, and its speed against a plain float32 PyTorch loop.
+
+    python benchmarks/bench_unet.py table     # trains the defaults on simulated fields: about 12 minutes on two cores
+    python benchmarks/bench_unet.py speed     # ratios of seconds per patch, measured in turns in one process
+
+`table` simulates whole fields for training and others for testing, so that no source is in both. The thresholds and
+kernels of "tuned" opponents are chosen on training patches.
+"""
+
+import argparse
+import itertools
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+from sklearn.pipeline import make_pipeline
+
+from galaxysegment import NoSourcesWarning, metrics
+from galaxysegment.datasets import make_field
+from galaxysegment.persistence import save
+from galaxysegment.preprocessing import NoiseNormalizer, make_variant
+from galaxysegment.segmenters import (
+    KMeansSegmenter,
+    PhotutilsSegmenter,
+    RandomForestSegmenter,
+    SEPSegmenter,
+    UNetSegmenter,
+)
+
+SIZE = 256
+HEADER = f"{'system':34s}  IoU   Dice recall accur. | source P     R    F1 |  fit s  predict s"
+REPORT = "report's U-Net, variant 4              .708  .749  .775  .984"
+
+
+# ---- the table ----
+
+
+def make_patches(n_fields, first_seed, side):
+    """Patches (n, 2, 256, 256) of image and RMS, and their label maps."""
+    patches = [
+        make_field((side, side), random_state=first_seed + index).patches(SIZE, rms=True) for index in range(n_fields)
+    ]
+    return np.concatenate([X for X, _ in patches]), np.concatenate([y for _, y in patches])
+
+
+def row(name, y, labels, fit_seconds, seconds):
+    pixels = [
+        score(y, labels)
+        for score in (metrics.iou_score, metrics.dice_score, metrics.recall_score, metrics.accuracy_score)
+    ]
+    sources = metrics.detection_scores(list(y), list(labels))
+    pixel_text = " ".join(f"{value:.3f}" for value in pixels)
+    source_text = f"{sources.precision:.3f} {sources.recall:.3f} {sources.f1:.3f}"
+    print(f"{name:34s} {pixel_text} |   {source_text} | {fit_seconds:6.1f} {seconds:8.1f}", flush=True)
+
+
+def run(name, segmenter, train, test, n_fit=None):
+    X, y = (part[:n_fit] for part in train)
+    start = time.perf_counter()
+    segmenter.fit(X, y)
+    fitted = time.perf_counter()
+    labels = segmenter.predict(test[0])
+    row(name, test[1], labels, fitted - start, time.perf_counter() - fitted)
+    return segmenter
+
+
+def tuned_sep(train, n_fit=64):
+    """Sep with the threshold, kernel and smallest size that have the best IoU plus source F1 on training patches."""
+    X, y = (part[:n_fit] for part in train)
+
+    def quality(segmenter):
+        labels = segmenter.predict(X)
+        return metrics.iou_score(y, labels) + metrics.detection_scores(list(y), list(labels)).f1
+
+    choices = [
+        SEPSegmenter(n_sigma=n_sigma, fwhm=fwhm, n_pixels=n_pixels, deblend=True, rms_band=-1)
+        for n_sigma, fwhm, n_pixels in itertools.product((0.5, 0.65, 0.8, 1.0, 1.2, 1.5), (1.5, 2.0, 2.5, 3.0), (5, 10))
+    ]
+    best = max(choices, key=quality)
+    print(f"  tuned sep: n_sigma={best.n_sigma} fwhm={best.fwhm} n_pixels={best.n_pixels}")
+    return best
+
+
+def run_sextractor(test):
+    """SExtractor with its defaults on every patch, with the RMS map as its weight."""
+    program = shutil.which("source-extractor") or shutil.which("sex")
+    if program is None:
+        print("SExtractor is not installed")
+        return
+    from astropy.io import fits
+
+    labels, start = [], time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        settings = subprocess.run([program, "-d"], capture_output=True, text=True, check=True).stdout
+        Path(folder, "default.sex").write_text(settings)
+        Path(folder, "default.param").write_text("NUMBER\n")
+        Path(folder, "default.conv").write_text("CONV NORM\n1 2 1\n2 4 2\n1 2 1\n")
+        for image, rms in test[0]:
+            fits.writeto(f"{folder}/image.fits", image, overwrite=True)
+            fits.writeto(f"{folder}/rms.fits", rms, overwrite=True)
+            options = (
+                "-CATALOG_TYPE NONE -CHECKIMAGE_TYPE SEGMENTATION -CHECKIMAGE_NAME labels.fits -VERBOSE_TYPE QUIET"
+            )
+            options += " -WEIGHT_TYPE MAP_RMS -WEIGHT_IMAGE rms.fits"
+            subprocess.run([program, "image.fits", *options.split()], cwd=folder, check=True, capture_output=True)
+            labels.append(fits.getdata(f"{folder}/labels.fits").astype(np.int32))
+    row("SExtractor, defaults", test[1], labels, 0, time.perf_counter() - start)
+
+
+def table(options):
+    train, test = make_patches(options.n_fields, 100, options.side), make_patches(2, 900, options.side)
+    n_sources = test[1].max(axis=(1, 2)).mean()
+    print(f"{len(train[0])} training patches, {len(test[0])} test patches, {n_sources:.0f} sources each")
+    print(HEADER)
+    print(REPORT)
+    run("photutils", PhotutilsSegmenter(deblend=True, rms_band=-1), train, test, 1)
+    run("k-means, variant 4", make_pipeline(make_variant(4), KMeansSegmenter(random_state=0)), train, test, 64)
+    run("random forest", RandomForestSegmenter(random_state=0, n_jobs=2, rms_band=-1), train, test, 64)
+    run_sextractor(test)
+    run("sep, defaults", SEPSegmenter(deblend=True, rms_band=-1), train, test, 1)
+    run("sep, tuned", tuned_sep(train), train, test, 1)
+    start = time.perf_counter()
+    labels = UNetSegmenter(weights="vis", rms_band=-1).predict(test[0])
+    row("U-Net, shipped weights", test[1], labels, 0, time.perf_counter() - start)
+    net = UNetSegmenter(max_epochs=options.epochs, random_state=0, verbose=options.verbose)
+    unet = run("U-Net, defaults", make_pipeline(NoiseNormalizer(rms_band=-1), net), train, test)
+    if options.save:
+        save(unet, options.save)
+    for deblend, n_pixels in itertools.product((False, True), (5, 10)):
+        unet.set_params(unetsegmenter__deblend=deblend, unetsegmenter__n_pixels=n_pixels)
+        start = time.perf_counter()
+        labels = unet.predict(test[0])
+        row(f"  deblend={deblend}, n_pixels={n_pixels}", test[1], labels, 0, time.perf_counter() - start)
+
+
+# ---- speed ----
+
+
+class PlainLoop:
+    """What a tutorial writes: float32, the default order of memory, AdamW, no mixed precision."""
+
+    def __init__(self, X, y, base_width, batch_size=8, lr=1e-3):
+        import torch
+
+        from galaxysegment.nets._losses import BCEDiceLoss
+        from galaxysegment.nets._unet import UNet
+
+        self.torch, self.batch_size = torch, batch_size
+        torch.manual_seed(0)
+        self.module, self.loss = UNet(base_width=base_width), BCEDiceLoss()
+        self.optimizer = torch.optim.AdamW(self.module.parameters(), lr=lr)
+        self.X = torch.from_numpy(X[:, None])
+        self.y = torch.from_numpy(np.stack([y > 0, np.ones_like(y)], axis=1).astype(np.float32))
+
+    def train(self):
+        self.module.train()
+        for part in self.torch.randperm(len(self.X)).split(self.batch_size):
+            self.optimizer.zero_grad()
+            self.loss(self.module(self.X[part]), self.y[part]).backward()
+            self.optimizer.step()
+
+    def predict(self):
+        self.module.eval()
+        with self.torch.no_grad():
+            return [self.torch.sigmoid(self.module(part)) for part in self.X.split(self.batch_size)]
+
+
+def speed(options):
+    X, y = make_patches(1, 100, 1024)
+    X = np.arcsinh((X[:, 0] - np.median(X[:, 0])) / np.median(X[:, 1])).astype(np.float32)
+    loop = PlainLoop(X, y, options.base_width)
+    unet = UNetSegmenter(
+        base_width=options.base_width, max_epochs=1, validation_fraction=0, random_state=0, warm_start=True, n_pixels=10
+    )
+    unet.fit(X, y)
+    loop.train()
+    seconds = {name: [] for name in ("train plain", "train ours", "predict plain", "predict ours")}
+    for _ in range(options.repeat):  # in turns, so that a busy machine slows all alike
+        for name, work in (
+            ("train plain", loop.train),
+            ("train ours", lambda: unet.fit(X, y)),
+            ("predict plain", loop.predict),
+            ("predict ours", lambda: unet.predict_proba(X)),
+        ):
+            start = time.perf_counter()
+            work()
+            seconds[name].append((time.perf_counter() - start) / len(X))
+    for name, values in seconds.items():
+        best, middle = 1e3 * min(values), 1e3 * statistics.median(values)
+        print(f"{name:14s} {best:7.1f} ms per patch of {SIZE}² (median {middle:.1f})")
+    for what in ("train", "predict"):
+        ratio = min(seconds[f"{what} plain"]) / min(seconds[f"{what} ours"])
+        print(f"{what}: {ratio:.2f} times as fast as the plain loop")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["table", "speed"])
+    parser.add_argument("--n-fields", type=int, default=8, help="simulated training fields")
+    parser.add_argument("--side", type=int, default=2048, help="pixels of a side of a field")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--base-width", type=int, default=16)
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--save", type=Path, help="file for the trained pipeline")
+    parser.add_argument("--verbose", action="store_true")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore", NoSourcesWarning)
+    {"table": table, "speed": speed}[options.what](options)
+
+
+if __name__ == "__main__":
+    main()
