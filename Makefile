@@ -2,8 +2,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Threads of BLAS in worker processes would fight for the cores that the workers use already.
-export OMP_NUM_THREADS ?= 2
 
 .PHONY: help demo test lint docs clean
 help:
@@ -27,8 +25,9 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 demo: $(VENV)/.installed
 	$(BIN)/galaxysegment demo --output demo-output
 
+# One thread a process: two test processes on two cores leave none for more.
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
