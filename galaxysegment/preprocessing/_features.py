@@ -70,7 +70,7 @@ class PixelFeatures(BaseImageTransformer):
     stretch : {"asinh", "linear"}, default="asinh"
         What becomes of the grey image before it is quantized. "asinh": background and noise are estimated
         and the inverse hyperbolic sine of the signal to noise is taken, which gives images of any unit
-        and depth the same levels. "linear": it is taken as it is.
+        and depth the same levels. "linear": it is taken as it is, for images that are stretched already.
     fwhm : float or None, default=3
         Full width at half maximum, in pixels, of a Gaussian that smooths the grey image; None leaves it.
     lbp_radius : float, default=6

@@ -13,8 +13,6 @@ import numpy as np
 from joblib import Parallel, delayed
 from numba import njit
 
-MAX_WINDOW = 127
-MAX_LEVELS = 256
 N_FEATURES = 9
 
 # Fixed point of n log n and of 1 / (1 + (a - b)²): sums over the largest window stay below 2⁶⁰, and the
@@ -22,8 +20,18 @@ N_FEATURES = 9
 _SCALE = float(1 << 40)
 _BLOCK = 32  # rows that a thread works on at a time
 
+
+def _can_cache():
+    """Whether numba finds a folder it may write to; without one it raises where it could just compile."""
+    try:
+        njit(cache=True)(lambda: None)
+    except RuntimeError:
+        return False
+    return True
+
+
 # numpy's error model: without it each division is checked, which costs nine times the division.
-_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
+_OPTIONS = {"cache": _can_cache(), "nogil": True, "error_model": "numpy"}
 # Counts and cells are unsigned: an index that cannot be negative costs less.
 _ONE = np.uint32(1)
 

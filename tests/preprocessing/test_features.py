@@ -75,7 +75,6 @@ def test_level_range_is_learnt_from_all_images_or_given():
 
 def test_asinh_stretch_makes_texture_independent_of_units():
     features = PixelFeatures(window=5).fit(IMAGES)
-    assert_allclose(features.transform(IMAGES)[:, 3:], features.transform(IMAGES)[:, 3:])
     scaled = PixelFeatures(window=5).fit(1e-9 * IMAGES + 3e-7).transform(1e-9 * IMAGES + 3e-7)
     same = np.isclose(scaled[:, 3:], features.transform(IMAGES)[:, 3:], rtol=1e-6, atol=1e-6)
     assert same.mean() > 0.99, "rounding may move a grey value to the next level"

@@ -1,5 +1,8 @@
 """The dense co-occurrence kernel against mahotas, window by window."""
 
+import subprocess
+import sys
+
 import mahotas
 import numpy as np
 import pytest
@@ -137,3 +140,13 @@ def test_writes_into_the_array_it_is_given():
     haralick_maps(levels, 5, 8, out=features[2:])
     np.testing.assert_array_equal(features[2:], haralick_maps(levels, 5, 8).astype(np.float32))
     assert not features[:2].any()
+
+
+def test_works_without_a_folder_to_cache_in():
+    code = (
+        "import numpy as np; from numba.core.caching import FunctionCache; "
+        "FunctionCache._impl_class._locator_classes = []; "
+        "from galaxysegment.preprocessing import _haralick; assert not _haralick._OPTIONS['cache']; "
+        "print(_haralick._constant_window(3, np.zeros(9)))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "None"
