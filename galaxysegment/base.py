@@ -28,7 +28,7 @@ from .structures import (
     remove_small,
 )
 
-__all__ = ["BaseImageTransformer", "BaseSegmenter", "SemanticSegmenter"]
+__all__ = ["BaseImageTransformer", "BaseSegmenter", "ProbabilisticSegmenter", "SemanticSegmenter"]
 
 _OUTPUTS = ("labels", "instances", "panoptic")
 
@@ -267,6 +267,29 @@ class SemanticSegmenter(BaseSegmenter):
     def _image_proba(self, image):
         """Return the galaxy probability (or mask) of one image, shape (height, width)."""
         raise NotImplementedError
+
+
+class ProbabilisticSegmenter(SemanticSegmenter):
+    """Template of a semantic segmenter that knows how sure it is: ``_image_proba`` returns probabilities."""
+
+    def predict_proba(self, X):
+        """Probability of each pixel to belong to a galaxy.
+
+        Parameters
+        ----------
+        X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), or list
+            Images with as many bands as in `fit`.
+
+        Returns
+        -------
+        array of float32, shape (n_images, height, width), or list
+            Between 0 and 1, packed as `X` was; 0 where there are no data. `predict` makes sources of the
+            pixels above the threshold.
+        """
+        images, layout = self._check_images(X)
+        self._validate_params()
+        found = zip(self._images_proba(images), images, strict=True)
+        return layout.pack_maps([np.where(self._no_data(image), np.float32(0), proba) for proba, image in found])
 
 
 def check_targets(y, images):

@@ -7,6 +7,8 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, ProgressBar
 from skorch.helper import predefined_split
 
+from ._memory import kept_memory
+
 __all__ = ["OneCycle", "SegmentationNet", "autocast_dtype", "find_device", "find_optimizer", "seeded", "train"]
 
 _OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
@@ -165,7 +167,8 @@ def train(net, dataset, validation=None):
     """Train an initialized net on a dataset; the net keeps neither of the datasets."""
     net.train_split = predefined_split(validation) if validation is not None else None
     try:
-        net.partial_fit(dataset, y=None)
+        with kept_memory():
+            net.partial_fit(dataset, y=None)
     finally:
         net.train_split = None
     return net

@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 
+from ._memory import kept_memory
+
 __all__ = ["predict_proba"]
 
 _TILE = 2048  # pixels of a side; a net of base width 16 takes about 1 GB for it
@@ -13,6 +15,11 @@ def predict_proba(net, images, batch_size):
 
     Images of one shape go together, at most `batch_size` and at most a tile's worth of pixels at a time.
     """
+    with kept_memory():
+        return _predict_all(net, images, batch_size)
+
+
+def _predict_all(net, images, batch_size):
     result = [None] * len(images)
     by_shape = {}
     for index, image in enumerate(images):

@@ -106,7 +106,9 @@ class DeepSegmenterMixin:
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed: pass one label map per image.")
         images, _ = self._check_images(X)
-        self._train(images, check_targets(y, images))
+        targets = check_targets(y, images)
+        self._check_trainable(images, targets)
+        self._train(images, targets)
         return self
 
     def _check_fit_images(self, X):
@@ -115,6 +117,7 @@ class DeepSegmenterMixin:
         return super()._check_fit_images(X)
 
     def _fit_images(self, images, targets):
+        self._check_trainable(images, targets)
         if not (self.warm_start and hasattr(self, "net_")):
             self._start(images)
         self._train(images, targets)
@@ -159,7 +162,10 @@ class DeepSegmenterMixin:
         if self.device == "accelerate":
             from ..nets._accelerate import AcceleratedNet, make_accelerator
 
-            return AcceleratedNet, {"accelerator": make_accelerator(), "device": None}
+            # skorch would print through accelerate even where nothing is to be printed
+            sink = "auto" if self.verbose else print
+            placement = {"accelerator": make_accelerator(), "device": None, "callbacks__print_log__sink": sink}
+            return AcceleratedNet, placement
         from ..nets._net import SegmentationNet
 
         return SegmentationNet, {"device": find_device(self.device)}
@@ -168,7 +174,6 @@ class DeepSegmenterMixin:
         from ..nets._data import split_indices
         from ..nets._net import seeded, train
 
-        self._check_trainable(images, targets)
         scaled = [self._scale(image) for image in images]
         # the same images are held out in every call, so that a warm start never trains on them
         learn, hold = split_indices(len(images), self.validation_fraction, np.random.default_rng(self._seed))
@@ -183,6 +188,8 @@ class DeepSegmenterMixin:
         self._after_training([scaled[i] for i in tuned_on], [targets[i] for i in tuned_on])
 
     def _check_trainable(self, images, targets):
+        """Refuse, before any work, what the net could not learn from."""
+        check_kinds(self.augment)
         if not any(len(target) if hasattr(target, "boxes") else target.any() for target in targets):
             raise ValueError(
                 f"y holds no source in any of its {len(targets)} targets: {type(self).__name__} cannot learn what "
@@ -194,7 +201,7 @@ class DeepSegmenterMixin:
                 f"({self.max_epochs}) without early stopping. Pass patches of the image (at least 2), or "
                 "validation_fraction=0 to say that this is meant.",
                 UserWarning,
-                stacklevel=6,
+                stacklevel=5,
             )
 
     def _configure(self, has_validation):
@@ -236,34 +243,44 @@ class DeepSegmenterMixin:
         return self.net_
 
     def _load_weights(self):
-        path = Path(self.weights)
-        shipped = _WEIGHTS_FOLDER / f"{type(self).__name__}-{self.weights}.safetensors"
-        if not path.exists() and not path.suffix:
-            if not shipped.is_file():
-                names = sorted(one.stem.split("-", 1)[1] for one in _WEIGHTS_FOLDER.glob(f"{type(self).__name__}-*"))
-                raise ValueError(
-                    f"weights={str(self.weights)!r} is neither a file nor a name of weights that come with "
-                    f"{type(self).__name__}: use one of {names} or the path of a model file."
-                )
-            path = shipped
-        tree = read_model_file(path)
-        name = tree.get("class")
-        if name != type(self).__name__:
+        own_name = type(self).__name__
+        tree = read_model_file(self._weights_path(own_name))
+        name = tree.get("class") if isinstance(tree, dict) else None
+        if name != own_name or not tree.get("state"):
             raise ValueError(
-                f"weights={str(self.weights)!r} holds a {name}, not a {type(self).__name__}: pass a file that "
-                f"galaxysegment.persistence.save made of a {type(self).__name__}."
+                f"weights={str(self.weights)!r} holds no fitted {own_name} (but: {name}): pass a file that "
+                f"galaxysegment.persistence.save made of a fitted {own_name}."
             )
-        self._set_net_state(tree["state"])
+        try:
+            self._set_net_state(tree["state"])
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise ValueError(
+                f"weights={str(self.weights)!r} cannot be used ({type(error).__name__}: {error}): the file is damaged "
+                "or comes from another version of galaxysegment."
+            ) from error
+
+    def _weights_path(self, own_name):
+        path = Path(self.weights)
+        if path.is_file() or path.suffix:
+            return path
+        shipped = _WEIGHTS_FOLDER / f"{own_name}-{self.weights}.safetensors"
+        if not shipped.is_file():
+            names = sorted(one.stem.split("-", 1)[1] for one in _WEIGHTS_FOLDER.glob(f"{own_name}-*"))
+            raise ValueError(
+                f"weights={str(self.weights)!r} is neither a file nor a name of weights that come with {own_name}: "
+                f"use one of {names} or the path of a model file."
+            )
+        return shipped
 
     def _get_model_state(self):
         """Return what a model file keeps of the fitted segmenter: arrays, numbers and strings."""
-        state = self._get_net_state()
+        state = {**self._get_net_state(), "seed": self._seed}
         if hasattr(self, "n_bands_in_"):
             state["n_bands_in"] = self.n_bands_in_
         return state
 
     def _set_model_state(self, state):
-        self._seed = 0
+        self._seed = state["seed"]
         if "n_bands_in" in state:
             self.n_bands_in_ = state["n_bands_in"]
         self._set_net_state(state)

@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._utils.validation import check_rms_band
-from ..base import SemanticSegmenter, target_mask
+from ..base import ProbabilisticSegmenter, target_mask
 from ..preprocessing import PixelFeatures
 from ..preprocessing._features import stretched_signal
 from ..preprocessing._smoothing import gaussian_average, gaussian_reach
@@ -19,7 +19,7 @@ __all__ = ["RandomForestSegmenter"]
 _CHUNK = 1 << 17  # pixels that one call of the forest classifies, which bounds memory
 
 
-class RandomForestSegmenter(SemanticSegmenter):
+class RandomForestSegmenter(ProbabilisticSegmenter):
     """Tell galaxy from sky by a random forest on the texture around each pixel.
 
     The forest learns from a sample of pixels with the share of galaxy pixels that the images have: a
@@ -104,7 +104,7 @@ class RandomForestSegmenter(SemanticSegmenter):
     """
 
     _parameter_constraints: dict = {
-        **SemanticSegmenter._parameter_constraints,
+        **ProbabilisticSegmenter._parameter_constraints,
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "max_depth": [Interval(Integral, 1, None, closed="left"), None],
         "features": [StrOptions({"texture"}), None],
@@ -161,23 +161,6 @@ class RandomForestSegmenter(SemanticSegmenter):
         self.deblend = deblend
         self.n_jobs = n_jobs
         self.random_state = random_state
-
-    def predict_proba(self, X):
-        """Probability of each pixel to belong to a galaxy.
-
-        Parameters
-        ----------
-        X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), or list
-            Images with as many bands as in `fit`.
-
-        Returns
-        -------
-        array of float32, shape (n_images, height, width), or list
-            Between 0 and 1, smoothed as `smoothing` says, so that `predict` finds what is above `threshold`.
-        """
-        images, layout = self._check_images(X)
-        self._validate_params()
-        return layout.pack_maps(self._images_proba(images))
 
     def _fit_images(self, images, targets):
         self._check_parameters(images[0].shape[0])

@@ -171,8 +171,9 @@ class SEPSegmenter(BaseSegmenter):
             clean=self.clean,
             clean_param=self.clean_param,
         )
-        if no_data is not None:
-            labels[no_data] = 0
+        if no_data is None:
+            return labels
+        labels[no_data] = 0
         return relabel(labels)
 
     def _background_of(self, band, index):

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from ..base import SemanticSegmenter, target_mask
+from ..base import ProbabilisticSegmenter, target_mask
 from ._deep import DeepSegmenterMixin
 from ._scaling import learn_scale, noise_scaled, scaled
 
@@ -15,7 +15,7 @@ __all__ = ["UNetSegmenter"]
 _THRESHOLDS = np.linspace(0.2, 0.8, 25)
 
 
-class UNetSegmenter(DeepSegmenterMixin, SemanticSegmenter):
+class UNetSegmenter(DeepSegmenterMixin, ProbabilisticSegmenter):
     """Find galaxies with a padded U-Net.
 
     Five levels of two 3×3 convolutions with concatenated skips and a 1×1 output [1]_, trained with
@@ -123,7 +123,7 @@ class UNetSegmenter(DeepSegmenterMixin, SemanticSegmenter):
     """
 
     _parameter_constraints: dict = {
-        **SemanticSegmenter._parameter_constraints,
+        **ProbabilisticSegmenter._parameter_constraints,
         **DeepSegmenterMixin._parameter_constraints,
         "base_width": [Interval(Integral, 1, None, closed="left")],
         "depth": [Interval(Integral, 1, 8, closed="both")],
@@ -188,27 +188,6 @@ class UNetSegmenter(DeepSegmenterMixin, SemanticSegmenter):
         self.random_state = random_state
         self.verbose = verbose
 
-    def predict_proba(self, X):
-        """Probability of each pixel to belong to a galaxy.
-
-        Parameters
-        ----------
-        X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), or list
-            Images with as many bands as in `fit`.
-
-        Returns
-        -------
-        array of float32, shape (n_images, height, width), or list
-            Probabilities in [0, 1], packed as `X` was; 0 where no band has data.
-        """
-        images, layout = self._check_images(X)
-        self._validate_params()
-        maps = [
-            np.where(np.isnan(image).all(axis=0), np.float32(0), proba)
-            for proba, image in zip(self._images_proba(images), images, strict=True)
-        ]
-        return layout.pack_maps(maps)
-
     # ---- the decisions of this net ----
 
     def _module_spec(self, n_bands):
@@ -254,6 +233,18 @@ class UNetSegmenter(DeepSegmenterMixin, SemanticSegmenter):
             self.threshold_ = _best_threshold(proba[data], masks[data])
 
     # ---- prediction ----
+
+    @property
+    def _reach(self):
+        """Pixels around a pixel that decide about it: what the net sees, and what smooths before a blend is split."""
+        self._ready_net()
+        return self.net_.module_.halo + 4
+
+    @property
+    def _phase(self):
+        """A window of a larger image begins at a multiple of this, so that it is pooled as the whole is."""
+        self._ready_net()
+        return self.net_.module_.multiple
 
     def _images_proba(self, images):
         self._ready_net()
