@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from galaxysegment import UNetSegmenter
 from galaxysegment._utils.background import background_maps
+from galaxysegment._utils.model_file import read_model_file, write_model_file
 from galaxysegment.datasets._field import make_scene, make_truth
 from galaxysegment.datasets._scene import Camera, add_light
 from galaxysegment.persistence import save
@@ -104,8 +105,8 @@ def add_defects(image, rms, rng):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--n-fields", type=int, default=600)
-    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--n-fields", type=int, default=560)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--base-width", type=int, default=16)
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--n-jobs", type=int, default=2)
@@ -120,12 +121,26 @@ def main():
         scaling="noise",
         rms_band=-1,
         max_epochs=options.epochs,
+        threshold="auto",
         validation_fraction=0.04,
         random_state=options.seed,
         verbose=1,
     )
     unet.fit([image for image, _ in fields], [labels for _, labels in fields])
-    save(unet, options.output)
+    keep(unet, options.output)
+
+
+def keep(unet, path):
+    """Write the weights as half floats, shifted so that 0.5 is the threshold tuned on the validation images."""
+    unet.net_.module_.head.bias.data -= np.log(unet.threshold_ / (1 - unet.threshold_))
+    unet.threshold_ = 0.5
+    save(unet, path)
+    tree = read_model_file(path)
+    tensors = tree["state"]["tensors"]
+    for name, tensor in tensors.items():
+        if tensor.dtype == np.float32:
+            tensors[name] = tensor.astype(np.float16)
+    write_model_file(path, tree)
 
 
 def cached_field(seed, cache):

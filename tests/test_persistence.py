@@ -234,8 +234,20 @@ def test_weights_that_are_not_there_or_of_another_class(path):
     with pytest.raises(FileNotFoundError):
         UNetSegmenter(weights=path).predict(X)
     save(GaussianSmoother(), path)
-    with pytest.raises(ValueError, match="holds a GaussianSmoother, not a UNetSegmenter"):
+    with pytest.raises(ValueError, match=r"holds no fitted UNetSegmenter .but: GaussianSmoother"):
         UNetSegmenter(weights=path).fit(X, Y)
+    save(UNetSegmenter(), path)
+    with pytest.raises(ValueError, match="no fitted UNetSegmenter"):
+        UNetSegmenter(weights=path).predict(X)
+
+
+def test_weights_that_are_damaged(unet, path):
+    save(unet, path)
+    tree = read_model_file(path)
+    del tree["state"]["tensors"]["head.bias"]
+    write_model_file(path, tree)
+    with pytest.raises(ValueError, match=r"(?s)cannot be used \(RuntimeError.*head\.bias"):
+        UNetSegmenter(weights=path).predict(X)
 
 
 def test_json_of_the_header_is_readable(unet, path):

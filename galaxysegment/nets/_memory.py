@@ -18,7 +18,8 @@ class kept_memory:  # noqa: N801 - a context manager reads like a function
 
     glibc returns every large array to the kernel when it is freed, and gets it back page by page, each zeroed
     first. A net makes and frees its activations in every step: on a CPU that costs a quarter to a half of the
-    time. Elsewhere than on glibc the block does nothing.
+    time. After the block, the memory goes back the next time a large array is freed. Elsewhere than on glibc the
+    block does nothing.
     """
 
     _lock = threading.Lock()
@@ -43,8 +44,6 @@ def _set_options(options):
         return
     for option, value in options.items():
         libc.mallopt(option, value)
-    if options is _AFTER:
-        libc.malloc_trim(0)
 
 
 def _find_glibc():

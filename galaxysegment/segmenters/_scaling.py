@@ -46,7 +46,8 @@ def _robust(values):
 
 def scaled(image, centre, scale):
     """Inverse hyperbolic sine of ``(image - centre) / scale`` in each band, float32; NaN stays."""
-    return np.arcsinh((image - centre[:, None, None]) / scale[:, None, None]).astype(np.float32)
+    centre, scale = (one.astype(image.dtype)[:, None, None] for one in (centre, scale))
+    return np.arcsinh((image - centre) / scale).astype(np.float32, copy=False)
 
 
 def noise_scaled(image, rms_band):
