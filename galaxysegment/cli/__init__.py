@@ -1,15 +1,15 @@
-"""The command line: ``galaxysegment demo | simulate | segment | evaluate``, one private file each."""
+"""The command line: ``galaxysegment demo | simulate | train | segment | evaluate``, one private file each."""
 
 import argparse
 import sys
 import warnings
 
 from .. import __version__
-from . import _demo, _evaluate, _segment, _simulate
+from . import _demo, _evaluate, _segment, _simulate, _train
 
 __all__ = ["main"]
 
-_COMMANDS = {"demo": _demo, "simulate": _simulate, "segment": _segment, "evaluate": _evaluate}
+_COMMANDS = {"demo": _demo, "simulate": _simulate, "train": _train, "segment": _segment, "evaluate": _evaluate}
 
 
 def main(argv=None):
@@ -30,12 +30,13 @@ def main(argv=None):
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             arguments.run(arguments)
-    except (OSError, ValueError, TypeError, ImportError, MemoryError) as error:
+    except (OSError, ValueError, TypeError, ImportError, MemoryError, RuntimeError) as error:
         text = " ".join(str(error).split()) or type(error).__name__
         print(f"galaxysegment {arguments.command}: error: {text}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"galaxysegment {arguments.command}: interrupted; no unfinished file was left behind.", file=sys.stderr)
+        resume = " --resume goes on with a run in tiles." if hasattr(arguments, "resume") else ""
+        print(f"galaxysegment {arguments.command}: interrupted; no output is unfinished.{resume}", file=sys.stderr)
         return 130
     return 0
 

@@ -46,6 +46,30 @@ def test_segment_uses_the_rms_map(image, tmp_path):
     assert labels[:, :24].any() and not labels[:, 24:].any()
 
 
+def test_segment_takes_the_rms_extension_for_what_it_is(tmp_path):
+    """An RMS map in the image's own file is no second image."""
+    noise = np.where(np.arange(64) < 24, 1, 1e6) * np.ones((64, 1))
+    path = tmp_path / "both.fits"
+    fits.HDUList([fits.PrimaryHDU(X[0]), fits.ImageHDU(noise.astype(np.float32), name="RMS")]).writeto(path)
+    assert main(["segment", str(path)]) == 0
+    labels = fits.getdata(tmp_path / "both_segmentation.fits")
+    assert labels[:, :24].any() and not labels[:, 24:].any()
+
+
+def test_segment_with_weights_that_ship_and_with_a_model(image, tmp_path, capsys):
+    from galaxysegment import RandomForestSegmenter
+    from galaxysegment.persistence import save
+
+    first, second, model = (tmp_path / name for name in ("unet.fits", "forest.fits", "forest.safetensors"))
+    assert main(["segment", str(image), "--method", "unet", "--set", "weights=vis", "--output", str(first)]) == 0
+    assert (fits.getdata(first) > 0)[Y[0] > 0].mean() > 0.5
+    save(RandomForestSegmenter(n_estimators=5, random_state=0).fit(X, Y), model)
+    assert main(["segment", str(image), "--model", str(model), "--output", str(second)]) == 0
+    assert (fits.getdata(second) > 0)[Y[0] > 0].mean() > 0.5
+    assert main(["segment", str(image), "--model", str(model), "--set", "n_pixels=3", "--overwrite"]) == 1
+    assert "one of the two" in capsys.readouterr().err
+
+
 def test_segment_by_clustering(image, tmp_path):
     output = tmp_path / "labels.fits"
     assert main(["segment", str(image), "--method", "kmeans", "--output", str(output)]) == 0
@@ -57,6 +81,8 @@ def test_segment_by_clustering(image, tmp_path):
     [
         (["segment", "nowhere.fits"], "nowhere.fits"),
         (["segment", "IMAGE", "--method", "magic"], "photutils"),
+        (["segment", "IMAGE", "--method", "unet"], "--set weights=vis"),
+        (["segment", "IMAGE", "--method", "randomforest"], "--model FILE."),
         (["segment", "IMAGE", "--set", "sigma=3"], "n_sigma"),
         (["segment", "IMAGE", "--set", "n_sigma=-1"], "n_sigma"),
         (["segment", "IMAGE", "--hdu", "SCI"], "SCI"),
@@ -99,6 +125,23 @@ def test_simulate_writes_a_field(tmp_path, capsys):
     assert field.shape[-2:] == (128, 96) and field.labels.max() > 0
     assert main(["simulate", str(path), "--shape", "128", "96"]) == 1
     assert "--overwrite" in capsys.readouterr().err
+
+
+def test_train_then_segment(tmp_path, capsys):
+    field, model, labels = (tmp_path / name for name in ("field.fits", "model.safetensors", "labels.fits"))
+    assert main(["simulate", str(field), "--shape", "128", "128", "--seed", "1"]) == 0
+    train = ["train", str(field), "--method", "randomforest", "--set", "n_estimators=5", "--patch-size", "64"]
+    assert main([*train, "--output", str(model)]) == 0
+    assert "4 patches of 64 x 64" in capsys.readouterr().out
+    assert main(["segment", str(field), "--model", str(model), "--output", str(labels)]) == 0
+    assert fits.getdata(labels).max() > 0
+    assert main([*train, "--output", str(model)]) == 1
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_train_needs_a_truth(image, tmp_path, capsys):
+    assert main(["train", str(image), "--output", str(tmp_path / "model")]) == 1
+    assert "no truth" in capsys.readouterr().err
 
 
 def test_demo_prints_the_table_and_writes_both_files(tmp_path, capsys):
