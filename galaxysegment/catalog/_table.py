@@ -138,7 +138,7 @@ def _background(background, pixels):
     if background is None:
         return None
     if isinstance(background, Real) and not isinstance(background, bool):
-        return lambda rows, columns: float(background)
+        return lambda _rows, _columns: float(background)
     if isinstance(background, str):
         if background != "mesh":
             raise ValueError(f"background must be a number, a map, 'mesh' or None. Got {background!r} instead.")

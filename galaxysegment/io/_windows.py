@@ -90,8 +90,23 @@ class ArrayPixels:
         return partial(_open_arrays, *parts, self.header, self.wcs)
 
 
+class _Stored:
+    """An array in a file. It is mapped anew for every read: what stays mapped counts as a worker's memory."""
+
+    def __init__(self, path):
+        self.path = path
+        mapped = np.load(path, mmap_mode="r")
+        self.shape, self.dtype = mapped.shape, mapped.dtype
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, index):
+        return np.array(np.load(self.path, mmap_mode="r")[index])
+
+
 def _open_arrays(image, rms, header, wcs):
-    return ArrayPixels(np.load(image, mmap_mode="r"), None if rms is None else np.load(rms, mmap_mode="r"), header, wcs)
+    return ArrayPixels(_Stored(image), None if rms is None else _Stored(rms), header, wcs)
 
 
 def append_rms(image, rms):

@@ -19,6 +19,7 @@ def segment_mosaic(
     *,
     rms=None,
     output=None,
+    kind="labels",
     tile_size=2048,
     overlap=None,
     n_jobs=1,
@@ -47,6 +48,9 @@ def segment_mosaic(
     output : path, optional
         FITS file (``.fits``) for the label map, with the WCS of the image. It appears when it is finished.
         Without it, the label map is returned.
+    kind : {"labels", "instances"}, default="labels"
+        What to return where there is no `output`. A file holds the label map, and, where the segmenter finds
+        sources that may overlap, a table of them with scores and classes.
     tile_size : int, default=2048
         Largest side of a tile in pixels.
     overlap : int, optional
@@ -68,8 +72,8 @@ def segment_mosaic(
 
     Returns
     -------
-    ndarray of int32, shape (height, width), or `pathlib.Path`
-        The label map, or the file written. 64-bit labels where there are more sources than 32 bits can tell.
+    ndarray of int32, shape (height, width), `Instances`, or `pathlib.Path`
+        The label map, the sources, or the file written. Labels have 64 bits where 32 are too few.
 
     Raises
     ------
@@ -93,7 +97,11 @@ def segment_mosaic(
     that of the whole image, to the pixel. One that splits blends (``deblend=True``) has to see a blend
     whole: those that a tile sees cut are done again on their own, with the pixels around them, unless their
     bounding box is larger than four tiles. A method that looks further than half the overlap, as deep nets
-    do, differs near the seams; sources that share pixels there are joined.
+    do, differs near the seams; sources that share half of their pixels there are joined. A label of several
+    pieces that do not touch stays one label only where a tile sees all of it.
+
+    Sources that may overlap are the same in two tiles where their masks have an IoU of at least 0.5 on what both
+    tiles read. The one nearest to the middle of its tile is taken, with its score and class.
 
     Statistics of the whole image, such as the mesh of `PhotutilsSegmenter`'s background, are found in a pass
     over the whole image before the first tile.
@@ -110,6 +118,8 @@ def segment_mosaic(
     ((200, 300), 1, True)
     """
     _check_counts(tile_size, overlap, n_jobs)
+    if kind not in {"labels", "instances"}:
+        raise ValueError(f"kind must be 'labels' or 'instances'. Got {kind!r} instead.")
     if output is not None:
         output = check_target(output, overwrite)
         if output.suffix != ".fits":
@@ -121,7 +131,14 @@ def segment_mosaic(
         raise ValueError("resume=True needs output=: only what goes to a file is kept to be resumed.")
     pixels = open_pixels(image, rms, hdu=hdu, rms_hdu=rms_hdu, rms_kind=rms_kind)
     _check_segmenter(segmenter, pixels, rms is not None)
-    settings = {"tile_size": tile_size, "overlap": overlap, "n_jobs": n_jobs, "progress": progress, "resume": resume}
+    settings = {
+        "kind": kind,
+        "tile_size": tile_size,
+        "overlap": overlap,
+        "n_jobs": n_jobs,
+        "progress": progress,
+        "resume": resume,
+    }
     return Run(segmenter, pixels, output, **settings).execute()
 
 

@@ -65,13 +65,14 @@ def _is_inside(y, x, window):
 
 
 def _labels_at_edge(labels, read, shape, margin, n_labels):
-    """Which labels come near an edge of the read region beyond which the mosaic goes on."""
+    """Which labels may go on beyond what is to be trusted of the read region: they reach its last pixels."""
     found = np.zeros(n_labels + 1, dtype=bool)
+    depth = margin + 1
     sides = (
-        (read.y0 > 0, labels[:margin]),
-        (read.y1 < shape[0], labels[-margin:]),
-        (read.x0 > 0, labels[:, :margin]),
-        (read.x1 < shape[1], labels[:, -margin:]),
+        (read.y0 > 0, labels[:depth]),
+        (read.y1 < shape[0], labels[-depth:]),
+        (read.x0 > 0, labels[:, :depth]),
+        (read.x1 < shape[1], labels[:, -depth:]),
     )
     for is_inner, strip in sides:
         if is_inner:

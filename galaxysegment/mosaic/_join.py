@@ -21,7 +21,7 @@ class Join:
     too_large: int  # number of blends that were left as the tiles saw them, for their size
 
 
-def join_tiles(load, n_tiles, *, splits, max_pixels):
+def join_tiles(load, n_tiles, *, exact, splits, max_pixels):
     """Join nodes that share pixels of a seam.
 
     Parameters
@@ -29,6 +29,8 @@ def join_tiles(load, n_tiles, *, splits, max_pixels):
     load : callable
         ``load(index, names)`` returns a dict of the named arrays of a tile's record.
     n_tiles : int
+    exact : bool
+        Whether tiles see the same where they overlap, so that one common pixel is proof enough.
     splits : bool
         Whether blends that are cut have to be done again.
     max_pixels : int
@@ -42,11 +44,13 @@ def join_tiles(load, n_tiles, *, splits, max_pixels):
     offsets = np.concatenate([[0], np.cumsum([len(record["key"]) for record in records])])
     parts = {name: np.concatenate([record[name] for record in records]) for name in _SMALL[:5]}
     ring, border = (_seam(records, offsets, name) for name in ("ring", "border"))
-    pairs = np.concatenate([_same_pixels(ring, border), _same_keys(parts["key"])], axis=1)
+    tile = np.repeat(np.arange(n_tiles), np.diff(offsets))
+    touching, same = _same_pixels(ring, border), _same_keys(parts["key"])
+    pairs = np.concatenate([touching if exact else _mostly_same(touching, tile), same], axis=1)
     source = connect(pairs, offsets[-1]) if offsets[-1] else np.zeros(0, dtype=np.int64)
     redo, too_large = [], 0
     if splits and parts["cut"].any():
-        blend = _blends(parts["group"], offsets, pairs)
+        blend = _blends(parts["group"], tile, np.concatenate([touching, same], axis=1))
         redo, too_large = _to_redo(blend, source, parts, max_pixels)
     first = np.full(int(source.max(initial=-1)) + 1, NOWHERE)
     np.minimum.at(first, source, parts["first"])
@@ -60,13 +64,33 @@ def _seam(records, offsets, name):
 
 
 def _same_pixels(ring, border):
-    """Pairs of nodes of two tiles that share a pixel; every pixel is in one border at most."""
+    """Pairs of nodes of two tiles that share a pixel, once for each pixel; a pixel is in one border at most."""
     order = np.argsort(border[0])
     index, nodes = border[0][order], border[1][order]
     place = np.searchsorted(index, ring[0])
     place[place == len(index)] = 0
     found = index[place] == ring[0] if len(index) else np.zeros(len(ring[0]), dtype=bool)
     return np.stack([ring[1][found], nodes[place[found]]])
+
+
+def _mostly_same(pairs, tile):
+    """Keep the pairs of nodes that share half of the pixels that the smaller has on their seam.
+
+    Where a method does not see the same from both sides, a pixel that changes hands shall not join neighbours.
+    """
+    if not pairs.size:
+        return pairs
+    n_nodes = len(tile)
+    unique, shared = np.unique(pairs[0] * n_nodes + pairs[1], return_counts=True)
+    own, other = np.divmod(unique, n_nodes)
+    size = [_count(one, tile[another], shared, tile) for one, another in ((own, other), (other, own))]
+    return np.stack([own, other])[:, 2 * shared >= np.minimum(*size)]
+
+
+def _count(node, facing, shared, tile):
+    """Pixels that each node has, in all its pairs, on the seam with the tile that it faces."""
+    _, seam = np.unique(node * (tile.max() + 1) + facing, return_inverse=True)
+    return np.bincount(seam, weights=shared)[seam]
 
 
 def _same_keys(key):
@@ -77,9 +101,8 @@ def _same_keys(key):
     return np.stack([known[:-1][same], known[1:][same]])
 
 
-def _blends(group, offsets, pairs):
+def _blends(group, tile, pairs):
     """Number of the blend, over all tiles, that each node is part of."""
-    tile = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     n_groups = int(group.max(initial=0)) + 1
     own = np.unique(tile * n_groups + group, return_inverse=True)[1]
     return connect(own[pairs], int(own.max(initial=-1)) + 1)[own]

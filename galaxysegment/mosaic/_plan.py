@@ -5,11 +5,16 @@ The protocol, for estimators of this package and others alike; all parts are opt
 ``_reach``
     How many pixels around a pixel decide about it. Without it, a transformer is taken to work pixel by
     pixel, and a segmenter to look as far as half the overlap.
+``_phase``
+    What a segmenter is given begins at a multiple of this many pixels of the mosaic, as a net with pooling
+    wants it.
 ``_for_mosaic(mosaic)``
     Returns an estimator that holds the statistics of the whole mosaic (limits, meshes), found by
     ``mosaic.map_rows``; or raises `ValueError` where there is no way to have them.
 ``_at(y0, x0)``
     Returns an estimator for the window that begins at this pixel of the mosaic, where it matters.
+``_finds_instances``
+    True says that a segmenter's sources may overlap, with scores and classes.
 ``deblend``
     False says that a segmenter's sources are connected pixels, each decided by what is around it: then
     a source that no tile sees whole is joined from its pieces; otherwise it is done again as a whole.
@@ -36,15 +41,17 @@ class Plan:
     Parameters
     ----------
     segmenter : segmenter or Pipeline
-    output : {"labels", "instances"}
-        What `predict` returns.
+    kind : {"labels", "instances"}
+        What the user wants. Tiles are joined as instances where the segmenter finds such, or where they
+        are wanted of one that says nothing about itself.
     """
 
-    def __init__(self, segmenter, output="labels"):
+    def __init__(self, segmenter, kind="labels"):
         steps = [step for _, step in segmenter.steps] if isinstance(segmenter, Pipeline) else [segmenter]
         self.transformers = [step for step in steps[:-1] if step not in (None, "passthrough")]
         self.segmenter = steps[-1]
-        self.output = output
+        unknown = kind == "instances" and not hasattr(self.segmenter, "_reach")
+        self.output = "instances" if getattr(self.segmenter, "_finds_instances", unknown) else "labels"
         self.meshes = []
         if not hasattr(self.segmenter, "predict"):
             raise TypeError(
@@ -61,6 +68,11 @@ class Plan:
     def n_pixels(self):
         """Smallest number of pixels of a source."""
         return int(getattr(self.segmenter, "n_pixels", 1))
+
+    @property
+    def phase(self):
+        """What a window begins at a multiple of."""
+        return int(getattr(self.segmenter, "_phase", 1))
 
     def reach(self):
         """Pixels around a pixel that decide about it; None where the segmenter does not say."""

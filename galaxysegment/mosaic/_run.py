@@ -2,25 +2,29 @@
 
 import json
 import warnings
+from contextlib import contextmanager
+from uuid import uuid4
 
 import joblib
 import numpy as np
 from joblib.parallel import get_active_backend
 from tqdm import tqdm
 
-from ..structures import NoSourcesWarning
+from ..structures import Instances, NoSourcesWarning
 from ._describe import NOWHERE
+from ._instances import join_instances, write_instances
 from ._join import join_tiles, number_sources
 from ._plan import Plan, choose_overlap
 from ._store import Memory, WorkFolder
 from ._tiles import cut_tiles
 from ._work import Blend, Job, TileError, reduce_rows, run_task, segment_blend, segment_tile, write_line
-from ._write import flush, label_header, paint_line, reserve
+from ._write import check_space, flush, label_header, paint_line, reserve
 
 _TILE_ARRAYS = (
     *("pixels", "values", "first", "key", "group", "cut", "boxes"),
     *("ring_index", "ring_value", "border_index", "border_value"),
 )
+_INSTANCE_ARRAYS = ("boxes", "bits", "ends", "scores", "classes", "cut")
 _BLEND_ARRAYS = ("pixels", "values", "first")
 # The largest label that fits into the 32 bits of an ordinary label map.
 _LARGEST = np.iinfo(np.int32).max
@@ -30,15 +34,15 @@ _RECORD_VERSION = 1
 class Run:
     """One call of `segment_mosaic`."""
 
-    def __init__(self, segmenter, pixels, output, *, tile_size, overlap, n_jobs, progress, resume):
+    def __init__(self, segmenter, pixels, output, *, kind, tile_size, overlap, n_jobs, progress, resume):
         self.segmenter, self.pixels, self.output = segmenter, pixels, output
         self.n_jobs, self.progress, self.resume = n_jobs, progress, resume
-        self.plan = Plan(segmenter)
+        self.kind, self.plan = kind, Plan(segmenter, kind)
         self.overlap, self.margin = choose_overlap(self.plan, overlap)
         self.tile_size = tile_size
-        self.lines = cut_tiles(pixels.shape, tile_size, self.overlap)
+        self.lines = cut_tiles(pixels.shape, tile_size, self.overlap, self.plan.phase)
         self.tiles = [tile for line in self.lines for tile in line]
-        self.opener, self.n_shared = None, 0
+        self.opener = None
 
     def execute(self):
         """Do everything; return the label map, or the path it was written to."""
@@ -46,6 +50,8 @@ class Run:
         if self.output is None and not self.is_parallel:
             self.folder = Memory()
             return self._work()
+        if self.output is not None:
+            check_space(self.output.parent, self.pixels.shape)
         self.folder = WorkFolder(None if self.output is None else work_path(self.output))
         finished = False
         try:
@@ -66,8 +72,13 @@ class Run:
     def _work(self):
         self.plan.learn(self.pixels, self._map_rows)
         self._share()
-        self._all(segment_tile, "tile", [(tile,) for tile in self.tiles], _TILE_ARRAYS)
-        join = join_tiles(self._load_tile, len(self.tiles), splits=self.plan.splits, max_pixels=self._max_pixels())
+        arrays = _TILE_ARRAYS if self.plan.output == "labels" else _INSTANCE_ARRAYS
+        self._all(segment_tile, "tile", [(tile,) for tile in self.tiles], arrays)
+        if self.plan.output == "instances":
+            return self._finish_instances()
+        exact = self.plan.reach() is not None
+        rules = {"exact": exact, "splits": self.plan.splits, "max_pixels": self._max_pixels()}
+        join = join_tiles(self._load_tile, len(self.tiles), **rules)
         blends = [(Blend(index, window, pixel),) for index, (window, pixel, _) in enumerate(join.redo)]
         self._all(segment_blend, "blend", blends, _BLEND_ARRAYS)
         if join.too_large:
@@ -93,8 +104,8 @@ class Run:
         if self.opener is None:
             self.opener = pixels.for_workers(folder.path)
         job = Job(self.plan, self.opener, folder, pixels.shape, self.margin, self.overlap)
-        self.n_shared += 1  # workers remember what they have read, so a new job needs a new name
-        self.job = job.store(folder.path / f"job{self.n_shared}.pickle")
+        # Workers outlive a run and remember what they have read: a name is never used twice.
+        self.job = job.store(folder.path / f"job-{uuid4().hex}.pickle")
 
     def _n_jobs(self):
         # One job is what None means too, unless a joblib.parallel_config says otherwise.
@@ -102,7 +113,8 @@ class Run:
 
     def _each(self, task, what, items, done=0):
         """Yield the results of a task for all items, in the order they finish, with their positions."""
-        bar = tqdm(total=len(items) + done, initial=done, desc=what, unit=what, disable=not self.progress)
+        total = len(items) + done
+        bar = tqdm(total=total, initial=done, desc=what, unit=what, disable=not (self.progress and total))
         with bar:
             if not isinstance(self.job, str):
                 for index, item in enumerate(items):
@@ -111,9 +123,12 @@ class Run:
                 return
             parallel = joblib.Parallel(n_jobs=self._n_jobs(), return_as="generator_unordered")
             calls = (joblib.delayed(_numbered)(index, self.job, task, *item) for index, item in enumerate(items))
-            for found in parallel(calls):
-                yield found
-                bar.update()
+            with warnings.catch_warnings():
+                # A worker that has grown is replaced: no loss, and raised as an error it would leave joblib waiting.
+                warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
+                for found in parallel(calls):
+                    yield found
+                    bar.update()
 
     def _all(self, task, kind, items, arrays):
         """Run a task on all items whose record is not there yet."""
@@ -157,10 +172,13 @@ class Run:
                 first[sources] = NOWHERE
         numbers, numbers_redone, n_sources = number_sources(first, parts)
         if not n_sources:
-            warnings.warn("No source was found in the mosaic: its label map is zero.", NoSourcesWarning, stacklevel=5)
+            self._warn_of_no_source()
         dtype = np.int32 if n_sources <= _LARGEST else np.int64
         jobs = [self._line_work(line, join, numbers, numbers_redone) for line in self.lines]
-        return self._in_memory(jobs, dtype) if self.output is None else self._to_file(jobs, dtype)
+        if self.output is not None:
+            return self._to_file(jobs, dtype)
+        labels = self._in_memory(jobs, dtype)
+        return Instances.from_label_map(labels) if self.kind == "instances" else labels
 
     def _line_work(self, line, join, numbers, numbers_redone):
         """Return what is needed to paint a line of tiles: the tables of its tiles, the blends that reach into it."""
@@ -187,17 +205,45 @@ class Run:
         stored = np.dtype(dtype).newbyteorder(">")
         draft = self.folder.path / "labels.fits"
         header = label_header(self.pixels, stored, self.segmenter)
-        try:
+        with self._writing(draft):
             reserve(draft, header, self.pixels.shape, stored)
             for _ in self._each(write_line, "row of tiles", [(work, draft, len(header), stored) for work in jobs]):
                 pass
             flush(draft)
+        draft.replace(self.output)
+        return self.output
+
+    def _finish_instances(self):
+        """Join the tiles' instances; return them, or paint them."""
+        records = [self._load_tile(tile.index, _INSTANCE_ARRAYS) for tile in self.tiles]
+        instances = join_instances(records, self.tiles, self.pixels.shape)
+        if not len(instances):
+            self._warn_of_no_source()
+        if self.output is None:
+            return instances if self.kind == "instances" else instances.to_label_map()
+        dtype = np.dtype(">i4")
+        draft = self.folder.path / "labels.fits"
+        header = label_header(self.pixels, dtype, self.segmenter)
+        with self._writing(draft):
+            reserve(draft, header, self.pixels.shape, dtype)
+            write_instances(draft, len(header), instances)
+            flush(draft)
+        draft.replace(self.output)
+        return self.output
+
+    @contextmanager
+    def _writing(self, draft):
+        """Say what is safe if the map cannot be written."""
+        try:
+            yield
         except (OSError, TileError) as error:
             draft.unlink(missing_ok=True)
             safe = self._what_is_safe("tile", len(self.tiles), len(self.tiles))
             raise TileError(f"The label map cannot be written: {str(error).rstrip('.')}. {safe}") from error
-        draft.replace(self.output)
-        return self.output
+
+    @staticmethod
+    def _warn_of_no_source():
+        warnings.warn("No source was found in the mosaic: its label map is zero.", NoSourcesWarning, stacklevel=6)
 
 
 def _numbered(index, job, task, *arguments):

@@ -43,8 +43,9 @@ class WorkFolder:
         if resume:
             self._check_same_run(about)
         else:
-            for stale in self.path.glob("*.npz"):
-                stale.unlink()
+            for stale in self.path.iterdir():
+                if stale.name != "lock":
+                    stale.unlink()
         draft = self.path / (_ABOUT + ".part")
         draft.write_text(json.dumps(about))
         draft.replace(self.path / _ABOUT)

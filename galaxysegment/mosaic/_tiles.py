@@ -24,11 +24,11 @@ class Window:
         """Rows and columns."""
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
-    def grow(self, n_pixels, shape):
-        """Add a frame of `n_pixels`, cut at an image of `shape`."""
+    def grow(self, n_pixels, shape, phase=1):
+        """Add a frame of at least `n_pixels`, cut at an image of `shape`; begin at a multiple of `phase`."""
         return Window(
-            max(0, self.y0 - n_pixels),
-            max(0, self.x0 - n_pixels),
+            max(0, self.y0 - n_pixels) // phase * phase,
+            max(0, self.x0 - n_pixels) // phase * phase,
             min(shape[0], self.y1 + n_pixels),
             min(shape[1], self.x1 + n_pixels),
         )
@@ -56,7 +56,7 @@ class Tile:
         return f"tile {self.index}, {self.core}"
 
 
-def cut_tiles(shape, tile_size, overlap):
+def cut_tiles(shape, tile_size, overlap, phase=1):
     """Cut an image into tiles in rows of tiles.
 
     Parameters
@@ -67,6 +67,8 @@ def cut_tiles(shape, tile_size, overlap):
         Largest side of a core; the cores are made about equal, so that none is a sliver.
     overlap : int
         Pixels that a tile reads beyond its core on each side.
+    phase : int, default=1
+        What a tile reads begins at a multiple of this many pixels.
 
     Returns
     -------
@@ -78,7 +80,7 @@ def cut_tiles(shape, tile_size, overlap):
         line = []
         for x0, x1 in columns:
             core = Window(y0, x0, y1, x1)
-            line.append(Tile(index, core, core.grow(overlap, shape)))
+            line.append(Tile(index, core, core.grow(overlap, shape, phase)))
             index += 1
         tiles.append(line)
     return tiles

@@ -10,7 +10,9 @@ from joblib.externals.loky.backend.reduction import dumps
 from threadpoolctl import threadpool_limits
 
 from ..io._windows import append_rms
+from ..structures import Instances
 from ._describe import NOWHERE, describe_tile, touching_groups
+from ._instances import describe_instances
 from ._plan import read_transformed
 from ._tiles import Tile, Window
 from ._write import paint_line
@@ -50,17 +52,27 @@ class Job:
     def __getstate__(self):
         return {**self.__dict__, "_pixels": None}
 
-    def labels(self, window):
-        """Label map of a window; zeros without asking the segmenter where no pixel has data."""
+    def find(self, window):
+        """Label map or instances of a window; nothing, without asking the segmenter, where no pixel has data."""
         image, rms = self.pixels.read_parts(*window.slices)
-        if np.isnan(image).all() or (rms is not None and not (rms > 0).any()):
-            return np.zeros(window.shape, dtype=np.int32)
+        if not _somewhere(np.isfinite, image) or (rms is not None and not _somewhere(_is_positive, rms)):
+            empty = np.zeros(window.shape, dtype=np.int32)
+            return empty if self.plan.output == "labels" else Instances(window.shape, [], [])
         return self.plan.predict(append_rms(image, rms), window)
 
     def store(self, path):
         """Write this job to a file for the workers; return its path."""
         Path(path).write_bytes(dumps(self))
         return str(path)
+
+
+def _somewhere(condition, image):
+    """Whether a condition holds for any pixel; a few of them settle most cases."""
+    return bool(condition(image[..., ::64, ::64]).any() or condition(image).any())
+
+
+def _is_positive(rms):
+    return rms > 0
 
 
 @lru_cache(maxsize=1)
@@ -91,8 +103,11 @@ def run_task(job, task, what, *arguments):
 
 def segment_tile(job, tile):
     """Segmenting a tile."""
-    labels = job.labels(tile.read)
-    record = describe_tile(labels, tile.core, tile.read, job.shape, job.margin, splits=job.plan.splits)
+    found = job.find(tile.read)
+    if isinstance(found, Instances):
+        record = describe_instances(found, tile, job.shape, job.margin)
+    else:
+        record = describe_tile(found, tile.core, tile.read, job.shape, job.margin, splits=job.plan.splits)
     job.folder.save("tile", tile.index, record)
 
 
@@ -110,8 +125,8 @@ class Blend:
 
 def segment_blend(job, blend):
     """Segmenting a blend that no tile sees whole."""
-    around = blend.window.grow(job.overlap, job.shape)
-    labels = job.labels(around)
+    around = blend.window.grow(job.overlap, job.shape, job.plan.phase)
+    labels = job.find(around)
     pixels = np.flatnonzero(labels)
     values = labels.ravel()[pixels].astype(np.int64)
     y, x = divmod(blend.pixel, job.shape[1])

@@ -1,6 +1,7 @@
 """Put the tiles' pixels together with their final numbers, row by row, into a FITS file or an array."""
 
 import os
+import shutil
 from math import ceil
 
 import numpy as np
@@ -27,6 +28,16 @@ def label_header(pixels, dtype, segmenter):
     del made_by["DATE"]  # a run that was resumed, or ran elsewhere, gives the same file to the byte
     header.extend(made_by, strip=False)
     return header.tostring(padding=True).encode("ascii")
+
+
+def check_space(folder, shape):
+    """Refuse work whose result would not fit on the disk."""
+    needed, free = 4 * shape[0] * shape[1], shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(
+            f"The label map takes {needed / 1e9:.1f} GB, but the disk of {folder} has {free / 1e9:.1f} GB left: make "
+            "room, or choose another output."
+        )
 
 
 def reserve(path, header, shape, dtype):

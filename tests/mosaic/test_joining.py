@@ -27,7 +27,8 @@ class LocalSegmenter(BaseSegmenter):
 
     def _segment_image(self, image):
         total = ndimage.correlate(np.nan_to_num(image[0]), np.ones((3, 3)), mode="constant")
-        labels = remove_small(label_components(total > self.threshold), self.n_pixels)
+        mask = (total > self.threshold) & ~np.isnan(image[0])
+        labels = remove_small(label_components(mask), self.n_pixels)
         return deblend(labels, total, self.n_pixels) if self.deblend else labels
 
 
@@ -77,13 +78,11 @@ def test_joined_tiles_are_the_whole_image(shape, tile_size, halo, n_pixels, smoo
     image = make_image(shape, smoothness, seed, holes)
     segmenter = LocalSegmenter(n_pixels=n_pixels, threshold=threshold)
     found = tiled(segmenter, image, tile_size=tile_size, overlap=n_pixels + 1 + halo)
-    expected = whole(segmenter, image)
-    # A hole at the first pixel of a source moves it back in the order, but `predict` numbered it before.
-    np.testing.assert_array_equal(found, in_raster_order(expected) if holes else expected)
+    np.testing.assert_array_equal(found, whole(segmenter, image))
     assert found.dtype == np.int32
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     shape=st.tuples(st.integers(30, 90), st.integers(30, 90)),
     tile_size=st.integers(20, 60),
@@ -174,3 +173,22 @@ def test_no_source_is_zeros_and_a_warning():
 def test_nothing_but_pixels_without_data():
     with pytest.warns(NoSourcesWarning):
         assert not segment_mosaic(LocalSegmenter(), np.full((30, 30), np.nan), tile_size=20, progress=False).any()
+
+
+def test_a_stranger_is_joined_where_most_pixels_agree():
+    """A segmenter that says nothing about its reach, and gets the outermost pixels wrong, merges no neighbours."""
+
+    class Stranger(BaseSegmenter):
+        _requires_fit = False
+
+        def _segment_image(self, image):
+            labels = label_components(image[0] > 1, connectivity=4)
+            if labels.shape[1] < 100:  # a tile, not the whole: sources grow by a pixel to the right
+                labels = np.where(labels == 0, np.roll(labels, 1, axis=1), labels)
+            return labels
+
+    image = np.zeros((60, 120))
+    image[10:50, 20:40] = image[10:50, 41:100] = 9  # two neighbours and the seams of tiles within them
+    labels = tiled(Stranger(), image, tile_size=30, overlap=20)
+    assert len(np.unique(labels[12:48, 20:40])) == len(np.unique(labels[12:48, 41:100])) == 1
+    assert labels[30, 30] != labels[30, 60]

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,8 @@ from scipy import ndimage
 
 from galaxysegment import PhotutilsSegmenter
 from galaxysegment.base import BaseSegmenter
-from galaxysegment.io import Field, read_header, read_label_map
+from galaxysegment.catalog import source_catalog
+from galaxysegment.io import Field, image_shape, read_header, read_label_map
 from galaxysegment.mosaic import TileError, _run, segment_mosaic
 from galaxysegment.structures import label_components
 
@@ -35,6 +37,11 @@ class Threshold(BaseSegmenter):
         self.tally = tally
 
     def _segment_image(self, image):
+        if image.shape[1] < 100:  # not the window on which a step is asked what it wants to know of the whole
+            self._count()
+        return label_components(image[0] > self.level)
+
+    def _count(self):
         type(self).calls += 1
         if self.tally:
             with Path(self.tally).open("a") as file:
@@ -43,7 +50,6 @@ class Threshold(BaseSegmenter):
             os.kill(os.getpid(), 9)
         if os.environ.get("TEST_FAIL_AT") == str(type(self).calls):
             raise ValueError("this tile is bad")
-        return label_components(image[0] > self.level)
 
 
 @pytest.fixture(autouse=True)
@@ -174,6 +180,15 @@ def test_a_full_disk_leaves_nothing_that_looks_whole(tmp_path, image_path, monke
     assert read_label_map(output).max() > 0
 
 
+def test_a_disk_that_is_too_small_shows_before_any_work(tmp_path, image_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(OSError, match=r"takes 0\.0 GB, but .* make room"):
+        segment_mosaic(Threshold(), image_path, output=tmp_path / "labels.fits", **OPTIONS)
+    assert Threshold.calls == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["image.fits"]
+
+
 def test_a_missing_part_of_the_image_is_an_error(tmp_path, image_path):
     whole = image_path.read_bytes()
     image_path.write_bytes(whole[:-40000])
@@ -193,6 +208,13 @@ def test_a_worker_that_dies_is_an_error_and_the_run_resumes(tmp_path, image_path
     joblib.externals.loky.get_reusable_executor().shutdown(kill_workers=True)
     segment_mosaic(Threshold(), image_path, output=output, n_jobs=2, resume=True, **OPTIONS)
     np.testing.assert_array_equal(read_label_map(output), segment_mosaic(Threshold(), image_path, **OPTIONS))
+
+
+def test_workers_do_not_confuse_one_run_with_the_next(tmp_path, image, image_path):
+    for level in (1.0, 2.0):
+        options = {"output": tmp_path / "labels.fits", "n_jobs": 2, "overwrite": True}
+        output = segment_mosaic(Threshold(level=level), image_path, **options, **OPTIONS)
+        np.testing.assert_array_equal(read_label_map(output), label_components(image > level))
 
 
 def test_two_runs_cannot_write_one_file(tmp_path, image_path):
@@ -223,6 +245,31 @@ def test_labels_of_64_bits_where_32_are_too_few(tmp_path, image, monkeypatch):
     assert read_header(output)["BITPIX"] == 64
     np.testing.assert_array_equal(read_label_map(output), label_components(image > 1))
     assert segment_mosaic(Threshold(), image, **OPTIONS).dtype == np.int64
+
+
+@pytest.mark.skipif("GALAXYSEGMENT_LARGE" not in os.environ, reason="writes 2.2 GB: set GALAXYSEGMENT_LARGE=1 to run")
+def test_a_map_of_more_than_two_to_the_31_bytes(tmp_path):
+    side = 23_300
+    image = np.memmap(tmp_path / "image", dtype=np.uint8, mode="w+", shape=(side, side))
+    marks = [(y, x) for y in (5, 11_000, side - 9) for x in (3, 12_345, side - 10)]
+    for y, x in marks:
+        image[y : y + 4, x : x + 6] = 200
+    output = segment_mosaic(
+        Threshold(), image, output=tmp_path / "labels.fits", tile_size=4096, n_jobs=2, progress=False
+    )
+    assert output.stat().st_size > 2**31
+    assert image_shape(output) == (side, side)
+    for label, (y, x) in enumerate(marks, start=1):
+        around = read_label_map(output, section=(slice(y - 2, y + 6), slice(x - 2, x + 8)))
+        expected = np.zeros((8, 10), dtype=int)
+        expected[2:6, 2:8] = label
+        np.testing.assert_array_equal(around, expected)
+    with fits.open(output, memmap=True) as opened:
+        opened.verify("exception")
+        assert int(opened[0].data[-20:].max()) == 9
+    catalog = source_catalog(output, image)
+    assert catalog["area"].tolist() == [24] * 9
+    assert catalog["y"].max() == side - 9 + 1.5
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,229 @@
+"""Segment one large simulated field with galaxysegment, SExtractor, sep and photutils: time, memory, sources.
+
+    python benchmarks/bench_mosaic.py --side 8192
+    python benchmarks/bench_mosaic.py --side 25000 --methods sep-mosaic photutils-mosaic sextractor
+
+Every method runs in a process of its own, at the same thresholds, and writes a segmentation map. Printed are
+wall time until the process ends and until the map is on the disk, the largest resident memory of any one process, and
+the number of sources; and times and memory relative to SExtractor, or to the first method.
+"""
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+N_SIGMA, N_PIXELS, BOX = 1.5, 10, 50
+CONTRAST = 0.005
+METHODS = ("sextractor", "sep-mosaic", "photutils-mosaic", "sep-plain", "photutils-plain", "photutils-whole")
+# What would not fit into the memory of a small machine.
+WHOLE = {"sep-plain", "photutils-plain", "photutils-whole"}
+
+
+def segment_in_tiles(segmenter, arguments, output):
+    from galaxysegment.mosaic import segment_mosaic
+
+    rms = {"rms": True} if arguments.rms else {}
+    segment_mosaic(
+        segmenter,
+        arguments.image,
+        hdu="SCI",
+        output=output,
+        n_jobs=arguments.n_jobs,
+        tile_size=arguments.tile_size,
+        progress=False,
+        **rms,
+    )
+
+
+def run_sep_mosaic(arguments, output):
+    from galaxysegment import SEPSegmenter
+
+    segmenter = SEPSegmenter(deblend=arguments.deblend, contrast=CONTRAST, rms_band=-1 if arguments.rms else None)
+    segment_in_tiles(segmenter, arguments, output)
+
+
+def run_photutils_mosaic(arguments, output):
+    from galaxysegment import PhotutilsSegmenter
+
+    band = -1 if arguments.rms else None
+    segmenter = PhotutilsSegmenter(deblend=arguments.deblend, contrast=CONTRAST, rms_band=band)
+    segment_in_tiles(segmenter, arguments, output)
+
+
+def run_photutils_whole(arguments, output):
+    """Segment the whole image at once: what `predict` does without a mosaic."""
+    from galaxysegment import PhotutilsSegmenter
+    from galaxysegment.io import read_image, write_label_map
+
+    image = read_image(arguments.image, hdu="SCI")
+    labels = PhotutilsSegmenter(deblend=arguments.deblend, contrast=CONTRAST).predict(image[None])[0]
+    write_label_map(output, labels)
+
+
+def run_photutils_plain(arguments, output):
+    """Follow photutils' own tutorial."""
+    from astropy.convolution import convolve
+    from astropy.io import fits
+    from photutils.background import Background2D, MedianBackground
+    from photutils.segmentation import deblend_sources, detect_sources, make_2dgaussian_kernel
+
+    data = fits.getdata(arguments.image, "SCI").astype("f4")
+    background = Background2D(data, (BOX, BOX), filter_size=(3, 3), bkg_estimator=MedianBackground())
+    data -= background.background
+    smooth = convolve(data, make_2dgaussian_kernel(3.0, size=5))
+    sources = detect_sources(smooth, N_SIGMA * background.background_rms, N_PIXELS)
+    if arguments.deblend:
+        sources = deblend_sources(smooth, sources, N_PIXELS, contrast=CONTRAST, progress_bar=False)
+    fits.writeto(output, sources.data)
+
+
+def run_sep_plain(arguments, output):
+    """Follow sep's own tutorial."""
+    import numpy as np
+    import sep
+    from astropy.io import fits
+
+    from galaxysegment._utils.smoothing import gaussian_profile
+
+    data = np.ascontiguousarray(fits.getdata(arguments.image, "SCI").astype("f4"))
+    sep.set_extract_pixstack(20_000_000)
+    background = sep.Background(data, bw=BOX, bh=BOX)
+    background.subfrom(data)
+    profile = gaussian_profile(3.0, 5)
+    options = {"minarea": N_PIXELS, "filter_kernel": np.outer(profile, profile), "segmentation_map": True}
+    contrast = CONTRAST if arguments.deblend else 1.0
+    _, labels = sep.extract(data, N_SIGMA, err=background.rms(), filter_type="conv", deblend_cont=contrast, **options)
+    fits.writeto(output, labels)
+
+
+def run_sextractor(arguments, output):
+    import numpy as np
+
+    from galaxysegment._utils.smoothing import gaussian_profile
+
+    folder = output.parent
+    kernel = np.outer(*(gaussian_profile(3.0, 5),) * 2)
+    rows = "\n".join(" ".join(f"{value:.6f}" for value in row) for row in kernel)
+    (folder / "gauss.conv").write_text(f"CONV NORM\n{rows}\n")
+    (folder / "out.param").write_text("NUMBER\nX_IMAGE\nY_IMAGE\nFLUX_ISO\n")
+    (folder / "empty.sex").write_text("")
+    options = {
+        "DETECT_MINAREA": N_PIXELS,
+        "DETECT_THRESH": N_SIGMA,
+        "ANALYSIS_THRESH": N_SIGMA,
+        "FILTER": "Y",
+        "FILTER_NAME": folder / "gauss.conv",
+        "PARAMETERS_NAME": folder / "out.param",
+        "DEBLEND_MINCONT": CONTRAST if arguments.deblend else 1.0,
+        "BACK_SIZE": BOX,
+        "BACK_FILTERSIZE": 3,
+        "MEMORY_PIXSTACK": 1_000_000,
+        "MEMORY_OBJSTACK": 60_000,
+        "CHECKIMAGE_TYPE": "SEGMENTATION",
+        "CHECKIMAGE_NAME": output,
+        "CATALOG_TYPE": "FITS_1.0",
+        "CATALOG_NAME": folder / "out.cat",
+        "VERBOSE_TYPE": "QUIET",
+    }
+    if arguments.rms:
+        options |= {"WEIGHT_TYPE": "MAP_RMS", "WEIGHT_IMAGE": f"{arguments.image}[2]"}
+    words = [str(word) for name, value in options.items() for word in (f"-{name}", value)]
+    subprocess.run(
+        ["source-extractor", f"{arguments.image}[1]", "-c", str(folder / "empty.sex"), *words], check=True, cwd=folder
+    )
+
+
+def count_sources(path):
+    from galaxysegment.io import image_shape, read_label_map
+
+    height, width = image_shape(path)
+    rows = (slice(y, min(y + 512, height)) for y in range(0, height, 512))
+    return max(int(read_label_map(path, section=(one, slice(0, width))).max()) for one in rows)
+
+
+class PeakMemory(threading.Thread):
+    """Watch the largest resident memory of any process of a session (Linux)."""
+
+    def __init__(self, session):
+        super().__init__(daemon=True)
+        self.session, self.peak, self.running = session, 0.0, True
+
+    def run(self):
+        while self.running:
+            for process in Path("/proc").glob("[0-9]*"):
+                try:
+                    if int((process / "stat").read_text().rsplit(")", 1)[1].split()[3]) == self.session:
+                        lines = (process / "status").read_text().splitlines()
+                        self.peak = max(self.peak, *(int(x.split()[1]) / 1e6 for x in lines if x.startswith("VmHWM")))
+                except (OSError, IndexError, TypeError):
+                    continue
+            time.sleep(0.1)
+
+
+def measure(method, arguments):
+    """Wall seconds to the end and to the disk, CPU seconds, gigabytes and sources of one method."""
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        output = Path(folder) / "labels.fits"
+        own = [sys.executable, __file__, *sys.argv[1:], "--image", str(arguments.image), "--run", method]
+        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        process = subprocess.Popen([*own, "--output", str(output)], start_new_session=True)
+        watch = PeakMemory(process.pid)
+        watch.start()
+        if process.wait():
+            raise RuntimeError(f"{method} failed")
+        seconds = time.perf_counter() - start
+        watch.running = False
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        with output.open("rb") as file:  # galaxysegment waits for the disk, the others leave that to chance
+            os.fsync(file.fileno())
+        return seconds, time.perf_counter() - start, cpu, watch.peak, count_sources(output)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--side", type=int, default=4096, help="pixels of a side (%(default)s)")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=None)
+    parser.add_argument("--n-jobs", type=int, default=2)
+    parser.add_argument("--tile-size", type=int, default=2048)
+    parser.add_argument("--repeat", type=int, default=1, help="runs of each method; the fastest counts (%(default)s)")
+    parser.add_argument("--deblend", action="store_true")
+    parser.add_argument("--rms", action="store_true", help="take the noise from the RMS map")
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where to put the field")
+    parser.add_argument("--image", type=Path, default=None, help="a field that `galaxysegment simulate` wrote")
+    parser.add_argument("--run", choices=METHODS, default=None, help=argparse.SUPPRESS)
+    parser.add_argument("--output", type=Path, default=None, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.run:
+        globals()[f"run_{arguments.run.replace('-', '_')}"](arguments, arguments.output)
+        return
+    if arguments.image is None:
+        from galaxysegment.datasets import write_field
+
+        arguments.image = arguments.folder / f"galaxysegment-bench-{arguments.side}.fits"
+        if not arguments.image.exists():
+            start = time.perf_counter()
+            write_field(arguments.image, (arguments.side,) * 2, random_state=0, n_jobs=arguments.n_jobs)
+            print(f"simulated in {time.perf_counter() - start:.1f} s")
+    methods = arguments.methods or [name for name in METHODS if name not in WHOLE or arguments.side <= 8192]
+    columns = ("seconds", "on disk", "CPU s", "GB", "sources", "time", "on disk", "CPU", "memory")
+    print(
+        f"{'method':<18}" + "".join(f"{column:>9}" for column in columns) + "   (last four: relative to the first row)"
+    )
+    first = None
+    for method in methods:
+        *found, sources = min(measure(method, arguments) for _ in range(arguments.repeat))
+        first = first or found
+        ratios = "".join(f"{a / b:>9.2f}" for a, b in zip(found, first, strict=True))
+        seconds, on_disk, cpu, memory = found
+        print(f"{method:<18}{seconds:>9.1f}{on_disk:>9.1f}{cpu:>9.1f}{memory:>9.2f}{sources:>9d}{ratios}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
