@@ -31,10 +31,8 @@ def test_there_are_estimators():
     assert len(ESTIMATORS) >= 10
 
 
-# Strict: a replaced check that began to pass would no longer need replacing.
-@parametrize_with_checks(
-    [make_estimator(*one) for one in ESTIMATORS], expected_failed_checks=expected_failed_checks, xfail_strict=True
-)
+# Strict, as pyproject.toml says: a replaced check that began to pass would no longer need replacing.
+@parametrize_with_checks([make_estimator(*one) for one in ESTIMATORS], expected_failed_checks=expected_failed_checks)
 def test_sklearn_checks(estimator, check):
     check(estimator)
 

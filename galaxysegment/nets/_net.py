@@ -128,7 +128,8 @@ def autocast_dtype(precision, device):
     if kind == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        native = kind == "cpu" and torch.cpu._is_avx512_bf16_supported()
+        asks = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # older releases cannot tell
+        native = kind == "cpu" and asks is not None and asks()
     return torch.bfloat16 if native else None
 
 
