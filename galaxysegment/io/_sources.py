@@ -45,9 +45,11 @@ class StackSource:
         cube = None
         for band, source in enumerate(self.sources):
             plane = source.read(section)
-            if cube is None:
-                cube = np.empty((len(self.sources), *plane.shape), plane.dtype)
-            cube = cube.astype(np.result_type(cube, plane), copy=False)
+            dtype = plane.dtype if cube is None else np.result_type(cube, plane)
+            if cube is None or cube.dtype != dtype:
+                # Only the bands that are filled move over: what lies in the others is no number yet.
+                filled, cube = cube, np.empty((len(self.sources), *plane.shape), dtype)
+                cube[:band] = 0 if filled is None else filled[:band]
             cube[band] = plane
         return cube
 
