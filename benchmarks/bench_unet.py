@@ -149,19 +149,34 @@ def table(options):
 # ---- speed ----
 
 
-class PlainLoop:
-    """What a tutorial writes: float32, the default order of memory, AdamW, no mixed precision."""
+def plain_unet(base_width):
+    """Return the same net of torch's own layers only."""
+    import torch
 
-    def __init__(self, X, y, base_width, batch_size=8, lr=1e-3):
+    from galaxysegment.nets._unet import UNet
+
+    module = UNet(base_width=base_width)
+    module.upsamplers = torch.nn.ModuleList(
+        [torch.nn.ConvTranspose2d(one.in_channels, one.out_channels, 2, stride=2) for one in module.upsamplers]
+    )
+    return module
+
+
+class PlainLoop:
+    """What a tutorial writes: float32, the default order of memory, AdamW, torch's own layers, the same schedule."""
+
+    def __init__(self, X, y, base_width, epochs, batch_size=8, lr=3e-3):
         import torch
 
         from galaxysegment.nets._losses import BCEDiceLoss
-        from galaxysegment.nets._unet import UNet
+        from galaxysegment.nets._net import OneCycle
 
         self.torch, self.batch_size = torch, batch_size
         torch.manual_seed(0)
-        self.module, self.loss = UNet(base_width=base_width), BCEDiceLoss()
+        self.module, self.loss = plain_unet(base_width), BCEDiceLoss()
         self.optimizer = torch.optim.AdamW(self.module.parameters(), lr=lr)
+        n_steps = epochs * -(-len(X) // batch_size)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: OneCycle().factor(step / n_steps))
         self.X = torch.from_numpy(X[:, None])
         self.y = torch.from_numpy(np.stack([y > 0, np.ones_like(y)], axis=1).astype(np.float32))
 
@@ -171,6 +186,7 @@ class PlainLoop:
             self.optimizer.zero_grad()
             self.loss(self.module(self.X[part]), self.y[part]).backward()
             self.optimizer.step()
+            self.schedule.step()
 
     def predict(self, X=None):
         self.module.eval()
@@ -207,7 +223,7 @@ def speed(options):
     seconds = {name: [] for name in ("train plain", "train ours", "predict plain", "predict ours")}
     # the plain loop has a process of its own: ours changes how its process allocates memory
     context = multiprocessing.get_context("spawn")
-    with context.Pool(1, make_plain, (X, y, options.base_width)) as pool:
+    with context.Pool(1, make_plain, (X, y, options.base_width, options.repeat)) as pool:
         pool.apply(time_plain, ("train",))
 
         class TakeTurns(Callback):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from galaxysegment.nets._unet import UNet
+from galaxysegment.nets._unet import UNet, _Upsampler
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 40), (33, 16), (48, 64)])
@@ -36,3 +36,19 @@ def test_a_pixel_sees_its_surroundings():
     net(image)[0, 0, 64, 64].backward()
     rows = torch.nonzero(image.grad[0, 0].abs().sum(dim=1) > 0)
     assert rows.max() - rows.min() > 90
+
+
+def test_the_upsampler_is_the_transposed_convolution():
+    torch.manual_seed(0)
+    ours, plain = _Upsampler(8, 5), torch.nn.ConvTranspose2d(8, 5, 2, stride=2)
+    ours.load_state_dict(plain.state_dict())
+    image = torch.randn(2, 8, 3, 7)
+    found, gradients = [], []
+    for module in (ours, plain):
+        x = image.clone().requires_grad_()
+        out = module(x)
+        (out * torch.linspace(0, 1, out.numel()).view(out.shape)).sum().backward()
+        found.append(out)
+        gradients.append([x.grad, module.weight.grad, module.bias.grad])
+    torch.testing.assert_close(*found)
+    torch.testing.assert_close(*gradients)
