@@ -24,6 +24,26 @@ photutils, transformers and matplotlib only when something needs them.
 
 from importlib import import_module as _import_module
 
+TYPE_CHECKING = False  # type checkers take this name for True; importing `typing` would cost more than all below
+if TYPE_CHECKING:
+    from . import base as base
+    from . import catalog as catalog
+    from . import cli as cli
+    from . import coco as coco
+    from . import datasets as datasets
+    from . import display as display
+    from . import io as io
+    from . import metrics as metrics
+    from . import mosaic as mosaic
+    from . import persistence as persistence
+    from . import preprocessing as preprocessing
+    from . import segmenters as segmenters
+    from . import structures as structures
+    from . import testing as testing
+    from .segmenters import *  # noqa: F403
+    from .structures import Instances as Instances
+    from .structures import NoSourcesWarning as NoSourcesWarning
+
 __version__ = "0.1.0.dev0"
 
 _SUBMODULES = (
@@ -49,16 +69,18 @@ _NAMES = {"Instances": "structures", "NoSourcesWarning": "structures"}
 __all__ = list(_SUBMODULES) + list(_NAMES)
 
 
-def __getattr__(name):
-    if name in _SUBMODULES:
-        return _import_module(f"galaxysegment.{name}")
-    if name in _NAMES:
-        return getattr(_import_module(f"galaxysegment.{_NAMES[name]}"), name)
-    if name.endswith("Segmenter"):
-        segmenters = _import_module("galaxysegment.segmenters")
-        if name in segmenters.__all__:
-            return getattr(segmenters, name)
-    raise AttributeError(f"module 'galaxysegment' has no attribute {name!r}")
+if not TYPE_CHECKING:  # else every misspelt name would pass
+
+    def __getattr__(name):
+        if name in _SUBMODULES:
+            return _import_module(f"galaxysegment.{name}")
+        if name in _NAMES:
+            return getattr(_import_module(f"galaxysegment.{_NAMES[name]}"), name)
+        if name.endswith("Segmenter"):
+            segmenters = _import_module("galaxysegment.segmenters")
+            if name in segmenters.__all__:
+                return getattr(segmenters, name)
+        raise AttributeError(f"module 'galaxysegment' has no attribute {name!r}")
 
 
 def __dir__():

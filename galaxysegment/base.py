@@ -4,16 +4,22 @@ A transformer writes `_transform_image` (and `_fit_images` if it learns somethin
 writes `_segment_image` (and `_fit_images`). Checking, packing, output formats and scoring live here.
 """
 
+from __future__ import annotations
+
 import warnings
 from abc import ABCMeta, abstractmethod
+from collections.abc import Sequence
 from numbers import Integral
+from typing import Any, Literal, Self, overload
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from ._utils.deblending import deblend
+from ._utils.typed import fit_context
 from ._utils.validation import check_images, check_same_shape, split_rms
 from .metrics import iou_score
 from .structures import (
@@ -27,6 +33,7 @@ from .structures import (
     relabel,
     remove_small,
 )
+from .structures._types import Floats, Images, Labels, Sources
 
 __all__ = ["BaseImageTransformer", "BaseSegmenter", "ProbabilisticSegmenter", "SemanticSegmenter"]
 
@@ -64,19 +71,16 @@ class _ImageEstimator(BaseEstimator, metaclass=ABCMeta):
         tags.target_tags.required = False
         return tags
 
-    def _fit_images(self, images):
-        """Learn from images; override where there is something to learn."""
 
-
-class BaseImageTransformer(TransformerMixin, _ImageEstimator, auto_wrap_output_keys=None):
+class BaseImageTransformer(TransformerMixin, _ImageEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
     """Template of a transformer of images: same container out as in, NaN stays NaN.
 
     A subclass writes ``_transform_image(image)``, image of shape (n_bands, height, width) in and out,
     and, if it learns from data, ``_fit_images(images)``; it must not write to what it is given.
     """
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    @fit_context
+    def fit(self, X: Images, y: object = None) -> Self:
         """Check the images and learn what the transformer needs from them.
 
         Parameters
@@ -95,6 +99,10 @@ class BaseImageTransformer(TransformerMixin, _ImageEstimator, auto_wrap_output_k
         self._fit_images(images)
         return self
 
+    @overload
+    def transform(self, X: Sequence[ArrayLike]) -> list[Floats]: ...
+    @overload
+    def transform(self, X: NDArray[Any]) -> Floats: ...
     def transform(self, X):
         """Transform images.
 
@@ -111,6 +119,9 @@ class BaseImageTransformer(TransformerMixin, _ImageEstimator, auto_wrap_output_k
         images, layout = self._check_images(X)
         self._validate_params()
         return layout.pack([self._transform_image(image) for image in images])
+
+    def _fit_images(self, images):
+        """Learn from images; override where there is something to learn."""
 
     @abstractmethod
     def _transform_image(self, image):
@@ -134,8 +145,8 @@ class BaseSegmenter(_ImageEstimator):
         tags.target_tags.required = self._requires_y
         return tags
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    @fit_context
+    def fit(self, X: Images, y: Sources | None = None) -> Self:
         """Fit the segmenter to images.
 
         Parameters
@@ -159,6 +170,14 @@ class BaseSegmenter(_ImageEstimator):
         self._fit_images(images, None if y is None else check_targets(y, images))
         return self
 
+    @overload
+    def predict(self, X: Images, output: Literal["instances"]) -> list[Instances]: ...
+    @overload
+    def predict(self, X: Sequence[ArrayLike], output: Literal["labels", "panoptic"] = "labels") -> list[Labels]: ...
+    @overload
+    def predict(self, X: NDArray[Any], output: Literal["labels", "panoptic"] = "labels") -> Labels: ...
+    @overload
+    def predict(self, X: Images, output: Literal["labels", "panoptic"] = "labels") -> Labels | list[Labels]: ...
     def predict(self, X, output="labels"):
         """Find the sources in images.
 
@@ -195,7 +214,7 @@ class BaseSegmenter(_ImageEstimator):
             return layout.pack_maps([_as_panoptic(one) for one in found])
         return layout.pack_maps([as_label_map(one) for one in found])
 
-    def score(self, X, y):
+    def score(self, X: Images, y: Sources) -> float:
         """Mean over the images of the pixel IoU of sources against background.
 
         Parameters
@@ -237,6 +256,9 @@ class SemanticSegmenter(BaseSegmenter):
     which `deblend` splits at saddles of the smoothed first band.
     """
 
+    #: Least fraction of the light that a part must have to be split off.
+    _contrast = 0.001
+
     _parameter_constraints: dict = {
         "n_pixels": [Interval(Integral, 1, None, closed="left")],
         "deblend": ["boolean"],
@@ -253,7 +275,7 @@ class SemanticSegmenter(BaseSegmenter):
     def _sources(self, proba, image):
         labels = remove_small(label_components(proba > self._threshold()), self.n_pixels)
         if self.deblend:
-            labels = deblend(labels, self._deblending_image(proba, image), self.n_pixels)
+            labels = deblend(labels, self._deblending_image(proba, image), self.n_pixels, contrast=self._contrast)
         return labels
 
     def _deblending_image(self, proba, image):
@@ -272,6 +294,10 @@ class SemanticSegmenter(BaseSegmenter):
 class ProbabilisticSegmenter(SemanticSegmenter):
     """Template of a semantic segmenter that knows how sure it is: ``_image_proba`` returns probabilities."""
 
+    @overload
+    def predict_proba(self, X: Sequence[ArrayLike]) -> list[Floats]: ...
+    @overload
+    def predict_proba(self, X: NDArray[Any]) -> Floats: ...
     def predict_proba(self, X):
         """Probability of each pixel to belong to a galaxy.
 

@@ -1,9 +1,19 @@
 """Pictures of an image, its truth and its segmentation, in the style of scikit-learn's displays."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ._utils.validation import as_float_image, check_same_shape
 from .structures import Instances, as_label_map
+from .structures._types import Labels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["SegmentationDisplay"]
 
@@ -36,13 +46,26 @@ class SegmentationDisplay:
         One per panel, after `plot`.
     """
 
-    def __init__(self, y_pred, *, y_true=None, image=None):
+    def __init__(
+        self, y_pred: Labels | Instances, *, y_true: Labels | Instances | None = None, image: NDArray[Any] | None = None
+    ) -> None:
         self.y_pred = y_pred
         self.y_true = y_true
         self.image = image
 
     @classmethod
-    def from_estimator(cls, estimator, X, y=None, *, index=0, output="labels", axes=None, stretch="asinh", alpha=0.45):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any = None,
+        *,
+        index: int = 0,
+        output: str = "labels",
+        axes: Sequence[Axes] | NDArray[Any] | None = None,
+        stretch: str = "asinh",
+        alpha: float = 0.45,
+    ) -> Self:
         """Predict with a fitted segmenter, or a pipeline ending in one, and show one image.
 
         Parameters
@@ -70,7 +93,16 @@ class SegmentationDisplay:
         return cls.from_predictions(truth, prediction, image=one[0], axes=axes, stretch=stretch, alpha=alpha)
 
     @classmethod
-    def from_predictions(cls, y_true, y_pred, *, image=None, axes=None, stretch="asinh", alpha=0.45):
+    def from_predictions(
+        cls,
+        y_true: ArrayLike | Instances | None,
+        y_pred: ArrayLike | Instances,
+        *,
+        image: ArrayLike | None = None,
+        axes: Sequence[Axes] | NDArray[Any] | None = None,
+        stretch: str = "asinh",
+        alpha: float = 0.45,
+    ) -> Self:
         """Show predicted sources beside the true ones.
 
         Parameters
@@ -112,7 +144,9 @@ class SegmentationDisplay:
             check_same_shape(image.shape[-2:], y_pred.shape, "image", "y_pred")
         return cls(y_pred, y_true=y_true, image=image).plot(axes=axes, stretch=stretch, alpha=alpha)
 
-    def plot(self, *, axes=None, stretch="asinh", alpha=0.45):
+    def plot(
+        self, *, axes: Sequence[Axes] | NDArray[Any] | None = None, stretch: str = "asinh", alpha: float = 0.45
+    ) -> Self:
         """Draw the panels.
 
         Parameters
@@ -129,7 +163,7 @@ class SegmentationDisplay:
         SegmentationDisplay
             Itself, with `figure_` and `axes_`.
         """
-        panels = [("image", None)] if self.image is not None else []
+        panels: list[tuple[str, Any]] = [("image", None)] if self.image is not None else []
         panels += [("truth", self.y_true)] if self.y_true is not None else []
         panels += [("prediction", self.y_pred)]
         axes = _make_axes(axes, len(panels), self.y_pred.shape)

@@ -6,6 +6,8 @@ so that a model from a stranger can do no harm.
 """
 
 import inspect
+from pathlib import Path
+from typing import Any
 
 from sklearn.pipeline import Pipeline
 
@@ -16,7 +18,7 @@ from ._utils.sklearn_state import supported_models
 __all__ = ["load", "save"]
 
 
-def save(estimator, path):
+def save(estimator: Any, path: str | Path) -> None:
     """Write a segmenter, a transformer or a pipeline of them to one file.
 
     Parameters
@@ -56,7 +58,7 @@ def save(estimator, path):
     write_model_file(path, _encode(estimator))
 
 
-def load(path):
+def load(path: str | Path) -> Any:
     """Read what `save` wrote.
 
     Parameters
@@ -84,14 +86,15 @@ def load(path):
     try:
         return _decode_object(tree)
     except _DECODING_ERRORS as error:
+        reason = " ".join(str(error).split())[:300]
         raise ValueError(
-            f"{str(path)!r} cannot be loaded ({type(error).__name__}: {error}): it is damaged, or was written by "
+            f"{str(path)!r} cannot be loaded ({type(error).__name__}: {reason}): it is damaged, or was written by "
             "another version of galaxysegment; write it anew with this one."
         ) from error
 
 
 # What a tree of the wrong shape can raise while objects are made of it.
-_DECODING_ERRORS = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError)
+_DECODING_ERRORS = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError, ArithmeticError)
 
 
 def _is_estimator(value):
@@ -150,7 +153,7 @@ def _decode(node):
 def _decode_object(node):
     name, params, state = node["class"], _decode(node["params"]), node["state"]
     if name == "Pipeline":
-        return Pipeline(**params)
+        return _make_pipeline(params)
     if name in supported_models():
         cls, _, write = supported_models()[name]
         model = cls(**params)
@@ -163,6 +166,14 @@ def _decode_object(node):
     if state is not None:
         _set_own_state(estimator, _decode(state))
     return estimator
+
+
+def _make_pipeline(params):
+    """Make a pipeline without a cache: that holds pickles, in a folder that the file must not choose."""
+    for name, step in params["steps"]:
+        if not isinstance(name, str) or not (step is None or step == "passthrough" or _is_estimator(step)):
+            raise ValueError(f"{step!r} is no step of a pipeline")
+    return Pipeline(**{**params, "memory": None})
 
 
 def _set_own_state(estimator, state):

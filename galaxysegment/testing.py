@@ -16,11 +16,15 @@ all others run as they are. A package that brings its own segmenter tests it so:
         check()
 """
 
+from __future__ import annotations
+
 import pickle
 import tempfile
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.base import clone
@@ -30,11 +34,14 @@ from sklearn.utils import get_tags
 
 from .base import BaseSegmenter
 from .structures import Instances, NoSourcesWarning
+from .structures._types import Floats, Images, Labels, Sources
 
 __all__ = ["EXTRA_CHECKS", "REPLACED_CHECKS", "estimator_checks", "expected_failed_checks", "make_images"]
 
 
-def make_images(n_images=4, shape=(48, 40), n_bands=None, random_state=0):
+def make_images(
+    n_images: int = 4, shape: tuple[int, int] = (48, 40), n_bands: int | None = None, random_state: int = 0
+) -> tuple[Floats, Labels]:
     """Make small images of round sources on a noisy sky, with their label maps.
 
     Parameters
@@ -68,7 +75,9 @@ def make_images(n_images=4, shape=(48, 40), n_bands=None, random_state=0):
     return np.stack(bands, axis=1).astype(np.float32), labels
 
 
-def estimator_checks(estimator, X=None, y=None):
+def estimator_checks(
+    estimator: Any, X: Images | None = None, y: Sources | None = None
+) -> list[tuple[str, Callable[[], None]]]:
     """List the image checks of an estimator.
 
     Parameters
@@ -89,7 +98,7 @@ def estimator_checks(estimator, X=None, y=None):
     return [(check.__name__, partial(_run, check, estimator, X, y)) for check in checks]
 
 
-def expected_failed_checks(estimator):  # noqa: ARG001 - the signature that scikit-learn calls
+def expected_failed_checks(estimator: Any) -> dict[str, str]:  # noqa: ARG001 - the signature that scikit-learn calls
     """Name scikit-learn's checks that feed 2-D data and the image check that replaces each.
 
     Parameters

@@ -7,6 +7,7 @@ file can run. What the tree means is `galaxysegment.persistence`'s business.
 import contextlib
 import json
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ def write_model_file(path, tree):
 
     arrays = {}
     text = json.dumps(_encode(tree, arrays, "model"), allow_nan=True)
-    content = save(arrays, metadata={"format": FORMAT, "format_version": str(VERSION), "tree": text})
+    about = {"format": FORMAT, "format_version": str(VERSION), "checksum": _checksum(text, arrays), "tree": text}
+    content = save(arrays, metadata=about)
     path = Path(path)
     # a name of our own in the same folder: os.replace is atomic only within a file system
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
@@ -62,24 +64,57 @@ def read_model_file(path):
             metadata = file.metadata() or {}
             _check_header(metadata, path)
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
+        _check_sum(metadata, arrays)
         return _decode(json.loads(metadata["tree"]), arrays)
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except ModelFileError:
+        raise
+    except (SafetensorError, OSError, *_DAMAGE) as error:
         raise ValueError(
-            f"{str(path)!r} is damaged or no model file of galaxysegment ({type(error).__name__}: {error}): "
+            f"{str(path)!r} is damaged or no model file of galaxysegment ({type(error).__name__}: {_line(error)}): "
             "pass a file that galaxysegment.persistence.save wrote."
         ) from error
 
 
+# What values of a wrong kind can raise while they are read; JSON has RecursionErrors for what is nested too deep.
+_DAMAGE = (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError, MemoryError)
+
+
+class ModelFileError(ValueError):
+    """A file that is whole, but cannot be read by this version of the package."""
+
+
+def _line(error, limit=300):
+    """What an error says, in one line."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+def _checksum(text, arrays):
+    """Sum over the tree and all arrays, their types and shapes included."""
+    crc = zlib.crc32(text.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        crc = zlib.crc32(f"{name} {array.dtype.str} {array.shape}".encode(), crc)
+        crc = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8), crc)
+    return f"{crc:08x}"
+
+
+def _check_sum(metadata, arrays):
+    """Compare with the checksum, which the first files of the format do not have."""
+    if "checksum" in metadata and metadata["checksum"] != _checksum(metadata["tree"], arrays):
+        raise ValueError("its checksum is that of other contents")
+
+
 def _check_header(metadata, path):
     if metadata.get("format") != FORMAT:
-        raise ValueError(
+        raise ModelFileError(
             f"{str(path)!r} is a safetensors file, but not of galaxysegment: "
             "pass a file that galaxysegment.persistence.save wrote."
         )
     version = metadata.get("format_version", "")
-    if not version.isdigit() or not 1 <= int(version) <= VERSION:
-        raise ValueError(
-            f"{str(path)!r} has format version {version!r}, but this galaxysegment reads versions 1 to {VERSION}: "
+    if not (version.isdecimal() and len(version) < 10 and 1 <= int(version) <= VERSION):
+        raise ModelFileError(
+            f"{str(path)!r} has format version {version[:20]!r}, but this galaxysegment reads versions 1 to {VERSION}: "
             "update galaxysegment."
         )
 

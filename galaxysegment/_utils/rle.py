@@ -6,6 +6,10 @@ cost is that of the source and not that of the mosaic it lies in.
 
 import numpy as np
 
+_MANY_PIXELS = 1_000_000
+# No source of a mosaic is larger; a few characters of run lengths could be.
+_LARGEST_CROP = 2**28
+
 
 def encode_crop(box, crop, shape):
     """Run-length encode the mask of one source.
@@ -58,12 +62,33 @@ def decode_crop(counts, shape):
     n_pixels = int(lengths.sum())
     if not n_pixels:
         raise ValueError("the mask has no pixel")
+    if n_pixels > _MANY_PIXELS:
+        return _decode_runs(ends - lengths, ends, shape)
     position = np.arange(n_pixels) + np.repeat(ends - np.cumsum(lengths), lengths)
     columns, rows = np.divmod(position, height)
     y0, x0 = int(rows.min()), int(columns.min())
     crop = np.zeros((int(rows.max()) + 1 - y0, int(columns.max()) + 1 - x0), dtype=bool)
     crop[rows - y0, columns - x0] = True
     return (y0, x0, y0 + crop.shape[0], x0 + crop.shape[1]), crop
+
+
+def _decode_runs(starts, ends, shape):
+    """Decode masks of many pixels run by run: the memory is that of the crop."""
+    height = shape[0]
+    starts, ends = starts[ends > starts].tolist(), ends[ends > starts].tolist()
+    runs = [(*divmod(start, height), *divmod(end - 1, height)) for start, end in zip(starts, ends, strict=True)]
+    spans = [(0, height) if first < last else (y0, y1 + 1) for first, y0, last, y1 in runs]
+    box = min(y0 for y0, _ in spans), runs[0][0], max(y1 for _, y1 in spans), runs[-1][2] + 1
+    crop_shape = box[2] - box[0], box[3] - box[1]
+    if crop_shape[0] * crop_shape[1] > _LARGEST_CROP:
+        raise ValueError(f"the mask fills a box of shape {crop_shape}, of at most {_LARGEST_CROP} pixels")
+    crop = np.zeros(crop_shape, dtype=bool)
+    for (first, y0, last, y1), (top, bottom) in zip(runs, spans, strict=True):
+        crop[y0 - box[0] : bottom - box[0], first - box[1]] = True
+        if first < last:
+            crop[:, first + 1 - box[1] : last - box[1]] = True
+            crop[top - box[0] : y1 + 1 - box[0], last - box[1]] = True
+    return box, crop
 
 
 def decompress(text):

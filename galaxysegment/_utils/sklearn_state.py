@@ -3,7 +3,7 @@
 import numpy as np
 
 # What each model predicts with; everything else is a parameter or a by-product of fitting.
-_KMEANS = ("cluster_centers_", "n_features_in_", "inertia_", "n_iter_", "_n_threads")
+_KMEANS = ("cluster_centers_", "n_features_in_", "inertia_", "n_iter_")
 _FOREST = ("classes_", "n_classes_", "n_outputs_", "n_features_in_")
 _NODE_FIELDS = (
     "left_child",
@@ -22,7 +22,7 @@ def supported_models():
     from sklearn.cluster import KMeans, MiniBatchKMeans
     from sklearn.ensemble import RandomForestClassifier
 
-    kmeans = (_attributes_of(_KMEANS), _set_attributes(_KMEANS))
+    kmeans = (_attributes_of(_KMEANS), set_kmeans_state)
     return {
         "KMeans": (KMeans, *kmeans),
         "MiniBatchKMeans": (MiniBatchKMeans, *kmeans),
@@ -41,6 +41,25 @@ def _set_attributes(names):
                 setattr(model, name, state[name])
 
     return write
+
+
+def set_kmeans_state(kmeans, state):
+    """Give a k-means model its centres.
+
+    Raises
+    ------
+    ValueError
+        If the centres are not a table of as many columns as features: scikit-learn would read beyond its end.
+    """
+    from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
+
+    if not state:
+        return
+    centres = state["cluster_centers_"]
+    if centres.dtype.kind != "f" or centres.ndim != 2 or centres.shape[1] != state["n_features_in_"]:
+        raise ValueError("The centres of the clusters are no table of numbers, one column per feature.")
+    _set_attributes(_KMEANS)(kmeans, state)
+    kmeans._n_threads = _openmp_effective_n_threads()  # of this machine, not of the one that trained
 
 
 def forest_state(forest):
@@ -86,6 +105,8 @@ def _make_tree(forest, state, part, max_depth):
     tree = Tree(n_features, np.array([forest.n_classes_], dtype=np.intp), 1)
     fields = {name: values[part] for name, values in state["nodes"].items()}
     n_nodes = part.stop - part.start
+    if n_nodes < 1:
+        raise ValueError("A tree of the forest has no node.")
     _check_nodes(fields, n_nodes, n_features)
     nodes = np.zeros(n_nodes, dtype=tree.__getstate__()["nodes"].dtype)
     for name in set(nodes.dtype.names) & set(fields):
@@ -99,6 +120,10 @@ def _make_tree(forest, state, part, max_depth):
 
 
 def _check_nodes(fields, n_nodes, n_features):
+    for name in ("left_child", "right_child", "feature"):
+        # NaN would pass every comparison below
+        if fields[name].dtype.kind not in "iu" or fields[name].shape != (n_nodes,):
+            raise ValueError(f"The {name} of a tree of the forest is not one whole number per node.")
     here = np.arange(n_nodes)
     inner = fields["left_child"] != -1
     for name in ("left_child", "right_child"):

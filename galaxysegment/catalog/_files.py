@@ -1,15 +1,20 @@
 """Catalogs as files: tables, and regions that DS9 draws over the image."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+    from astropy.wcs import WCS
 
 _FORMATS = {".fits": "fits", ".ecsv": "ascii.ecsv", ".parquet": "parquet"}
 _N_VERTICES = 24
 
 
-def write_catalog(path, catalog, *, overwrite=False):
+def write_catalog(path: str | Path, catalog: "Table", *, overwrite: bool = False) -> Path:
     """Write a catalog to a file, which appears whole or not at all.
 
     Parameters
@@ -59,7 +64,9 @@ def write_catalog(path, catalog, *, overwrite=False):
     return path
 
 
-def write_regions(path, catalog, *, wcs=None, scale=3.0, overwrite=False):
+def write_regions(
+    path: str | Path, catalog: "Table", *, wcs: "WCS | None" = None, scale: float = 3.0, overwrite: bool = False
+) -> Path:
     """Write the ellipses of a catalog as a region file of DS9.
 
     Parameters

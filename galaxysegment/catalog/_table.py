@@ -1,37 +1,47 @@
 """From sums over pixels to a table of sources."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from numbers import Real
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .._utils.background import box_statistics, meshes_of_boxes
 from .._utils.validation import as_float_image, check_same_shape
-from ..io import image_shape, read_label_map
+from ..io import Field, image_shape, read_label_map
 from ..io._windows import open_pixels
 from ..structures import Instances, check_label_map
+from ..structures._types import Hdu
 from ._blocks import sum_instances, sum_label_map
 from ._sky import sky_columns
+
+if TYPE_CHECKING:
+    from astropy.table import QTable
+    from astropy.wcs import WCS
 
 _BOX = 50  # pixels of the background mesh
 _POGSON = 2.5 / np.log(10)
 
 
 def source_catalog(
-    sources,
-    image,
+    sources: ArrayLike | Instances | str | Path,
+    image: ArrayLike | str | Path | Sequence[str | Path] | Field,
     *,
-    rms=None,
-    wcs=None,
-    background=None,
-    zero_point=None,
-    classes=None,
-    scores=None,
-    hdu=None,
-    rms_hdu=None,
-    rms_kind="rms",
-    labels_hdu=None,
-):
+    rms: ArrayLike | str | Path | Literal[True] | None = None,
+    wcs: WCS | None = None,
+    background: float | ArrayLike | None = None,
+    zero_point: float | None = None,
+    classes: ArrayLike | None = None,
+    scores: ArrayLike | None = None,
+    hdu: Hdu = None,
+    rms_hdu: Hdu = None,
+    rms_kind: str = "rms",
+    labels_hdu: Hdu = None,
+) -> QTable:
     """Measure the sources of an image: one row each.
 
     Files are read block by block of rows, so that a mosaic's catalog takes little memory.

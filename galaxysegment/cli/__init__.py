@@ -3,6 +3,7 @@
 import argparse
 import sys
 import warnings
+from collections.abc import Sequence
 
 from .. import __version__
 from . import _demo, _evaluate, _segment, _simulate, _train
@@ -12,7 +13,7 @@ __all__ = ["main"]
 _COMMANDS = {"demo": _demo, "simulate": _simulate, "train": _train, "segment": _segment, "evaluate": _evaluate}
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Parameters

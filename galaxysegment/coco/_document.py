@@ -11,6 +11,7 @@ from ..structures import GALAXY, STAR, Instances
 
 _NAMES = {GALAXY: "galaxy", STAR: "star"}
 _COLOURS = {0: [0, 0, 0], GALAXY: [230, 159, 0], STAR: [86, 180, 233]}
+_LARGEST_CLASS = 2**31 - 1
 #: The one category of a file whose sources have no class.
 UNCLASSIFIED = "source"
 
@@ -78,8 +79,9 @@ def check_classes(classes, entries, name):
 
 def listing(values, limit=8):
     """Write some values after another, the first few where there are many."""
-    values = sorted(values)
-    return ", ".join(map(str, values[:limit])) + (f", … ({len(values)} in all)" if len(values) > limit else "")
+    values = sorted(values, key=lambda one: (isinstance(one, str), one))
+    first = ", ".join(f"{one!s:.60}" for one in values[:limit])
+    return first + (f", … ({len(values)} in all)" if len(values) > limit else "")
 
 
 def need(entry, key, where):
@@ -87,6 +89,25 @@ def need(entry, key, where):
     if not isinstance(entry, dict) or key not in entry:
         raise ValueError(f"{where} has no {key!r}, which COCO requires.")
     return entry[key]
+
+
+def need_list(entry, key, where):
+    """Value of a key that must be a list."""
+    value = need(entry, key, where)
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{where} has {key!r} of type {type(value).__name__}, but COCO has a list there.")
+    return value
+
+
+def read_categories(document):
+    """Map every category id to its entry."""
+    entries = {}
+    for index, entry in enumerate(need_list(document, "categories", "The COCO document")):
+        class_id = need(entry, "id", f"categories[{index}]")
+        if not isinstance(class_id, int) or abs(class_id) > _LARGEST_CLASS:
+            raise ValueError(f"categories[{index}] has id {class_id!r:.60}: it must be a whole number of 32 bits.")
+        entries[class_id] = entry
+    return entries
 
 
 def read_document(source):
@@ -98,7 +119,7 @@ def read_document(source):
         raise FileNotFoundError(f"There is no COCO file {str(path)!r}: check the path.")
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # of JSON, of its encoding, or of a number of thousands of digits
         raise ValueError(f"{str(path)!r} is no JSON file: {error}") from error
     if not isinstance(document, dict):
         raise ValueError(f"{str(path)!r} must hold an object with images, annotations and categories, not a list.")
@@ -108,16 +129,18 @@ def read_document(source):
 def read_images(document):
     """Map image id to ``(position, shape)`` after checking the entries."""
     images = {}
-    for index, entry in enumerate(need(document, "images", "The COCO document")):
+    for index, entry in enumerate(need_list(document, "images", "The COCO document")):
         where = f"images[{index}]"
         image_id = need(entry, "id", where)
         if not isinstance(image_id, (int, str)):
-            raise ValueError(f"{where} has id {image_id!r}: it must be a whole number.")
+            raise ValueError(f"{where} has id {image_id!r:.60}: it must be a whole number.")
         if image_id in images:
-            raise ValueError(f"{where} repeats the image id {image_id!r}: ids must be unique.")
+            raise ValueError(f"{where} repeats the image id {image_id!r:.60}: ids must be unique.")
         shape = tuple(need(entry, key, where) for key in ("height", "width"))
         if not all(isinstance(side, int) and side > 0 for side in shape):
-            raise ValueError(f"{where} has height and width {shape}: they must be positive whole numbers.")
+            raise ValueError(f"{where} has height and width {shape!s:.60}: they must be positive whole numbers.")
+        if shape[0] * shape[1] >= 2**32:
+            raise ValueError(f"{where} has height and width {shape!s:.60}: COCO's run lengths hold 32 bits.")
         images[image_id] = index, shape
     return images
 
@@ -126,7 +149,8 @@ def image_of(annotation, images, where):
     """Position and shape of the image that an annotation refers to."""
     image_id = need(annotation, "image_id", where)
     if not isinstance(image_id, (int, str)) or image_id not in images:
-        raise ValueError(f"{where} refers to image_id {image_id!r}, which is not among the images {listing(images)}.")
+        known = listing(images)
+        raise ValueError(f"{where} refers to image_id {image_id!r:.60}, which is not among the images {known}.")
     return images[image_id]
 
 
@@ -135,7 +159,7 @@ def class_of(annotation, known, where):
     category_id = need(annotation, "category_id", where)
     if not isinstance(category_id, int) or category_id not in known:
         raise ValueError(
-            f"{where} has category_id {category_id!r}, which is not among the categories {listing(known)}."
+            f"{where} has category_id {category_id!r:.60}, which is not among the categories {listing(known)}."
         )
     return category_id
 

@@ -1,12 +1,17 @@
 """The format of COCO's instance segmentation."""
 
-import math
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from numbers import Real
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
 from .._utils.rle import decode_crop, decompress, encode_crop
 from ..structures import GALAXY, Instances, as_label_map
+from ..structures._types import Sources
 from ._document import (
     UNCLASSIFIED,
     as_images,
@@ -16,6 +21,8 @@ from ._document import (
     image_entries,
     image_of,
     need,
+    need_list,
+    read_categories,
     read_document,
     read_images,
     write_json,
@@ -24,8 +31,19 @@ from ._polygons import fill, outline
 
 __all__ = ["from_coco", "to_coco"]
 
+_LARGEST_SCORE = 1e300
+# Pixels of all boxes of a document: a file of a few lines must not fill the memory.
+_LARGEST_TOTAL = 2**32
 
-def to_coco(y, *, images=None, categories=None, segmentation="rle", path=None):
+
+def to_coco(
+    y: Sources,
+    *,
+    images: Sequence[str] | None = None,
+    categories: Mapping[int, str] | Sequence[Mapping[str, Any]] | None = None,
+    segmentation: Literal["rle", "polygon"] = "rle",
+    path: str | Path | None = None,
+) -> dict[str, Any]:
     """Write sources in COCO's format for instances [1]_.
 
     Parameters
@@ -134,7 +152,7 @@ def _polygons(one):
     return [outline(box, crop) for box, crop in zip(one.boxes.tolist(), one.crops, strict=True)]
 
 
-def from_coco(source, *, keep_crowds=False):
+def from_coco(source: dict[str, Any] | str | Path, *, keep_crowds: bool = False) -> list[Instances]:
     """Read sources from COCO's format for instances.
 
     Parameters
@@ -174,23 +192,27 @@ def from_coco(source, *, keep_crowds=False):
     """
     document = read_document(source)
     images = read_images(document)
-    categories = need(document, "categories", "The COCO document")
-    names = {need(entry, "id", f"categories[{k}]"): entry.get("name") for k, entry in enumerate(categories)}
-    found = [[] for _ in images]
-    for index, annotation in enumerate(need(document, "annotations", "The COCO document")):
+    names = {class_id: entry.get("name") for class_id, entry in read_categories(document).items()}
+    found: list[list[Any]] = [[] for _ in images]
+    total = 0
+    for index, annotation in enumerate(need_list(document, "annotations", "The COCO document")):
         where = _where(annotation, index)
         position, shape = image_of(annotation, images, where)
         class_id = class_of(annotation, names, where)
         if annotation.get("iscrowd", 0) and not keep_crowds:
             continue
-        found[position].append((*_mask(annotation, shape, where), _score(annotation, where), class_id))
+        box, crop = _mask(annotation, shape, where)
+        total += crop.size
+        if total > _LARGEST_TOTAL:
+            raise ValueError(f"The masks up to {where} fill boxes of {total} pixels in all: cut the document in parts.")
+        found[position].append((box, crop, _score(annotation, where), class_id))
     unclassified = list(names.values()) == [UNCLASSIFIED]
     return [_collect(found[position], shape, unclassified) for position, shape in images.values()]
 
 
 def _where(annotation, index):
     name = f"annotations[{index}]"
-    return f"{name} (id {annotation['id']})" if isinstance(annotation, dict) and "id" in annotation else name
+    return f"{name} (id {annotation['id']!s:.60})" if isinstance(annotation, dict) and "id" in annotation else name
 
 
 def _mask(annotation, shape, where):
@@ -207,8 +229,8 @@ def _mask(annotation, shape, where):
             raise ValueError(f"the run lengths are for an image of shape {tuple(size)}, but it has shape {shape}")
         counts = segmentation["counts"]
         return decode_crop(decompress(counts) if isinstance(counts, (str, bytes)) else counts, shape)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{where} has a broken mask: {error}.") from error
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"{where} has a broken mask: {error!s:.500}.") from error
 
 
 def _check_bbox(bbox, shape):
@@ -224,8 +246,8 @@ def _check_bbox(bbox, shape):
 
 def _score(annotation, where):
     score = annotation.get("score", 1.0)
-    if not isinstance(score, Real) or not math.isfinite(score):
-        raise ValueError(f"{where} has score {score!r}: it must be a finite number.")
+    if not isinstance(score, Real) or not abs(score) <= _LARGEST_SCORE:
+        raise ValueError(f"{where} has score {score!r:.60}: it must be a finite number.")
     return score
 
 

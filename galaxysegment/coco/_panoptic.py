@@ -1,12 +1,19 @@
 """The format of COCO's panoptic segmentation: a PNG of segment ids per image and one JSON."""
 
+from __future__ import annotations
+
 import io
+import struct
+import threading
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..structures import GALAXY, Instances, as_label_map
+from ..structures._types import Labels, Sources
 from ._document import (
     as_images,
     check_classes,
@@ -15,7 +22,9 @@ from ._document import (
     image_of,
     listing,
     need,
+    need_list,
     panoptic_categories,
+    read_categories,
     read_document,
     read_images,
     write_json,
@@ -27,9 +36,19 @@ __all__ = ["from_coco_panoptic", "to_coco_panoptic"]
 #: Class of the pixels without a truth.
 VOID = -1
 _LARGEST_ID = 2**24 - 1
+# Bytes that one byte of a PNG can unpack to.
+_MOST_UNPACKED = 1_040
+# Pillow's limit is one for the whole process.
+_PILLOW = threading.Lock()
 
 
-def to_coco_panoptic(y, path, *, images=None, categories=None):
+def to_coco_panoptic(
+    y: Sources,
+    path: str | Path,
+    *,
+    images: Sequence[str] | None = None,
+    categories: Mapping[int, str] | Sequence[Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
     """Write panoptic maps in COCO's panoptic format [1]_: a JSON file and a folder of PNGs.
 
     The PNGs go into the folder named as the JSON file, ``annotations/name/`` for ``annotations/name.json``.
@@ -101,7 +120,7 @@ def to_coco_panoptic(y, path, *, images=None, categories=None):
     segmented = []
     for index, one in enumerate(maps):
         check_classes(one[0][one[0] != VOID], entries, f"y[{index}]")
-        segmented.append(_segments(*one, stuff, f"y[{index}]"))
+        segmented.append(_segments(one[0], one[1], stuff, f"y[{index}]"))
     document["annotations"] = [
         {"image_id": image["id"], "file_name": name, "segments_info": _segments_info(ids, classes)}
         for image, name, (ids, classes) in zip(document["images"], names, segmented, strict=True)
@@ -176,7 +195,9 @@ def _encode_png(ids):
     return file.getvalue()
 
 
-def from_coco_panoptic(source, folder=None, *, keep_crowds=False):
+def from_coco_panoptic(
+    source: dict[str, Any] | str | Path, folder: str | Path | None = None, *, keep_crowds: bool = False
+) -> list[Labels]:
     """Read panoptic maps from COCO's panoptic format.
 
     Parameters
@@ -225,21 +246,21 @@ def from_coco_panoptic(source, folder=None, *, keep_crowds=False):
         folder = Path(source).with_suffix("")
     document = read_document(source)
     images = read_images(document)
-    categories = need(document, "categories", "The COCO document")
+    categories = read_categories(document)
     things = {
-        need(entry, "id", f"categories[{k}]"): bool(need(entry, "isthing", f"categories[{k}]"))
-        for k, entry in enumerate(categories)
+        class_id: bool(need(entry, "isthing", f"categories[{index}]"))
+        for index, (class_id, entry) in enumerate(categories.items())
     }
-    maps = [None] * len(images)
-    for index, annotation in enumerate(need(document, "annotations", "The COCO document")):
+    maps: list[Any] = [None] * len(images)
+    for index, annotation in enumerate(need_list(document, "annotations", "The COCO document")):
         where = f"annotations[{index}]"
         position, shape = image_of(annotation, images, where)
         if maps[position] is not None:
             raise ValueError(
-                f"{where} is the second annotation of image_id {annotation['image_id']!r}: give one per image."
+                f"{where} is the second annotation of image_id {annotation['image_id']!r:.60}: give one per image."
             )
         ids = _read_png(Path(folder), need(annotation, "file_name", where), shape, where)
-        maps[position] = _panoptic_map(ids, need(annotation, "segments_info", where), things, keep_crowds, where)
+        maps[position] = _panoptic_map(ids, need_list(annotation, "segments_info", where), things, keep_crowds, where)
     missing = [image_id for image_id, (position, _) in images.items() if maps[position] is None]
     if missing:
         raise ValueError(f"The images {listing(missing)} have no annotation: every image needs one.")
@@ -248,25 +269,66 @@ def from_coco_panoptic(source, folder=None, *, keep_crowds=False):
 
 def _read_png(folder, file_name, shape, where):
     """Segment ids of one PNG that lies within the folder."""
-    from PIL import Image, UnidentifiedImageError
-
-    path = folder / str(file_name)
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"{where} has file_name {file_name!r}, which leads out of the folder of PNGs.")
-    if not path.is_file():
-        raise FileNotFoundError(f"{where} has file_name {file_name!r}, but there is no such PNG in {str(folder)!r}.")
+    path = _find_png(folder, file_name, where)
+    name = f"{where}: {file_name!r:.60}"
+    found = _png_shape(path)
+    if found is None:
+        raise ValueError(f"{name} is no PNG that can be read: it does not begin as one.")
+    if found != shape:
+        raise ValueError(f"{where}: the PNG {file_name!r:.60} has shape {found}, but its image has {shape}.")
+    if 3 * shape[0] * shape[1] > _MOST_UNPACKED * path.stat().st_size:
+        raise ValueError(f"{name} is no PNG that can be read: it promises more pixels than it can hold.")
     try:
-        with Image.open(path, formats=["PNG"]) as image:
-            if image.size[::-1] != shape:
-                raise ValueError(
-                    f"{where}: the PNG {file_name!r} has shape {image.size[::-1]}, but its image has {shape}."
-                )
-            if image.mode not in ("RGB", "RGBA"):
-                raise ValueError(f"{where}: the PNG {file_name!r} has mode {image.mode}; ids are written as RGB.")
-            channels = np.asarray(image).astype(np.int32)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
-        raise ValueError(f"{where}: {file_name!r} is no PNG that can be read: {error}") from error
-    return channels[..., 0] + 256 * channels[..., 1] + 256**2 * channels[..., 2]
+        mode, channels = _decode_png(path)
+    except (ValueError, OSError, SyntaxError, MemoryError) as error:  # Pillow has errors of many kinds
+        raise ValueError(f"{name} is no PNG that can be read: {' '.join(str(error).split())}") from error
+    if mode not in ("RGB", "RGBA"):
+        raise ValueError(f"{where}: the PNG {file_name!r:.60} has mode {mode}; ids are written as RGB.")
+    ids = channels[..., 0].astype(np.int32)
+    for channel in (1, 2):
+        ids += channels[..., channel].astype(np.int32) << (8 * channel)
+    return ids
+
+
+def _find_png(folder, file_name, where):
+    if not isinstance(file_name, str):
+        raise ValueError(f"{where} has file_name {file_name!r:.60}: it must be a string.")
+    path = folder / file_name
+    try:
+        is_inside, is_there = path.resolve().is_relative_to(folder.resolve()), path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ValueError(f"{where} has file_name {file_name!r:.60}, which names no file: {error!s:.60}") from error
+    if not is_inside:
+        raise ValueError(f"{where} has file_name {file_name!r:.60}, which leads out of the folder of PNGs.")
+    if not is_there:
+        raise FileNotFoundError(
+            f"{where} has file_name {file_name!r:.60}, but there is no such PNG in {str(folder)!r}."
+        )
+    return path
+
+
+def _png_shape(path):
+    """Shape that the header of a PNG tells; None if it is no PNG."""
+    with path.open("rb") as file:
+        start = file.read(24)
+    if len(start) < 24 or not start.startswith(b"\x89PNG\r\n\x1a\n"):
+        return None
+    width, height = struct.unpack(">II", start[16:])
+    return height, width
+
+
+def _decode_png(path):
+    """Mode and pixels of a PNG whose size was checked: Pillow's own limit is below that of a mosaic."""
+    from PIL import Image
+
+    with _PILLOW:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            image = Image.open(path, formats=["PNG"])
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+    with image:
+        return image.mode, np.asarray(image)
 
 
 def _panoptic_map(ids, segments_info, things, keep_crowds, where):
@@ -275,9 +337,9 @@ def _panoptic_map(ids, segments_info, things, keep_crowds, where):
         here = f"{where}.segments_info[{k}]"
         number = need(segment, "id", here)
         if not isinstance(number, int):
-            raise ValueError(f"{here} has id {number!r}: it must be a whole number.")
+            raise ValueError(f"{here} has id {number!r:.60}: it must be a whole number.")
         if number in classes:
-            raise ValueError(f"{here} repeats the segment id {number!r}: ids must be unique in an image.")
+            raise ValueError(f"{here} repeats the segment id {number!r:.60}: ids must be unique in an image.")
         classes[number] = class_of(segment, things, here)
         if segment.get("iscrowd", 0) and not keep_crowds:
             classes[number] = VOID

@@ -7,6 +7,9 @@ from .._utils.rle import decode_crop, decompress
 # Directions along the pixel edges as (dy, dx); the next in the list is a right turn.
 _STEPS = [(0, 1), (1, 0), (0, -1), (-1, 0)]
 
+# pycocotools makes room for every step along an outline, and does not ask whether it got it.
+_LONGEST = 2_000_000
+
 
 def outline(box, crop):
     """Polygons ``[x0, y0, x1, y1, …]`` around a mask; filling them gives the mask back, holes filled.
@@ -83,5 +86,8 @@ def fill(polygons, shape):
             raise ValueError("a polygon is not a list x0, y0, x1, y1, x2, y2, … of at least three points")
         if not np.isfinite(points).all() or np.abs(points).max() > reach:
             raise ValueError(f"a polygon lies outside the image of shape {tuple(shape)}")
+        length = np.abs(np.diff(points.reshape(-1, 2), axis=0, append=points[None, :2])).sum()
+        if length > _LONGEST:
+            raise ValueError(f"a polygon is {length:.0f} pixels long, of at most {_LONGEST}")
     merged = mask.merge(mask.frPyObjects([list(map(float, polygon)) for polygon in polygons], height, width))
     return decode_crop(decompress(merged["counts"]), shape)

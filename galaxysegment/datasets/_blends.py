@@ -1,14 +1,20 @@
 """`make_blends`: small images of a few galaxies that overlap, each with a mask of its own light."""
 
+from __future__ import annotations
+
 from numbers import Integral, Real
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 import numpy as np
 from astropy import units as u
 from astropy.table import Table
 from joblib import Parallel, delayed
-from sklearn.utils._param_validation import Interval, validate_params
+from numpy.typing import NDArray
+from sklearn.utils._param_validation import Interval
 
+from .._utils.typed import validated
 from ..structures import Instances
+from ..structures._types import RandomState
 from ._field import check_shape, seed_of
 from ._population import draw_galaxies
 from ._profiles import require_galsim
@@ -24,7 +30,40 @@ _POSITIVE = Interval(Real, 0, None, closed="neither")
 _NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
 
 
-@validate_params(
+class _Options(TypedDict, total=False):
+    """What `make_blends` takes in either of its forms."""
+
+    n_sources: int
+    separation: tuple[float, float]
+    pixel_scale: float
+    psf_fwhm: float
+    depth: float
+    sky_level: float
+    read_noise: float
+    threshold: float
+    n_jobs: int | None
+    random_state: RandomState
+
+
+@overload
+def make_blends(
+    n: int,
+    shape: tuple[int, int] = (120, 120),
+    *,
+    return_isolated: Literal[False] = False,
+    return_catalog: Literal[False] = False,
+    **options: Unpack[_Options],
+) -> tuple[NDArray[np.float32], list[Instances]]: ...
+@overload
+def make_blends(
+    n: int,
+    shape: tuple[int, int] = (120, 120),
+    *,
+    return_isolated: bool = False,
+    return_catalog: bool = False,
+    **options: Unpack[_Options],
+) -> tuple[Any, ...]: ...
+@validated(
     {
         "n": [Interval(Integral, 1, None, closed="left")],
         "shape": [tuple, list],
@@ -40,8 +79,7 @@ _NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
         "return_catalog": ["boolean"],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
-    },
-    prefer_skip_nested_validation=True,
+    }
 )
 def make_blends(
     n,

@@ -1,15 +1,20 @@
 """`make_field`: a simulated observation of a patch of sky, with its exact truth."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from numbers import Integral, Real
 
 import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+from sklearn.utils._param_validation import Interval, StrOptions
 
+from .._utils.typed import validated
 from ..io import Field
 from ..structures import GALAXY, STAR, Instances
+from ..structures._types import RandomState
 from ._catalog import truth_catalog
 from ._profiles import require_galsim
 from ._scene import Camera, Scene, add_light, labelled_fraction
@@ -43,24 +48,24 @@ _FIELD_CONSTRAINTS = {
 }
 
 
-@validate_params(_FIELD_CONSTRAINTS, prefer_skip_nested_validation=True)
+@validated(_FIELD_CONSTRAINTS)
 def make_field(
-    shape=(1024, 1024),
+    shape: tuple[int, int] = (1024, 1024),
     *,
-    pixel_scale=0.1,
-    psf_fwhm=0.17,
-    density=92.0,
-    star_fraction=0.03,
-    bands="r",
-    depth=27.0,
-    sky_level=500.0,
-    sky_gradient=0.05,
-    read_noise=9.0,
-    rms_source_noise=True,
-    n_pixels=10,
-    n_jobs=None,
-    random_state=None,
-):
+    pixel_scale: float = 0.1,
+    psf_fwhm: float = 0.17,
+    density: float = 92.0,
+    star_fraction: float = 0.03,
+    bands: str = "r",
+    depth: float | Sequence[float] = 27.0,
+    sky_level: float | Sequence[float] = 500.0,
+    sky_gradient: float = 0.05,
+    read_noise: float = 9.0,
+    rms_source_noise: bool = True,
+    n_pixels: int = 10,
+    n_jobs: int | None = None,
+    random_state: RandomState = None,
+) -> Field:
     """Simulate a deep field as a space telescope sees it, with its exact truth.
 
     Bulge and disk galaxies and a few stars, with power-law number counts, a size-magnitude relation,

@@ -14,7 +14,7 @@ SAMPLE_SETTINGS = {"shape": (512, 1024), "random_state": 10}
 _FILE = "sample_field.fits"
 
 
-def load_sample_field():
+def load_sample_field() -> Field:
     """Load the small simulated field that ships with the package; it needs no GalSim.
 
     It is ``make_field((512, 1024), random_state=10)``, of one band, with image and RMS map rounded to an

@@ -5,10 +5,13 @@ them, and whether those are labelled at all on those that overlap them in turn. 
 are drawn for each block, most of them a few pixels wide.
 """
 
+from __future__ import annotations
+
 import os
 from inspect import signature
 from io import BytesIO
 from math import ceil
+from pathlib import Path
 from uuid import uuid4
 
 import joblib
@@ -20,6 +23,7 @@ from tqdm import tqdm
 from ..io._tables import catalog_hdu, classes_hdu
 from ..io._wcs import kept_cards
 from ..io._write import _provenance, check_target
+from ..structures._types import RandomState
 from ._catalog import truth_catalog
 from ._field import _make_header, check_shape, make_field, make_scene, make_wcs, seed_of
 from ._population import SOURCE
@@ -36,8 +40,16 @@ _RINGS = 2
 
 
 def write_field(
-    path, shape=(1024, 1024), *, bands="r", density=92.0, random_state=None, n_jobs=1, overwrite=False, progress=True
-):
+    path: str | Path,
+    shape: tuple[int, int] = (1024, 1024),
+    *,
+    bands: str = "r",
+    density: float = 92.0,
+    random_state: RandomState = None,
+    n_jobs: int | None = 1,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Path:
     """Simulate a field of any size and write it to a FITS file, block by block in bounded memory.
 
     The file holds what ``make_field(shape, ...).write(path)`` would write, but for the overlapping

@@ -1,18 +1,28 @@
 """One observation: image, RMS map, truth and WCS, read from FITS only when asked for."""
 
+from __future__ import annotations
+
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy.io import fits
+from numpy.typing import ArrayLike, NDArray
 
 from .._utils.validation import as_float_image
-from ..structures import check_label_map
+from ..structures import Instances, check_label_map
+from ..structures._types import Floats, Labels
 from ._checks import as_classes, check_classes, check_shapes
 from ._patches import cut_patches
 from ._section import resolve_section
 from ._sources import ArraySource, CutSource
 from ._wcs import celestial_wcs, check_wcs, cut_header
 from ._write import write_field
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+    from astropy.wcs import WCS
 
 __all__ = ["Field"]
 
@@ -69,8 +79,17 @@ class Field:
     """
 
     def __init__(
-        self, image, *, rms=None, labels=None, classes=None, wcs=None, header=None, instances=None, catalog=None
-    ):
+        self,
+        image: ArrayLike,
+        *,
+        rms: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        wcs: WCS | None = None,
+        header: fits.Header | None = None,
+        instances: Instances | None = None,
+        catalog: Table | None = None,
+    ) -> None:
         sources = {"image": ArraySource(_as_bands(image))}
         if rms is not None:
             sources["rms"] = ArraySource(_as_rms(rms))
@@ -100,7 +119,7 @@ class Field:
         field._set_up(sources, **parts)
         return field
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         parts = [name for name in ("rms", "labels") if name in self._sources]
         parts += [name for name, part in self._parts.items() if part is not None]
         extra = f", with {', '.join(parts)}" if parts else ""
@@ -112,57 +131,57 @@ class Field:
         return self._parts[name]
 
     @property
-    def classes(self):
+    def classes(self) -> NDArray[np.int64] | None:
         """Category of each source, int of shape (n_sources,), or None; entry ``k - 1`` is that of label ``k``."""
         return self._part("classes")
 
     @property
-    def instances(self):
+    def instances(self) -> Instances | None:
         """The truth with overlapping masks, `galaxysegment.Instances`, or None."""
         return self._part("instances")
 
     @property
-    def catalog(self):
+    def catalog(self) -> Table | None:
         """Table with one row per source, or None."""
         return self._part("catalog")
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         """``(height, width)``; known without reading pixels."""
         return tuple(self._sources["image"].shape[-2:])
 
     @property
-    def n_bands(self):
+    def n_bands(self) -> int:
         """Number of bands of the image; known without reading pixels."""
         return self._sources["image"].shape[0]
 
     @property
-    def has_rms(self):
+    def has_rms(self) -> bool:
         """Whether there is an RMS map."""
         return "rms" in self._sources
 
     @property
-    def has_labels(self):
+    def has_labels(self) -> bool:
         """Whether there is a truth, as a label map or as instances."""
         return "labels" in self._sources or self._parts["instances"] is not None
 
     @property
-    def image(self):
+    def image(self) -> Floats:
         """The pixels, float, shape (n_bands, height, width); read on first use and kept."""
         return self._read("image")
 
     @property
-    def rms(self):
+    def rms(self) -> Floats | None:
         """The RMS map, shape (height, width) or (n_bands, height, width), NaN = no data; or None."""
         return self._read("rms") if self.has_rms else None
 
     @property
-    def labels(self):
+    def labels(self) -> Labels | None:
         """The label map, int32 of shape (height, width), or None; painted from `instances` if need be."""
         return self._read("labels") if self.has_labels else None
 
     @property
-    def wcs(self):
+    def wcs(self) -> WCS | None:
         """The celestial `astropy.wcs.WCS` of two axes, or None."""
         if self._wcs is _UNSET:
             self._wcs = celestial_wcs(self.header, self._origin)
@@ -180,7 +199,7 @@ class Field:
         pixels = self._pixels[name]
         return pixels if section is None else pixels[(..., *section)]
 
-    def section(self, rows, columns):
+    def section(self, rows: slice, columns: slice) -> Field:
         """Cut out a rectangle; of files, only its pixels are read, and only when asked for.
 
         Parameters
@@ -213,7 +232,9 @@ class Field:
             return ArraySource(self._pixels[name][..., rows, columns])
         return CutSource(self._sources[name], rows, columns)
 
-    def patches(self, size=256, step=None, rms=False, min_sources=0):
+    def patches(
+        self, size: int = 256, step: int | None = None, rms: bool = False, min_sources: int = 0
+    ) -> tuple[Floats, Labels | None]:
         """Cut the field into square patches on a regular grid.
 
         Parameters
@@ -243,7 +264,7 @@ class Field:
         """
         return cut_patches(self, size, step, rms, min_sources)
 
-    def write(self, path, *, overwrite=False):
+    def write(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the field as one multi-extension FITS file, which `read_field` reads back.
 
         Extensions: SCI (with the cards of `header`), RMS and LABELS (with the WCS), and the tables CLASSES,

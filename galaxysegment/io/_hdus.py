@@ -19,6 +19,8 @@ from astropy.io import fits
 from ._headers import BLOCK, parse_header, text_of, whole_number
 
 _OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+# What a byte of a packed file can unpack to at most: of zeros, measured, and a margin for headers.
+_MOST_UNPACKED = {b"\x1f\x8b": 1_040, b"BZh": 1_600_000, b"\xfd7zXZ": 7_200}
 _FOREIGN = {
     b"PK\x03\x04": "a zip archive (a NumPy .npz file is one)",
     b"\x93NUMPY": "a NumPy .npy file",
@@ -31,6 +33,8 @@ _FOREIGN = {
 _BITPIX = (8, 16, 32, 64, -32, -64)
 # The emptiest images that the tile compressions of the standard can describe stay far below this.
 _MAX_PIXELS_PER_BYTE = 10_000
+# HDUs that a message lists.
+_LONGEST_LIST = 20
 # Where a packed file ends is not known before it is unpacked; no file is longer, and no seek() goes farther.
 _FARTHEST = 2**62
 
@@ -105,7 +109,9 @@ def reading(path):
     """Turn what the unpackers raise on damaged files into one clear line."""
     try:
         yield
-    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+    except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+        if str(path) in str(error):
+            raise
         raise OSError(f"{path} is truncated or damaged: {error}") from error
 
 
@@ -146,10 +152,19 @@ def _make_hdu(path, index, header, offset, is_stream):
     has_groups = text_of(header, "GROUPS") == "True" and shape[-1:] == (0,)
     n_bytes = _data_length(header, bitpix, shape[:-1] if has_groups else shape, name)
     kind = "image" if xtension in ("IMAGE", "IUEIMAGE") and not has_groups else "table"
+    if xtension in ("BINTABLE", "A3DTABLE", "TABLE"):
+        _check_columns(header, name)
     if xtension in ("BINTABLE", "A3DTABLE") and text_of(header, "ZIMAGE") == "True":
         kind = "compressed"
         bitpix, shape = _axes(header, "Z", name)
     return Hdu(path, index, header, kind, shape, bitpix, offset, n_bytes, is_stream)
+
+
+def _check_columns(header, name):
+    """Refuse a number of columns that no table can have: astropy would look for every one of them."""
+    n_columns = whole_number(header, "TFIELDS", name, 0)
+    if not 0 <= n_columns <= 999:
+        raise OSError(f"{name} has TFIELDS = {n_columns}, which must be 0 to 999: the header is damaged.")
 
 
 def _data_length(header, bitpix, shape, name):
@@ -204,7 +219,8 @@ def find_hdu(path, hdu=None, hdus=None):
             if _matches(candidate, hdu):
                 return candidate
             found.append(candidate)
-    holds = "; ".join(one.describe() for one in found)
+    holds = "; ".join(one.describe() for one in found[:_LONGEST_LIST])
+    holds += f"; … ({len(found)} in all)" if len(found) > _LONGEST_LIST else ""
     what = "image (of two or more axes)" if hdu is None else f"HDU {hdu!r}"
     raise ValueError(f"{path} holds no {what}. It has {holds}{_end_note(found)}.")
 
@@ -254,13 +270,20 @@ def find_image(path, hdu=None, hdus=None):
 def check_complete(hdu):
     """Refuse an HDU whose header promises more than the file holds.
 
-    The length of a file packed as a whole is not known before it is unpacked; there, reading stops at
-    the end.
+    The length of a file packed as a whole is not known before it is unpacked, only the most that it can
+    be; there, reading stops at the end.
     """
-    if hdu.offset + hdu.n_bytes > _end_of(hdu.path, hdu.is_stream):
+    if hdu.offset + hdu.n_bytes > (_most_unpacked(hdu.path) if hdu.is_stream else hdu.path.stat().st_size):
         raise too_short(hdu)
     if hdu.kind == "compressed":
         _check_tiles(hdu)
+
+
+def _most_unpacked(path):
+    with path.open("rb") as file:
+        start = file.read(10)
+    ratio = next((ratio for magic, ratio in _MOST_UNPACKED.items() if start.startswith(magic)), 1)
+    return ratio * path.stat().st_size + 100 * BLOCK
 
 
 def _end_of(path, is_stream):

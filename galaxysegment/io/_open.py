@@ -1,7 +1,12 @@
 """Open an observation that lies in one or several FITS files, reading headers only."""
 
-from functools import partial
+from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from ..structures._types import Hdu
 from ._field import Field
 from ._hdus import check_complete, find_image, scan
 from ._noise import find_noise, plain_kind_of_header, read_noise
@@ -13,7 +18,16 @@ from ._tables import CATALOG, CLASSES, INSTANCES, read_catalog, read_classes, re
 __all__ = ["read_field"]
 
 
-def read_field(image, *, rms=None, labels=None, rms_kind="rms", hdu=None, rms_hdu=None, labels_hdu=None):
+def read_field(
+    image: str | Path | Sequence[str | Path],
+    *,
+    rms: str | Path | Sequence[str | Path] | None = None,
+    labels: str | Path | None = None,
+    rms_kind: str = "rms",
+    hdu: Hdu = None,
+    rms_hdu: Hdu = None,
+    labels_hdu: Hdu = None,
+) -> Field:
     """Open an observation; only headers are read before pixels are asked for.
 
     Parameters
@@ -72,7 +86,8 @@ def read_field(image, *, rms=None, labels=None, rms_kind="rms", hdu=None, rms_hd
         sources["labels"] = FitsSource(read_labels, found)
     for one in (*bands, *(one for one, _ in noise), *([found] if found is not None else [])):
         check_complete(one)
-    tables = {**_find_tables(truth), **_find_tables(files[0])}
+    shape = bands[0].image_shape[-2:]
+    tables = {**_find_tables(truth, shape), **_find_tables(files[0], shape)}
     return Field._from_sources(sources, header=image_header(bands[0]), origin=bands[0].label, **tables)
 
 
@@ -143,11 +158,11 @@ def _find_labels(file, band, is_own_file, hdu):
     return find_named_labels(others)
 
 
-def _find_tables(file):
+def _find_tables(file, shape):
     readers = {
         CLASSES: ("classes", read_classes),
         INSTANCES: ("instances", read_instances),
         CATALOG: ("catalog", read_catalog),
     }
     tables = [hdu for hdu in file.hdus if hdu.kind == "table" and hdu.name in readers]
-    return {readers[hdu.name][0]: partial(readers[hdu.name][1], hdu) for hdu in tables}
+    return {readers[hdu.name][0]: partial(readers[hdu.name][1], hdu, shape) for hdu in tables}

@@ -1,16 +1,25 @@
 """Read images, label maps and RMS maps out of FITS files."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from ..structures import relabel as close_gaps
+from ..structures._types import Floats, Hdu, Labels, Section
 from ._hdus import find_hdu, find_image, scan
 from ._noise import find_noise, read_noise
 from ._pixels import image_header, read_floats, read_labels
+
+if TYPE_CHECKING:
+    from astropy.io import fits
 
 __all__ = ["image_shape", "read_header", "read_image", "read_label_map", "read_rms"]
 
 LABEL_NAMES = ("LABELS", "LABEL", "SEGMENTATION", "SEGMAP", "SEGM", "SEG", "SEGIM")
 
 
-def read_image(path, *, hdu=None, section=None):
+def read_image(path: str | Path, *, hdu: Hdu = None, section: Section | None = None) -> Floats:
     """Read an image, or a section of it.
 
     Parameters
@@ -61,7 +70,7 @@ def read_image(path, *, hdu=None, section=None):
     return read_floats(find_image(path, hdu), section)
 
 
-def read_header(path, hdu=None):
+def read_header(path: str | Path, hdu: Hdu = None) -> fits.Header:
     """Read a header; illegal cards are mended, or left out where that is impossible.
 
     Parameters
@@ -92,7 +101,7 @@ def read_header(path, hdu=None):
     return image_header(find_hdu(path, hdu))
 
 
-def image_shape(path, hdu=None):
+def image_shape(path: str | Path, hdu: Hdu = None) -> tuple[int, ...]:
     """Shape of what `read_image` returns, from the header alone.
 
     Parameters
@@ -122,7 +131,9 @@ def image_shape(path, hdu=None):
     return find_image(path, hdu).image_shape
 
 
-def read_label_map(path, *, hdu=None, section=None, relabel=False):
+def read_label_map(
+    path: str | Path, *, hdu: Hdu = None, section: Section | None = None, relabel: bool = False
+) -> Labels:
     """Read a label map, or a section of it.
 
     Parameters
@@ -176,7 +187,7 @@ def find_named_labels(hdus):
     return next((one for one in hdus if one.is_image and one.name in LABEL_NAMES), None)
 
 
-def read_rms(path, *, hdu=None, section=None, kind="rms"):
+def read_rms(path: str | Path, *, hdu: Hdu = None, section: Section | None = None, kind: str = "rms") -> Floats:
     """Read an RMS map out of an RMS, variance or weight map.
 
     Parameters

@@ -1,5 +1,6 @@
 """Classes, instances and catalogs of a field as FITS tables, there and back."""
 
+from contextlib import contextmanager
 from io import BytesIO
 
 import numpy as np
@@ -20,11 +21,14 @@ def classes_hdu(classes):
     return fits.BinTableHDU.from_columns(columns, name=CLASSES)
 
 
-def read_classes(hdu):
-    """Read what `classes_hdu` made."""
-    table = _read_table(hdu)
-    classes = np.zeros(int(max(table["LABEL"], default=0)), dtype=np.int64)
-    classes[table["LABEL"] - 1] = table["CLASS"]
+def read_classes(hdu, shape):
+    """Read what `classes_hdu` made for an image of `shape`."""
+    with _reading_table(hdu) as table:
+        labels = np.asarray(table["LABEL"])
+        if labels.min(initial=1) < 1 or labels.max(initial=1) > np.prod(shape):
+            raise ValueError(f"its labels reach from {labels.min()} to {labels.max()}")
+        classes = np.zeros(int(labels.max(initial=0)), dtype=np.int64)
+        classes[labels - 1] = table["CLASS"]
     return classes
 
 
@@ -44,17 +48,27 @@ def instances_hdu(instances):
     return hdu
 
 
-def read_instances(hdu):
-    """Read what `instances_hdu` made."""
-    table = _read_table(hdu)
-    boxes = np.stack([table[name] for name in ("Y0", "X0", "Y1", "X1")], axis=1).astype(np.int64)
-    shapes = boxes[:, 2:] - boxes[:, :2]
-    crops = [
-        np.unpackbits(np.asarray(bits, dtype=np.uint8), count=int(np.prod(shape))).astype(bool).reshape(shape)
-        for bits, shape in zip(table["MASK"], shapes, strict=True)
-    ]
-    classes = table["CLASS"] if "CLASS" in table.dtype.names else None
-    return Instances((hdu.header["HEIGHT"], hdu.header["WIDTH"]), boxes, crops, table["SCORE"], classes)
+def read_instances(hdu, shape):
+    """Read what `instances_hdu` made for an image of `shape`."""
+    with _reading_table(hdu) as table:
+        boxes = np.stack([table[name] for name in ("Y0", "X0", "Y1", "X1")], axis=1).astype(np.int64)
+        shapes = boxes[:, 2:] - boxes[:, :2]
+        crops = [
+            _unpack(np.asarray(bits, dtype=np.uint8), crop_shape)
+            for bits, crop_shape in zip(table["MASK"], shapes.tolist(), strict=True)
+        ]
+        classes = table["CLASS"] if "CLASS" in table.dtype.names else None
+        described = hdu.header["HEIGHT"], hdu.header["WIDTH"]
+        if described != tuple(shape):
+            raise ValueError(f"it is for an image of shape {described}, but the image has shape {tuple(shape)}")
+        return Instances(shape, boxes, crops, table["SCORE"], classes)
+
+
+def _unpack(bits, shape):
+    height, width = shape
+    if height <= 0 or width <= 0 or height * width > 8 * bits.size:
+        raise ValueError(f"a mask of {bits.size} bytes cannot have shape {(height, width)}")
+    return np.unpackbits(bits, count=height * width).astype(bool).reshape(height, width)
 
 
 def catalog_hdu(catalog):
@@ -69,14 +83,26 @@ def catalog_hdu(catalog):
     return hdu
 
 
-def read_catalog(hdu):
+def read_catalog(hdu, _shape):
     """Read a catalog; columns with a unit are quantities."""
     check_complete(hdu)
-    with quiet():
+    with _explaining(hdu):
         return QTable.read(hdu.path, hdu=hdu.index, format="fits")
 
 
-def _read_table(hdu):
+@contextmanager
+def _reading_table(hdu):
     check_complete(hdu)
-    with quiet(), fits.open(hdu.path, memmap=False) as opened:
-        return opened[hdu.index].data
+    with _explaining(hdu), fits.open(hdu.path, memmap=False) as opened:
+        yield opened[hdu.index].data
+
+
+@contextmanager
+def _explaining(hdu):
+    """Say in one line which table is damaged, whatever astropy trips over."""
+    try:
+        with quiet():
+            yield
+    except Exception as error:  # headers are parsed late and deep within astropy, with errors of many kinds
+        reason = " ".join(str(error).split())
+        raise OSError(f"The table in {hdu.label} is damaged: {reason or type(error).__name__}.") from error

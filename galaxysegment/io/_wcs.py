@@ -30,6 +30,11 @@ _HIGHER_AXIS = re.compile(
 )
 
 
+# Orders of distortions and numbers of axes have one or two digits; astropy makes room for whatever they say.
+_COUNTS = re.compile(r"[AB]P?_ORDER|WCSAXES[A-Z]?")
+_HIGHEST_COUNT = 99
+
+
 def celestial_wcs(header, name="the header"):
     """Make the WCS of a header; ``None`` if it holds no celestial one.
 
@@ -52,15 +57,23 @@ def celestial_wcs(header, name="the header"):
         return None
     try:
         with quiet():
-            wcs = WCS(clean_header(header), naxis=2)  # rows and columns are the first two axes of FITS
+            header = clean_header(header)
+            _check_counts(header)
+            wcs = WCS(header, naxis=2)  # rows and columns are the first two axes of FITS
             return wcs if wcs.has_celestial else None
-    except (ValueError, AssertionError, AttributeError, TypeError, KeyError, fits.VerifyError) as error:
-        # wcslib's errors are ValueErrors; astropy trips over cards of the wrong type, and asserts where a
-        # distortion needs a table of the file
+    except (ValueError, AssertionError, AttributeError, TypeError, KeyError, MemoryError, fits.VerifyError) as error:
+        # wcslib's errors are ValueErrors, or MemoryErrors where a distortion has no number of axes; astropy trips
+        # over cards of the wrong type, and asserts where a distortion needs a table of the file
         lines = [line for line in str(error).split("\n") if not line.startswith("ERROR")]
         reason = " ".join(" ".join(lines).split()) or type(error).__name__
     warnings.warn(f"The WCS of {name} cannot be used ({reason}): sky positions are left out.", stacklevel=3)
     return None
+
+
+def _check_counts(header):
+    for keyword in filter(_COUNTS.fullmatch, header):
+        if not _is_number(header[keyword]) or not 0 <= header[keyword] <= _HIGHEST_COUNT:
+            raise ValueError(f"{keyword} = {header[keyword]!r}")
 
 
 def check_wcs(wcs):

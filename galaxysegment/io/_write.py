@@ -1,14 +1,18 @@
 """Write label maps and fields: whole or not at all, with WCS and what made them."""
 
+from __future__ import annotations
+
 import gzip
 import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import numpy as np
 from astropy.io import fits
+from numpy.typing import ArrayLike
 
 from .. import __version__
 from ..structures import check_label_map
@@ -16,13 +20,23 @@ from ._headers import quiet
 from ._tables import catalog_hdu, classes_hdu, instances_hdu
 from ._wcs import kept_cards
 
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
+
 __all__ = ["write_label_map"]
 
 _SUFFIXES = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz", ".fits.fz")
 _LONGEST_REPR = 1000
 
 
-def write_label_map(path, labels, *, header=None, segmenter=None, overwrite=False):
+def write_label_map(
+    path: str | Path,
+    labels: ArrayLike,
+    *,
+    header: fits.Header | WCS | None = None,
+    segmenter: object = None,
+    overwrite: bool = False,
+) -> Path:
     """Write a label map to FITS with its WCS and what made it.
 
     The file appears whole or not at all: it is written beside the target under another name and then moved.

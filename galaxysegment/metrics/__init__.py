@@ -1,5 +1,6 @@
 """Scores of segmentations: pixels, sources, panoptic; and scorers for model selection."""
 
+from ._calibration import ReliabilityCurve, brier_score, expected_calibration_error, reliability_curve
 from ._coco_summary import CocoSummary, coco_summary
 from ._instance import DetectionScores, average_precision, detection_scores, precision_recall_curve
 from ._panoptic import PanopticQuality, Quality, panoptic_quality
@@ -7,6 +8,7 @@ from ._pixel import accuracy_score, dice_score, f1_score, iou_score, precision_s
 from ._scorers import (
     accuracy_scorer,
     ap_scorer,
+    calibration_scorer,
     detection_f1_scorer,
     dice_scorer,
     f1_scorer,
@@ -23,15 +25,19 @@ __all__ = [
     "DetectionScores",
     "PanopticQuality",
     "Quality",
+    "ReliabilityCurve",
     "accuracy_score",
     "accuracy_scorer",
     "ap_scorer",
     "average_precision",
+    "brier_score",
+    "calibration_scorer",
     "coco_summary",
     "detection_f1_scorer",
     "detection_scores",
     "dice_score",
     "dice_scorer",
+    "expected_calibration_error",
     "f1_score",
     "f1_scorer",
     "get_scorer",
@@ -44,5 +50,6 @@ __all__ = [
     "precision_scorer",
     "recall_score",
     "recall_scorer",
+    "reliability_curve",
     "scorer_names",
 ]

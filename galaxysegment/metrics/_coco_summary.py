@@ -1,16 +1,20 @@
 """COCO's table of scores, computed by pycocotools itself."""
 
+from __future__ import annotations
+
 import contextlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.sparse import csgraph
 
 from .._utils.rle import encode_crop
 from ..structures import GALAXY
+from ..structures._types import Sources
 from ._inputs import check_pair
 from ._matching import as_instances, as_sources, find_overlaps
 from ._table import class_name, format_table
@@ -32,23 +36,32 @@ class CocoSummary(Mapping):
         mapping itself; the others are classes and bins.
     """
 
-    def __init__(self, rows):
+    def __init__(self, rows: dict[str, dict[str, float]]) -> None:
         self.rows = rows
 
-    def __getitem__(self, key):
+    def __getitem__(self, key: str) -> float:
         return self.rows["all"][key]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self.rows["all"])
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rows["all"])
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return format_table(_COLUMNS, {name: row.values() for name, row in self.rows.items()})
 
 
-def coco_summary(y_true, y_pred, *, kind="segm", per_class=False, by=None, by_pred=None, n_bins=4):
+def coco_summary(
+    y_true: Sources,
+    y_pred: Sources,
+    *,
+    kind: str = "segm",
+    per_class: bool = False,
+    by: str | Sequence[ArrayLike] | None = None,
+    by_pred: Sequence[ArrayLike] | None = None,
+    n_bins: int = 4,
+) -> CocoSummary:
     """COCO's AP, AP50, AP75 and AR [1]_ of the sources, by pycocotools, with no limit on their number.
 
     COCO's own table counts 100 predictions per image at most and splits sources at 32² and 96² pixels, where

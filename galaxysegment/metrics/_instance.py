@@ -1,10 +1,15 @@
 """Scores of sources: which were found, which are real, and how well the masks agree."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
+from typing import Literal, overload
 
 import numpy as np
 
+from ..structures._types import Floats, Sources
 from ._matching import best_pairs, find_overlaps, greedy_pairs
 
 __all__ = ["DetectionScores", "average_precision", "detection_scores", "precision_recall_curve"]
@@ -39,6 +44,26 @@ class DetectionScores:
     n_matched: int
 
 
+@overload
+def detection_scores(
+    y_true: Sources,
+    y_pred: Sources,
+    iou: float = 0.5,
+    *,
+    average: Literal["sources", "images"] = "sources",
+    kind: str = "segm",
+    class_id: int | None = None,
+) -> DetectionScores: ...
+@overload
+def detection_scores(
+    y_true: Sources,
+    y_pred: Sources,
+    iou: float = 0.5,
+    *,
+    average: None,
+    kind: str = "segm",
+    class_id: int | None = None,
+) -> list[DetectionScores]: ...
 def detection_scores(y_true, y_pred, iou=0.5, *, average="sources", kind="segm", class_id=None):
     """Precision, recall and F1 of sources at an IoU.
 
@@ -102,7 +127,14 @@ def _ratios(counts):
     return np.where(whole > 0, n_matched / np.maximum(whole, 0.5), n_true + n_pred == 0)
 
 
-def average_precision(y_true, y_pred, *, iou=None, kind="segm", class_id=None):
+def average_precision(
+    y_true: Sources,
+    y_pred: Sources,
+    *,
+    iou: float | Sequence[float] | None = None,
+    kind: str = "segm",
+    class_id: int | None = None,
+) -> float:
     """Average precision of the sources, as the COCO challenge defines it [1]_.
 
     Predictions take, in order of decreasing score, the free true source with the largest IoU above the
@@ -173,7 +205,9 @@ def _interpolated(overlaps, thresholds):
     return total / (len(_RECALLS) * len(thresholds))
 
 
-def precision_recall_curve(y_true, y_pred, *, iou=0.5, kind="segm", class_id=None):
+def precision_recall_curve(
+    y_true: Sources, y_pred: Sources, *, iou: float = 0.5, kind: str = "segm", class_id: int | None = None
+) -> tuple[Floats, Floats, Floats]:
     """Precision and recall of the sources for every cut in score.
 
     Parameters

@@ -1,11 +1,15 @@
 """Panoptic quality: every pixel has a class and, where the class has things, an instance."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..structures import GALAXY, Instances, as_label_map
+from ..structures._types import Sources
 from ._inputs import check_pair, is_panoptic
 from ._matching import joint_runs, sum_pairs
 from ._table import class_name, format_table
@@ -48,30 +52,32 @@ class PanopticQuality:
     all: Quality
     things: Quality
     stuff: Quality
-    per_class: dict
+    per_class: dict[int, Quality]
 
     @property
-    def pq(self):
+    def pq(self) -> float:
         """Panoptic quality, mean over all classes."""
         return self.all.pq
 
     @property
-    def sq(self):
+    def sq(self) -> float:
         """Segmentation quality, mean over all classes."""
         return self.all.sq
 
     @property
-    def rq(self):
+    def rq(self) -> float:
         """Recognition quality, mean over all classes."""
         return self.all.rq
 
-    def __str__(self):
+    def __str__(self) -> str:
         rows = {"all": self.all, "things": self.things, "stuff": self.stuff}
         rows |= {class_name(class_id): quality for class_id, quality in self.per_class.items()}
         return format_table(["PQ", "SQ", "RQ", "TP", "FP", "FN"], rows)
 
 
-def panoptic_quality(y_true, y_pred, *, stuff=(0,), void=-1):
+def panoptic_quality(
+    y_true: Sources, y_pred: Sources, *, stuff: Sequence[int] = (0,), void: int = -1
+) -> PanopticQuality:
     """Panoptic quality (PQ), the product of segmentation (SQ) and recognition quality (RQ) [1]_.
 
     A predicted and a true segment of one class match where their IoU is above 0.5. SQ is the mean IoU of
@@ -120,7 +126,7 @@ def panoptic_quality(y_true, y_pred, *, stuff=(0,), void=-1):
     """
     y_true, y_pred = check_pair(y_true, y_pred)
     stuff = np.unique(np.asarray(stuff, dtype=np.int64))
-    tallies = {}
+    tallies: dict[int, Any] = {}
     for index, (truth, found) in enumerate(zip(y_true, y_pred, strict=True)):
         maps = _as_maps(truth, f"y_true[{index}]"), _as_maps(found, f"y_pred[{index}]")
         _tally(tallies, *_compare(*maps, stuff, void))

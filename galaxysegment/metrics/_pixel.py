@@ -4,16 +4,38 @@ All of them look at label maps, masks and instances the same way: a pixel of any
 all others are background.
 """
 
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, TypedDict, Unpack, overload
+
 import numpy as np
 
 from ..structures import as_binary_mask
+from ..structures._types import Floats, Images, Sources
 from ._inputs import as_image_list, check_pair, is_panoptic
 
 __all__ = ["accuracy_score", "dice_score", "f1_score", "iou_score", "precision_score", "recall_score"]
 
 _AVERAGES = ("images", "pixels", None)
+_Average: TypeAlias = Literal["images", "pixels"]
 
 
+class _Option(TypedDict, total=False):
+    """What every score here takes as well."""
+
+    ignore: Images | None
+
+
+class _Rate(_Option, total=False):
+    """What precision and recall take as well."""
+
+    zero_division: float
+
+
+@overload
+def iou_score(y_true: Sources, y_pred: Sources, *, average: _Average = "images", **more: Unpack[_Option]) -> float: ...
+@overload
+def iou_score(y_true: Sources, y_pred: Sources, *, average: None, **more: Unpack[_Option]) -> Floats: ...
 def iou_score(y_true, y_pred, *, average="images", ignore=None):
     """Intersection over union of the galaxy pixels (the Jaccard index).
 
@@ -47,6 +69,10 @@ def iou_score(y_true, y_pred, *, average="images", ignore=None):
     return _mean(_ratio(hits, n_true + n_pred - hits), average)
 
 
+@overload
+def dice_score(y_true: Sources, y_pred: Sources, *, average: _Average = "images", **more: Unpack[_Option]) -> float: ...
+@overload
+def dice_score(y_true: Sources, y_pred: Sources, *, average: None, **more: Unpack[_Option]) -> Floats: ...
 def dice_score(y_true, y_pred, *, average="images", ignore=None):
     """Dice coefficient of the galaxy pixels: twice the intersection over the sum of the areas.
 
@@ -70,6 +96,10 @@ def dice_score(y_true, y_pred, *, average="images", ignore=None):
     return _mean(_ratio(2 * hits, n_true + n_pred), average)
 
 
+@overload
+def f1_score(y_true: Sources, y_pred: Sources, *, average: _Average = "images", **more: Unpack[_Option]) -> float: ...
+@overload
+def f1_score(y_true: Sources, y_pred: Sources, *, average: None, **more: Unpack[_Option]) -> Floats: ...
 def f1_score(y_true, y_pred, *, average="images", ignore=None):
     """Harmonic mean of pixel precision and recall; for masks it equals `dice_score`.
 
@@ -92,6 +122,12 @@ def f1_score(y_true, y_pred, *, average="images", ignore=None):
     return dice_score(y_true, y_pred, average=average, ignore=ignore)
 
 
+@overload
+def precision_score(
+    y_true: Sources, y_pred: Sources, *, average: _Average = "images", **more: Unpack[_Rate]
+) -> float: ...
+@overload
+def precision_score(y_true: Sources, y_pred: Sources, *, average: None, **more: Unpack[_Rate]) -> Floats: ...
 def precision_score(y_true, y_pred, *, average="images", ignore=None, zero_division=0.0):
     """Fraction of the predicted galaxy pixels that are galaxy.
 
@@ -118,6 +154,10 @@ def precision_score(y_true, y_pred, *, average="images", ignore=None, zero_divis
     return _mean(_ratio(hits, n_pred, np.where(n_true == 0, 1.0, zero_division)), average)
 
 
+@overload
+def recall_score(y_true: Sources, y_pred: Sources, *, average: _Average = "images", **more: Unpack[_Rate]) -> float: ...
+@overload
+def recall_score(y_true: Sources, y_pred: Sources, *, average: None, **more: Unpack[_Rate]) -> Floats: ...
 def recall_score(y_true, y_pred, *, average="images", ignore=None, zero_division=0.0):
     """Fraction of the galaxy pixels that were found (completeness).
 
@@ -144,6 +184,12 @@ def recall_score(y_true, y_pred, *, average="images", ignore=None, zero_division
     return _mean(_ratio(hits, n_true, np.where(n_pred == 0, 1.0, zero_division)), average)
 
 
+@overload
+def accuracy_score(
+    y_true: Sources, y_pred: Sources, *, average: _Average = "images", **more: Unpack[_Option]
+) -> float: ...
+@overload
+def accuracy_score(y_true: Sources, y_pred: Sources, *, average: None, **more: Unpack[_Option]) -> Floats: ...
 def accuracy_score(y_true, y_pred, *, average="images", ignore=None):
     """Fraction of the pixels, galaxy or background, that are predicted right.
 

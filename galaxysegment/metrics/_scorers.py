@@ -1,9 +1,15 @@
 """Scorers: metrics in the form that scikit-learn's model selection calls, ``scorer(estimator, X, y)``."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 from sklearn.metrics import make_scorer
 
 from ..structures import Instances, is_binary
+from ..structures._types import Images, Predictor, Sources
 from . import _pixel
+from ._calibration import expected_calibration_error
 from ._inputs import as_image_list, is_panoptic
 from ._instance import average_precision, detection_scores
 from ._panoptic import panoptic_quality
@@ -11,6 +17,7 @@ from ._panoptic import panoptic_quality
 __all__ = [
     "accuracy_scorer",
     "ap_scorer",
+    "calibration_scorer",
     "detection_f1_scorer",
     "dice_scorer",
     "f1_scorer",
@@ -52,6 +59,25 @@ class SourceScorer:
         return get_scorer, (self.name,)
 
 
+class CalibrationScorer:
+    """Score the probabilities of a segmenter: 1 minus their `expected_calibration_error`."""
+
+    def __call__(self, estimator, X, y):
+        """Compare ``estimator.predict_proba(X)`` with the truth `y`, read as ``fit`` reads it."""
+        if not hasattr(estimator, "predict_proba"):
+            raise TypeError(
+                f"The scorer 'calibration' needs predict_proba, which {type(estimator).__name__} does not have: use a "
+                "segmenter with probabilities, such as RandomForestSegmenter or UNetSegmenter, or another scorer."
+            )
+        return 1 - expected_calibration_error(_as_fit_reads(y), estimator.predict_proba(X))
+
+    def __repr__(self):
+        return "get_scorer('calibration')"
+
+    def __reduce__(self):
+        return get_scorer, ("calibration",)
+
+
 def _as_fit_reads(y):
     """Take a `y` of nothing but 0 and 1 as binary masks, whose components are the sources."""
     images = as_image_list(y, "y")
@@ -79,10 +105,12 @@ accuracy_scorer = make_scorer(_pixel.accuracy_score)
 detection_f1_scorer = SourceScorer("detection_f1", _detection_f1, "instances")
 ap_scorer = SourceScorer("ap", average_precision, "instances")
 pq_scorer = SourceScorer("pq", _panoptic_score, "panoptic")
+calibration_scorer = CalibrationScorer()
 
 _SCORERS = {
     "accuracy": accuracy_scorer,
     "ap": ap_scorer,
+    "calibration": calibration_scorer,
     "detection_f1": detection_f1_scorer,
     "dice": dice_scorer,
     "f1": f1_scorer,
@@ -93,7 +121,7 @@ _SCORERS = {
 }
 
 
-def scorer_names():
+def scorer_names() -> list[str]:
     """List the names that `get_scorer` knows.
 
     Returns
@@ -104,17 +132,18 @@ def scorer_names():
     --------
     >>> from galaxysegment.metrics import scorer_names
     >>> scorer_names()
-    ['accuracy', 'ap', 'detection_f1', 'dice', 'f1', 'iou', 'pq', 'precision', 'recall']
+    ['accuracy', 'ap', 'calibration', 'detection_f1', 'dice', 'f1', 'iou', 'pq', 'precision', 'recall']
     """
     return sorted(_SCORERS)
 
 
-def get_scorer(name):
+def get_scorer(name: str) -> Callable[[Predictor, Images, Sources], float]:
     """Get a scorer by its name.
 
     ``"iou"``, ``"dice"``, ``"precision"``, ``"recall"``, ``"f1"`` and ``"accuracy"`` score pixels;
     ``"detection_f1"`` (F1 of the sources at an IoU of 0.5), ``"ap"`` (mean average precision) and
-    ``"pq"`` (panoptic quality, mean over sky and sources) score sources.
+    ``"pq"`` (panoptic quality, mean over sky and sources) score sources; ``"calibration"`` (1 minus the
+    expected calibration error) scores probabilities and needs a segmenter with ``predict_proba``.
 
     Parameters
     ----------

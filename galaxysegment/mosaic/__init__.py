@@ -1,18 +1,62 @@
 """Mosaics of any size: segmented tile by tile, joined without seams, in bounded memory."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from numbers import Integral
 from pathlib import Path
+from typing import Literal, TypeAlias, TypedDict, Unpack, overload
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from ..io import Field
 from ..io._windows import open_pixels
 from ..io._write import check_target
+from ..structures import Instances
+from ..structures._types import Hdu, Predictor
 from ._run import Run
 from ._work import TileError
 
 __all__ = ["TileError", "segment_mosaic"]
 
 
+class _Options(TypedDict, total=False):
+    """What `segment_mosaic` takes in every one of its forms."""
+
+    rms: ArrayLike | str | Path | Literal[True] | None
+    tile_size: int
+    overlap: int | None
+    n_jobs: int
+    progress: bool
+    resume: bool
+    overwrite: bool
+    hdu: Hdu
+    rms_hdu: Hdu
+    rms_kind: str
+
+
+_Image: TypeAlias = ArrayLike | str | Path | Sequence[str | Path] | Field
+
+
+@overload
+def segment_mosaic(
+    segmenter: Predictor, image: _Image, *, output: str | Path, kind: str = "labels", **options: Unpack[_Options]
+) -> Path: ...
+@overload
+def segment_mosaic(
+    segmenter: Predictor,
+    image: _Image,
+    *,
+    output: None = None,
+    kind: Literal["labels"] = "labels",
+    **options: Unpack[_Options],
+) -> NDArray[np.int32] | NDArray[np.int64]: ...
+@overload
+def segment_mosaic(
+    segmenter: Predictor, image: _Image, *, output: None = None, kind: Literal["instances"], **options: Unpack[_Options]
+) -> Instances: ...
 def segment_mosaic(
     segmenter,
     image,

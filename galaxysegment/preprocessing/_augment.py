@@ -1,12 +1,19 @@
 """More training data out of the same: symmetries, resampling, brightness and noise."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, overload
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 from sklearn.utils import check_random_state
 
 from .._utils.validation import check_images
 from ..base import check_targets
 from ..structures import Instances, relabel
+from ..structures._types import Floats, Images, Labels, RandomState, Sources
 
 __all__ = ["AUGMENTATIONS", "augment", "augment_one", "check_kinds"]
 
@@ -15,6 +22,19 @@ AUGMENTATIONS = ("flip", "rotate", "affine", "brightness", "noise")
 _NOISE_PER_MAD = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
 
 
+@overload
+def augment(
+    X: NDArray[Any],
+    y: NDArray[Any],
+    n: int = 1,
+    *,
+    kinds: str | Sequence[str] = AUGMENTATIONS,
+    random_state: RandomState = None,
+) -> tuple[Floats, Labels]: ...
+@overload
+def augment(
+    X: Images, y: Sources, n: int = 1, *, kinds: str | Sequence[str] = AUGMENTATIONS, random_state: RandomState = None
+) -> tuple[Any, Any]: ...
 def augment(X, y, n=1, *, kinds=AUGMENTATIONS, random_state=None):
     """Make `n` randomly changed copies of each image; the labels move with the pixels.
 

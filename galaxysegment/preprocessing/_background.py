@@ -80,7 +80,9 @@ class BackgroundSubtractor(BaseImageTransformer):
     }
     _requires_fit = False
 
-    def __init__(self, *, box_size=50, filter_size=3, exclude_percentile=15, rms_band=None):
+    def __init__(
+        self, *, box_size: int = 50, filter_size: int = 3, exclude_percentile: float = 15, rms_band: int | None = None
+    ) -> None:
         self.box_size = box_size
         self.filter_size = filter_size
         self.exclude_percentile = exclude_percentile

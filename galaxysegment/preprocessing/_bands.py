@@ -1,5 +1,6 @@
 """Which bands a transformer works on."""
 
+from collections.abc import Sequence
 from numbers import Integral
 
 import numpy as np
@@ -57,7 +58,7 @@ class BandSelector(BaseImageTransformer):
     _parameter_constraints: dict = {"bands": [Integral, list, tuple], "drop": ["boolean"]}
     _requires_fit = False
 
-    def __init__(self, *, bands=0, drop=False):
+    def __init__(self, *, bands: int | Sequence[int] = 0, drop: bool = False) -> None:
         self.bands = bands
         self.drop = drop
 

@@ -1,5 +1,6 @@
 """Colour composites."""
 
+from collections.abc import Sequence
 from numbers import Integral, Real
 
 import numpy as np
@@ -67,7 +68,14 @@ class LuptonRGB(BaseImageTransformer):
     }
     _requires_fit = False
 
-    def __init__(self, *, stretch=5, Q=8, order=(0, 1, 2), minimum=0):
+    def __init__(
+        self,
+        *,
+        stretch: float = 5,
+        Q: float = 8,
+        order: tuple[int, int, int] = (0, 1, 2),
+        minimum: float | Sequence[float] = 0,
+    ) -> None:
         self.stretch = stretch
         self.Q = Q
         self.order = order

@@ -1,9 +1,12 @@
 """Texture features of every pixel, for segmenters that classify pixels."""
 
 import warnings
+from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -148,16 +151,16 @@ class PixelFeatures(BaseImageTransformer):
     def __init__(
         self,
         *,
-        window=11,
-        n_levels=32,
-        level_range=None,
-        stretch="asinh",
-        fwhm=3,
-        lbp_radius=6,
-        lbp_points=36,
-        rms_band=None,
-        n_jobs=None,
-    ):
+        window: int = 11,
+        n_levels: int = 32,
+        level_range: tuple[float, float] | None = None,
+        stretch: str = "asinh",
+        fwhm: float | None = 3,
+        lbp_radius: float = 6,
+        lbp_points: int = 36,
+        rms_band: int | None = None,
+        n_jobs: int | None = None,
+    ) -> None:
         self.window = window
         self.n_levels = n_levels
         self.level_range = level_range
@@ -168,7 +171,7 @@ class PixelFeatures(BaseImageTransformer):
         self.rms_band = rms_band
         self.n_jobs = n_jobs
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: Sequence[str] | None = None) -> NDArray[Any]:
         """Name the bands of the transformed images.
 
         Parameters

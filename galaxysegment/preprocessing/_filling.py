@@ -55,7 +55,7 @@ class BadPixelFiller(BaseImageTransformer):
     }
     _requires_fit = False
 
-    def __init__(self, *, method="interpolate", size=5):
+    def __init__(self, *, method: str = "interpolate", size: int = 5) -> None:
         self.method = method
         self.size = size
 

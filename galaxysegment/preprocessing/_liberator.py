@@ -116,14 +116,14 @@ class FITSLiberatorStretch(BaseImageTransformer):
     def __init__(
         self,
         *,
-        stretch="asinh",
-        background_level=None,
-        peak_level=None,
-        scaled_peak_level=10,
-        black_level=None,
-        white_level=None,
-        rms_band=None,
-    ):
+        stretch: str = "asinh",
+        background_level: float | None = None,
+        peak_level: float | None = None,
+        scaled_peak_level: float = 10,
+        black_level: float | None = None,
+        white_level: float | None = None,
+        rms_band: int | None = None,
+    ) -> None:
         self.stretch = stretch
         self.background_level = background_level
         self.peak_level = peak_level

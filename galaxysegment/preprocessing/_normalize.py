@@ -75,7 +75,15 @@ class ImageNormalizer(BaseImageTransformer):
         "stretch_a": [Interval(Real, 0, None, closed="neither"), None],
     }
 
-    def __init__(self, *, interval="minmax", stretch="linear", limits="image", percentile=99.5, stretch_a=None):
+    def __init__(
+        self,
+        *,
+        interval: str | tuple[float, float] = "minmax",
+        stretch: str = "linear",
+        limits: str = "image",
+        percentile: float = 99.5,
+        stretch_a: float | None = None,
+    ) -> None:
         self.interval = interval
         self.stretch = stretch
         self.limits = limits

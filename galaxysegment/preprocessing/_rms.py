@@ -68,7 +68,9 @@ class RMSAdder(BaseImageTransformer):
     _requires_fit = False
     _mosaic_limits = None
 
-    def __init__(self, *, rms_band=-1, stretch="log", stretch_a=None, normalize=True):
+    def __init__(
+        self, *, rms_band: int = -1, stretch: str = "log", stretch_a: float | None = None, normalize: bool = True
+    ) -> None:
         self.rms_band = rms_band
         self.stretch = stretch
         self.stretch_a = stretch_a
@@ -171,13 +173,13 @@ class NoiseNormalizer(BaseImageTransformer):
     def __init__(
         self,
         *,
-        rms_band=None,
-        subtract_background=True,
-        stretch="linear",
-        box_size=50,
-        filter_size=3,
-        exclude_percentile=15,
-    ):
+        rms_band: int | None = None,
+        subtract_background: bool = True,
+        stretch: str = "linear",
+        box_size: int = 50,
+        filter_size: int = 3,
+        exclude_percentile: float = 15,
+    ) -> None:
         self.rms_band = rms_band
         self.subtract_background = subtract_background
         self.stretch = stretch
@@ -217,4 +219,7 @@ class NoiseNormalizer(BaseImageTransformer):
             rms = noise if rms is None else rms
         if self.rms_band is None and not (rms > 0).any():
             return np.where(np.isnan(band), band, band.dtype.type(0))
-        return signal / np.where(rms > 0, rms, rms.dtype.type(np.nan))
+        with np.errstate(over="ignore"):  # a bright pixel over hardly any noise is as bright as numbers go
+            ratio = signal / np.where(rms > 0, rms, rms.dtype.type(np.nan))
+        largest = np.finfo(ratio.dtype).max
+        return np.clip(ratio, -largest, largest, out=ratio)

@@ -24,8 +24,10 @@ def gaussian_average(band, fwhm):
     # On values about their mean a large pedestal costs no precision.
     pivot = band.dtype.type(np.mean(band, where=~missing, dtype=np.float64)) if not missing.all() else 0
     values = np.where(missing, 0, band - pivot)
-    total = ndimage.gaussian_filter(values, sigma, mode="constant")
-    weight = _total_weight(missing, sigma).astype(band.dtype, copy=False)
+    # Beyond the image all weights are zero: a kernel that is larger would take memory for nothing.
+    options = {"mode": "constant", "radius": min(gaussian_reach(fwhm), max(band.shape) - 1)}
+    total = ndimage.gaussian_filter(values, sigma, **options)
+    weight = _total_weight(missing, sigma, options).astype(band.dtype, copy=False)
     average = np.divide(total, weight, out=np.full_like(band, np.nan), where=weight > 0)
     return average + pivot
 
@@ -35,11 +37,11 @@ def gaussian_reach(fwhm):
     return int(4 * fwhm * _SIGMA_PER_FWHM + 0.5)
 
 
-def _total_weight(missing, sigma):
+def _total_weight(missing, sigma, options):
     """Sum of the Gaussian's weights over the pixels with data around each pixel."""
     if missing.any():
-        return ndimage.gaussian_filter((~missing).astype(np.float64), sigma, mode="constant")
-    rows, columns = (ndimage.gaussian_filter1d(np.ones(side), sigma, mode="constant") for side in missing.shape)
+        return ndimage.gaussian_filter((~missing).astype(np.float64), sigma, **options)
+    rows, columns = (ndimage.gaussian_filter1d(np.ones(side), sigma, **options) for side in missing.shape)
     return np.multiply.outer(rows, columns)
 
 
@@ -83,7 +85,7 @@ class GaussianSmoother(BaseImageTransformer):
     }
     _requires_fit = False
 
-    def __init__(self, *, fwhm=3, rms_band=None):
+    def __init__(self, *, fwhm: float = 3, rms_band: int | None = None) -> None:
         self.fwhm = fwhm
         self.rms_band = rms_band
 

@@ -3,8 +3,9 @@
 from numbers import Integral
 
 from sklearn.pipeline import Pipeline
-from sklearn.utils._param_validation import Interval, validate_params
+from sklearn.utils._param_validation import Interval
 
+from .._utils.typed import validated
 from ._bands import BandSelector
 from ._liberator import FITSLiberatorStretch
 from ._normalize import ImageNormalizer
@@ -13,8 +14,8 @@ from ._rms import RMSAdder
 __all__ = ["make_variant"]
 
 
-@validate_params({"variant": [Interval(Integral, 1, 4, closed="both")]}, prefer_skip_nested_validation=True)
-def make_variant(variant):
+@validated({"variant": [Interval(Integral, 1, 4, closed="both")]})
+def make_variant(variant: int) -> Pipeline:
     """Make one of the four standard pipelines from an image and its RMS map to a normalized image.
 
     They grow step by step, so that comparing a segmenter's scores after each tells what a step is worth:

@@ -1,5 +1,7 @@
 """Clusters of pixel intensities: the bright cluster is galaxy."""
 
+from __future__ import annotations
+
 from numbers import Integral
 
 import numpy as np
@@ -9,6 +11,7 @@ from sklearn.utils._param_validation import Interval
 from .._utils.smoothing import row_blocks
 from .._utils.validation import split_rms
 from ..base import SemanticSegmenter
+from ..structures._types import RandomState
 
 
 class KMeansSegmenter(SemanticSegmenter):
@@ -88,14 +91,14 @@ class KMeansSegmenter(SemanticSegmenter):
     def __init__(
         self,
         *,
-        n_clusters=2,
-        n_init=10,
-        max_samples=100_000,
-        rms_band=None,
-        n_pixels=10,
-        deblend=False,
-        random_state=None,
-    ):
+        n_clusters: int = 2,
+        n_init: int = 10,
+        max_samples: int | None = 100000,
+        rms_band: int | None = None,
+        n_pixels: int = 10,
+        deblend: bool = False,
+        random_state: RandomState = None,
+    ) -> None:
         self.n_clusters = n_clusters
         self.n_init = n_init
         self.max_samples = max_samples

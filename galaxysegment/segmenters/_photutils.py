@@ -120,20 +120,20 @@ class PhotutilsSegmenter(BaseSegmenter):
     def __init__(
         self,
         *,
-        fwhm=3,
-        kernel_size=5,
-        n_sigma=1.5,
-        n_pixels=10,
-        rms_band=None,
-        box_size=50,
-        filter_size=3,
-        exclude_percentile=15,
-        connectivity=8,
-        deblend=False,
-        n_levels=32,
-        contrast=0.001,
-        fast=True,
-    ):
+        fwhm: float | None = 3,
+        kernel_size: int = 5,
+        n_sigma: float = 1.5,
+        n_pixels: int = 10,
+        rms_band: int | None = None,
+        box_size: int = 50,
+        filter_size: int = 3,
+        exclude_percentile: float = 15,
+        connectivity: int = 8,
+        deblend: bool = False,
+        n_levels: int = 32,
+        contrast: float = 0.001,
+        fast: bool = True,
+    ) -> None:
         self.fwhm = fwhm
         self.kernel_size = kernel_size
         self.n_sigma = n_sigma

@@ -1,5 +1,7 @@
 """A random forest that classifies pixels by their texture."""
 
+from __future__ import annotations
+
 from numbers import Integral, Real
 
 import numpy as np
@@ -13,6 +15,7 @@ from ..base import ProbabilisticSegmenter, target_mask
 from ..preprocessing import PixelFeatures
 from ..preprocessing._features import stretched_signal
 from ..preprocessing._smoothing import gaussian_average, gaussian_reach
+from ..structures._types import RandomState
 
 __all__ = ["RandomForestSegmenter"]
 
@@ -124,25 +127,25 @@ class RandomForestSegmenter(ProbabilisticSegmenter):
     def __init__(
         self,
         *,
-        n_estimators=250,
-        max_depth=12,
-        features="texture",
-        window=11,
-        n_levels=32,
-        lbp_radius=6,
-        lbp_points=36,
-        fwhm=3,
-        rms_band=None,
-        n_samples=100_000,
-        max_samples=0.4,
-        min_samples_leaf=5,
-        threshold=0.5,
-        smoothing=None,
-        n_pixels=8,
-        deblend=False,
-        n_jobs=None,
-        random_state=None,
-    ):
+        n_estimators: int = 250,
+        max_depth: int | None = 12,
+        features: str | None = "texture",
+        window: int = 11,
+        n_levels: int = 32,
+        lbp_radius: float = 6,
+        lbp_points: int = 36,
+        fwhm: float | None = 3,
+        rms_band: int | None = None,
+        n_samples: int | None = 100000,
+        max_samples: float | None = 0.4,
+        min_samples_leaf: int = 5,
+        threshold: float = 0.5,
+        smoothing: float | None = None,
+        n_pixels: int = 8,
+        deblend: bool = False,
+        n_jobs: int | None = None,
+        random_state: RandomState = None,
+    ) -> None:
         self.n_estimators = n_estimators
         self.max_depth = max_depth
         self.features = features

@@ -116,20 +116,20 @@ class SEPSegmenter(BaseSegmenter):
     def __init__(
         self,
         *,
-        fwhm=3,
-        kernel_size=5,
-        n_sigma=1.5,
-        n_pixels=10,
-        rms_band=None,
-        box_size=50,
-        filter_size=3,
-        matched_filter=False,
-        deblend=False,
-        n_levels=32,
-        contrast=0.005,
-        clean=True,
-        clean_param=1.0,
-    ):
+        fwhm: float | None = 3,
+        kernel_size: int = 5,
+        n_sigma: float = 1.5,
+        n_pixels: int = 10,
+        rms_band: int | None = None,
+        box_size: int = 50,
+        filter_size: int = 3,
+        matched_filter: bool = False,
+        deblend: bool = False,
+        n_levels: int = 32,
+        contrast: float = 0.005,
+        clean: bool = True,
+        clean_param: float = 1.0,
+    ) -> None:
         self.fwhm = fwhm
         self.kernel_size = kernel_size
         self.n_sigma = n_sigma

@@ -1,8 +1,13 @@
 """`Instances`: the sources of one image, overlaps allowed."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from ._labels import check_label_map, relabel
@@ -13,7 +18,7 @@ GALAXY = 1
 STAR = 2
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Instances:
     """The sources of one image, each with a mask of its own, so that they may overlap.
 
@@ -48,19 +53,26 @@ class Instances:
     (2, [[0, 0, 1, 2], [1, 2, 2, 3]])
     """
 
-    shape: tuple
-    boxes: np.ndarray
-    crops: tuple
-    scores: np.ndarray = None
-    classes: np.ndarray = None
+    shape: tuple[int, int]
+    boxes: NDArray[np.int64]
+    crops: tuple[NDArray[np.bool_], ...]
+    scores: NDArray[np.float64]
+    classes: NDArray[np.int64] | None
 
-    def __post_init__(self):
-        boxes = np.asarray(self.boxes, dtype=np.int64).reshape(-1, 4)
+    def __init__(
+        self,
+        shape: Sequence[int],
+        boxes: ArrayLike,
+        crops: Sequence[ArrayLike],
+        scores: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+    ) -> None:
+        boxes = np.asarray(boxes, dtype=np.int64).reshape(-1, 4)
         n = len(boxes)
-        scores = np.ones(n) if self.scores is None else np.asarray(self.scores, dtype=np.float64)
-        classes = None if self.classes is None else np.asarray(self.classes, dtype=np.int64)
-        crops = tuple(np.asarray(crop, dtype=bool) for crop in self.crops)
-        fields = {"shape": (int(self.shape[0]), int(self.shape[1])), "boxes": boxes, "crops": crops}
+        scores = np.ones(n) if scores is None else np.asarray(scores, dtype=np.float64)
+        classes = None if classes is None else np.asarray(classes, dtype=np.int64)
+        crops = tuple(np.asarray(crop, dtype=bool) for crop in crops)
+        fields = {"shape": (int(shape[0]), int(shape[1])), "boxes": boxes, "crops": crops}
         for field, value in {**fields, "scores": scores, "classes": classes}.items():
             object.__setattr__(self, field, value)
         for field, length in (
@@ -86,7 +98,9 @@ class Instances:
                 raise ValueError(f"crops[{index}] has no pixel: leave out sources without a mask.")
 
     @classmethod
-    def from_label_map(cls, labels, scores=None, classes=None):
+    def from_label_map(
+        cls, labels: ArrayLike, scores: ArrayLike | None = None, classes: ArrayLike | None = None
+    ) -> Self:
         """Make one instance per label; instance ``k`` is the label with rank ``k``.
 
         Parameters
@@ -102,57 +116,64 @@ class Instances:
         return cls(labels.shape, boxes, crops, scores, classes)
 
     @classmethod
-    def from_masks(cls, masks, scores=None, classes=None, *, shape=None):
+    def from_masks(
+        cls,
+        masks: Iterable[ArrayLike],
+        scores: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        *,
+        shape: tuple[int, int] | None = None,
+    ) -> Self:
         """Make instances of dense boolean masks ``(n, height, width)``, which may overlap."""
-        masks = [np.asarray(mask, dtype=bool) for mask in masks]
-        if not masks and shape is None:
+        dense = [np.asarray(mask, dtype=bool) for mask in masks]
+        if not dense and shape is None:
             raise ValueError("masks is empty: pass shape=(height, width) to say how large the image is.")
         boxes, crops = [], []
-        for index, mask in enumerate(masks):
+        for index, mask in enumerate(dense):
             rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
             if not rows.size:
                 raise ValueError(f"masks[{index}] has no pixel: leave out sources without a mask.")
             box = (rows[0], columns[0], rows[-1] + 1, columns[-1] + 1)
             boxes.append(box)
             crops.append(mask[box[0] : box[2], box[1] : box[3]])
-        return cls(shape if shape is not None else masks[0].shape, boxes, crops, scores, classes)
+        return cls(shape if shape is not None else dense[0].shape, boxes, crops, scores, classes)
 
     @classmethod
-    def from_panoptic(cls, panoptic):
+    def from_panoptic(cls, panoptic: ArrayLike) -> Self:
         """Make instances of a panoptic map ``(2, height, width)``: class and instance id."""
         semantic, labels = np.asarray(panoptic)
         labels = relabel(check_label_map(labels))
-        first = np.unique(labels, return_index=True)[1][-labels.max() :] if labels.max() else []
-        return cls.from_label_map(labels, classes=semantic.ravel()[first])
+        ids, first = np.unique(labels, return_index=True)
+        return cls.from_label_map(labels, classes=semantic.ravel()[first[ids > 0]])
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.boxes)
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         if not isinstance(other, Instances):
             return NotImplemented
         return (
             self.shape == other.shape
             and np.array_equal(self.boxes, other.boxes)
             and np.array_equal(self.scores, other.scores)
-            and np.array_equal(self.classes, other.classes)
+            and np.array_equal(self.classes, other.classes)  # type: ignore[arg-type]  # None equals None
             and all(map(np.array_equal, self.crops, other.crops))
         )
 
     # Arrays can change in place, so equal instances cannot promise equal hashes.
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         classes = None if self.classes is None else sorted(set(self.classes.tolist()))
         return f"Instances(n={len(self)}, shape={self.shape}, classes={classes})"
 
     @property
-    def areas(self):
+    def areas(self) -> NDArray[np.int64]:
         """Pixels of each source, shape (n,)."""
         return np.array([np.count_nonzero(crop) for crop in self.crops], dtype=np.int64)
 
     @property
-    def masks(self):
+    def masks(self) -> NDArray[np.bool_]:
         """Dense boolean masks, shape (n, height, width). Large: made on request, never kept."""
         masks = np.zeros((len(self), *self.shape), dtype=bool)
         for mask, window, crop in zip(masks, self._windows(), self.crops, strict=True):
@@ -162,7 +183,7 @@ class Instances:
     def _windows(self):
         return [(slice(y0, y1), slice(x0, x1)) for y0, x0, y1, x1 in self.boxes.tolist()]
 
-    def to_mask(self):
+    def to_mask(self) -> NDArray[np.bool_]:
         """Boolean mask of the pixels of any source, shape (height, width)."""
         mask = np.zeros(self.shape, dtype=bool)
         for window, crop in zip(self._windows(), self.crops, strict=True):
@@ -177,7 +198,7 @@ class Instances:
             painted[windows[index]][self.crops[index]] = index + 1
         return painted
 
-    def to_label_map(self):
+    def to_label_map(self) -> NDArray[np.int32]:
         """Paint the sources in order of increasing score, so that the surest is on top.
 
         Returns
@@ -188,7 +209,7 @@ class Instances:
         """
         return relabel(self._paint())
 
-    def to_panoptic(self):
+    def to_panoptic(self) -> NDArray[np.int32]:
         """Class and instance id of every pixel, int32 of shape (2, height, width).
 
         Sources without a class count as galaxies (1); the sky is class 0 and id 0.
@@ -198,7 +219,7 @@ class Instances:
         semantic = np.concatenate([[0], classes]).astype(np.int32)[painted]
         return np.stack([semantic, relabel(painted)])
 
-    def select(self, keep):
+    def select(self, keep: ArrayLike) -> Instances:
         """Keep some sources: a boolean mask or the indices, in the order wanted."""
         keep = np.asarray(keep)
         index = np.flatnonzero(keep) if keep.dtype == bool else keep.astype(np.int64)
@@ -206,7 +227,7 @@ class Instances:
         crops = tuple(self.crops[i] for i in index)
         return replace(self, boxes=self.boxes[index], crops=crops, scores=self.scores[index], classes=classes)
 
-    def shift(self, dy, dx, shape=None):
+    def shift(self, dy: int, dx: int, shape: tuple[int, int] | None = None) -> Instances:
         """Move every source by `dy`, `dx` pixels into a frame of `shape`.
 
         Parameters

@@ -1,6 +1,11 @@
 """Label maps: checking, numbering, connected components."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 _CONNECTIVITY = {4: ndimage.generate_binary_structure(2, 1), 8: ndimage.generate_binary_structure(2, 2)}
@@ -10,7 +15,7 @@ class NoSourcesWarning(UserWarning):
     """No source was found in an image; its label map is all zeros."""
 
 
-def check_label_map(labels, name="labels"):
+def check_label_map(labels: ArrayLike, name: str = "labels") -> NDArray[np.int32]:
     """Check that `labels` is a 2-D map of whole, non-negative numbers and return it as int32.
 
     Parameters
@@ -51,7 +56,7 @@ def check_label_map(labels, name="labels"):
     return labels.astype(np.int32, copy=False)
 
 
-def relabel(labels):
+def relabel(labels: ArrayLike) -> NDArray[np.int32]:
     """Renumber the sources 1…n in increasing order of their old number.
 
     Parameters
@@ -88,7 +93,7 @@ def relabel(labels):
     return np.where(used, np.cumsum(used), 0).astype(np.int32)[labels]
 
 
-def label_components(mask, connectivity=8):
+def label_components(mask: ArrayLike, connectivity: int = 8) -> NDArray[np.int32]:
     """Number the connected components of a binary mask.
 
     Parameters
@@ -110,7 +115,7 @@ def label_components(mask, connectivity=8):
     return labels
 
 
-def remove_small(labels, n_pixels):
+def remove_small(labels: NDArray[Any], n_pixels: int) -> NDArray[np.int32]:
     """Drop the sources with fewer than `n_pixels` pixels and renumber the rest.
 
     Parameters

@@ -1,12 +1,17 @@
 """One truth in many forms: label map, binary mask or `Instances`."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ._instances import Instances
 from ._labels import check_label_map, label_components
 
 
-def is_binary(y):
+def is_binary(y: Iterable[ArrayLike]) -> bool:
     """Whether `y` holds binary masks: booleans, or nothing but 0 and 1 in the whole of it.
 
     Parameters
@@ -22,7 +27,7 @@ def is_binary(y):
     return all(one.dtype.kind == "b" or (one.size and one.max() <= 1 and one.min() >= 0) for one in maps)
 
 
-def as_label_map(truth, name="y"):
+def as_label_map(truth: ArrayLike | Instances, name: str = "y") -> NDArray[np.int32]:
     """Return the label map of a label map, a boolean mask (its components) or `Instances` (painted).
 
     Parameters
@@ -45,7 +50,7 @@ def as_label_map(truth, name="y"):
     return check_label_map(truth, name)
 
 
-def as_binary_mask(truth, name="y"):
+def as_binary_mask(truth: ArrayLike | Instances, name: str = "y") -> NDArray[np.bool_]:
     """Return the boolean galaxy/background mask of a label map, a mask or `Instances`.
 
     Parameters

@@ -9,8 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 
-from galaxysegment.io import image_shape, read_field, read_header, read_image, read_label_map, read_rms
+from galaxysegment import Instances
+from galaxysegment.io import Field, image_shape, read_field, read_header, read_image, read_label_map, read_rms
 
 READERS = [read_image, read_label_map, read_rms, read_field]
 
@@ -274,3 +276,84 @@ def test_threads_leave_the_warning_filters_alone(write):
         images = list(pool.map(lambda _: read_image(path, section=np.s_[3:9, 4:8]), range(60)))
     assert all((image == 1).all() and image.shape == (6, 4) for image in images)
     assert warnings.filters == filters
+
+
+@pytest.mark.parametrize("n_columns", [-1, 1000, 2**31])
+def test_a_table_of_countless_columns(write, n_columns):
+    path = write("a.fits", fits.CompImageHDU(np.ones((50, 60), np.int32)))
+    set_cards(path, {"TFIELDS": n_columns})
+    fails(read_image, path, OSError, f"TFIELDS = {n_columns}")
+
+
+def test_a_packed_file_that_promises_more_than_any_can_hold(tmp_path):
+    path = plain(tmp_path, NAXIS1=10**6, NAXIS2=10**6)
+    packed = tmp_path / "a.fits.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    fails(read_image, packed, OSError, "more than the file holds")
+    path.unlink()
+    packed.write_bytes(gzip.compress(plain(tmp_path, shape=(3000, 2000), dtype=np.uint8).read_bytes()))
+    assert read_image(packed).shape == (3000, 2000)
+
+
+@pytest.mark.parametrize(("suffix", "start"), [(".bz2", b"BZh9"), (".xz", b"\xfd7zXZ\x00"), (".gz", b"\x1f\x8b\x08")])
+def test_a_packed_file_of_noise(tmp_path, suffix, start):
+    path = tmp_path / f"a.fits{suffix}"
+    path.write_bytes(start + np.random.default_rng(0).bytes(5000))
+    fails(read_image, path, OSError, "truncated or damaged")
+
+
+def test_a_long_list_of_hdus_is_cut(write):
+    path = write("a.fits", *(fits.ImageHDU() for _ in range(200)))
+    with pytest.raises(ValueError, match=r"\(201 in all\)") as caught:
+        read_image(path)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("card", [("WCSAXES", 10**9), ("A_ORDER", 10**5), ("BP_ORDER", -1), ("CPDIS1", "Lookup")])
+def test_a_wcs_that_would_take_the_memory_is_left_out(write, card):
+    header = fits.Header({"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "CRVAL1": 5.0, "CRVAL2": 5.0})
+    header[card[0]] = card[1]
+    field = read_field(write("a.fits", fits.ImageHDU(np.ones((3, 4)), header)))
+    with pytest.warns(UserWarning, match="sky positions are left out"):
+        assert field.wcs is None
+    assert field.image.shape == (1, 3, 4)
+
+
+@pytest.fixture
+def with_tables(tmp_path):
+    """Write a field with labels, classes, instances and a catalog."""
+    labels = np.zeros((20, 30), np.int32)
+    labels[3:6, 4:9] = 1
+    sources = Instances.from_label_map(labels)
+    catalog = Table({"label": [1]})
+    field = Field(np.ones((20, 30)), labels=labels, classes=[1], instances=sources, catalog=catalog)
+    return field.write(tmp_path / "a.fits")
+
+
+@pytest.mark.parametrize(
+    ("part", "table", "change", "words"),
+    [
+        ("instances", "INSTANCES", lambda hdu: hdu.header.set("HEIGHT", 10**12), "for an image of shape"),
+        ("instances", "INSTANCES", lambda hdu: hdu.header.set("TTYPE1", "x"), "Y0"),
+        ("instances", "INSTANCES", lambda hdu: hdu.data["Y1"].__setitem__(0, 10**9), "cannot have shape"),
+        ("classes", "CLASSES", lambda hdu: hdu.data["LABEL"].__setitem__(0, 2**31 - 1), "labels reach"),
+        ("classes", "CLASSES", lambda hdu: hdu.data["LABEL"].__setitem__(0, -1), "labels reach"),
+    ],
+)
+def test_a_damaged_table_is_named(with_tables, part, table, change, words):
+    with fits.open(with_tables, mode="update", memmap=False) as opened, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        change(opened[table])
+    field = read_field(with_tables)
+    assert field.image.shape == (1, 20, 30)
+    with pytest.raises(OSError, match=f"The table in HDU .*{table}.* is damaged.*{words}") as caught:
+        getattr(field, part)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_catalog_is_named(with_tables):
+    data = bytearray(with_tables.read_bytes())
+    data[data.rindex(b"TFORM1  =") + 10 : data.rindex(b"TFORM1  =") + 30] = b"3".rjust(20)
+    with_tables.write_bytes(data)
+    with pytest.raises(OSError, match=r"The table in HDU .*CATALOG.* is damaged"):
+        _ = read_field(with_tables).catalog

@@ -22,6 +22,10 @@ def field():
     return 10 * (y > 0) + rng.normal(0, 0.3, y.shape), y
 
 
+# "calibration" needs probabilities, which the segmenter here does not give: see test_calibration.py
+NAMES = [name for name in scorer_names() if name != "calibration"]
+
+
 @pytest.fixture
 def pipeline():
     return Pipeline([("smooth", GaussianSmoother(fwhm=1)), ("segment", KMeansSegmenter(random_state=0))])
@@ -35,7 +39,7 @@ def panoptic(y):
     return np.stack([y > 0, y], axis=1).astype(np.int32)
 
 
-@pytest.mark.parametrize("name", scorer_names())
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     "as_truth", [list, instances, panoptic, np.asarray, lambda y: y > 0, lambda y: (y > 0).astype(int)]
 )
@@ -64,7 +68,7 @@ def test_each_scorer_is_its_metric(field):
         "precision": metrics.precision_score(y, found),
         "recall": metrics.recall_score(y, found),
     }
-    assert {name: get_scorer(name)(segmenter, X, y) for name in scorer_names()} == pytest.approx(expected)
+    assert {name: get_scorer(name)(segmenter, X, y) for name in NAMES} == pytest.approx(expected)
     assert all(0 < score < 1 for name, score in expected.items() if name != "precision")
 
 
@@ -92,7 +96,7 @@ def test_pixel_scorers_share_one_prediction(field):
     assert result["test_iou"].min() > 0.8
 
 
-@pytest.mark.parametrize("name", scorer_names())
+@pytest.mark.parametrize("name", NAMES)
 def test_model_selection_ships_scorers_to_workers(field, pipeline, name):
     X, y = field
     search = GridSearchCV(pipeline, {"smooth__fwhm": [1, 8]}, scoring=get_scorer(name), cv=2, n_jobs=2).fit(X, y)

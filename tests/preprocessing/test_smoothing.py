@@ -55,3 +55,13 @@ def test_rms_band_passes_untouched(image):
 def test_bad_parameter_is_refused(image):
     with pytest.raises(ValueError, match="The 'fwhm' parameter of GaussianSmoother"):
         GaussianSmoother(fwhm=0).fit(image[None])
+
+
+def test_a_kernel_wider_than_the_image_takes_no_more_memory(image):
+    wide, mean = GaussianSmoother(fwhm=1e9).fit_transform(image[None]), image.mean()
+    assert_allclose(wide, mean, rtol=1e-9)
+    fwhm = 30  # cut at 49 pixels instead of 51: beyond the image there is nothing to weigh
+    rows, columns = np.indices(image.shape)
+    weight = np.exp(-0.5 * ((rows - 20) ** 2 + (columns - 25) ** 2) / (fwhm * gaussian_fwhm_to_sigma) ** 2)
+    result = GaussianSmoother(fwhm=fwhm).fit_transform(image[None])[0, 20, 25]
+    assert_allclose(result, np.average(image, weights=weight), rtol=1e-9)

@@ -1,0 +1,85 @@
+"""Properties of every estimator: whatever the pixels are, the answer has the form that was promised."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from properties import covers, few, fewer, fitted, images, n_bands
+
+from galaxysegment import Instances
+from galaxysegment._utils.discovery import all_estimators
+
+TRANSFORMERS = [name for name, _ in all_estimators("transformer")]
+SEGMENTERS = [name for name, _ in all_estimators("segmenter")]
+# A prediction costs a tenth of a second: fewer examples.
+DEEP = {name for name in SEGMENTERS if "weights" in dict(all_estimators())[name]().get_params()}
+
+
+def stack(name, image):
+    """As many bands as the estimator wants, of sizes that scikit-image and nets can work with."""
+    bands = n_bands(name)
+    image = np.pad(image, 6, mode="reflect" if min(image.shape) > 6 else "edge")
+    return image[None] if bands is None else np.stack([image] * bands)[None]
+
+
+def check_labels(labels, shape):
+    assert labels.dtype == np.int32 and labels.shape == shape
+    for one in labels:
+        assert np.unique(one[one > 0]).tolist() == list(range(1, one.max() + 1))
+
+
+@covers("every transformer")
+@pytest.mark.parametrize("name", TRANSFORMERS)
+@given(image=images(largest=20))
+@few
+def test_transformers_keep_shape_and_input(name, image):
+    X = stack(name, image)
+    before = X.copy()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            transformed = fitted(name).transform(X)
+    except ValueError as error:
+        assert "\n" not in str(error) and len(str(error)) > 20
+        return
+    np.testing.assert_array_equal(X, before)
+    assert transformed.shape[0] == 1 and transformed.shape[-2:] == X.shape[-2:] and transformed.dtype.kind == "f"
+    assert transformed.dtype.isnative and not np.isinf(transformed).any()
+    if X.dtype.itemsize == 8 or (X.dtype.kind == "i" and X.dtype.itemsize == 4):
+        assert transformed.dtype == np.float64
+    else:
+        assert transformed.dtype == np.float32
+
+
+def check_segmenter(name, image):
+    X = stack(name, image)
+    before = X.copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        labels = fitted(name).predict(X)
+        found = fitted(name).predict(X, output="instances")
+    np.testing.assert_array_equal(X, before)
+    check_labels(labels, (1, *X.shape[-2:]))
+    assert all(isinstance(one, Instances) and one.shape == X.shape[-2:] for one in found)
+    assert not labels[0][~np.isfinite(X[0].astype(float))].any()
+    if hasattr(fitted(name), "predict_proba"):
+        proba = fitted(name).predict_proba(X)
+        assert proba.min() >= 0 and proba.max() <= 1
+
+
+@covers("every segmenter")
+@pytest.mark.parametrize("name", sorted(set(SEGMENTERS) - DEEP))
+@given(image=images(largest=20))
+@few
+def test_segmenters_answer_whatever_the_pixels_are(name, image):
+    check_segmenter(name, image)
+
+
+@covers("every segmenter")
+@pytest.mark.parametrize("name", sorted(DEEP))
+@given(image=images(largest=20))
+@fewer
+def test_nets_answer_whatever_the_pixels_are(name, image):
+    assume(image.size > 1)
+    check_segmenter(name, image)

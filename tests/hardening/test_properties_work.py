@@ -1,0 +1,160 @@
+"""Properties of catalogs, mosaics, augmentation, pictures, simulated files and the command line."""
+
+import contextlib
+import io
+import warnings
+
+import numpy as np
+import pytest
+from astropy.table import QTable
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from properties import covers, few, fewer, instances, label_maps
+
+from galaxysegment import PhotutilsSegmenter
+from galaxysegment.catalog import source_catalog, write_catalog, write_regions
+from galaxysegment.cli import main
+from galaxysegment.datasets import write_field
+from galaxysegment.display import SegmentationDisplay
+from galaxysegment.io import read_field, write_label_map
+from galaxysegment.mosaic import segment_mosaic
+from galaxysegment.preprocessing import GaussianSmoother, augment
+from galaxysegment.testing import estimator_checks, make_images
+
+
+@st.composite
+def measured(draw):
+    labels = draw(label_maps())
+    return labels, draw(hnp.arrays(np.float64, labels.shape, elements=st.floats(-100, 1000)))
+
+
+@covers("catalog.source_catalog")
+@given(measured(), st.floats(-10, 10))
+@few
+def test_catalogs_measure_what_is_there(drawn, level):
+    labels, image = drawn
+    assume(labels.any())
+    catalog = source_catalog(labels, image)
+    present = np.unique(labels[labels > 0])
+    assert catalog["label"].tolist() == present.tolist()
+    assert catalog["area"].tolist() == np.bincount(labels.ravel())[present].tolist()
+    sums = [image[labels == label].sum() for label in present]
+    np.testing.assert_allclose(np.ravel(catalog["flux"]), sums, rtol=1e-9, atol=1e-6)
+    assert ((catalog["x_min"] <= catalog["x"]) & (catalog["x"] <= catalog["x_max"]) | np.isnan(catalog["x"])).all()
+    brighter = source_catalog(labels, image + level, background=level)
+    np.testing.assert_allclose(np.ravel(brighter["flux"]), sums, rtol=1e-6, atol=1e-6)
+    mirrored = source_catalog(labels[::-1], image[::-1])
+    np.testing.assert_allclose(mirrored["y"], labels.shape[0] - 1 - np.asarray(catalog["y"]), atol=1e-6)
+
+
+@covers("catalog.write_catalog", "catalog.write_regions", "catalog.source_catalog")
+@given(instances(), st.sampled_from([".fits", ".ecsv"]))
+@fewer
+def test_catalogs_come_back(tmp_path, sources, ending):
+    assume(len(sources))
+    catalog = source_catalog(sources, np.ones(sources.shape))
+    path = write_catalog(tmp_path / f"catalog{ending}", catalog, overwrite=True)
+    back = QTable.read(path)
+    assert back.colnames == catalog.colnames and len(back) == len(sources)
+    np.testing.assert_allclose(np.ravel(back["flux"]), sources.areas)
+    text = write_regions(tmp_path / "sources.reg", catalog, overwrite=True).read_text()
+    assert sum(line.startswith("ellipse") for line in text.splitlines()) == len(sources)
+
+
+@covers("mosaic.segment_mosaic")
+@given(st.integers(0, 10**6), st.integers(60, 130), st.booleans())
+@fewer
+def test_tiles_do_not_show(seed, tile_size, deblend):
+    rng = np.random.default_rng(seed)
+    image = rng.normal(0, 1, (110, 150))
+    for y, x in rng.integers(0, (110, 150), (12, 2)):
+        image[y : y + 6, x : x + 9] += 15
+    segmenter = PhotutilsSegmenter(deblend=deblend, n_sigma=3, box_size=20)
+    whole = segmenter.predict(image[None])[0]
+    np.testing.assert_array_equal(segment_mosaic(segmenter, image, tile_size=tile_size, progress=False) > 0, whole > 0)
+
+
+@covers("preprocessing.augment")
+@given(st.integers(0, 1000), st.integers(1, 3), st.sampled_from(["flip", "rotate", "affine", "brightness", "noise"]))
+@fewer
+def test_copies_are_of_the_same_kind(seed, n, kind):
+    X, y = make_images(2, shape=(48, 48), random_state=seed % 5)
+    copies, truth = augment(X, y, n, kinds=kind, random_state=seed)
+    again, _ = augment(X, y, n, kinds=kind, random_state=seed)
+    np.testing.assert_array_equal(copies, again)
+    assert copies.shape == (2 * n, 48, 48) == truth.shape and copies.dtype == X.dtype and truth.dtype == np.int32
+    if kind == "flip":
+        assert [np.sort(one.ravel()).tolist() for one in copies[:n]] == [np.sort(X[0].ravel()).tolist()] * n
+    if kind in ("brightness", "noise"):
+        np.testing.assert_array_equal(truth, np.repeat(y, n, axis=0))
+
+
+@covers("display.SegmentationDisplay")
+@given(label_maps(), st.booleans(), st.sampled_from([None, 1, 3]))
+@fewer
+def test_anything_can_be_shown(labels, with_truth, bands):
+    import matplotlib.pyplot as plt
+
+    image = None if bands is None else np.full((bands, *labels.shape), 3.0)
+    shown = SegmentationDisplay.from_predictions(labels if with_truth else None, labels, image=image)
+    shown.figure_.canvas.draw()
+    assert len(np.ravel(shown.axes_)) >= 1
+    plt.close(shown.figure_)
+
+
+@covers("datasets.write_field")
+@given(st.integers(0, 10**6), st.tuples(st.integers(40, 70), st.integers(40, 70)))
+@fewer
+def test_simulated_files_hold_what_they_say(tmp_path, seed, shape):
+    pytest.importorskip("galsim")
+    paths = [tmp_path / name for name in ("one.fits", "two.fits")]
+    for path in paths:
+        write_field(path, shape, random_state=seed, overwrite=True, progress=False)
+    first, second = map(read_field, paths)
+    assert first.shape == shape and np.isfinite(first.image).all()
+    np.testing.assert_array_equal(first.image, second.image)
+    np.testing.assert_array_equal(first.labels, second.labels)
+
+
+WORDS = st.lists(
+    st.one_of(
+        st.sampled_from(
+            ["segment", "evaluate", "--output", "--set", "--hdu", "-1", "--tile-size", "--help", "--", "="]
+        ),
+        st.sampled_from(["nothing.fits", "labels.fits", "--method", "--iou", "nan", "n_sigma=x", "--n-jobs"]),
+        st.text(max_size=4),
+    ),
+    max_size=5,
+)
+
+
+@covers("cli.main")
+@given(WORDS)
+@few
+def test_no_arguments_show_a_traceback(tmp_path, words):
+    write_label_map(tmp_path / "labels.fits", [[0, 1], [2, 2]], overwrite=True)
+    words = [word for word in words if word not in ("demo", "simulate", "train")]
+    err = io.StringIO()
+    with contextlib.chdir(tmp_path), contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                status = main(words)
+        except SystemExit as stop:
+            status = stop.code
+    assert status in (0, 1, 2) and "Traceback" not in err.getvalue()
+    assert status == 0 or "error" in err.getvalue()
+    for made in tmp_path.glob("*_segmentation.fits"):
+        made.unlink()
+
+
+@covers("testing.estimator_checks")
+@given(st.integers(0, 100), st.tuples(st.integers(41, 52), st.integers(41, 52)))
+@fewer
+def test_checks_pass_on_any_images(seed, shape):
+    X, y = make_images(3, shape=shape, random_state=seed)
+    checks = estimator_checks(GaussianSmoother(), X, y)
+    assert len(dict(checks)) == len(checks) > 20
+    for _, check in checks:
+        check()
