@@ -8,6 +8,29 @@ from galaxysegment.testing import estimator_checks, expected_failed_checks, make
 
 # Where the defaults are too slow, or need other images than one band, for checks that fit dozens of times.
 SETTINGS = {
+    "DETRSegmenter": {
+        "base_width": 2,
+        "depth": 2,
+        "d_model": 32,
+        "decoder_layers": 1,
+        "n_queries": 4,
+        "n_points": 64,
+        "max_epochs": 1,
+        "batch_size": 4,
+        "score_threshold": 0.6,
+        "validation_fraction": 0,
+        "random_state": 0,
+    },
+    "MaskRCNNSegmenter": {
+        "backbone": "resnet10",
+        "stem_stride": 2,
+        "channels": 8,
+        "n_proposals": 50,
+        "n_samples": 8,
+        "max_epochs": 1,
+        "validation_fraction": 0,
+        "random_state": 0,
+    },
     "RandomForestSegmenter": {"n_estimators": 5, "random_state": 0},
     "UNetSegmenter": {"base_width": 2, "depth": 2, "max_epochs": 2, "validation_fraction": 0, "random_state": 0},
 }

@@ -4,11 +4,18 @@ from skorch.hf import AccelerateMixin
 
 from ._net import SegmentationNet
 
-__all__ = ["AcceleratedNet", "make_accelerator"]
+__all__ = ["AcceleratedNet", "accelerated", "make_accelerator"]
 
 
 class AcceleratedNet(AccelerateMixin, SegmentationNet):
     """`SegmentationNet` whose devices are accelerate's business."""
+
+
+def accelerated(net_class):
+    """The net class whose devices are accelerate's business."""
+    if net_class is SegmentationNet:
+        return AcceleratedNet
+    return type(f"Accelerated{net_class.__name__}", (AccelerateMixin, net_class), {})
 
 
 def make_accelerator():

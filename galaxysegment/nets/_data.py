@@ -48,10 +48,14 @@ class MaskDataset(Dataset):
             generator = np.random.default_rng(torch.randint(2**62, ()).item())
             spans = [_shifted(span, size, generator) for span, size in zip(spans, target.shape, strict=True)]
         rows, columns = (slice(*span) for span in spans)
-        image, target = image[:, rows, columns], target[rows, columns]
+        image, target = image[:, rows, columns], self._cut(target, rows, columns)
         if self.training and self.augmenter is not None:
             image, target = self.augmenter(image, target, generator)
         return image, target
+
+    @staticmethod
+    def _cut(target, rows, columns):
+        return target[rows, columns]
 
 
 def _spans(size, patch_size):

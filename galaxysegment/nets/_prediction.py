@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from ._memory import kept_memory
 
@@ -9,17 +10,30 @@ __all__ = ["predict_proba"]
 
 _TILE = 2048  # pixels of a side; a net of base width 16 takes about 1 GB for it
 
+# Mirrored axes, and whether rows and columns change places; the first two differ most.
+_VIEWS = (
+    ((), False),
+    ((-2, -1), False),
+    ((-2,), False),
+    ((-1,), False),
+    ((), True),
+    ((-2, -1), True),
+    ((-2,), True),
+    ((-1,), True),
+)
 
-def predict_proba(net, images, batch_size):
+
+def predict_proba(net, images, batch_size, n_views=1):
     """Sigmoid of the module's first output for each scaled image, as float32 ``(height, width)`` arrays.
 
     Images of one shape go together, at most `batch_size` and at most a tile's worth of pixels at a time.
+    The result is the mean over `n_views` mirrored views of each.
     """
     with kept_memory():
-        return _predict_all(net, images, batch_size)
+        return _predict_all(net, images, batch_size, _VIEWS[:n_views])
 
 
-def _predict_all(net, images, batch_size):
+def _predict_all(net, images, batch_size, views):
     result = [None] * len(images)
     by_shape = {}
     for index, image in enumerate(images):
@@ -27,22 +41,34 @@ def _predict_all(net, images, batch_size):
     for shape, indices in by_shape.items():
         if max(shape[1:]) > _TILE:
             for index in indices:
-                result[index] = _predict_tiled(net, images[index])
+                result[index] = _predict_tiled(net, images[index], views)
             continue
         step = max(1, min(batch_size, _TILE**2 // (shape[1] * shape[2])))
         for start in range(0, len(indices), step):
             chunk = indices[start : start + step]
-            for index, one in zip(chunk, _predict_batch(net, [images[i] for i in chunk]), strict=True):
+            for index, one in zip(chunk, _predict_batch(net, [images[i] for i in chunk], views), strict=True):
                 result[index] = one
     return result
 
 
-def _predict_batch(net, images):
+def _predict_batch(net, images, views):
     batch = torch.from_numpy(np.nan_to_num(np.stack(images), nan=0.0))
-    return torch.sigmoid(net.evaluation_step((batch, None))[:, 0]).cpu().numpy()
+    height, width = batch.shape[-2:]
+    # padded first, a mirrored tile is pooled in phase with the mirrored whole
+    multiple = net.module_.multiple
+    batch = functional.pad(batch, (0, -width % multiple, 0, -height % multiple))
+    proba = sum(_predict_view(net, batch, *view) for view in views) / len(views)
+    return proba[:, :height, :width].cpu().numpy()
 
 
-def _predict_tiled(net, image):
+def _predict_view(net, batch, mirrored, transposed):
+    """Predict from another side, and turn the answer back."""
+    batch = batch.flip(mirrored)
+    found = torch.sigmoid(net.evaluation_step((batch.mT if transposed else batch, None))[:, 0])
+    return (found.mT if transposed else found).flip(mirrored)
+
+
+def _predict_tiled(net, image, views):
     """Predict one image tile by tile; the tiles overlap so far that no pixel misses what it would see."""
     halo, (height, width) = net.module_.halo, image.shape[1:]
     # a core is a whole number of the deepest level's pixels, so that all tiles are pooled in phase
@@ -52,6 +78,6 @@ def _predict_tiled(net, image):
         for x in range(0, width, core):
             y0, x0 = max(y - halo, 0), max(x - halo, 0)
             tile = image[:, y0 : y + core + halo, x0 : x + core + halo]
-            found = _predict_batch(net, [tile])[0]
+            found = _predict_batch(net, [tile], views)[0]
             proba[y : y + core, x : x + core] = found[y - y0 : y - y0 + core, x - x0 : x - x0 + core]
     return proba

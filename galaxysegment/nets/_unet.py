@@ -71,9 +71,7 @@ class UNet(nn.Module):
         self.halo = -(-reach // self.multiple) * self.multiple
         inputs = [n_bands, *widths[:-1]]
         self.encoder = nn.ModuleList([_Block(*sizes) for sizes in zip(inputs, widths, drop, strict=True)])
-        self.upsamplers = nn.ModuleList(
-            [_Upsampler(deep, shallow) for shallow, deep in pairwise(widths)]
-        )
+        self.upsamplers = nn.ModuleList([_Upsampler(deep, shallow) for shallow, deep in pairwise(widths)])
         self.decoder = nn.ModuleList([_Block(2 * width, width, p) for width, p in zip(widths[:-1], drop, strict=False)])
         self.head = nn.Conv2d(base_width, n_outputs, 1)
 

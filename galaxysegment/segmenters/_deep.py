@@ -6,19 +6,23 @@ targets become a dataset and a batch (`_make_dataset`, `_collate`), and how the 
 sources (its own prediction method).
 """
 
+from __future__ import annotations
+
 import copy
 import warnings
 from numbers import Integral, Real
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
-from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._utils.model_file import read_model_file
+from .._utils.typed import fit_context
 from ..base import check_targets
 from ..preprocessing._augment import augment_one, check_kinds
+from ..structures._types import Images, Sources
 
 __all__ = ["DeepSegmenterMixin"]
 
@@ -60,6 +64,16 @@ class DeepSegmenterMixin:
         """Class of the loss."""
         raise NotImplementedError
 
+    def _net_class(self):
+        """Class of the skorch net."""
+        from ..nets._net import SegmentationNet
+
+        return SegmentationNet
+
+    def _net_settings(self):
+        """More arguments of the skorch net, which `net_params` may change."""
+        return {}
+
     def _make_dataset(self, images, targets, training):
         """Return a torch dataset of scaled images and their targets."""
         raise NotImplementedError
@@ -81,12 +95,12 @@ class DeepSegmenterMixin:
     # ---- training ----
 
     @property
-    def history_(self):
+    def history_(self) -> Any:
         """The epochs of the training so far, a `skorch.history.History`."""
         return self.net_.history
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
+    @fit_context
+    def partial_fit(self, X: Images, y: Sources | None = None) -> Self:
         """Go on training with more images, from the present weights.
 
         Parameters
@@ -102,10 +116,10 @@ class DeepSegmenterMixin:
             The segmenter, trained for up to `max_epochs` more epochs.
         """
         if not hasattr(self, "net_"):
-            return self.fit(X, y)
+            return self.fit(X, y)  # type: ignore[attr-defined]  # of the segmenter that this is mixed into
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed: pass one label map per image.")
-        images, _ = self._check_images(X)
+        images, _ = self._check_images(X)  # type: ignore[attr-defined]
         targets = check_targets(y, images)
         self._check_trainable(images, targets)
         self._train(images, targets)
@@ -152,6 +166,7 @@ class DeepSegmenterMixin:
             "verbose": int(self.verbose),
             "precision": self.precision,
         }
+        settings.update(self._net_settings())
         net_class, placement = self._placement(find_device)
         self.net_ = net_class(**{**settings, **placement, **(self.net_params or {})})
         with seeded(self._seed, placement["device"] or "cpu"):
@@ -160,19 +175,17 @@ class DeepSegmenterMixin:
     def _placement(self, find_device):
         """Class of the net and where it runs."""
         if self.device == "accelerate":
-            from ..nets._accelerate import AcceleratedNet, make_accelerator
+            from ..nets._accelerate import accelerated, make_accelerator
 
             # skorch would print through accelerate even where nothing is to be printed
             sink = "auto" if self.verbose else print
             placement = {"accelerator": make_accelerator(), "device": None, "callbacks__print_log__sink": sink}
-            return AcceleratedNet, placement
-        from ..nets._net import SegmentationNet
-
-        return SegmentationNet, {"device": find_device(self.device)}
+            return accelerated(self._net_class()), placement
+        return self._net_class(), {"device": find_device(self.device)}
 
     def _train(self, images, targets):
         from ..nets._data import split_indices
-        from ..nets._net import seeded, train
+        from ..nets._net import seeded
 
         scaled = [self._scale(image) for image in images]
         # the same images are held out in every call, so that a warm start never trains on them
@@ -183,9 +196,14 @@ class DeepSegmenterMixin:
             for part, training in ((learn, True), (hold, False))
         )
         with seeded(self._seed + len(self.net_.history or []), self.net_.device or "cpu"):
-            train(self.net_, dataset, validation if len(hold) else None)
+            self._run_training(dataset, validation if len(hold) else None)
         tuned_on = hold if len(hold) else learn
         self._after_training([scaled[i] for i in tuned_on], [targets[i] for i in tuned_on])
+
+    def _run_training(self, dataset, validation):
+        from ..nets._net import train
+
+        train(self.net_, dataset, validation)
 
     def _check_trainable(self, images, targets):
         """Refuse, before any work, what the net could not learn from."""

@@ -5,10 +5,42 @@ import numpy as np
 from .._utils.background import background_maps
 from .._utils.validation import split_rms
 
-__all__ = ["learn_scale", "noise_scaled", "scaled"]
+__all__ = ["ScaledInputMixin", "learn_scale", "noise_scaled", "scaled"]
 
 _SIGMA_PER_MAD = 1.4826
 _BOX = 64  # pixels; SExtractor's default mesh
+
+
+class ScaledInputMixin:
+    """The parameter `scaling` of a deep segmenter: what is learnt of the training images, and kept in model files."""
+
+    def _learn_scaling(self, images):
+        self.scaling_ = "asinh" if self.scaling == "auto" else self.scaling
+        self.centre_ = self.scale_ = None
+        if self.scaling_ == "asinh":
+            self.centre_, self.scale_ = learn_scale(images, self._seed)
+
+    def _scale(self, image):
+        if self.scaling_ == "noise":
+            return noise_scaled(image, self.rms_band)
+        return scaled(image, self.centre_, self.scale_)
+
+    def _scale_all(self, images):
+        """Scale images for a net that is there already."""
+        self._ready_net()
+        scaled_images = [self._scale(image) for image in images]
+        if len(scaled_images[0]) != self.n_net_bands_:
+            raise ValueError(
+                f"The net sees {self.n_net_bands_} band(s) after scaling, but X gives {len(scaled_images[0])}: pass "
+                "one band at a time or a coadd, and set rms_band where X has an RMS map."
+            )
+        return scaled_images
+
+    def _get_scaling_state(self):
+        return {"scaling": self.scaling_, "centre": self.centre_, "scale": self.scale_}
+
+    def _set_scaling_state(self, state):
+        self.scaling_, self.centre_, self.scale_ = state["scaling"], state["centre"], state["scale"]
 
 
 def learn_scale(images, seed):

@@ -1,0 +1,86 @@
+"""Checkpoints of transformers: from a local folder, or from the hub where it is reachable."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+from transformers import AutoConfig, DetrForSegmentation, Mask2FormerForUniversalSegmentation
+
+from ._detr import PanopticDetr
+from ._mask2former_plain import PlainMask2Former
+from ._transformer_backbones import adapt_bands, quiet
+
+__all__ = ["load_checkpoint", "module_class"]
+
+_CLASSES = {
+    "detr": (PanopticDetr, DetrForSegmentation),
+    "mask2former": (PlainMask2Former, Mask2FormerForUniversalSegmentation),
+}
+_MODULES = {"detr": PanopticDetr, "plain": PlainMask2Former}
+
+
+def module_class(kind):
+    """Class of a module around a model of transformers, ``"detr"`` or ``"plain"``."""
+    return _MODULES[kind]
+
+
+def load_checkpoint(weights, architecture, n_bands, n_classes):
+    """Read a checkpoint for images of `n_bands` bands and `n_classes` classes, the sky among them.
+
+    What depends on the number of classes is learnt anew; the first convolution is spread over the bands.
+
+    Returns
+    -------
+    module : type
+        Class of the torch module.
+    params : dict
+        Its arguments.
+    state : dict of str to Tensor
+        Its weights.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no such checkpoint, or one of another architecture.
+    OSError
+        If the hub cannot be reached and the checkpoint is in no cache.
+    """
+    options = _where(weights)
+    config = _read(AutoConfig, weights, options)
+    if config.model_type != architecture:
+        raise ValueError(
+            f"weights={str(weights)!r} hold a model of type {config.model_type!r}, but architecture={architecture!r}: "
+            f"set architecture={config.model_type!r} if it is one of {sorted(_CLASSES)}, or take another checkpoint."
+        )
+    module, model_class = _CLASSES[architecture]
+    model = _read(model_class, weights, options, num_labels=n_classes, ignore_mismatched_sizes=True)
+    wrapped = module.of_model(model)
+    adapt_bands(wrapped.body()[0], n_bands)
+    params = {"n_bands": n_bands, "n_classes": n_classes, "config": json.dumps(model.config.to_diff_dict())}
+    return module, params, wrapped.state_dict()
+
+
+def _where(weights):
+    """Arguments of `from_pretrained` that keep local folders local."""
+    if Path(weights).is_dir():
+        return {"local_files_only": True}
+    # of Facebook's checkpoints this revision does without timm, which is a backbone library of its own
+    return {} if importlib.util.find_spec("timm") else {"revision": "no_timm"}
+
+
+def _read(cls, weights, options, **more):
+    try:
+        with quiet():
+            return cls.from_pretrained(str(weights), **options, **more)
+    except (OSError, ImportError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        if "local_files_only" in options:
+            raise ValueError(
+                f"weights={str(weights)!r} is a folder without a checkpoint that transformers can read ({first}): pass "
+                "one that save_pretrained() wrote, with config.json and model.safetensors."
+            ) from error
+        raise OSError(
+            f"weights={str(weights)!r} could not be had from the Hugging Face hub nor from its cache ({first}). Where "
+            f"there is a network, run `hf download {weights}` and pass the folder it prints, or copy that folder here "
+            "and pass its path."
+        ) from error

@@ -1,0 +1,108 @@
+"""From images and instances to batches for detection: patches, crops of masks, padding; no dense masks."""
+
+import numpy as np
+import torch
+
+from ..structures import GALAXY, Instances
+from ._data import MaskDataset
+
+__all__ = ["DetectionBatch", "DetectionCollate", "SourceDataset", "cut"]
+
+
+class SourceDataset(MaskDataset):
+    """Patches of images with their `Instances`; as `MaskDataset`, which see."""
+
+    @staticmethod
+    def _cut(target, rows, columns):
+        return cut(target, rows, columns)
+
+
+def cut(instances, rows, columns):
+    """Instances of a window, in its frame; looks at those only whose boxes reach into it."""
+    y0, x0, y1, x1 = instances.boxes.T
+    near = (y0 < rows.stop) & (y1 > rows.start) & (x0 < columns.stop) & (x1 > columns.start)
+    shape = rows.stop - rows.start, columns.stop - columns.start
+    if shape == instances.shape:
+        return instances
+    return instances.select(near).shift(-rows.start, -columns.start, shape)
+
+
+class DetectionBatch:
+    """Images of a batch, padded to one size, and what is to be found in each.
+
+    Parameters
+    ----------
+    images : tensor of shape (n, n_bands, height, width)
+        Smaller images stand in the upper left corner, zeros elsewhere.
+    sizes : list of (int, int)
+        ``(height, width)`` of each image before padding.
+    targets : list of dict, or None
+        For each image ``boxes`` (float, x0, y0, x1, y1), ``labels`` (1… in the order of the declared classes) and
+        ``crops`` (uint8, all of one size, each mask with a rim of at least one pixel; its pixel ``(1, 1)`` is
+        the corner of the box).
+    """
+
+    def __init__(self, images, sizes, targets=None):
+        self.images, self.sizes, self.targets = images, sizes, targets
+
+    def __len__(self):
+        return len(self.images)
+
+    def to(self, device, non_blocking=False, **kwargs):
+        """Move to a device; the images also change their memory format if asked to."""
+        images = self.images.to(device, non_blocking=non_blocking, **kwargs)
+        targets = self.targets and [
+            {name: tensor.to(device, non_blocking=non_blocking) for name, tensor in target.items()}
+            for target in self.targets
+        ]
+        return DetectionBatch(images, self.sizes, targets)
+
+
+class DetectionCollate:
+    """Make a `DetectionBatch` of (image, instances) pairs; a class, for processes to send it around.
+
+    Parameters
+    ----------
+    multiple : int
+        Height and width of a batch are multiples of this, so that every level of the pyramid is in phase.
+    classes : sequence of int
+        The declared classes; sources without a class are galaxies.
+    """
+
+    def __init__(self, multiple, classes):
+        self.multiple = multiple
+        self.labels = {int(one): label for label, one in enumerate(classes, start=1)}
+
+    def __call__(self, pairs):
+        images, instances = zip(*pairs, strict=True)
+        targets = [self._target(one) for one in instances]
+        return DetectionBatch(*stack_padded(images, self.multiple), targets), torch.zeros(len(pairs))
+
+    def _target(self, instances):
+        boxes = instances.boxes[:, [1, 0, 3, 2]]
+        height, width = (boxes[:, 2:] - boxes[:, :2]).max(axis=0, initial=0)[::-1]
+        crops = np.zeros((len(boxes), height + 2, width + 2), dtype=np.uint8)
+        for out, crop in zip(crops, instances.crops, strict=True):
+            out[1 : 1 + crop.shape[0], 1 : 1 + crop.shape[1]] = crop
+        classes = [GALAXY] * len(boxes) if instances.classes is None else instances.classes.tolist()
+        labels = np.array([self.labels[one] for one in classes], dtype=np.int64)
+        return {
+            "boxes": torch.from_numpy(boxes.astype(np.float32)),
+            "labels": torch.from_numpy(labels),
+            "crops": torch.from_numpy(crops),
+        }
+
+
+def stack_padded(images, multiple):
+    """Stack images of any sizes in one tensor, NaN as zero, the sky in scaled units; return it with the sizes."""
+    sizes = [image.shape[1:] for image in images]
+    height, width = (-(-max(side) // multiple) * multiple for side in zip(*sizes, strict=True))
+    stack = np.zeros((len(images), len(images[0]), height, width), dtype=np.float32)
+    for image, out in zip(images, stack, strict=True):
+        out[:, : image.shape[1], : image.shape[2]] = np.nan_to_num(image, nan=0.0)
+    return torch.from_numpy(stack), sizes
+
+
+def as_instances(target):
+    """`Instances` of a checked target: a label map becomes one instance per label."""
+    return target if isinstance(target, Instances) else Instances.from_label_map(target)

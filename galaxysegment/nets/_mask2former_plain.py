@@ -1,0 +1,119 @@
+"""transformers' own Mask2Former, on a ResNet or from a checkpoint."""
+
+import json
+
+from torch import nn
+from torch.nn import functional
+from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
+
+from ._segment_data import masks_at, truth_at
+from ._set_loss import PointLoss
+from ._set_module import SetModule
+from ._transformer_backbones import adapt_bands, quiet, resnet_config, resnet_stages, set_stem_stride
+
+__all__ = ["PlainMask2Former"]
+
+
+class PlainMask2Former(SetModule):
+    """`transformers.Mask2FormerForUniversalSegmentation` with its deformable pixel decoder and learned queries.
+
+    Masks are compared with the truth at every pixel near a source (see `SegmentCollate`), not at random points.
+
+    Parameters
+    ----------
+    n_bands, n_classes : int
+        Bands of the input; classes with the sky.
+    backbone : {"light", "resnet18", "resnet50"}
+    stem_stride : {1, 2, 4}
+        Pixels between the features of the first stage, and of the masks.
+    d_model, n_heads, encoder_layers, decoder_layers, feedforward : int
+        Of the transformer; `d_model` is a multiple of 32.
+    n_queries : int
+        Sources and sky together are at most so many.
+    no_object_weight : float
+        Weight of queries without a segment in the loss of classes.
+    config : str or None
+        JSON of a `transformers.Mask2FormerConfig` that takes the place of all but the first two.
+
+    References
+    ----------
+    .. [1] Cheng et al. 2022, CVPR, 1280. :doi:`10.1109/CVPR52688.2022.00135`
+    """
+
+    halo = 0
+
+    def __init__(
+        self,
+        *,
+        n_bands=1,
+        n_classes=2,
+        backbone="light",
+        stem_stride=1,
+        d_model=64,
+        n_heads=8,
+        encoder_layers=1,
+        decoder_layers=3,
+        feedforward=256,
+        n_queries=64,
+        no_object_weight=0.1,
+        config=None,
+    ):
+        super().__init__()
+        if config is not None:
+            with quiet():
+                self._take(Mask2FormerForUniversalSegmentation(Mask2FormerConfig.from_dict(json.loads(config))))
+            adapt_bands(self.body()[0], n_bands)
+            return
+        with quiet():
+            config = Mask2FormerConfig(
+                backbone_config=resnet_config(backbone, n_bands),
+                num_labels=n_classes,
+                num_queries=n_queries,
+                feature_size=d_model,
+                mask_feature_size=d_model,
+                hidden_dim=d_model,
+                num_attention_heads=n_heads,
+                encoder_layers=encoder_layers,
+                encoder_feedforward_dim=feedforward,
+                decoder_layers=decoder_layers + 1,  # transformers builds one less
+                dim_feedforward=feedforward,
+                feature_strides=[stem_stride * 2**stage for stage in range(4)],
+                common_stride=stem_stride,
+                no_object_weight=no_object_weight,
+            )
+            self._take(Mask2FormerForUniversalSegmentation(config))
+        set_stem_stride(self.model.model.pixel_level_module.encoder, stem_stride)
+
+    def _take(self, model):
+        """Make `model`, a `Mask2FormerForUniversalSegmentation`, the one that is trained."""
+        self.model, config = model, model.config
+        self.model.criterion = nn.Identity()
+        self.criterion = PointLoss(config)
+        self.n_queries = config.num_queries
+        self.multiple = max(config.feature_strides)
+
+    def body(self):
+        """Return the backbone and its stages, the stem being the first."""
+        return self.model.model.pixel_level_module.encoder, resnet_stages(self.model.model.pixel_level_module.encoder)
+
+    def forward(self, batch):
+        """Return the logits of all queries, or the losses where the `SegmentBatch` has targets.
+
+        Returns
+        -------
+        dict of Tensor
+            ``classes`` (n, n_queries, n_classes + 1), ``masks`` (n, n_queries, height, width); or losses.
+        """
+        height, width = batch.images.shape[-2:]
+        padding = [0, max(-width % self.multiple, 2 * self.multiple - width)]
+        padding += [0, max(-height % self.multiple, 2 * self.multiple - height)]
+        x = functional.pad(batch.images, padding)
+        found = self.model.model(x, output_hidden_states=True, return_dict=True)
+        states = found.transformer_decoder_intermediate_states
+        classes = [self.model.class_predictor(one.transpose(0, 1)).float() for one in states]
+        masks = [one.float() for one in found.masks_queries_logits]
+        if batch.targets is None:
+            last = functional.interpolate(masks[-1], x.shape[-2:], mode="bilinear", align_corners=False)
+            return {"classes": classes[-1], "masks": last[..., :height, :width]}
+        sampled = [masks_at(one, batch.targets["points"], x.shape[-2:]) for one in masks]
+        return self.criterion.weighted(sampled, classes, truth_at(batch.targets), batch.targets["classes"])

@@ -1,0 +1,60 @@
+"""skorch glue for modules that return losses in training and sources otherwise."""
+
+import torch
+from skorch.callbacks import PassthroughScoring
+from torch import nn
+
+from ._mask_rcnn import LOSSES
+from ._net import SegmentationNet, autocast_dtype, seeded
+
+__all__ = ["DetectionNet", "SumOfLosses"]
+
+
+class SumOfLosses(nn.Module):
+    """The loss that is trained on: the sum of those that the module returns."""
+
+    def forward(self, losses, target):
+        return sum(losses.values())
+
+
+class DetectionNet(SegmentationNet):
+    """skorch net of a module that takes a `DetectionBatch`.
+
+    The losses of the parts are in the history: ``train_loss_mask``, ``valid_loss_mask`` and so on.
+    """
+
+    #: Names of the losses that the module returns; a subclass for another module has its own.
+    loss_names: tuple[str, ...] = LOSSES
+
+    @property
+    def _default_callbacks(self):
+        parts = [
+            (f"{prefix}_{name}", PassthroughScoring(f"{prefix}_{name}", lower_is_better=None, on_train=on_train))
+            for name in self.loss_names
+            for prefix, on_train in (("train", True), ("valid", False))
+        ]
+        own = super()._default_callbacks
+        return [*own[:1], *parts, *own[1:]]  # before those that print
+
+    def infer(self, x, **fit_params):
+        """Run the module on a batch in the precision asked for."""
+        device = torch.device(self.device or next(self.module_.parameters()).device)
+        batch = x.to(device, non_blocking=True, memory_format=torch.channels_last)
+        dtype = autocast_dtype(self.precision, device)
+        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+            return self.module_(batch, **fit_params)
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        for name, loss in y_pred.items():
+            self.history.record_batch(f"{'train' if training else 'valid'}_{name}", loss.item())
+        return super().get_loss(y_pred, y_true, X=X, training=training)
+
+    def validation_step(self, batch, **fit_params):
+        """Compute the losses of a batch as in training, but leave the statistics of normalizations as they are."""
+        pairs, dummy = batch
+        self.module_.loss_mode()
+        # which boxes are looked at is drawn: the same ones in every epoch, so that epochs can be compared
+        with torch.no_grad(), seeded(0, self.device or "cpu"):
+            losses = self.infer(pairs, **fit_params)
+            loss = self.get_loss(losses, dummy, X=pairs, training=False)
+        return {"loss": loss, "y_pred": losses}

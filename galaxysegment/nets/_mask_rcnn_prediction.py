@@ -1,0 +1,80 @@
+"""From what Mask R-CNN finds to `Instances`: masks are pasted into their own boxes only."""
+
+import numpy as np
+
+from ..structures import Instances
+from ._detection_data import DetectionBatch, stack_padded
+from ._memory import kept_memory
+
+__all__ = ["find_sources", "paste"]
+
+_BATCH_PIXELS = 1024**2  # a batch of larger images would not fit into the memory of a small machine
+
+
+def find_sources(net, images, batch_size, *, score_threshold, box_nms, soft_nms, n_pixels):
+    """Instances of each scaled image, and the indices of those that hold more than could be looked at.
+
+    Labels are the module's, 1… in the order of the declared classes. Images of one shape go together.
+    """
+    heads = net.module_.roi_heads
+    heads.score_thresh, heads.nms_thresh, heads.soft_nms = score_threshold, box_nms, soft_nms
+    result, saturated = [None] * len(images), []
+    by_shape = {}
+    for index, image in enumerate(images):
+        by_shape.setdefault(image.shape, []).append(index)
+    with kept_memory():
+        for shape, indices in by_shape.items():
+            step = max(1, min(batch_size, _BATCH_PIXELS // (shape[1] * shape[2])))
+            for start in range(0, len(indices), step):
+                chunk = indices[start : start + step]
+                batch = DetectionBatch(*stack_padded([images[i] for i in chunk], net.module_.multiple))
+                for index, found in zip(chunk, net.evaluation_step((batch, None)), strict=True):
+                    result[index] = _as_instances(found, shape[1:], n_pixels)
+                    saturated += [index] if found["saturated"] else []
+    return result, sorted(saturated)
+
+
+def _as_instances(found, shape, n_pixels):
+    arrays = [found[name].float().cpu().numpy() for name in ("boxes", "masks", "scores")]
+    pasted = [paste(box, mask, shape, n_pixels) for box, mask in zip(*arrays[:2], strict=True)]
+    keep = [index for index, one in enumerate(pasted) if one is not None]
+    boxes, crops = ([pasted[index][part] for index in keep] for part in (0, 1))
+    labels = found["labels"].cpu().numpy()
+    return Instances(shape, boxes, crops, arrays[2][keep], labels[keep])
+
+
+def paste(box, mask, shape, n_pixels=1):
+    """Box of whole pixels and the mask in it, of a grid of probabilities over a box; None if it is too small.
+
+    Parameters
+    ----------
+    box : array-like of float, (x0, y0, x1, y1)
+        Edges in pixels: the first pixel reaches from 0 to 1.
+    mask : ndarray of float, shape (size, size)
+    shape : tuple of int
+        ``(height, width)`` of the image.
+    n_pixels : int, default=1
+        Least number of pixels.
+
+    Returns
+    -------
+    (y0, x0, y1, x1), crop
+        The tightest box, and the pixels at whose centres the interpolated probability is above one half.
+    """
+    rows, across = _interpolation(box[1], box[3], shape[0], len(mask))
+    columns, along = _interpolation(box[0], box[2], shape[1], len(mask))
+    crop = across @ mask @ along.T > 0.5
+    if np.count_nonzero(crop) < max(n_pixels, 1):
+        return None
+    used_rows, used_columns = np.flatnonzero(crop.any(axis=1)), np.flatnonzero(crop.any(axis=0))
+    y0, y1, x0, x1 = used_rows[0], used_rows[-1] + 1, used_columns[0], used_columns[-1] + 1
+    return (rows + y0, columns + x0, rows + y1, columns + x1), crop[y0:y1, x0:x1]
+
+
+def _interpolation(low, high, side, size):
+    """First pixel of an interval, and the weight of each of the grid's cells in each of the pixels."""
+    # half a cell beyond the edge the outer cells still have a say
+    rim = 0.5 * (high - low) / size
+    first, last = max(int(np.floor(low - rim)), 0), min(int(np.ceil(high + rim)), side)
+    places = (np.arange(first, last) + 0.5 - low) * (size / (high - low)) - 0.5
+    return first, np.maximum(0, 1 - np.abs(places[:, None] - np.arange(size))).astype(np.float32)

@@ -1,0 +1,58 @@
+"""What the modules share that predict sets of segments: modes, and which layers learn."""
+
+from torch import nn
+
+__all__ = ["SetModule"]
+
+
+class SetModule(nn.Module):
+    """Module that takes a `SegmentBatch` and returns losses where it has targets, else the logits of queries.
+
+    ``classes`` are (n, n_queries, n_classes + 1), the last for "nothing"; ``masks`` (n, n_queries, height, width).
+    """
+
+    frozen = ()
+
+    def body(self):
+        """Return the backbone, and the list of its stages from the shallowest on (empty where they are not known)."""
+        raise NotImplementedError
+
+    @classmethod
+    def of_model(cls, model):
+        """Wrap a model of transformers that is there already."""
+        module = cls.__new__(cls)
+        nn.Module.__init__(module)
+        module._take(model)
+        return module
+
+    def loss_mode(self):
+        """Be ready to compute losses without learning."""
+        self.eval()
+
+    def freeze(self, layers):
+        """Choose what is trained: ``"all"``, ``"heads"`` (all but the backbone) or ``"3+"``, its stages from 3 on."""
+        body, stages = self.body()
+        for weight in self.parameters():
+            weight.requires_grad_(True)
+        if layers == "all":
+            frozen = []
+        elif layers == "heads":
+            frozen = [body]
+        elif not stages:
+            raise ValueError(
+                f"A stage trains the layers {layers!r}, but the stages of {type(body).__name__} are not known: "
+                'use "heads" or "all".'
+            )
+        else:
+            frozen = stages[: int(layers[:-1]) - 1]
+        self.frozen = tuple(frozen)
+        for module in frozen:
+            module.requires_grad_(False)
+        return self.train(self.training)
+
+    def train(self, mode=True):
+        """Set the mode; what is frozen keeps its statistics of batches."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self

@@ -1,0 +1,267 @@
+"""DETR and Mask2Former: a set of queries, each of which becomes one source or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+
+from ..structures._types import RandomState
+from ._deep import DeepSegmenterMixin
+from ._detr_work import DETRWork
+
+__all__ = ["DETRSegmenter"]
+
+
+class DETRSegmenter(DETRWork):
+    """Find galaxies and stars with a transformer that predicts a set of segments: Mask2Former or panoptic DETR.
+
+    Every query of a transformer decoder becomes one source, the sky, or nothing; in training the queries are
+    matched with the true segments, one to one. Each pixel then belongs to the sky or to one source: galaxies
+    and stars are things, the sky is stuff. Images of any size and any number of bands; NaN counts as sky.
+
+    ``architecture="mask2former"`` [1]_, the default, is transformers' decoder with masked attention, its
+    matching and its losses, on the features of a U-Net at full resolution, for half of all galaxies have less than 30
+    pixels; its queries begin at the peaks that the U-Net sees [2]_. ``architecture="detr"`` is panoptic DETR [3]_
+    as in transformers, on a ResNet that learns. The default follows the numbers: see Notes.
+
+    Parameters
+    ----------
+    architecture : {"mask2former", "detr"}, default="mask2former"
+        The net.
+    backbone : {"auto", "unet", "light", "resnet18", "resnet50"}, default="auto"
+        Where features come from. ``"auto"`` is the U-Net of `base_width` and `depth` for Mask2Former and a light
+        residual net for DETR. Mask2Former on a residual net has the deformable pixel decoder and the learned queries of
+        its paper.
+    queries : {"peaks", "learned"}, default="peaks"
+        Whether the queries on a U-Net begin at peaks or are learned as in the papers, which takes far longer.
+    n_queries : int, default=64
+        Most sources in a patch of `patch_size`. Learned queries include that of the sky.
+    d_model : int, default=64
+        Width of the transformer; 256 in the papers.
+    n_heads : int, default=8
+        Attention heads.
+    encoder_layers : int, default=1
+        Layers of the transformer's encoder or of the deformable pixel decoder; the U-Net needs none.
+    decoder_layers : int, default=3
+        Layers of the decoder.
+    n_points : int, default=2048
+        Pixels of each training patch at which masks are compared with the truth: those near sources first.
+    stem_stride : {1, 2, 4}, default=1
+        Pixels between the finest features of a residual net, and between those of its masks; 4 in the papers, blind to
+        sources of a few pixels.
+    base_width, depth : int, default=16 and 5
+        Channels of the first level of the U-Net, and its levels.
+    classes : sequence of int, default=(1, 2)
+        Classes that may be in the truth: galaxies and stars by default. Sources without a class are galaxies.
+    score_threshold : float or "auto", default="auto"
+        Score from which a query is a source; ``"auto"`` takes the one with the best panoptic quality of the sources in
+        the validation images (in the training images, if there are none).
+    n_pixels : int, default=4
+        Sources with fewer pixels are dropped.
+    scaling : {"auto", "asinh", "noise"}, default="auto"
+        How images reach the net. ``"asinh"``: asinh((x - centre) / scale) in each band, with the median and the
+        robust standard deviation of the training pixels, so that neither units nor pedestals matter. ``"noise"``:
+        asinh of the signal-to-noise ratio, background (and noise, without an RMS band) estimated in each image
+        on a mesh: for raw images of differing depth. ``"auto"``: what the `weights` were trained with, else
+        ``"asinh"``.
+    rms_band : int or None, default=None
+        Index of the RMS band that ``scaling="noise"`` divides by; ``None`` means there is none.
+    stages : list of dict or None, default=None
+        Staged training: ``{"layers": "heads", "max_epochs": 15, "lr": 1e-3}`` and so on, one after the other, in place
+        of `max_epochs` and `lr`. Layers are ``"heads"`` (all but the backbone), ``"5+"``, ``"4+"``, ``"3+"`` (the
+        backbone from that stage on, too) or ``"all"``; schedule and early stopping begin anew in each stage. ``None``
+        trains all layers at once.
+    max_epochs : int, default=3
+        Passes over the training images. Three, as published for pretrained weights, are few from scratch: see Notes.
+    batch_size : int, default=3
+        Patches in a batch, in training and in prediction.
+    lr : float, default=0.001
+        Highest learning rate.
+    optimizer : {"adamw", "adam", "sgd"} or class of torch.optim, default="adamw"
+        Optimizer; ``net_params={"optimizer__weight_decay": 1e-4}`` passes arguments to it.
+    schedule : {"one-cycle"} or None, default="one-cycle"
+        The rate rises over the first tenth of the steps and falls along a cosine; ``None`` keeps it.
+    validation_fraction : float, default=0.1
+        Fraction of the images held out for early stopping and `score_threshold`; 0 for none. They are drawn by
+        image: hold groups of related images out yourself with scikit-learn's group splitters.
+    patience : int or None, default=10
+        Stop after so many epochs without a lower validation loss. The best weights are restored in any case;
+        ``None`` keeps the last ones instead.
+    patch_size : int or None, default=128
+        Larger images are trained on in patches of this size, at new places in every epoch, and predicted in windows of
+        this size that overlap by half: a source is taken from the window whose middle is closest to it. ``None`` for
+        whole images.
+    augment : str, sequence of str or None, default="flip"
+        Random changes of training images, as in `galaxysegment.preprocessing.augment`.
+    device : str, default="auto"
+        ``"auto"`` (cuda, else mps, else cpu), a torch device, or ``"accelerate"`` for several GPUs through
+        Hugging Face accelerate and skorch's mixin.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        ``"auto"`` computes in bfloat16 where the processor does so natively.
+    weights : str, path or None, default=None
+        Weights to start from: a file written by `galaxysegment.persistence.save`, whose architecture and scaling then
+        count; the folder of a checkpoint of transformers, DETR (panoptic) or Mask2Former as `architecture` says; or
+        its name on the Hugging Face hub, ``"facebook/detr-resnet-50-panoptic"``, which is read from the cache or
+        downloaded once. Bands and classes are adapted.
+    warm_start : bool, default=False
+        Whether another call of `fit` goes on from the present weights.
+    callbacks : list of skorch callbacks or None, default=None
+        More callbacks.
+    net_params : dict or None, default=None
+        Anything else for `skorch.NeuralNet`, e.g. ``{"iterator_train__num_workers": 2}``.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the weights, the split, the batches and the augmentation. On a CPU two fits with one seed are equal.
+    verbose : int or bool, default=False
+        Whether to show a progress bar and a line per epoch.
+
+    Attributes
+    ----------
+    net_ : skorch.NeuralNet
+        The trained net; ``net_.module_`` is the torch module.
+    history_ : skorch.history.History
+        Losses, durations and so on of every epoch; ``train_loss_class``, ``valid_loss_mask``, ``valid_loss_dice`` and
+        so on are those of the parts.
+    score_threshold_ : float
+        The threshold in use.
+    scaling_ : str
+        The scaling in use.
+    centre_, scale_ : ndarray of shape (n_bands,) or None
+        What ``scaling="asinh"`` learnt.
+    n_bands_in_ : int
+        Bands seen in `fit`.
+    n_net_bands_ : int
+        Bands that the net sees after scaling.
+
+    Warns
+    -----
+    UserWarning
+        If a training image holds more sources than there are queries, or if all queries are used in prediction.
+
+    Notes
+    -----
+    On 512 patches of 128² pixels of two simulated fields (`make_field`, 4.6 sources each, those cut by the edge
+    counted), the panoptic quality of galaxies was .662 (SQ .789, RQ .839) after 9 minutes on two cores, with
+    ``DETRSegmenter(batch_size=8, max_epochs=12, n_heads=4)`` and 1536 patches of 128² divided by their noise; 19 epochs
+    at twice the rate on crops of larger patches gave .663. sep, tuned, has .598 there, the U-Net that ships .643. DETR
+    learns its boxes, but was not trained to a number worth the comparison; from scratch on small sources it is slow.
+    Transformers' DETR gives all queries the same mask at first, its attention being small beside the features, and
+    starts its queries almost alike; here the attention is taken relative to its mean and weights are drawn as in the
+    paper. Its backbone, which transformers freezes, learns.
+
+    References
+    ----------
+    .. [1] Cheng et al. 2022, CVPR, 1280. :doi:`10.1109/CVPR52688.2022.00135`
+    .. [2] He et al. 2023, CVPR, 23663. :doi:`10.1109/CVPR52729.2023.02266`
+    .. [3] Carion et al. 2020, ECCV, 213. :doi:`10.1007/978-3-030-58452-8_13`
+
+    Examples
+    --------
+    >>> from galaxysegment.segmenters import DETRSegmenter
+    >>> from galaxysegment.testing import make_images
+    >>> X, y = make_images(4, shape=(32, 32))
+    >>> detr = DETRSegmenter(base_width=4, depth=2, d_model=32, n_queries=8, max_epochs=1, random_state=0)
+    >>> detr = detr.fit(X, y)  # far from trained; then detr.predict(X, output="panoptic")
+    >>> len(detr.history_), bool(detr.history_[-1, "train_loss_dice"] > 0)
+    (1, True)
+    """
+
+    _parameter_constraints: dict = {
+        **DeepSegmenterMixin._parameter_constraints,
+        "architecture": [StrOptions({"mask2former", "detr"})],
+        "backbone": [StrOptions({"auto", "unet", "light", "resnet18", "resnet50"})],
+        "queries": [StrOptions({"peaks", "learned"})],
+        "n_queries": [Interval(Integral, 1, None, closed="left")],
+        "d_model": [Interval(Integral, 8, None, closed="left")],
+        "n_heads": [Interval(Integral, 1, None, closed="left")],
+        "encoder_layers": [Interval(Integral, 0, None, closed="left")],
+        "decoder_layers": [Interval(Integral, 1, None, closed="left")],
+        "n_points": [Interval(Integral, 16, None, closed="left")],
+        "stem_stride": [Options(Integral, {1, 2, 4})],
+        "base_width": [Interval(Integral, 1, None, closed="left")],
+        "depth": [Interval(Integral, 1, 8, closed="both")],
+        "classes": ["array-like"],
+        "score_threshold": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
+        "n_pixels": [Interval(Integral, 1, None, closed="left")],
+        "scaling": [StrOptions({"auto", "asinh", "noise"})],
+        "rms_band": [Integral, None],
+        "stages": [list, tuple, str, None],
+    }
+
+    def __init__(
+        self,
+        *,
+        architecture: str = "mask2former",
+        backbone: str = "auto",
+        queries: str = "peaks",
+        n_queries: int = 64,
+        d_model: int = 64,
+        n_heads: int = 8,
+        encoder_layers: int = 1,
+        decoder_layers: int = 3,
+        n_points: int = 2048,
+        stem_stride: int = 1,
+        base_width: int = 16,
+        depth: int = 5,
+        classes: Sequence[int] = (1, 2),
+        score_threshold: float | str = "auto",
+        n_pixels: int = 4,
+        scaling: str = "auto",
+        rms_band: int | None = None,
+        stages: Sequence[dict[str, Any]] | str | None = None,
+        max_epochs: int = 3,
+        batch_size: int = 3,
+        lr: float = 0.001,
+        optimizer: str | type[Any] = "adamw",
+        schedule: str | None = "one-cycle",
+        validation_fraction: float = 0.1,
+        patience: int | None = 10,
+        patch_size: int | None = 128,
+        augment: str | Sequence[str] | None = "flip",
+        device: str = "auto",
+        precision: str = "auto",
+        weights: str | Path | None = None,
+        warm_start: bool = False,
+        callbacks: Sequence[Any] | None = None,
+        net_params: dict[str, Any] | None = None,
+        random_state: RandomState = None,
+        verbose: int | bool = False,
+    ) -> None:
+        self.architecture = architecture
+        self.backbone = backbone
+        self.queries = queries
+        self.n_queries = n_queries
+        self.d_model = d_model
+        self.n_heads = n_heads
+        self.encoder_layers = encoder_layers
+        self.decoder_layers = decoder_layers
+        self.n_points = n_points
+        self.stem_stride = stem_stride
+        self.base_width = base_width
+        self.depth = depth
+        self.classes = classes
+        self.score_threshold = score_threshold
+        self.n_pixels = n_pixels
+        self.scaling = scaling
+        self.rms_band = rms_band
+        self.stages = stages
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.patch_size = patch_size
+        self.augment = augment
+        self.device = device
+        self.precision = precision
+        self.weights = weights
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.net_params = net_params
+        self.random_state = random_state
+        self.verbose = verbose

@@ -1,0 +1,248 @@
+"""Mask R-CNN: every source with a mask, a class and a score of its own, also where sources overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from ..structures._types import RandomState
+from ._deep import DeepSegmenterMixin
+from ._mask_rcnn_work import MaskRCNNWork
+
+__all__ = ["MaskRCNNSegmenter"]
+
+
+class MaskRCNNSegmenter(MaskRCNNWork):
+    """Find galaxies and stars with Mask R-CNN, each with a mask of its own, so that they may overlap.
+
+    A residual net with a feature pyramid proposes boxes; heads tell the class of each, correct it and draw
+    its mask [1]_. Made of torchvision's parts, with what small sources need: anchors as large as the sources of the
+    truth, a first convolution that keeps all pixels, no resizing, no statistics of photographs, no fixed limit on
+    the number of sources. Images of any size and any number of bands; NaN counts as sky.
+
+    Parameters
+    ----------
+    backbone : {"resnet10", "resnet18", "resnet34", "resnet50", "resnet101"}, default="resnet18"
+        The residual net; the lightest has one block at each stage.
+    stem_stride : {1, 2}, default=1
+        Stride of the first convolution. 2 is the form of photographs: four times as fast, and blind to sources
+        of a few pixels.
+    channels : int or None, default=None
+        Channels of the pyramid and of the heads; ``None`` means 128, and 256 with the deeper nets.
+    anchors : "auto" or sequence of 5 float, default="auto"
+        Sides in pixels of the anchors of each level of the pyramid. ``"auto"`` takes them from the boxes of the
+        training truth.
+    classes : sequence of int, default=(1, 2)
+        Classes that may be in the truth: galaxies and stars by default. Sources without a class are galaxies.
+    n_proposals : int, default=300
+        Boxes that the first stage hands to the heads, for each training patch; larger images get more in proportion.
+    n_samples : int or "auto", default="auto"
+        Boxes per patch that the heads are trained on, a quarter of them of sources; ``"auto"`` takes five for
+        each source of a patch, and 32 at least.
+    proposal_nms : float, default=0.7
+        IoU of two proposals above which the lesser one is dropped.
+    soft_nms : float or None, default=0.5
+        A box found lowers the scores of lesser ones, of any class, by exp(-IoU² / soft_nms) [4]_: duplicates sink below
+        the threshold, and of two galaxies in almost one box both can stay above it. ``None`` for hard cuts only.
+    box_nms : float, default=0.95
+        IoU of two boxes found above which the lesser one is dropped. 0.5 is customary where `soft_nms` is ``None``.
+    mask_nms : float or None, default=None
+        The same for masks.
+    score_threshold : float or "auto", default="auto"
+        Score from which a source counts; ``"auto"`` takes the one with the best F1 at an IoU of one half on the
+        validation images (on the training images, if there are none). For precision-recall curves and average
+        precision set it low, e.g. 0.05, before `predict`.
+    n_pixels : int, default=4
+        Sources with fewer pixels are dropped, in the truth as in the prediction.
+    scaling : {"auto", "asinh", "noise"}, default="auto"
+        How images reach the net. ``"asinh"``: asinh((x - centre) / scale) in each band, with the median and the
+        robust standard deviation of the training pixels, so that neither units nor pedestals matter. ``"noise"``:
+        asinh of the signal-to-noise ratio, background (and noise, without an RMS band) estimated in each image
+        on a mesh: for raw images of differing depth. ``"auto"``: what the `weights` were trained with, else
+        ``"asinh"``.
+    rms_band : int or None, default=None
+        Index of the RMS band that ``scaling="noise"`` divides by; ``None`` means there is none.
+    stages : list of dict, {"overlapping-2019", "deep-fields-2020"} or None, default=None
+        Staged training: ``{"layers": "heads", "max_epochs": 15, "lr": 1e-3}`` and so on, one after the other, in place
+        of `max_epochs` and `lr`. Layers are ``"heads"`` (all but the residual net), ``"5+"``, ``"4+"``, ``"3+"`` (the
+        residual net from that stage on, too) or ``"all"``; schedule and early stopping begin anew in each stage. The
+        names are those of [2]_ and of a sequel to [3]_ (with ``optimizer="sgd"``): they start from
+        ``weights="coco"``. ``None`` trains all layers at once.
+    max_epochs : int, default=20
+        Passes over the training images.
+    batch_size : int, default=8
+        Patches in a batch, in training and in prediction.
+    lr : float, default=0.001
+        Highest learning rate.
+    optimizer : {"adamw", "adam", "sgd"} or class of torch.optim, default="adamw"
+        Optimizer; ``"sgd"`` has a momentum of 0.9. ``net_params={"optimizer__weight_decay": 1e-4}`` passes arguments.
+    schedule : {"one-cycle"} or None, default="one-cycle"
+        The rate rises over the first tenth of the steps and falls along a cosine; ``None`` keeps it.
+    validation_fraction : float, default=0.1
+        Fraction of the images held out for early stopping and `score_threshold`; 0 for none. They are drawn by
+        image: hold groups of related images out yourself with scikit-learn's group splitters.
+    patience : int or None, default=10
+        Stop after so many epochs without a lower validation loss. The best weights are restored in any case;
+        ``None`` keeps the last ones instead.
+    patch_size : int or None, default=256
+        Larger images are trained on in patches of this size, at new places in every epoch; ``None`` for whole
+        images.
+    augment : str, sequence of str or None, default="flip"
+        Random changes of training images, as in `galaxysegment.preprocessing.augment`.
+    device : str, default="auto"
+        ``"auto"`` (cuda, else mps, else cpu), a torch device, or ``"accelerate"`` for several GPUs through
+        Hugging Face accelerate and skorch's mixin.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        ``"auto"`` computes in bfloat16 where the processor does so natively.
+    weights : str, path or None, default=None
+        Weights to start from: a file written by `galaxysegment.persistence.save`, whose architecture and scaling then
+        count; ``"coco"``, torchvision's weights of photographs (170 MB, downloaded once), or a file ``.pth`` of them or
+        of another state dict of torchvision's Mask R-CNN, with ``backbone="resnet50"`` and any number of bands.
+    warm_start : bool, default=False
+        Whether another call of `fit` goes on from the present weights.
+    callbacks : list of skorch callbacks or None, default=None
+        More callbacks.
+    net_params : dict or None, default=None
+        Anything else for `skorch.NeuralNet`, e.g. ``{"iterator_train__num_workers": 2}``.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the weights, the split, the batches and the augmentation. On a CPU two fits with one seed are equal.
+    verbose : int or bool, default=False
+        Whether to show a progress bar and a line per epoch.
+
+    Attributes
+    ----------
+    net_ : skorch.NeuralNet
+        The trained net; ``net_.module_`` is the torch module.
+    history_ : skorch.history.History
+        Losses, durations and so on of every epoch; ``train_loss_mask``, ``valid_loss_classifier`` and so on are
+        those of the five parts.
+    score_threshold_ : float
+        The threshold in use.
+    anchor_sizes_ : list of float
+        The anchors in use.
+    scaling_ : str
+        The scaling in use.
+    centre_, scale_ : ndarray of shape (n_bands,) or None
+        What ``scaling="asinh"`` learnt.
+    n_bands_in_ : int
+        Bands seen in `fit`.
+    n_net_bands_ : int
+        Bands that the net sees after scaling.
+
+    Warns
+    -----
+    UserWarning
+        If an image may hold more sources than there are proposals.
+
+    References
+    ----------
+    .. [1] He et al. 2017, ICCV, 2980. :doi:`10.1109/ICCV.2017.322`
+    .. [2] "Separating overlapping galaxies with Mask R-CNN", 2019, a project report.
+    .. [3] Burke et al. 2019, MNRAS, 490, 3952. :doi:`10.1093/mnras/stz2845`
+    .. [4] Bodla et al. 2017, ICCV, 5562. :doi:`10.1109/ICCV.2017.593`
+
+    Examples
+    --------
+    >>> from galaxysegment.segmenters import MaskRCNNSegmenter
+    >>> from galaxysegment.testing import make_images
+    >>> X, y = make_images(4, shape=(32, 32))
+    >>> net = MaskRCNNSegmenter(channels=16, n_proposals=20, max_epochs=1, score_threshold=0.0, random_state=0)
+    >>> sources = net.fit(X, y).predict(X, output="instances")  # far from trained
+    >>> len(sources), sources[0].shape
+    (4, (32, 32))
+    """
+
+    _parameter_constraints: dict = {
+        **DeepSegmenterMixin._parameter_constraints,
+        "backbone": [StrOptions({"resnet10", "resnet18", "resnet34", "resnet50", "resnet101"})],
+        "stem_stride": [Interval(Integral, 1, 2, closed="both")],
+        "channels": [Interval(Integral, 1, None, closed="left"), None],
+        "anchors": [StrOptions({"auto"}), "array-like"],
+        "classes": ["array-like"],
+        "n_proposals": [Interval(Integral, 1, None, closed="left")],
+        "n_samples": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "proposal_nms": [Interval(Real, 0, 1, closed="right")],
+        "soft_nms": [Interval(Real, 0, None, closed="neither"), None],
+        "box_nms": [Interval(Real, 0, 1, closed="right")],
+        "mask_nms": [Interval(Real, 0, 1, closed="right"), None],
+        "score_threshold": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
+        "n_pixels": [Interval(Integral, 1, None, closed="left")],
+        "scaling": [StrOptions({"auto", "asinh", "noise"})],
+        "rms_band": [Integral, None],
+        "stages": [list, tuple, str, None],
+    }
+
+    def __init__(
+        self,
+        *,
+        backbone: str = "resnet18",
+        stem_stride: int = 1,
+        channels: int | None = None,
+        anchors: str | Sequence[float] = "auto",
+        classes: Sequence[int] = (1, 2),
+        n_proposals: int = 300,
+        n_samples: int | str = "auto",
+        proposal_nms: float = 0.7,
+        soft_nms: float | None = 0.5,
+        box_nms: float = 0.95,
+        mask_nms: float | None = None,
+        score_threshold: float | str = "auto",
+        n_pixels: int = 4,
+        scaling: str = "auto",
+        rms_band: int | None = None,
+        stages: Sequence[dict[str, Any]] | str | None = None,
+        max_epochs: int = 20,
+        batch_size: int = 8,
+        lr: float = 0.001,
+        optimizer: str | type[Any] = "adamw",
+        schedule: str | None = "one-cycle",
+        validation_fraction: float = 0.1,
+        patience: int | None = 10,
+        patch_size: int | None = 256,
+        augment: str | Sequence[str] | None = "flip",
+        device: str = "auto",
+        precision: str = "auto",
+        weights: str | Path | None = None,
+        warm_start: bool = False,
+        callbacks: Sequence[Any] | None = None,
+        net_params: dict[str, Any] | None = None,
+        random_state: RandomState = None,
+        verbose: int | bool = False,
+    ) -> None:
+        self.backbone = backbone
+        self.stem_stride = stem_stride
+        self.channels = channels
+        self.anchors = anchors
+        self.classes = classes
+        self.n_proposals = n_proposals
+        self.n_samples = n_samples
+        self.proposal_nms = proposal_nms
+        self.soft_nms = soft_nms
+        self.box_nms = box_nms
+        self.mask_nms = mask_nms
+        self.score_threshold = score_threshold
+        self.n_pixels = n_pixels
+        self.scaling = scaling
+        self.rms_band = rms_band
+        self.stages = stages
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.patch_size = patch_size
+        self.augment = augment
+        self.device = device
+        self.precision = precision
+        self.weights = weights
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.net_params = net_params
+        self.random_state = random_state
+        self.verbose = verbose

@@ -1,0 +1,176 @@
+"""The set-prediction modules against transformers' own, and what differs from it on purpose."""
+
+import numpy as np
+import pytest
+import torch
+
+from galaxysegment.nets._detr import PanopticDetr
+from galaxysegment.nets._mask2former import SeededMask2Former, centre_loss, find_peaks, sine_position
+from galaxysegment.nets._mask2former_plain import PlainMask2Former
+from galaxysegment.nets._segment_data import SegmentBatch, SegmentCollate, encode_target, masks_at
+from galaxysegment.nets._set_loss import PointLoss
+from galaxysegment.testing import make_images
+
+X, Y = make_images(2, shape=(48, 40))
+SMALL = {"d_model": 32, "n_heads": 8, "decoder_layers": 3, "feedforward": 32, "n_queries": 6}
+RESIDUAL = {**SMALL, "encoder_layers": 1}
+MODULES = [
+    (SeededMask2Former, {**SMALL, "base_width": 4, "depth": 3}),
+    (SeededMask2Former, {**SMALL, "base_width": 4, "depth": 2, "queries": "learned"}),
+    (PlainMask2Former, {**RESIDUAL, "stem_stride": 2}),
+    (PanopticDetr, {**RESIDUAL, "stem_stride": 2}),
+]
+
+
+def make_batch():
+    torch.manual_seed(0)
+    pairs = [
+        (image[None].astype(np.float32), encode_target(labels, np.ones(3, int)))
+        for image, labels in zip(X, Y, strict=True)
+    ]
+    return SegmentCollate(n_points=128)(pairs)[0]
+
+
+def make_module(cls, params):
+    torch.manual_seed(0)
+    return cls(n_bands=1, n_classes=2, **params)
+
+
+@pytest.mark.parametrize(("cls", "params"), MODULES)
+def test_losses_reach_every_weight_and_outputs_have_the_shape_of_the_images(cls, params):
+    module = make_module(cls, params)
+    losses = module(make_batch())
+    assert {"loss_class", "loss_mask", "loss_dice"} <= set(losses)
+    sum(losses.values()).backward()
+    idle = {name for name, weight in module.named_parameters() if weight.grad is None}
+    assert not {name for name in idle if "criterion" not in name}
+    module.eval()
+    with torch.no_grad():
+        found = module(SegmentBatch(torch.randn(2, 1, 33, 21)))
+    assert found["masks"].shape[-2:] == (33, 21)
+    assert found["classes"].shape[:2] == found["masks"].shape[:2] and found["classes"].shape[-1] == 3
+
+
+@pytest.mark.parametrize(("cls", "params"), MODULES)
+def test_freezing_the_backbone_leaves_it_as_it_is(cls, params):
+    module = make_module(cls, params).freeze("heads")
+    module.train()
+    body, stages = module.body()
+    before = [one.clone() for one in body.state_dict().values()]
+    module(make_batch())
+    assert all(torch.equal(*pair) for pair in zip(before, body.state_dict().values(), strict=True))
+    assert not any(weight.requires_grad for weight in body.parameters())
+    module.freeze("2+")
+    assert not any(weight.requires_grad for weight in stages[0].parameters())
+    assert all(weight.requires_grad for weight in stages[1].parameters())
+    module.freeze("all")
+    assert all(weight.requires_grad for weight in module.parameters())
+
+
+def test_detr_computes_what_transformers_computes():
+    module = make_module(PanopticDetr, RESIDUAL).eval()
+    module.relative_attention = False  # what it adds from scratch
+    x = torch.randn(2, 1, 32, 48)
+    with torch.no_grad():
+        theirs = module.model(pixel_values=x)
+        features, states, memory = module._attend(x)
+        everyone = torch.arange(6)[None].expand(2, -1)
+        masks = module._masks(features, states[-1], memory, everyone)
+    torch.testing.assert_close(masks, theirs.pred_masks)
+    torch.testing.assert_close(module.model.detr.class_labels_classifier(states[-1]), theirs.logits)
+
+
+def test_detr_losses_are_transformers_losses():
+    """Classes and boxes, with the same targets; masks differ on purpose in the pixels that count."""
+    module = make_module(PanopticDetr, RESIDUAL).eval()
+    batch = make_batch()
+    labels = [
+        {"class_labels": classes, "boxes": boxes, "masks": torch.stack([one == k for k in (1, 2, 3, 0)]).float()}
+        for classes, boxes, one in zip(*(batch.targets[name] for name in ("classes", "boxes", "labels")), strict=True)
+    ]
+    with torch.no_grad():
+        theirs = module.model(pixel_values=batch.images, labels=labels).loss_dict
+        ours = module(batch)
+    for name, (key, weight) in {"class": ("loss_ce", 1), "box": ("loss_bbox", 5), "giou": ("loss_giou", 2)}.items():
+        layers = [loss.item() for part, loss in theirs.items() if part.startswith(key)]
+        assert len(layers) == 3
+        assert ours[f"loss_{name}"].item() == pytest.approx(weight * sum(layers), rel=1e-4)
+
+
+def test_the_backbone_of_detr_learns():
+    """transformers freezes all of it and its normalizations: its filter and its names disagree."""
+    module = make_module(PanopticDetr, RESIDUAL)
+    backbone, _ = module.body()
+    assert all(weight.requires_grad for weight in backbone.parameters())
+    assert any(isinstance(one, torch.nn.BatchNorm2d) for one in backbone.modules())
+
+
+@pytest.mark.parametrize("stem_stride", [1, 2, 4])
+@pytest.mark.parametrize("cls", [PanopticDetr, PlainMask2Former])
+def test_the_stride_of_the_masks(cls, stem_stride):
+    module = make_module(cls, {**RESIDUAL, "stem_stride": stem_stride}).eval()
+    with torch.no_grad():
+        stages = module.body()[0](torch.zeros(1, 1, 64, 64), *([torch.ones(1, 64, 64)] if cls is PanopticDetr else []))
+    first = stages[0][0] if cls is PanopticDetr else stages.feature_maps[0]
+    assert first.shape[-1] == 64 // stem_stride
+
+
+def test_point_loss_is_transformers_loss_at_all_pixels():
+    """Where the points are all pixels, the costs are those of the dense masks."""
+    from transformers import Mask2FormerConfig
+    from transformers.models.mask2former.modeling_mask2former import dice_loss, sigmoid_cross_entropy_loss
+
+    loss = PointLoss(Mask2FormerConfig(num_labels=2))
+    torch.manual_seed(0)
+    truth = (torch.rand(1, 3, 20) > 0.5).float()
+    logits = torch.randn(1, 5, 20)
+    logits[0, [4, 0, 2]] = 20 * (truth[0] - 0.5)  # queries 4, 0, 2 know the masks
+    classes, labels = torch.zeros(1, 5, 3), [torch.tensor([1, 1, 0])]
+    ((queries, segments),) = loss.matcher(logits, classes, list(truth), labels)
+    assert dict(zip(segments.tolist(), queries.tolist(), strict=True)) == {0: 4, 1: 0, 2: 2}
+    found = loss.weighted([logits], [classes], list(truth), labels)
+    ordered = logits[0, [4, 0, 2]]
+    assert found["loss_mask"].item() == pytest.approx(5 * sigmoid_cross_entropy_loss(ordered, truth[0], 3).item())
+    assert found["loss_dice"].item() == pytest.approx(5 * dice_loss(ordered, truth[0], 3).item())
+
+
+def test_a_loss_that_is_no_number_does_not_stop_the_matching():
+    from transformers import Mask2FormerConfig
+
+    matcher = PointLoss(Mask2FormerConfig(num_labels=1)).matcher
+    logits = torch.full((1, 3, 8), float("nan"))
+    ((queries, _),) = matcher(logits, torch.zeros(1, 3, 2), [torch.ones(2, 8)], [torch.tensor([0, 0])])
+    assert len(queries) == 2
+
+
+def test_queries_begin_at_the_highest_peaks():
+    heat = torch.zeros(1, 20, 30)
+    heat[0, 4, 5], heat[0, 4, 6], heat[0, 15, 25] = 3.0, 2.0, 1.0
+    peaks = find_peaks(heat - 1, 2)
+    assert peaks.tolist() == [[[4, 5], [15, 25]]]
+    assert find_peaks(torch.zeros(1, 2, 3), 64).shape == (1, 6, 2)
+
+
+def test_places_have_embeddings_that_differ_least_nearby():
+    places = sine_position(torch.tensor([[10.0, 10.0], [10.0, 12.0], [90.0, 40.0]]), 64)
+    near, far = (places[0] @ places[index] for index in (1, 2))
+    assert places[0] @ places[0] > near > far
+
+
+def test_the_centre_loss_falls_with_better_maps():
+    heat = torch.zeros(1, 9, 9)
+    heat[0, 4, 4] = 1.0
+    weight = torch.ones_like(heat)
+    good, flat = 10 * (heat - 0.5), torch.zeros_like(heat)
+    assert centre_loss(good, heat, weight) < 0.01 * centre_loss(flat, heat, weight)
+    assert centre_loss(flat, torch.zeros_like(heat), weight) > 0
+    assert centre_loss(flat, heat, 0 * weight) == 0
+
+
+def test_masks_are_read_at_pixels():
+    masks = torch.arange(12.0).reshape(1, 1, 3, 4)
+    points = torch.tensor([[[0, 0], [2, 3], [1, 2]]])
+    assert masks_at(masks, points, (3, 4)).tolist() == [[[0.0, 11.0, 6.0]]]
+    twice = torch.nn.functional.interpolate(masks, scale_factor=2, mode="bilinear", align_corners=False)
+    fine = torch.tensor([[[0, 0], [5, 7], [2, 5]]])
+    torch.testing.assert_close(masks_at(masks, fine, (6, 8)), masks_at(twice, fine, (6, 8)))
