@@ -1,0 +1,6 @@
+"""Find point sources: a package of its own that builds on galaxysegment."""
+
+from ._segmenter import StarFinder
+from ._unsharp import UnsharpMask
+
+__all__ = ["StarFinder", "UnsharpMask"]

@@ -1,0 +1,58 @@
+"""What the package promises: the shared checks, and that it is at home wherever galaxysegment's own methods are."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from starfinder import StarFinder, UnsharpMask
+
+from galaxysegment import Instances
+from galaxysegment.io import read_label_map
+from galaxysegment.metrics import detection_scores
+from galaxysegment.mosaic import segment_mosaic
+from galaxysegment.preprocessing import BackgroundSubtractor
+from galaxysegment.structures import STAR
+from galaxysegment.testing import estimator_checks, expected_failed_checks, make_images
+
+ESTIMATORS = [StarFinder(), UnsharpMask()]
+CHECKS = [
+    pytest.param(check, id=f"{type(one).__name__}-{name}")
+    for one in ESTIMATORS
+    for name, check in estimator_checks(one)
+]
+
+
+@parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failed_checks)
+def test_sklearn(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_images(check):
+    check()
+
+
+def test_it_finds_the_sources():
+    X, y = make_images()
+    found = StarFinder().fit(X).predict(X, output="instances")
+    assert all(isinstance(one, Instances) and (one.classes == STAR).all() for one in found)
+    assert detection_scores(y[0], found[0].to_label_map()).f1 == 1
+
+
+def test_grid_search_and_pipelines():
+    X, y = make_images(6)
+    pipeline = make_pipeline(UnsharpMask(), StarFinder())
+    search = GridSearchCV(pipeline, {"starfinder__n_sigma": [3, 6]}, cv=2, error_score="raise").fit(X, y)
+    assert len(search.cv_results_["params"]) == 2 and search.best_score_ > 0.4
+
+
+def test_mosaics(tmp_path):
+    X, _ = make_images(1, shape=(140, 150))
+    fits.writeto(tmp_path / "image.fits", X[0])
+    finder = make_pipeline(BackgroundSubtractor(), StarFinder()).fit(X)
+    path = segment_mosaic(
+        finder[-1], tmp_path / "image.fits", output=tmp_path / "out.fits", tile_size=80, progress=False
+    )
+    np.testing.assert_array_equal(read_label_map(path) > 0, finder[-1].predict(X)[0] > 0)
