@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint docs clean
+.PHONY: help demo test lint docs benchmark clean
 help:
 	@echo "make demo    install, segment the sample field, print scores, write a picture and a FITS file"
 	@echo "make test    install with the test extra and run the tests"
 	@echo "make lint    check style"
 	@echo "make docs    build the documentation and run the gallery"
+	@echo "make benchmark  every system side by side on a few images, nets trained for half a minute each"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -35,6 +36,10 @@ lint: $(VENV)/.installed-lint
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+# The full round is run by run: see `python -m benchmarks.leaderboard --help`. One setting alone: LEADERBOARD="--setting B".
+benchmark: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.leaderboard small $(LEADERBOARD)
 
 clean:
 	rm -rf $(VENV) build dist docs/_build docs/auto_examples docs/api/generated demo-output

@@ -1,0 +1,147 @@
+"""The command line; see the package's docstring."""
+
+import argparse
+import time
+import traceback
+from pathlib import Path
+
+from .run import RESULTS, key, run
+from .settings import SCALES, SETTINGS
+from .systems import SYSTEMS
+
+
+def main(words=None):
+    options = _parser().parse_args(words)
+    options.failed = []
+    options.do(options)
+    if options.failed:
+        raise SystemExit(f"{len(options.failed)} runs failed: {', '.join(options.failed)}")
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.leaderboard", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser("run", help="one system in one setting")
+    one.add_argument("--setting", choices=list(SETTINGS), required=True)
+    one.add_argument("--system", choices=list(SYSTEMS), required=True)
+    one.add_argument("--variant", help="preprocessing; all of the system's by default: 'main' for its main one")
+    _add_common(one)
+    one.set_defaults(do=run_one)
+    classical = commands.add_parser("classical", help="everything that needs no net")
+    classical.add_argument("--setting", choices=list(SETTINGS), action="append")
+    _add_common(classical)
+    classical.add_argument("--skip", choices=list(SYSTEMS), action="append", default=[])
+    classical.set_defaults(do=run_classical)
+    small = commands.add_parser("small", help="a taste of everything, in minutes")
+    small.add_argument("--setting", choices=list(SETTINGS), action="append")
+    _add_common(small, scale="small", budget=0.5, seeds=1, results=Path("build/leaderboard"))
+    small.set_defaults(do=run_small)
+    listing = commands.add_parser("list", help="systems, settings and variants, and what is stored")
+    listing.add_argument("--results", type=Path, default=RESULTS)
+    listing.set_defaults(do=show)
+    page = commands.add_parser("page", help="make the page and its figures from the stored results")
+    page.add_argument("--results", type=Path, default=RESULTS)
+    page.add_argument("--output", type=Path, default=Path("docs/guide/leaderboard.rst"))
+    page.set_defaults(do=make_page)
+    readme = commands.add_parser("readme", help="print the README's table from the stored results")
+    readme.add_argument("--results", type=Path, default=RESULTS)
+    readme.set_defaults(do=print_readme)
+    return parser
+
+
+def _add_common(parser, scale="full", budget=20.0, seeds=3, results=RESULTS):
+    parser.add_argument("--seed", type=int, help="one seed; --seeds N does 0 … N - 1")
+    parser.add_argument("--seeds", type=int, default=seeds)
+    parser.add_argument("--budget", type=float, default=budget, help="minutes of training of each net on two cores")
+    parser.add_argument("--speed", type=float, default=1.0, help="how many times as fast as these this machine is")
+    parser.add_argument("--clock", action="store_true", help="end the training by the clock, whatever the machine")
+    parser.add_argument("--scale", choices=SCALES, default=scale, help="number of patches to test on")
+    parser.add_argument("--results", type=Path, default=results)
+    parser.add_argument("--keep", type=Path, help="folder that keeps the trained nets")
+    parser.add_argument("--reuse", action="store_true", help="take nets from there instead of training")
+    parser.add_argument("--missing", action="store_true", help="leave out what is stored already")
+
+
+def run_one(options):
+    system = SYSTEMS[options.system]
+    variants = system.variants.get(options.setting, ())
+    if options.variant == "main":
+        variants = variants[-1:]
+    elif options.variant:
+        variants = (options.variant,)
+    for variant in variants:
+        for seed in _seeds(options):
+            _do(options, options.setting, options.system, variant, seed)
+
+
+def _seeds(options):
+    return range(options.seeds) if options.seed is None else (options.seed,)
+
+
+def run_classical(options):
+    for setting in options.setting or SETTINGS:
+        for name, system in SYSTEMS.items():
+            left_out = system.net or name in options.skip
+            for variant in () if left_out else system.variants.get(setting, ()):
+                for seed in _seeds(options):
+                    _do(options, setting, name, variant, seed)
+
+
+def run_small(options):
+    for setting in options.setting or SETTINGS:
+        for name, system in SYSTEMS.items():
+            for variant in system.variants.get(setting, ())[-1:]:
+                for seed in _seeds(options):
+                    _do(options, setting, name, variant, seed)
+    options.output = options.results / "leaderboard.rst"
+    make_page(options)
+
+
+def _do(options, setting, system, variant, seed):
+    job = {
+        "setting": setting,
+        "system": system,
+        "variant": variant,
+        "seed": seed,
+        "budget": options.budget,
+        "scale": options.scale,
+        "speed": options.speed,
+        "clock": options.clock,
+    }
+    path = options.results / f"{key(job)}.json"
+    if options.missing and path.is_file():
+        return
+    start = time.perf_counter()
+    try:
+        run(job, options.results, options.keep, options.reuse)
+    except Exception:  # the others still run; `main` tells in the end
+        traceback.print_exc()
+        options.failed.append(key(job))
+        return
+    print(f"{path}  {time.perf_counter() - start:.1f} s", flush=True)
+
+
+def show(options):
+    stored = sorted(path.stem for path in options.results.glob("*.json"))
+    for name, system in SYSTEMS.items():
+        for setting, variants in system.variants.items():
+            for variant in variants:
+                seeds = [one.rsplit(".", 1)[1] for one in stored if one.startswith(f"{setting}.{name}.{variant}.")]
+                print(f"{setting} {name:24s} {variant:7s} seeds stored: {', '.join(seeds) or 'none'}")
+
+
+def make_page(options):
+    from .page import write_page
+
+    print(write_page(options.results, options.output))
+
+
+def print_readme(options):
+    from .page import readme_table
+    from .store import Store
+
+    print(readme_table(Store(options.results)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""How far the probabilities of pixels can be trusted."""
+
+import numpy as np
+
+from galaxysegment import metrics
+
+
+def curve_of(estimator, patches):
+    """Reliability curve, calibration error and Brier score of a segmenter with probabilities; else None."""
+    if not hasattr(estimator, "predict_proba"):
+        return None
+    proba = estimator.predict_proba(patches.X)
+    curve = metrics.reliability_curve(patches.labels, proba, n_bins=20)
+    return {
+        "predicted": np.round(curve.predicted, 5).tolist(),
+        "observed": np.round(curve.observed, 5).tolist(),
+        "count": curve.count.tolist(),
+        "ECE": metrics.expected_calibration_error(patches.labels, proba, n_bins=20),
+        "Brier": metrics.brier_score(patches.labels, proba),
+    }

@@ -1,0 +1,135 @@
+"""The figures of the page, from the stored results alone."""
+
+import itertools
+
+import numpy as np
+
+from .scores import SEPARATION_EDGES, SNR_EDGES
+from .store import dig
+
+
+def write_figures(store, folder):
+    """Write all figures that the results suffice for, remove older ones; return their names."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    folder.mkdir(parents=True, exist_ok=True)
+    makers = {
+        "completeness": completeness,
+        "separation": separation,
+        "unseen": unseen,
+        "stars": stars,
+        "calibration": calibration,
+    }
+    names = []
+    for name, make in makers.items():
+        figure = make(store)
+        if figure is not None:
+            figure.savefig(folder / f"{name}.png", dpi=110, metadata={"Software": None})
+            names.append(name)
+    for path in folder.glob("*.png"):
+        if path.stem not in names:
+            path.unlink()
+    return names
+
+
+def _axes(n, width=5.0, height=3.6):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * n, height), layout="constrained")
+    return figure, np.atleast_1d(figure.subplots(1, n))
+
+
+def _style(group, index):
+    return {"color": f"C{index % 10}", "linestyle": "--" if group.peer else "-", "marker": "o", "markersize": 3}
+
+
+def _fractions(group, path):
+    n, hits = (group.total(f"{path}.{name}") for name in ("n", "n_hit"))
+    return None if n is None else [hit / total if total else np.nan for hit, total in zip(hits, n, strict=True)]
+
+
+def _bars(axes, groups, path, edges, label):
+    names = [f"{a:g}–{b:g}" if np.isfinite(b) else f"≥ {a:g}" for a, b in itertools.pairwise(edges)]
+    for index, group in enumerate(groups):
+        fractions = _fractions(group, path)
+        if fractions is not None:
+            axes.plot(range(len(names)), fractions, label=group.label, **_style(group, index))
+    axes.set_xticks(range(len(names)), names)
+    axes.set_xlabel(label)
+    axes.set_ylim(0, 1.02)
+
+
+def completeness(store):
+    groups = [one for one in store.groups("A") if one.main and not one.missing]
+    if not groups:
+        return None
+    figure, (left, right) = _axes(2)
+    _bars(left, groups, "completeness by snr", SNR_EDGES, "signal-to-noise ratio of the true source")
+    _bars(right, groups, "purity by snr", SNR_EDGES, "signal-to-noise ratio of the predicted source")
+    left.set_ylabel("completeness")
+    right.set_ylabel("purity")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside right center", fontsize=7)
+    return figure
+
+
+def separation(store):
+    groups = [one for one in store.groups("B") if one.main and not one.missing]
+    if not groups:
+        return None
+    figure, axes = _axes(2)
+    for ax, path, label in zip(axes, ("sources", "both"), ("galaxies found", "pairs with both found"), strict=True):
+        _bars(ax, groups, f"separation.{path}", SEPARATION_EDGES, "separation, pixels")
+        ax.set_ylabel(label)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=7)
+    return figure
+
+
+def unseen(store):
+    groups = [one for one in store.groups("A") if one.runs[0].get("unseen")]
+    fields = sorted({name for one in groups for name in one.runs[0]["unseen"]}, reverse=True)
+    if not fields:
+        return None
+    figure, axes = _axes(len(fields))
+    for ax, name in zip(axes, fields, strict=True):
+        for index, group in enumerate(groups):
+            curve = dig(group.runs[0], f"unseen.{name}")
+            if curve:
+                ax.plot(curve["purity"], curve["completeness"], label=group.label, **_style(group, index))
+        ax.set(xlabel="purity", ylabel="completeness", title=name, xlim=(0.5, 1.01), ylim=(0, 1.02))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=7)
+    return figure
+
+
+def stars(store):
+    groups = [one for one in store.groups("C") if one.runs[0].get("curves")]
+    if not groups:
+        return None
+    figure, (left, right) = _axes(2)
+    index = 0
+    for group in groups:
+        for name, curve in group.runs[0]["curves"].items():
+            style = {**_style(group, index), "marker": ""}
+            label = group.label if name == "all" else f"{group.label}, {name}"
+            left.plot(curve["recall"], curve["precision"], label=label, **style)
+            right.plot(curve["iou"], curve["AP"], label=label, **style)
+            index += 1
+    left.set(xlabel="recall", ylabel="precision", title="IoU of 0.5", xlim=(0, 1), ylim=(0, 1.02))
+    right.set(xlabel="least IoU of a match", ylabel="AP", ylim=(0, 1.02))
+    figure.legend(*left.get_legend_handles_labels(), loc="outside right center", fontsize=7)
+    return figure
+
+
+def calibration(store):
+    groups = [one for one in store.groups("A") if one.runs[0].get("calibration")]
+    if not groups:
+        return None
+    figure, (ax,) = _axes(1, width=6.5, height=4)
+    ax.plot([0, 1], [0, 1], color="0.6", linewidth=1)
+    for index, group in enumerate(groups):
+        curve = group.runs[0]["calibration"]
+        pairs = [(p, o) for p, o in zip(curve["predicted"], curve["observed"], strict=True) if p is not None]
+        ax.plot(*zip(*pairs, strict=True), label=group.label, **_style(group, index))
+    ax.set(xlabel="predicted probability", ylabel="fraction of galaxy pixels")
+    ax.legend(fontsize=7)
+    return figure

@@ -1,0 +1,236 @@
+"""One run: fit, predict, score, and keep what came out as one JSON file."""
+
+import json
+import math
+import time
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from sklearn.pipeline import Pipeline, make_pipeline
+
+from galaxysegment import NoSourcesWarning
+from galaxysegment.persistence import load, save
+from galaxysegment.structures import relabel, remove_small
+
+from . import calibration, robustness
+from .clock import by_the_clock
+from .measure import Stopwatch, machine, versions
+from .peers import NotInstalledError
+from .recipes import plan
+from .scores import detection, evaluate, pixel_scores
+from .settings import SETTINGS
+from .systems import AFTER_PROBABILITIES, SYSTEMS, build, choices, predict, predict_many, recipe_of, set_last
+
+RESULTS = Path(__file__).parent / "results"
+FIRST = 4  # patches whose score is kept apart, for a quick check that it repeats
+SMALLER = {"full": 1, "small": 4, "tiny": 16}
+
+
+def run(job, results=RESULTS, keep=None, reuse=False):
+    """Do one job and write its result.
+
+    Parameters
+    ----------
+    job : dict
+        ``setting``, ``system``, ``variant``, ``seed``, ``budget`` (minutes), ``scale`` and ``speed``.
+    results : path
+        Folder of the JSON file.
+    keep : path, optional
+        Folder where trained nets are kept.
+    reuse : bool, default=False
+        Whether to take the net from there instead of training.
+
+    Returns
+    -------
+    path of the file
+    """
+    setting, system = SETTINGS[job["setting"]], SYSTEMS[job["system"]]
+    found = {**job, "label": system.label, "command": command(job)}
+    try:
+        found |= _fit_and_score(setting, system, job, keep, reuse)
+    except NotInstalledError as error:
+        found["not installed"] = str(error)
+    found |= {"versions": versions(), "machine": machine(), "date": time.strftime("%Y-%m-%d")}
+    Path(results).mkdir(parents=True, exist_ok=True)
+    path = Path(results) / f"{key(job)}.json"
+    path.write_text(json.dumps(plain(found), indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
+def key(job):
+    return "{setting}.{system}.{variant}.{seed}".format(**job)
+
+
+def command(job):
+    words = [f"--{name} {job[name]}" for name in ("setting", "system", "variant", "seed")]
+    if SYSTEMS[job["system"]].net:
+        words.append(f"--budget {job['budget']:g}")
+        words += [f"--speed {job['speed']:g}"] if job["speed"] != 1 else []
+        words += ["--clock"] if job.get("clock") else []
+    words += [f"--scale {job['scale']}"] if job["scale"] != "full" else []
+    return " ".join(["python -m benchmarks.leaderboard run", *words])
+
+
+def _fit_and_score(setting, system, job, keep, reuse):
+    seed, scale, recipe = job["seed"], job["scale"], recipe_of(system, setting)
+    n_train, params, planned = _plan(system, setting, job, recipe)
+    estimator = build(system, setting, job["variant"], seed, **params)
+    with warnings.catch_warnings(record=True) as caught, quiet_log():
+        warnings.simplefilter("always")
+        stored = Path(keep) / f"{key(job)}.safetensors" if keep and system.net else None
+        trained = reuse and stored is not None and stored.is_file()
+        train = setting.train(min(n_train, system.n_choose) if trained else n_train, seed, scale)
+        targets = without_small(train.y, recipe.least_pixels) if recipe else train.y
+        if trained:
+            estimator, fitting = _load(stored)
+        else:
+            estimator, fitting = _fit(estimator, train.X, targets, stored) if system.fit else (estimator, {})
+        if fitting.get("trained elsewhere"):
+            planned = {"net": "trained by another script"}
+        grid = recipe.choose if recipe else system.grid
+        with Stopwatch() as choosing:
+            chosen = choose(estimator, grid, train[: system.n_choose])
+        test = setting.test(seed, scale)
+        with Stopwatch() as predicting:
+            found = predict(estimator, test.X)
+        result = {
+            "plan": planned,
+            "chosen": chosen,
+            "fit": fitting | {"choosing_seconds": round(choosing.seconds, 3)},
+            "predict": predicting.as_dict() | {"seconds_per_patch": round(predicting.seconds / len(test), 5)},
+            **evaluate(test, found, setting, _candidates(estimator, system, test)),
+            "first patches": {"n": FIRST, "iou": pixel_scores(test.labels[:FIRST], found[:FIRST])["mean"]["iou"]},
+        }
+        if setting.name == "A" and job["variant"] == system.variants["A"][-1]:
+            result["calibration"] = calibration.curve_of(estimator, test)
+            result["robustness"] = robustness.robustness(estimator, setting, seed, scale)
+            if system.sweep:
+                result["unseen"] = robustness.unseen(estimator, system, setting, seed, scale)
+    return result | {"warnings": told(caught)}
+
+
+def _candidates(estimator, system, test):
+    """Sources below the cut in score as well; None where there is no such cut."""
+    name, params = system.sweep or (None, None)
+    if name != "scores":
+        return None
+    before = {one: estimator[-1].get_params()[one] for one in params}
+    found = predict(set_last(estimator, params), test.X)
+    set_last(estimator, before)
+    return found
+
+
+@contextmanager
+def quiet_log():
+    """Keep astropy's log, which repeats warnings, off the screen."""
+    from astropy import log
+
+    level = log.level
+    log.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def told(caught):
+    """Warnings worth knowing, each once: not those that an image is empty, nor those of other packages' futures."""
+    dull = NoSourcesWarning, DeprecationWarning, FutureWarning
+    texts = [str(one.message).splitlines()[0][:200] for one in caught if not issubclass(one.category, dull)]
+    return list(dict.fromkeys(texts))[:10]
+
+
+def _plan(system, setting, job, recipe):
+    if recipe is None:
+        return max(system.n_train.get(setting.name, 1) // SMALLER[job["scale"]], 1), {}, {}
+    n_train, epochs = plan(recipe, job["budget"], job["speed"])
+    if job["scale"] == "tiny":
+        n_train, epochs = min(n_train, 8), min(epochs, 2)
+    params = recipe.params(epochs)
+    if job.get("clock") and not system.peer:
+        planned = {"n_train": recipe.n_train, "minutes": job["budget"], "params": _describe(params)}
+        return recipe.n_train, by_the_clock(params, job["budget"]), planned
+    return n_train, params, {"n_train": n_train, "epochs": epochs, "params": _describe(params)}
+
+
+def _describe(params):
+    return {name: repr(value) for name, value in params.items()}
+
+
+def without_small(y, least):
+    """Leave the sources with fewer pixels out of label maps or instances."""
+    if least <= 1:
+        return y
+    if isinstance(y, np.ndarray):
+        return np.stack([relabel(remove_small(one, least)) for one in y])
+    return [one.select(one.areas >= least) for one in y]
+
+
+def _load(stored):
+    """A net trained before, and what its training took."""
+    estimator, times = load(stored), stored.with_suffix(".json")
+    if not isinstance(estimator, Pipeline):
+        estimator = make_pipeline(estimator)
+    return estimator, json.loads(times.read_text()) if times.is_file() else {"trained elsewhere": True}
+
+
+def _fit(estimator, X, y, stored):
+    with Stopwatch() as watch:
+        estimator.fit(X, y)
+    times = watch.as_dict()
+    history = getattr(estimator[-1], "history_", None)
+    if history is not None:
+        times["epochs"] = len(history)
+        estimator[-1].set_params(callbacks=None)
+    if stored is not None and hasattr(estimator[-1], "_get_model_state"):
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        save(estimator, stored)
+        stored.with_suffix(".json").write_text(json.dumps(times))
+    return estimator, times
+
+
+def choose(estimator, grid, train):
+    """Set the parameters with the best pooled IoU plus source F1 on training patches; return them.
+
+    One parameter after the other, from the present ones, until a round changes nothing or two are over; all
+    combinations where the probabilities of the pixels are known anyway.
+    """
+    names = estimator[-1].get_params()
+    grid = {name: values for name, values in grid.items() if name in names}
+    if not grid:
+        return {}
+    if set(grid) <= AFTER_PROBABILITIES:
+        return _best(estimator, choices(grid), train)
+    chosen, before = {name: names[name] for name in grid}, None
+    for _ in range(2):
+        if chosen == before:
+            break
+        before = chosen
+        for name, values in grid.items():
+            chosen = _best(estimator, [{**chosen, name: value} for value in values], train)
+    return chosen
+
+
+def _best(estimator, settings, train):
+    quality = [
+        pixel_scores(train.labels, found)["pooled"]["iou"] + detection(train.truth, found)["f1"]
+        for found in predict_many(estimator, train.X, settings)
+    ]
+    best = settings[quality.index(max(quality))]
+    set_last(estimator, best)
+    return best
+
+
+def plain(value):
+    """Make `value` strict JSON: five digits, null for what is no number."""
+    if isinstance(value, dict):
+        return {str(name): plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float):
+        return float(f"{value:.5g}") if math.isfinite(value) else None
+    return value

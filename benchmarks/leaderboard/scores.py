@@ -1,0 +1,236 @@
+"""What is computed from the predictions of a system: every number of a result."""
+
+import numpy as np
+
+from galaxysegment import metrics
+from galaxysegment.metrics._matching import best_pairs, find_overlaps
+from galaxysegment.structures import Instances
+
+#: Edges of the bins of signal to noise, magnitude and separation.
+SNR_EDGES = (0, 7, 10, 15, 25, 50, 100, np.inf)
+MAG_EDGES = (-np.inf, 22, 23, 24, 24.5, 25, 25.5, 26, np.inf)
+SEPARATION_EDGES = (0, 4, 8, 12, 16, 24, np.inf)
+PIXEL_SCORES = ("iou", "recall", "dice", "accuracy", "precision")
+
+
+def evaluate(patches, found, setting, candidates=None):
+    """Score predictions.
+
+    Parameters
+    ----------
+    patches : Patches
+    found : list of Instances
+        What the system holds for sources: pixels, detections and panoptic quality are scored on it.
+    setting : Setting
+    candidates : list of Instances, optional
+        Where a system cuts its sources at a score: those below the cut as well, for average precision ranks them.
+
+    Returns
+    -------
+    dict
+        Numbers, strings, lists and dicts of them.
+    """
+    found = [ranked(one, image, setting) for one, image in zip(found, patches.X, strict=True)]
+    counted, seen = count_sources(patches.truth, found, setting.n_pixels)
+    truth, snr, mag = select(patches, counted)
+    every = seen if candidates is None else count_sources(patches.truth, candidates, setting.n_pixels)[1]
+    told_apart = setting.classes and all(one.classes is not None for one in found)
+    result = {
+        "n_test": len(patches),
+        "pixels": pixel_scores(patches.labels, found),
+        "sources": detection(truth, seen),
+        "sources of 20 pixels": detection(*large_sources(patches, found)),
+        "segm": coco(truth, every, "segm", told_apart),
+        "bbox": coco(truth, every, "bbox", told_apart),
+        "panoptic": panoptic(patches, found, setting, told_apart),
+        **completeness(truth, seen, snr, mag, patches.X, setting),
+    }
+    if setting.classes:
+        result["curves"] = curves(truth, every, told_apart)
+    if setting.name == "B":
+        result["separation"] = by_separation(truth, seen)
+    return result
+
+
+# ---- which sources count, and in which order ----
+
+
+def ranked(found, image, setting):
+    """Give sources without scores the signal-to-noise ratio of their pixels as score."""
+    if len(found) == 0 or np.ptp(found.scores) > 0:
+        return found
+    return Instances(found.shape, found.boxes, found.crops, signal_to_noise(found, image, setting), found.classes)
+
+
+def signal_to_noise(found, image, setting):
+    """Signal-to-noise ratio of each source in its own pixels, measured on the image."""
+    bands = image.reshape(-1, *image.shape[-2:]).astype(np.float64)
+    if setting.rms_band is None:
+        centre = np.median(bands[0])
+        noise = np.full(bands.shape[1:], 1.4826 * np.median(np.abs(bands[0] - centre)))
+        science = bands[0]
+    else:
+        noise = bands[-1] / np.sqrt(len(bands) - 1)
+        science = bands[:-1].mean(axis=0)
+    science = science - np.median(science)
+    ratios = []
+    for (y0, x0, y1, x1), crop in zip(found.boxes.tolist(), found.crops, strict=True):
+        window = slice(y0, y1), slice(x0, x1)
+        ratios.append(science[window][crop].sum() / np.sqrt(np.sum(noise[window][crop] ** 2)))
+    return np.array(ratios)
+
+
+def count_sources(truth, found, n_pixels):
+    """Say which true sources count, and leave out the predictions that lie on those that do not.
+
+    Returns
+    -------
+    counted : list of ndarray of bool
+    seen : list of Instances
+    """
+    counted = [one.areas >= n_pixels for one in truth]
+    seen = []
+    for image, keep, predicted in zip(truth, counted, found, strict=True):
+        if keep.all():
+            seen.append(predicted)
+            continue
+        ignored = image.select(~keep).to_mask() & ~image.select(keep).to_mask()
+        seen.append(predicted.select(~mostly_inside(predicted, ignored)))
+    return counted, seen
+
+
+def mostly_inside(found, mask):
+    """Whether more than half of the pixels of each source lie in a mask."""
+    shares = [
+        mask[y0:y1, x0:x1][crop].mean()
+        for (y0, x0, y1, x1), crop in zip(found.boxes.tolist(), found.crops, strict=True)
+    ]
+    return np.array(shares) > 0.5
+
+
+def select(patches, counted):
+    """Truth, S/N and magnitudes of the sources that count."""
+    truth = [one.select(keep) for one, keep in zip(patches.truth, counted, strict=True)]
+    values = ([v[keep] for v, keep in zip(part, counted, strict=True)] for part in (patches.snr, patches.mag))
+    return truth, *values
+
+
+def large_sources(patches, found, n_pixels=20):
+    counted, seen = count_sources(patches.truth, found, n_pixels)
+    return select(patches, counted)[0], seen
+
+
+# ---- the scores ----
+
+
+def pixel_scores(truth, found):
+    scores = {name: getattr(metrics, f"{name}_score") for name in PIXEL_SCORES}
+    return {
+        "mean": {name: score(truth, found) for name, score in scores.items()},
+        "pooled": {name: score(truth, found, average="pixels") for name, score in scores.items()},
+    }
+
+
+def detection(truth, found):
+    one = metrics.detection_scores(truth, found)
+    return {name: getattr(one, name) for name in ("precision", "recall", "f1", "n_true", "n_pred", "n_matched")}
+
+
+def coco(truth, found, kind, told_apart):
+    if not told_apart:
+        truth = [without_classes(one) for one in truth]
+    table = metrics.coco_summary(truth, found, kind=kind, per_class=told_apart)
+    return {name: dict(row) for name, row in table.rows.items()}
+
+
+def without_classes(one):
+    return Instances(one.shape, one.boxes, one.crops, one.scores)
+
+
+def panoptic(patches, found, setting, told_apart):
+    """Panoptic quality; pixels of true sources that do not count are void."""
+    truth = []
+    for one in patches.truth:
+        keep = one.areas >= setting.n_pixels
+        painted = (one if told_apart else without_classes(one)).select(keep).to_panoptic()
+        if not keep.all():
+            painted[0][one.select(~keep).to_mask() & (painted[1] == 0)] = -1
+        truth.append(painted)
+    quality = metrics.panoptic_quality(truth, found if told_apart else [without_classes(one) for one in found])
+    names = {0: "sky", 1: "galaxy", 2: "star"}
+    rows = {"all": quality.all, **{names[one]: row for one, row in quality.per_class.items() if one in names}}
+    return {name: {"PQ": row.pq, "SQ": row.sq, "RQ": row.rq} for name, row in rows.items()}
+
+
+def matches(truth, found, iou=0.5):
+    """Which true and which predicted sources are matched: two lists of boolean arrays."""
+    overlaps = find_overlaps(truth, found)
+    pairs = best_pairs(overlaps, iou)
+    hit = np.zeros(len(overlaps.true), dtype=bool), np.zeros(len(overlaps.pred), dtype=bool)
+    hit[0][overlaps.i[pairs]] = True
+    hit[1][overlaps.j[pairs]] = True
+    return tuple(
+        np.split(one, np.cumsum([len(image) for image in images])[:-1])
+        for one, images in zip(hit, (truth, found), strict=True)
+    )
+
+
+def completeness(truth, found, snr, mag, X, setting):
+    """Completeness against S/N and magnitude of the true sources, purity against S/N of the predicted."""
+    true_hit, pred_hit = (np.concatenate(one) for one in matches(truth, found))
+    measured = [signal_to_noise(one, image, setting) for one, image in zip(found, X, strict=True)]
+    return {
+        "completeness by snr": binned(np.concatenate(snr), true_hit, SNR_EDGES),
+        "completeness by mag": binned(np.concatenate(mag), true_hit, MAG_EDGES),
+        "purity by snr": binned(np.concatenate([np.zeros(0), *measured]), pred_hit, SNR_EDGES),
+    }
+
+
+def binned(values, hits, edges):
+    """Numbers of sources and of matched ones in bins."""
+    edges = np.asarray(edges, dtype=float)
+    index = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
+    n = np.bincount(index, minlength=len(edges) - 1)
+    n_hit = np.bincount(index, weights=hits, minlength=len(edges) - 1).astype(int)
+    return {"edges": [float(one) for one in edges], "n": n.tolist(), "n_hit": n_hit.tolist()}
+
+
+def by_separation(truth, found):
+    """Recall, and pairs of which both are found, against the distance between the centres of the masks."""
+    hits, _ = matches(truth, found)
+    distance = np.array([np.hypot(*(one - two)) for one, two in (centres(image)[:2] for image in truth)])
+    both = np.array([one.all() for one in hits])
+    each = np.concatenate(hits)
+    counts = [len(one) for one in hits]
+    return {
+        "sources": binned(np.repeat(distance, counts), each, SEPARATION_EDGES),
+        "both": binned(distance, both, SEPARATION_EDGES),
+    }
+
+
+def centres(sources):
+    """Mean positions of the pixels of each source, (n, 2)."""
+    found = []
+    for (y0, x0, _, _), crop in zip(sources.boxes.tolist(), sources.crops, strict=True):
+        rows, columns = np.nonzero(crop)
+        found.append((y0 + rows.mean(), x0 + columns.mean()))
+    return np.array(found).reshape(-1, 2)
+
+
+def curves(truth, found, told_apart):
+    """Precision against recall at an IoU of 0.5, and AP against the IoU, for each class."""
+    thresholds = [round(one, 2) for one in np.arange(0.5, 1.0, 0.05)]
+    result = {}
+    for name, class_id in (("galaxy", 1), ("star", 2)) if told_apart else (("all", None),):
+        if not told_apart:
+            truth = [without_classes(one) for one in truth]
+        precision, recall, _ = metrics.precision_recall_curve(truth, found, class_id=class_id)
+        # a hundred points draw the curve
+        keep = np.unique(np.linspace(0, len(recall) - 1, 100).astype(int))
+        result[name] = {
+            "recall": [round(float(one), 4) for one in recall[keep]],
+            "precision": [round(float(one), 4) for one in precision[keep]],
+            "iou": thresholds,
+            "AP": [metrics.average_precision(truth, found, iou=one, class_id=class_id) for one in thresholds],
+        }
+    return result

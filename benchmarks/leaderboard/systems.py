@@ -1,0 +1,275 @@
+"""The table of systems: one entry each."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from sklearn.pipeline import make_pipeline
+
+import galaxysegment.segmenters
+from galaxysegment.preprocessing import GaussianSmoother, ImageNormalizer, LuptonRGB, NoiseNormalizer, make_variant
+from galaxysegment.structures import Instances
+
+from .peers import NotInstalledError, PlainPhotutils, PlainSep, SExtractor, SmpUNet
+from .recipes import RECIPES
+
+PREPARED = ("1", "2", "3", "4", "snr")
+#: What the variants are called on the page.
+VARIANTS = {
+    "raw": "image (and RMS map) as they are",
+    "1": "variant 1: normalized",
+    "2": "variant 2: Liberator, normalized",
+    "3": "variant 3: Liberator + RMS",
+    "4": "variant 4: Liberator + log RMS",
+    "snr": "asinh of S/N",
+    "smooth": "smoothed S/N, clipped at 0 and 3",
+    "lupton": "Lupton's asinh colours of S/N",
+}
+SIGMAS = (0.7, 0.85, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 6.0)
+PROBABILITIES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98)
+
+
+AFTER_PROBABILITIES = {"threshold", "n_pixels", "deblend"}
+
+
+@dataclass(frozen=True)
+class System:
+    """A row of the tables.
+
+    Parameters
+    ----------
+    label : str
+        What the page calls it.
+    make : callable
+        ``make(setting, variant, seed, **params)`` returns the unfitted estimator without its preprocessing.
+    variants : dict of str to tuple of str
+        Setting to the preprocessing variants that are run; the last one is the main one.
+    n_train : dict of str to int
+        Setting to training patches, where no recipe says it.
+    grid : dict
+        Parameters that are chosen on the training patches; empty for none.
+    sweep : tuple
+        Parameter and its values that trade completeness for purity; ("scores", parameters for the prediction)
+        where the scores of the sources do.
+    peer : bool
+        Whether others wrote it.
+    net : str
+        Name of the net's recipe; empty where there is none.
+    fit : bool
+        Whether it is fitted at all.
+    n_choose : int
+        Number of training patches that the parameters are chosen on, at most.
+    """
+
+    label: str
+    make: Callable
+    variants: dict
+    n_train: dict = field(default_factory=dict)
+    grid: dict = field(default_factory=dict)
+    sweep: tuple = ()
+    peer: bool = False
+    net: str = ""
+    fit: bool = True
+    n_choose: int = 64
+
+
+def front(variant, setting, stretch="asinh"):
+    """Preprocessing of a variant: a list of steps; ``stretch="linear"`` for what takes the asinh itself."""
+    if variant == "raw":
+        return []
+    if variant == "snr":
+        return [NoiseNormalizer(rms_band=setting.rms_band, stretch=stretch)]
+    if variant == "smooth":
+        return [
+            NoiseNormalizer(rms_band=setting.rms_band),
+            GaussianSmoother(fwhm=3),
+            ImageNormalizer(interval=(0, 3)),
+        ]
+    if variant == "lupton":
+        return [NoiseNormalizer(rms_band=setting.rms_band), LuptonRGB(order=(2, 1, 0))]
+    return [make_variant(int(variant))]
+
+
+def build(system, setting, variant, seed, **params):
+    """Make the pipeline of a system."""
+    stretch = "linear" if system.net and not system.peer else "asinh"
+    return make_pipeline(*front(variant, setting, stretch), system.make(setting, variant, seed, **params))
+
+
+def ours(name, seeded=False, rms=False, **fixed):
+    """Return a maker of one of the package's segmenters."""
+
+    def make(setting, variant, seed, **params):
+        cls = getattr(galaxysegment.segmenters, name, None)
+        if cls is None:
+            raise NotInstalledError(f"galaxysegment.segmenters has no {name} yet.")
+        if seeded:
+            params = {"random_state": seed, **params}
+        if rms and variant == "raw":
+            params = {"rms_band": setting.rms_band, **params}
+        return cls(**{**fixed, **params})
+
+    return make
+
+
+def peer(cls, **fixed):
+    def make(setting, variant, seed, **params):  # noqa: ARG001 - they are random in nothing
+        return cls(rms_band=setting.rms_band, **{**fixed, **params})
+
+    return make
+
+
+def make_smp(setting, variant, seed, **params):  # noqa: ARG001 - preprocessing comes before it
+    return SmpUNet(random_state=seed, **params)
+
+
+RAW = {"A": ("raw",), "B": ("raw",), "C": ("raw",)}
+EVERYWHERE = {"A": (*PREPARED, "raw"), "B": ("raw",), "C": ("raw",)}
+NETS = {"A": PREPARED, "B": ("raw",), "C": ("lupton", "snr")}
+# Pixels of a source differ in number between the settings, and with them what is worth trying.
+SEP_GRID = {"n_sigma": (0.5, 0.65, 0.8, 1.0, 1.2, 1.5), "fwhm": (1.5, 2.0, 2.5, 3.0), "n_pixels": (5, 10)}
+PEER_GRID = {"n_sigma": (0.6, 0.8, 1.0, 1.2, 1.5), "fwhm": (1.5, 2.0, 3.0), "n_pixels": (5, 10)}
+MATCHED = (0.65, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0)
+CONTRAST = {"contrast": (0.0005, 0.005, 0.02)}
+PHOTUTILS = {"fwhm": 3.0, "n_pixels": 10, "contrast": 0.001}
+CANDIDATES = ("scores", {"score_threshold": 0.005})
+SAMPLE = {"A": 64, "B": 200, "C": 16}
+FEW = {"A": 16, "B": 60, "C": 4}
+
+SYSTEMS = {
+    "photutils": System(
+        "PhotutilsSegmenter", ours("PhotutilsSegmenter", rms=True, deblend=True), EVERYWHERE, sweep=("n_sigma", SIGMAS)
+    ),
+    "photutils_tuned": System(
+        "PhotutilsSegmenter, tuned",
+        ours("PhotutilsSegmenter", rms=True, deblend=True),
+        RAW,
+        n_train=FEW,
+        grid=PEER_GRID | CONTRAST,
+        sweep=("n_sigma", SIGMAS),
+    ),
+    "sep": System("SEPSegmenter", ours("SEPSegmenter", rms=True, deblend=True), EVERYWHERE, sweep=("n_sigma", SIGMAS)),
+    "sep_tuned": System(
+        "SEPSegmenter, tuned",
+        ours("SEPSegmenter", rms=True, deblend=True),
+        RAW,
+        n_train=FEW,
+        grid=SEP_GRID | CONTRAST,
+        sweep=("n_sigma", SIGMAS),
+    ),
+    "kmeans": System(
+        "KMeansSegmenter",
+        ours("KMeansSegmenter", seeded=True),
+        {"A": (*PREPARED, "smooth"), "B": ("raw", "smooth"), "C": ("lupton", "smooth")},
+        n_train=SAMPLE,
+    ),
+    "random_forest": System(
+        "RandomForestSegmenter",
+        ours("RandomForestSegmenter", seeded=True, rms=True, n_jobs=2),
+        {"A": ("4", "raw"), "B": ("raw",), "C": ("raw",)},
+        n_train=SAMPLE,
+        grid={"threshold": (0.3, 0.4, 0.5, 0.6), "deblend": (False, True)},
+        n_choose=16,
+        sweep=("threshold", PROBABILITIES),
+    ),
+    "unet_shipped": System(
+        "UNetSegmenter, shipped weights",
+        ours("UNetSegmenter", rms=True, weights="vis", deblend=True),
+        {"A": ("raw",), "B": ("raw",)},
+        sweep=("threshold", PROBABILITIES),
+        fit=False,
+    ),
+    "unet": System(
+        "UNetSegmenter", ours("UNetSegmenter", seeded=True), NETS, sweep=("threshold", PROBABILITIES), net="unet"
+    ),
+    "mask_rcnn": System(
+        "MaskRCNNSegmenter",
+        ours("MaskRCNNSegmenter", seeded=True),
+        NETS,
+        sweep=CANDIDATES,
+        net="mask_rcnn",
+    ),
+    "mask2former": System(
+        "DETRSegmenter, mask2former", ours("DETRSegmenter", seeded=True), NETS, sweep=CANDIDATES, net="mask2former"
+    ),
+    "detr": System("DETRSegmenter, detr", ours("DETRSegmenter", seeded=True), NETS, sweep=CANDIDATES, net="detr"),
+    "plain_photutils": System(
+        "photutils", peer(PlainPhotutils, **PHOTUTILS), RAW, sweep=("n_sigma", SIGMAS), peer=True
+    ),
+    "plain_photutils_tuned": System(
+        "photutils, tuned",
+        peer(PlainPhotutils, **PHOTUTILS),
+        RAW,
+        n_train=FEW,
+        grid={**PEER_GRID, "n_sigma": (0.6, 0.8, 1.0, 1.2)},
+        sweep=("n_sigma", SIGMAS),
+        peer=True,
+    ),
+    "plain_sep": System("sep", peer(PlainSep), RAW, sweep=("n_sigma", SIGMAS), peer=True),
+    "plain_sep_tuned": System(
+        "sep, tuned",
+        peer(PlainSep),
+        RAW,
+        n_train=FEW,
+        grid={"filter_type": ("matched", "conv"), **SEP_GRID, "n_sigma": MATCHED} | CONTRAST,
+        sweep=("n_sigma", SIGMAS),
+        peer=True,
+    ),
+    "sextractor": System("SExtractor", peer(SExtractor), RAW, sweep=("n_sigma", SIGMAS), peer=True),
+    "sextractor_tuned": System(
+        "SExtractor, tuned",
+        peer(SExtractor),
+        RAW,
+        n_train=FEW,
+        grid=PEER_GRID,
+        sweep=("n_sigma", SIGMAS),
+        peer=True,
+    ),
+    "smp_unet": System(
+        "segmentation_models_pytorch U-Net",
+        make_smp,
+        {"A": ("snr",), "B": ("snr",), "C": ("snr",)},
+        net="smp_unet",
+        peer=True,
+    ),
+}
+
+
+def recipe_of(system, setting):
+    return RECIPES[system.net, setting.name] if system.net else None
+
+
+def choices(grid):
+    """All combinations of a grid: list of dict."""
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def set_last(estimator, params):
+    """Set parameters of the last step of a pipeline, as far as it has them."""
+    last = estimator[-1]
+    last.set_params(**{name: value for name, value in params.items() if name in last.get_params()})
+    return estimator
+
+
+def predict(estimator, X):
+    """List of Instances, whatever the segmenter."""
+    return estimator.predict(np.asarray(X), output="instances")
+
+
+def predict_many(estimator, X, settings):
+    """Yield the prediction for each dict of parameters of the last step.
+
+    Where nothing but what follows the probabilities changes, they are computed once.
+    """
+    last = estimator[-1]
+    if not (hasattr(last, "predict_proba") and {name for one in settings for name in one} <= AFTER_PROBABILITIES):
+        for params in settings:
+            yield predict(set_last(estimator, params), X)
+        return
+    images, _ = last._check_images(estimator[:-1].transform(X) if len(estimator) > 1 else X)
+    found = zip(last._images_proba(images), images, strict=True)
+    probas = [np.where(last._no_data(image), np.float32(0), proba) for proba, image in found]
+    for params in settings:
+        set_last(estimator, params)
+        yield [Instances.from_label_map(last._sources(*one)) for one in zip(probas, images, strict=True)]

@@ -1,0 +1,294 @@
+"""The tables of the page, as rows of text."""
+
+import itertools
+
+import numpy as np
+
+from .reported import GOALS, NAMES, REASONS, REPORTED, reported_tables
+from .settings import SETTINGS
+from .store import number
+from .systems import SYSTEMS, VARIANTS
+
+PIXEL_COLUMNS = {
+    "IoU": "pixels.mean.iou",
+    "recall": "pixels.mean.recall",
+    "Dice": "pixels.mean.dice",
+    "accuracy": "pixels.mean.accuracy",
+    "IoU, pooled": "pixels.pooled.iou",
+    "Dice, pooled": "pixels.pooled.dice",
+}
+SOURCE_COLUMNS = {
+    "precision": "sources.precision",
+    "recall": "sources.recall",
+    "F1": "sources.f1",
+    "F1, 20 pixels": "sources of 20 pixels.f1",
+    "AP": "segm.all.AP",
+    "AP50": "segm.all.AP50",
+    "AP75": "segm.all.AP75",
+    "AR": "segm.all.AR",
+    "box AP50": "bbox.all.AP50",
+}
+PANOPTIC_COLUMNS = {
+    f"{name} {score}": f"panoptic.{name}.{score}" for name in ("all", "sky", "galaxy") for score in ("PQ", "SQ", "RQ")
+}
+STAR_COLUMNS = {
+    f"{name}, {score}": f"segm.{key}.{score}"
+    for name, key in (("galaxies", "galaxy"), ("stars", "star"))
+    for score in ("AP", "AP50", "AP75", "AR")
+}
+COST_COLUMNS = {
+    "training, s": "fit.seconds",
+    "choosing, s": "fit.choosing_seconds",
+    "prediction, s a patch": "predict.seconds_per_patch",
+    "processor s a patch": "",
+    "training, MiB": "fit.memory_mib",
+    "prediction, MiB": "predict.memory_mib",
+}
+
+
+def rst_table(header, rows):
+    """Make a csv-table of rows of text."""
+    if not rows:
+        return ["No run has this yet.", ""]
+    lines = [".. csv-table::", f"   :header: {_csv(header)}", "   :widths: auto", ""]
+    return [*lines, *(f"   {_csv(row)}" for row in rows), ""]
+
+
+def _csv(cells):
+    return ", ".join('"' + cell.replace('"', '""') + '"' for cell in cells)
+
+
+def score_table(store, setting, columns, only=None):
+    """One row for each system and variant, the best of each column in bold, seeds at the end."""
+    groups = [one for one in store.groups(setting) if only is None or only(one)]
+    best = {
+        path: max((one.mean(path) for one in groups if one.mean(path) is not None), default=None)
+        for path in columns.values()
+    }
+    rows = []
+    for one in groups:
+        if one.missing:
+            rows.append([_peer(one), *["not installed"] * len(columns), "–"])
+            continue
+        cells = [_bold(one.text(path), one.mean(path) == best[path] is not None) for path in columns.values()]
+        rows.append([_peer(one), *cells, str(len(one.runs))])
+    return rst_table(["system", *columns, "seeds"], rows)
+
+
+def _peer(group):
+    return f"*{group.name}*" if group.peer else group.name
+
+
+def _bold(text, yes):
+    return f"**{text}**" if yes and text != "–" else text
+
+
+def compare_reported(store):
+    """Every reported number beside ours: tables of one kind of scores each, and lines about those that are behind."""
+    lines, behind = [], []
+    for paths, places in reported_tables().items():
+        rows = []
+        for place in places:
+            group, where = _nearest(store, *place)
+            cells = [cell for cell in REPORTED if (cell.setting, cell.system, cell.variant) == place]
+            cells = [cell for cell in cells if cell.path in paths]
+            behind += [(cell, group.mean(cell.path)) for cell in cells if is_behind(group, cell)]
+            rows.append([where, *(_beside(group, cell) for cell in cells)])
+        lines += rst_table(["setting, system, preprocessing", *(NAMES[path] for path in paths)], rows)
+    return [*lines, *_behind(behind)]
+
+
+def _nearest(store, setting, system, variant):
+    """The group of that preprocessing, or else of the main one, and what to call it."""
+    group = store.get(setting, system, variant)
+    where = f"{setting}, {SYSTEMS[system].label}, {VARIANTS[variant]}"
+    main = SYSTEMS[system].variants[setting][-1]
+    if group is None and store.get(setting, system, main) is not None:
+        return store.get(setting, system, main), f"{where} (ours: {VARIANTS[main]})"
+    return group, where
+
+
+def is_behind(group, cell):
+    value = None if group is None else group.mean(cell.path)
+    return value is not None and value < cell.value
+
+
+def _beside(group, cell):
+    ours = "not run" if group is None else group.text(cell.path)
+    text = f"{ours} (reported {number(cell.value)})"
+    return f"**behind:** {text}" if is_behind(group, cell) else text
+
+
+def _top(top):
+    return ("–", "–") if top is None else (number(top[0]), VARIANTS[top[1]])
+
+
+def best_variant(store, cell):
+    """Best mean and its variant, over the variants of the system; None where there is none."""
+    groups = [one for one in store.groups(cell.setting) if one.system == cell.system]
+    found = [(one.mean(cell.path), one.variant) for one in groups if one.mean(cell.path) is not None]
+    return max(found) if found else None
+
+
+def _verdict(value, reported):
+    if value is None:
+        return ""
+    return f"{'ahead' if value >= reported else '**behind**'} by {number(abs(value - reported))}"
+
+
+def _behind(cells):
+    if not cells:
+        return ["No number that was run is behind the reported one.", ""]
+    lines = ["Behind the reported number:", ""]
+    for cell, value in cells:
+        reason = REASONS.get((cell.system, cell.path), "")
+        text = f"* {SYSTEMS[cell.system].label}, {VARIANTS[cell.variant]}, {cell.name}: by {number(cell.value - value)}"
+        lines.append(f"{text}; {reason}." if reason else f"{text}.")
+    return [*lines, ""]
+
+
+def goal_table(store):
+    rows = []
+    for cell in GOALS:
+        top = best_variant(store, cell)
+        what = f"{cell.setting}, {SYSTEMS[cell.system].label}, {cell.name}"
+        verdict = (
+            "not run"
+            if top is None
+            else "reached"
+            if top[0] >= cell.value
+            else f"short by {number(cell.value - top[0])}"
+        )
+        rows.append([what, number(cell.value), *_top(top), verdict])
+    return rst_table(["what", "goal", "ours", "variant", ""], rows)
+
+
+def against_peers(store):
+    """Best of ours and best of the peers for each score of each setting."""
+    rows = []
+    for setting in SETTINGS:
+        for path in (
+            "pixels.mean.iou",
+            "pixels.mean.dice",
+            "sources.f1",
+            "segm.all.AP",
+            "segm.all.AP50",
+            "panoptic.galaxy.PQ",
+        ):
+            best = [_best(store.groups(setting), path, peer) for peer in (False, True)]
+            if None not in best:
+                (value, name), (other, other_name) = best
+                rows.append(
+                    [
+                        setting,
+                        NAMES[path],
+                        f"{number(value)} ({name})",
+                        f"{number(other)} ({other_name})",
+                        _verdict(value, other),
+                    ]
+                )
+    return rst_table(["setting", "score", "best of ours", "best of the peers", ""], rows)
+
+
+def _best(groups, path, peer):
+    found = [(one.mean(path), one.name) for one in groups if one.peer == peer and one.mean(path) is not None]
+    return max(found) if found else None
+
+
+def bin_table(store, setting, path, label, only=bool):
+    """Fractions in bins, seeds added up: one row for each system."""
+    rows, header = [], []
+    for one in store.groups(setting):
+        n, hits = one.total(f"{path}.n"), one.total(f"{path}.n_hit")
+        if n is None or not only(one):
+            continue
+        header = bin_names(one.runs[0], path)
+        rows.append([_peer(one), *(number(hit / total) if total else "–" for hit, total in zip(hits, n, strict=True))])
+    return rst_table([f"system; {label}", *header], rows)
+
+
+def bin_names(run, path):
+    edges = run
+    for name in path.split("."):
+        edges = edges[name]
+    edges = edges["edges"]
+    return [
+        f"< {high:g}" if low is None else f"≥ {low:g}" if high is None else f"{low:g}–{high:g}"
+        for low, high in itertools.pairwise(edges)
+    ]
+
+
+def robustness_table(store, score):
+    groups = [one for one in store.groups("A") if one.runs[0].get("robustness")]
+    names = list(groups[0].runs[0]["robustness"]) if groups else []
+    rows = [[_peer(one), *(one.text(f"robustness.{name}.{score}") for name in names)] for one in groups]
+    return rst_table(["system", *names], rows)
+
+
+def at_purity(curve, purity):
+    """Largest completeness of a sweep at a purity of at least `purity`, straight lines between its points."""
+    completeness, pure = (np.array(curve[name], dtype=float) for name in ("completeness", "purity"))
+    best = completeness[pure >= purity].max(initial=0.0)
+    for i in range(len(pure) - 1):
+        low, high = sorted((i, i + 1), key=lambda k: pure[k])
+        if pure[low] < purity <= pure[high]:
+            share = (purity - pure[low]) / (pure[high] - pure[low])
+            best = max(best, completeness[low] + share * (completeness[high] - completeness[low]))
+    return float(best)
+
+
+def unseen_table(store, purities=(0.8, 0.9, 0.95)):
+    """Completeness at equal purity on fields that nothing was tuned on."""
+    groups = [one for one in store.groups("A") if one.runs[0].get("unseen")]
+    fields = sorted({name for one in groups for run in one.runs for name in run["unseen"]}, reverse=True)
+    wanted = [(name, purity) for name in fields for purity in purities]
+    rows = [[_mean_at(one, *place) for place in wanted] for one in groups]
+    best = [max((value for value in column if value is not None), default=None) for column in zip(*rows, strict=True)]
+    texts = [
+        [_peer(one), *(_bold(number(v), v == top) if v is not None else "–" for v, top in zip(row, best, strict=True))]
+        for one, row in zip(groups, rows, strict=True)
+    ]
+    return rst_table(["system", *(f"{name}, at {number(purity, 2)}" for name, purity in wanted)], texts)
+
+
+def _mean_at(group, name, purity):
+    found = [at_purity(run["unseen"][name], purity) for run in group.runs if name in run["unseen"]]
+    return float(np.mean(found)) if found else None
+
+
+def calibration_table(store):
+    rows = [
+        [one.name, one.text("calibration.ECE", 4), one.text("calibration.Brier", 4)]
+        for one in store.groups("A")
+        if one.values("calibration.ECE")
+    ]
+    return rst_table(["system", "expected calibration error", "Brier score"], rows)
+
+
+def cost_table(store, setting):
+    rows = []
+    for one in store.groups(setting):
+        if one.missing:
+            continue
+        processor = [run["predict"]["processor_seconds"] / run["n_test"] for run in one.runs]
+        cells = [one.text(path, 0, spread=False) for path in ("fit.seconds", "fit.choosing_seconds")]
+        cells += [one.text("predict.seconds_per_patch", 4, spread=False), number(float(np.mean(processor)), 4)]
+        cells += [one.text(path, 0, spread=False) for path in ("fit.memory_mib", "predict.memory_mib")]
+        rows.append([_peer(one), *cells])
+    return rst_table(["system", *COST_COLUMNS], rows)
+
+
+def command_table(store):
+    rows = [
+        [run["command"].removeprefix("python -m benchmarks.leaderboard "), run["date"], _settings(run)]
+        for run in store.runs
+    ]
+    return rst_table(["``python -m benchmarks.leaderboard`` …", "date", "what was chosen or planned"], rows)
+
+
+def _settings(run):
+    if run.get("not installed"):
+        return run["not installed"]
+    plan = {name: value for name, value in run["plan"].items() if name != "params"}
+    told = {**plan, **run["plan"].get("params", {}), **run["chosen"]}
+    return ", ".join(f"{name} = {value}" for name, value in told.items()) or "–"

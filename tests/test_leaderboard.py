@@ -1,0 +1,255 @@
+"""The leaderboard: its page says what its stored results say, and a tiny round of it runs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from galaxysegment import Instances
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "guide" / "leaderboard.rst"
+if not (ROOT / "benchmarks" / "leaderboard").is_dir():
+    pytest.skip("the benchmarks are not part of an installed package", allow_module_level=True)
+
+
+@pytest.fixture(autouse=True)
+def root_on_path(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """Results of two systems and two seeds on a handful of images."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT)
+        from benchmarks.leaderboard.__main__ import main
+
+        pytest.importorskip("galsim")
+        pytest.importorskip("sep")
+        folder = tmp_path_factory.mktemp("leaderboard")
+        for words in ("A --system sep --variant raw", "B --system sep", "C --system plain_sep"):
+            main(f"run --setting {words} --seeds 2 --scale tiny --results {folder}".split())
+        return folder
+
+
+def numbers(node):
+    """All numbers in a result."""
+    if isinstance(node, dict):
+        node = list(node.values())
+    if isinstance(node, list):
+        return [value for one in node for value in numbers(one)]
+    return [node] if isinstance(node, (int, float)) else []
+
+
+def test_the_page_is_what_the_results_say():
+    from benchmarks.leaderboard.page import make_text
+    from benchmarks.leaderboard.store import Store
+
+    store = Store(ROOT / "benchmarks" / "leaderboard" / "results")
+    figures = {path.stem for path in (ROOT / "docs" / "_static" / "leaderboard").glob("*.png")}
+    assert PAGE.read_text() == make_text(store, figures)
+
+
+def test_stored_results_say_how_they_were_made():
+    from benchmarks.leaderboard.run import key
+
+    for path in (ROOT / "benchmarks" / "leaderboard" / "results").glob("*.json"):
+        run = json.loads(path.read_text())
+        assert path.stem == key(run)
+        assert run["scale"] == "full"
+        assert f"--setting {run['setting']} --system {run['system']}" in run["command"]
+        assert {"versions", "machine", "date", "seed", "budget"} <= set(run)
+        assert "not installed" in run or {"fit", "predict", "sources", "pixels"} <= set(run)
+
+
+def test_the_shipped_weights_are_those_of_the_page():
+    pytest.importorskip("galsim")
+    from benchmarks.leaderboard.scores import pixel_scores
+    from benchmarks.leaderboard.settings import A
+    from benchmarks.leaderboard.systems import SYSTEMS, build, predict
+
+    path = ROOT / "benchmarks" / "leaderboard" / "results" / "A.unet_shipped.raw.0.json"
+    if not path.is_file():
+        pytest.skip("the run of the shipped weights is not stored")
+    stored = json.loads(path.read_text())["first patches"]
+    test = A.test(0)[: stored["n"]]
+    found = predict(build(SYSTEMS["unet_shipped"], A, "raw", 0), test.X)
+    assert pixel_scores(test.labels, found)["mean"]["iou"] == pytest.approx(stored["iou"], abs=0.01)
+
+
+def test_a_tiny_round(tiny):
+    runs = [json.loads(path.read_text()) for path in sorted(tiny.glob("*.json"))]
+    assert [(run["setting"], run["seed"]) for run in runs] == [(s, k) for s in "ABC" for k in (0, 1)]
+    for run in runs:
+        assert 0.3 < run["pixels"]["mean"]["iou"] < 1
+        assert run["sources"]["n_true"] > 0
+        assert 0 < run["segm"]["all"]["AP"] < run["segm"]["all"]["AP50"] <= 1
+        assert run["panoptic"]["galaxy"]["PQ"] <= run["panoptic"]["sky"]["PQ"]
+        assert run["predict"]["seconds"] > 0
+    assert runs[0]["sources"] != runs[1]["sources"]  # another seed, other fields
+    assert set(runs[0]["robustness"]) > {"PSF × 2", "noise × 2", "pixel scale × 2", "sky gradient"}
+    curve = runs[0]["unseen"]["ground"]
+    assert len(curve["cut"]) == len(curve["purity"]) == len(curve["completeness"])
+    assert sum(runs[2]["separation"]["both"]["n"]) == runs[2]["n_test"]
+
+
+def test_a_run_repeats(tiny, tmp_path):
+    from benchmarks.leaderboard.__main__ import main
+
+    main(f"run --setting B --system sep --seed 0 --scale tiny --results {tmp_path}".split())
+    first, second = (json.loads((folder / "B.sep.raw.0.json").read_text()) for folder in (tiny, tmp_path))
+    assert {**first, "fit": 0, "predict": 0} == {**second, "fit": 0, "predict": 0}
+
+
+def test_page_and_figures_of_a_tiny_round(tiny, tmp_path):
+    from benchmarks.leaderboard.__main__ import main
+    from benchmarks.leaderboard.store import Store
+
+    main(f"page --results {tiny} --output {tmp_path}/page.rst".split())
+    text = (tmp_path / "page.rst").read_text()
+    group = Store(tiny).get("A", "sep", "raw")
+    assert group.text("pixels.mean.iou") in text
+    assert " ± " in group.text("pixels.mean.iou")
+    assert {path.stem for path in (tmp_path / "leaderboard").glob("*.png")} == {
+        "completeness",
+        "separation",
+        "unseen",
+        "stars",
+    }
+    for run in Store(tiny).runs:
+        assert run["command"].removeprefix("python -m benchmarks.leaderboard ") in text
+
+
+def test_the_readme_table(tiny, capsys):
+    from benchmarks.leaderboard.__main__ import main
+
+    main(f"readme --results {tiny}".split())
+    header, _, *rows = capsys.readouterr().out.splitlines()
+    assert header.startswith("| system | A: IoU |")
+    assert [row.split(" | ")[0] for row in rows] == ["| SEPSegmenter", "| sep"]
+
+
+def test_behind_and_ahead_of_what_was_reported(tmp_path):
+    from benchmarks.leaderboard.store import Store
+    from benchmarks.leaderboard.tables import compare_reported
+
+    def store(iou):
+        pixels = {"mean": {"iou": iou, "recall": 1.0, "dice": 1.0, "accuracy": 1.0}}
+        run = {"setting": "A", "system": "unet", "variant": "4", "seed": 0, "label": "U", "pixels": pixels}
+        (tmp_path / "A.unet.4.0.json").write_text(json.dumps(run))
+        return "\n".join(compare_reported(Store(tmp_path)))
+
+    assert "**behind:** .700 (reported .708)" in store(0.7)
+    assert "variant 4: Liberator + log RMS, IoU: by .008" in store(0.7)
+    assert "behind" not in store(0.8).replace("is behind the reported one", "")
+
+
+def test_a_peer_that_is_absent_has_a_row(tmp_path, monkeypatch):
+    from benchmarks.leaderboard import peers
+    from benchmarks.leaderboard.__main__ import main
+    from benchmarks.leaderboard.store import Store
+    from benchmarks.leaderboard.tables import SOURCE_COLUMNS, score_table
+
+    monkeypatch.setattr(peers.shutil, "which", lambda _: None)
+    main(f"run --setting B --system sextractor --seed 0 --scale tiny --results {tmp_path}".split())
+    run = json.loads((tmp_path / "B.sextractor.raw.0.json").read_text())
+    assert run["not installed"].startswith("SExtractor is not installed")
+    assert '"*SExtractor*", "not installed"' in "\n".join(score_table(Store(tmp_path), "B", SOURCE_COLUMNS))
+
+
+def test_every_system_has_a_recipe_and_known_variants():
+    from benchmarks.leaderboard.recipes import RECIPES
+    from benchmarks.leaderboard.reported import GOALS, REPORTED
+    from benchmarks.leaderboard.settings import SETTINGS
+    from benchmarks.leaderboard.systems import SYSTEMS, VARIANTS, front
+
+    for system in SYSTEMS.values():
+        for setting, variants in system.variants.items():
+            assert not system.net or (system.net, setting) in RECIPES
+            for variant in variants:
+                assert variant in VARIANTS
+                front(variant, SETTINGS[setting])
+    for cell in REPORTED:
+        assert cell.variant in SYSTEMS[cell.system].variants[cell.setting]
+    assert all(cell.system in SYSTEMS and cell.name for cell in REPORTED + GOALS)
+
+
+def test_budgets_become_patches_and_epochs():
+    from benchmarks.leaderboard.recipes import Recipe, plan
+
+    recipe = Recipe(dict, n_train=500, rate=10, least_epochs=3)
+    assert plan(recipe, 20) == (500, 24)
+    assert plan(recipe, 1) == (200, 3)
+    assert plan(recipe, 1, speed=10) == (500, 12)
+    assert plan(recipe, 0.001) == (16, 3)
+
+
+def test_training_ends_by_the_clock():
+    import time
+
+    from benchmarks.leaderboard.clock import by_the_clock, one_cycle
+    from galaxysegment import UNetSegmenter
+
+    rates = [one_cycle(share) for share in np.linspace(0, 1, 101)]
+    assert np.argmax(rates) == 10
+    assert rates[10] == pytest.approx(1)
+    assert rates[0] == pytest.approx(rates[-1])
+    X = np.random.default_rng(0).normal(size=(8, 32, 32)).astype(np.float32)
+    y = (X > 1).astype(int)
+    params = by_the_clock({"max_epochs": 3, "base_width": 2, "depth": 2, "n_pixels": 1}, 0.02)
+    start = time.monotonic()
+    unet = UNetSegmenter(random_state=0, **params).fit(X, y)
+    assert 1 < time.monotonic() - start < 60
+    assert len(unet.history_) > 3
+    assert unet.predict(X).shape == X.shape
+
+
+def test_fragments_do_not_count():
+    from benchmarks.leaderboard.scores import count_sources
+
+    labels = np.zeros((20, 20), dtype=int)
+    labels[2:8, 2:8], labels[15:20, 19] = 1, 2
+    truth = Instances.from_label_map(labels)
+    found = [Instances.from_label_map(labels), Instances.from_label_map(np.where(labels == 1, 1, 0))]
+    counted, seen = count_sources([truth, truth], found, n_pixels=10)
+    assert counted[0].tolist() == [True, False]
+    assert [len(one) for one in seen] == [1, 1]
+
+
+def test_completeness_at_a_purity():
+    from benchmarks.leaderboard.tables import at_purity
+
+    curve = {"purity": [0.5, 0.8, 1.0], "completeness": [0.9, 0.7, 0.3]}
+    assert at_purity(curve, 0.8) == pytest.approx(0.7)
+    assert at_purity(curve, 0.9) == pytest.approx(0.5)
+    assert at_purity({"purity": [0.5], "completeness": [0.9]}, 0.9) == 0
+
+
+def test_matching_by_position():
+    from benchmarks.leaderboard.robustness import compare_positions
+
+    masks = np.zeros((3, 40, 40), dtype=bool)
+    masks[0, 5:9, 5:9] = masks[1, 20:24, 20:24] = masks[2, 5:9, 30:34] = True
+    truth = [Instances.from_masks(masks[:2])]
+    positions = [np.array([[6.5, 6.5], [21.5, 21.5], [6.5, 31.5]])]  # the third is real, but not labelled
+    assert compare_positions(truth, positions, [Instances.from_masks(masks)]) == (1.0, 1.0)
+    assert compare_positions(truth, positions, [Instances.from_masks(masks[1:])]) == (0.5, 1.0)
+    shifted = [Instances.from_masks(masks[:2]).shift(8, 0)]
+    assert compare_positions(truth, positions, shifted) == (0.0, 0.0)
+
+
+def test_twice_the_noise():
+    from benchmarks.leaderboard.fields import noisier_field, observe
+
+    pytest.importorskip("galsim")
+    field, sources = observe((256, 256), 3)
+    noisy = noisier_field((256, 256), 3, 2.0)
+    np.testing.assert_allclose(noisy.rms, 2 * np.asarray(field.rms), rtol=1e-5)
+    assert len(noisy.catalog) < len(field.catalog) < len(sources)
+    from galaxysegment.datasets import make_field
+
+    same = make_field((256, 256), random_state=3)
+    np.testing.assert_array_equal(same.labels, field.labels)
+    np.testing.assert_allclose(same.image, field.image, rtol=1e-5)
