@@ -1,10 +1,13 @@
 """Sphinx configuration: user guide, API reference from the public names, and a gallery that runs."""
 
 import inspect
+import re
 import sys
 import warnings
 from importlib import import_module
 from pathlib import Path
+
+from sphinx.ext.autosummary import Autosummary
 
 import galaxysegment
 
@@ -25,16 +28,30 @@ extensions = [
 ]
 html_theme = "pydata_sphinx_theme"
 html_title = "galaxysegment"
-html_theme_options = {"show_prev_next": False, "navigation_with_keys": False}
+html_theme_options = {
+    "show_prev_next": False,
+    "navigation_with_keys": False,
+    "show_nav_level": 0,  # the sidebar of the API opens module by module
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "secondary_sidebar_items": {"**": ["page-toc"], "index": []},
+}
+html_sidebars = {"index": [], "guide/contributing": []}
+html_static_path = ["_static"]
+html_css_files = ["galaxysegment.css"]
 html_show_sourcelink = False
 exclude_patterns = ["_build", "api/templates"]
 templates_path = ["_templates"]
 autosummary_generate = True
+# Types are in the docstrings, with shapes and units; one parameter a line where a signature is long.
+autodoc_typehints = "none"
+python_maximum_signature_line_length = 88
 # The template in _templates/autosummary lists the methods.
 numpydoc_show_class_members = False
 extlinks = {"doi": ("https://doi.org/%s", "doi:%s")}
-# Links in docstrings such as `Instances` resolve within the package where they can, and stay text elsewhere.
-default_role = "autolink"
+# `Instances` is a link wherever it stands: see `find_public_name` below. What is no object stays text.
+default_role = "py:obj"
+toc_object_entries_show_parents = "hide"
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
@@ -46,44 +63,132 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "within_subsection_order": "FileNameSortKey",
     "reference_url": {"galaxysegment": None},
+    "image_srcset": ["2x"],
+    "thumbnail_size": (400, 280),
+    "min_reported_time": 1,
+    "capture_repr": (),
 }
 # Examples warn where there is nothing to see in a patch; that is not what they show.
 warnings.filterwarnings("ignore", category=UserWarning, module="joblib")
 
-PUBLIC_MODULES = [
-    "galaxysegment",
-    *(f"galaxysegment.{name}" for name in galaxysegment.__all__ if name not in galaxysegment._NAMES),
-]
+PUBLIC_MODULES = [f"galaxysegment.{name}" for name in galaxysegment.__all__ if name not in galaxysegment._NAMES]
 
 
-def write_api_page(folder):
-    """Write api/index.rst: every public name of every public module, each in one place."""
-    lines = ["API reference", "=============", ""]
-    for module_name in PUBLIC_MODULES[1:]:
-        module = import_module(module_name)
-        names = [n for n in getattr(module, "__all__", []) if _is_documented(getattr(module, n))]
-        if not names:
-            continue
-        title = f"``{module_name}``"
-        lines += [title, "-" * len(title), "", (module.__doc__ or "").splitlines()[0], ""]
-        lines += [
-            f".. currentmodule:: {module_name}",
-            "",
-            ".. autosummary::",
-            "   :toctree: generated",
-            "   :nosignatures:",
-            "",
-        ]
-        lines += [f"   {name}" for name in names] + [""]
+class PlainAutosummary(Autosummary):
+    """Tables of names whose summaries keep no marks of footnotes, which are on other pages."""
+
+    def get_items(self, names):
+        items = super().get_items(names)
+        return [(name, signature, re.sub(r"\s*\[R\w+-\w+\]_", "", text), real) for name, signature, text, real in items]
+
+
+def write_api_pages(folder):
+    """Write ``api/``: a page for each public module, with every name of its ``__all__``."""
     folder.mkdir(exist_ok=True)
-    text = "\n".join(lines)
-    path = folder / "index.rst"
-    if not path.exists() or path.read_text() != text:
-        path.write_text(text)
+    modules = {name: public_members(import_module(name)) for name in PUBLIC_MODULES}
+    modules = {name: members for name, members in modules.items() if members}
+    for name, members in modules.items():
+        _write(folder / f"{name}.rst", module_page(name, members))
+    rows = []
+    for name in modules:
+        rows += [f"   * - :doc:`{name.split('.')[1]} <{name}>`", f"     - {first_line(import_module(name))}"]
+    table = [".. list-table::", "   :widths: 22 78", "", *rows, ""]
+    contents = [".. toctree::", "   :hidden:", "", *(f"   {name}" for name in modules), ""]
+    _write(folder / "index.rst", "\n".join([*heading("API reference"), *table, *contents]))
 
 
-def _is_documented(member):
-    return inspect.isclass(member) or callable(member)
+def public_members(module):
+    """Names of a module and how they are documented: as an object with a docstring, or as a value."""
+    return {name: describes_itself(getattr(module, name)) for name in getattr(module, "__all__", [])}
 
 
-write_api_page(Path(__file__).parent / "api")
+def describes_itself(member):
+    return inspect.isclass(member) or inspect.isroutine(member)
+
+
+def module_page(module_name, members):
+    lines = [
+        *heading(module_name.split(".")[1]),
+        f".. module:: {module_name}",
+        "",
+        first_line(import_module(module_name)),
+        "",
+    ]
+    objects = [name for name, documented in members.items() if documented]
+    if objects:
+        table = [".. autosummary::", "   :toctree: generated", "   :nosignatures:", ""]
+        lines += [*table, *(f"   {name}" for name in objects), ""]
+    for name in sorted(set(members) - set(objects)):
+        lines += as_value(name, getattr(import_module(module_name), name))
+    return "\n".join(lines)
+
+
+def as_value(name, value):
+    """Lines about a scorer, or about a constant with the comment above it."""
+    if callable(value):
+        return [f".. data:: {name}", "", "   A scorer, ``scorer(estimator, X, y)``: see `get_scorer`.", ""]
+    return [f".. autodata:: {name}", *([] if isinstance(value, int) else ["   :no-value:"]), ""]
+
+
+def first_line(module):
+    return (module.__doc__ or "").splitlines()[0]
+
+
+def heading(text):
+    return [text, "=" * len(text), ""]
+
+
+def write_model_cards(folder):
+    """Write a page for each model card that ships; they are Markdown of the plainest kind."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for card in (Path(galaxysegment.__file__).parent / "segmenters" / "weights").glob("*.md"):
+        _write(folder / f"{card.stem}.rst", "\n".join(restructured(card.read_text(encoding="utf-8").splitlines())))
+
+
+def restructured(lines):
+    """Yield lines of Markdown (headings, lists, code, tables) as reStructuredText."""
+    rows = []
+    for line in [*lines, ""]:
+        text = re.sub(r"`([^`]+)`", r"``\1``", line)
+        if line.startswith("|"):
+            rows.append([cell.strip() for cell in text.strip("|").split("|")])
+            continue
+        if rows:
+            yield from as_table([rows[0], *rows[2:]])
+            rows = []
+        match = re.match(r"(#+) (.+)", text)
+        yield from [match[2], "=-~"[len(match[1]) - 1] * len(match[2])] if match else [text]
+
+
+def as_table(rows):
+    yield from ("", ".. list-table::", "   :header-rows: 1", "")
+    for row in rows:
+        yield from (f"   {'*' if not index else ' '} - {cell}" for index, cell in enumerate(row))
+    yield ""
+
+
+def _write(path, text):
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+write_api_pages(Path(__file__).parent / "api")
+write_model_cards(Path(__file__).parent / "api" / "cards")
+
+
+def find_public_name(app, env, node, text):
+    """Resolve a bare public name, or one of the root, to where it is defined."""
+    target = node.get("reftarget", "").removeprefix("galaxysegment.")
+    if node.get("refdomain") != "py" or target not in HOMES:
+        return None
+    domain = env.domains["py"]
+    return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", f"{HOMES[target]}.{target}", node, text)
+
+
+HOMES = {name: module for module in PUBLIC_MODULES for name in getattr(import_module(module), "__all__", [])}
+
+
+def setup(app):
+    """Sphinx calls this."""
+    app.add_directive("autosummary", PlainAutosummary, override=True)
+    app.connect("missing-reference", find_public_name)

@@ -1,6 +1,6 @@
 """
-Four ways to prepare an image
-=============================
+2. Four ways to prepare an image
+================================
 
 A segmenter sees what preprocessing shows it. `make_variant` makes the four pipelines that segmenters
 were compared on in the study behind this package, from the plain image to one that the RMS map is part of.

@@ -1,6 +1,6 @@
 """
-Pixels, sources, panoptic quality: what each score sees
-=======================================================
+11. What each score sees
+========================
 
 Three ways to spoil a perfect segmentation, and which score notices.
 """

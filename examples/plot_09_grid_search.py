@@ -1,6 +1,6 @@
 """
-Choose a threshold by cross-validation
-======================================
+9. Tune a threshold with GridSearchCV
+=====================================
 
 Segmenters are scikit-learn estimators: `~sklearn.model_selection.GridSearchCV` chooses their parameters
 by any of the scorers in `galaxysegment.metrics`.
@@ -36,7 +36,7 @@ print(f"best by IoU: {search.best_params_}, {search.best_score_:.3f}")
 # %%
 # The curves with their spread over the folds.
 
-figure, axis = plt.subplots(layout="constrained")
+figure, axis = plt.subplots(figsize=(7, 4.2), layout="constrained")
 for name in scoring:
     mean, spread = (search.cv_results_[f"{kind}_test_{name}"] for kind in ("mean", "std"))
     axis.errorbar(thresholds, mean, spread, marker="o", capsize=3, label=name)

@@ -1,6 +1,6 @@
 """
-A first segmentation
-====================
+1. A first segmentation
+=======================
 
 Find the sources of the sample field with `PhotutilsSegmenter` and compare them with the truth.
 """

@@ -1,0 +1,63 @@
+"""
+7. Panoptic output: every pixel has a class and a source
+========================================================
+
+A panoptic map says for each pixel what it shows (sky, galaxy, star) and which source it belongs to. Every segmenter
+predicts it, and the panoptic quality scores it.
+"""
+
+# %%
+# A simulated field in three bands with stars among the galaxies. Its truth as a panoptic map has two layers: class and
+# source.
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import ListedColormap
+
+from galaxysegment import PhotutilsSegmenter
+from galaxysegment.datasets import make_field
+from galaxysegment.metrics import panoptic_quality
+from galaxysegment.preprocessing import LuptonRGB
+
+field = make_field((300, 300), bands="grz", star_fraction=0.2, random_state=8)
+truth = field.instances.to_panoptic()
+print(truth.shape, np.unique(truth[0]), truth[1].max(), "sources")
+
+# %%
+# A segmenter that tells no classes apart calls every source a galaxy. The sky is one segment, whatever its shape.
+
+image = np.stack([field.image[1], field.rms[1]])
+segmenter = PhotutilsSegmenter(rms_band=-1, n_sigma=1, deblend=True)
+found = segmenter.predict(image[None], output="panoptic")[0]
+quality = panoptic_quality([truth], [found])
+print(quality)
+
+# %%
+# The quality of the galaxies counts the stars among them as false; none of the true stars is found as such. Classes are
+# what a net with a class head, trained on such fields, adds.
+
+signal_to_noise = (field.image - np.median(field.image, axis=(1, 2), keepdims=True)) / field.rms
+colour = LuptonRGB(order=(2, 1, 0), stretch=6, minimum=-1).fit_transform(signal_to_noise[None])[0]
+source_colours = ListedColormap(["#20242c", *plt.get_cmap("tab20").colors])
+class_colours = ListedColormap(["#20242c", "#e8a33d", "#58a6ff"])  # sky, galaxy, star
+figure, axes = plt.subplots(2, 3, figsize=(10, 7), layout="constrained")
+axes[0, 0].imshow(np.moveaxis(colour, 0, -1), origin="lower")
+axes[0, 0].set_title("image in three bands")
+axes[1, 0].axis("off")
+axes[1, 0].text(0, 0.5, str(quality), family="monospace", va="center")
+for column, (name, panoptic) in enumerate({"truth": truth, "prediction": found}.items(), start=1):
+    axes[0, column].imshow(
+        panoptic[0],
+        origin="lower",
+        cmap=class_colours,
+        vmin=0,
+        vmax=2,
+        interpolation="nearest",
+    )
+    axes[0, column].set_title(f"{name}: class")
+    sources = np.where(panoptic[1] > 0, panoptic[1] % 20 + 1, 0)
+    axes[1, column].imshow(sources, origin="lower", cmap=source_colours, vmin=0, vmax=20, interpolation="nearest")
+    axes[1, column].set_title(f"{name}: source")
+for axis in axes.flat:
+    axis.set(xticks=[], yticks=[])
+plt.show()

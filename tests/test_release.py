@@ -1,0 +1,69 @@
+"""What a release needs agrees with itself: versions, licence, typed package data, links of the README."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import galaxysegment
+
+ROOT = Path(galaxysegment.__file__).parents[1]
+pytestmark = pytest.mark.skipif(
+    not (ROOT / "pyproject.toml").is_file(), reason="these files are in the source tree only"
+)
+
+
+@pytest.fixture(scope="module")
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def test_the_citation_names_this_version():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    fields = dict(re.findall(r"^([a-z-]+): (.+)$", citation, re.MULTILINE))
+    assert fields["version"] == galaxysegment.__version__
+    assert fields["license"] == "BSD-3-Clause"
+    assert re.match(r'"?galaxysegment\b', fields["title"])
+
+
+def test_versions_are_semantic():
+    assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+|rc\d+)?", galaxysegment.__version__)
+
+
+def test_the_changelog_has_this_version_or_says_that_it_is_not_out():
+    headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    expected = "Unreleased" if "dev" in galaxysegment.__version__ else galaxysegment.__version__
+    assert headings[0] == expected
+
+
+def test_the_licence_is_there(project):
+    assert project["license"] == "BSD-3-Clause"
+    assert (ROOT / "LICENSE").read_text(encoding="utf-8").startswith("BSD 3-Clause License")
+
+
+def test_every_lower_bound_has_a_reason():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    bounds = re.findall(
+        r'^ +"[\w-]+>=.*$', text[text.index("\ndependencies") : text.index("[project.optional")], re.MULTILINE
+    )
+    assert bounds
+    assert all("#" in bound for bound in bounds)
+
+
+def test_the_readme_leads_somewhere():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", readme) if "://" not in link and not link.startswith("#")]
+    assert links
+    assert not [link for link in links if not (ROOT / link).exists()]
+    scripts = re.findall(r"python (benchmarks/\w+\.py)", readme)
+    assert not [script for script in scripts if not (ROOT / script).is_file()]
+
+
+@pytest.mark.filterwarnings("ignore::galaxysegment.NoSourcesWarning")
+def test_the_example_of_the_readme_runs():
+    example = re.search(r"```python\n(.+?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL).group(1)
+    names = {}
+    exec(compile(example, "README.md", "exec"), names)
+    assert names["labels"].shape == names["y"].shape
+    assert names["search"].best_score_ > 0.6
