@@ -11,7 +11,7 @@ from ..metrics import detection_scores
 from ..structures import Instances
 from ._deep import DeepSegmenterMixin
 from ._scaling import ScaledInputMixin
-from ._stages import check_stages
+from ._stages import StagedTrainingMixin, check_stages
 from ._suppression import suppress
 
 __all__ = ["MaskRCNNWork"]
@@ -26,7 +26,7 @@ _DEEP = ("resnet50", "resnet101")
 _TORCH_FILES = (".pth", ".pt")
 
 
-class MaskRCNNWork(ScaledInputMixin, DeepSegmenterMixin, BaseSegmenter):
+class MaskRCNNWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, BaseSegmenter):
     """Training and prediction of `MaskRCNNSegmenter`."""
 
     _finds_instances = True
@@ -122,23 +122,6 @@ class MaskRCNNWork(ScaledInputMixin, DeepSegmenterMixin, BaseSegmenter):
             )
 
     # ---- training ----
-
-    def _run_training(self, dataset, validation):
-        if self.stages is None:
-            super()._run_training(dataset, validation)
-            return
-        net = self.net_
-        try:
-            for stage in check_stages(self.stages):
-                net.module_.freeze(stage["layers"])
-                net.set_params(lr=stage["lr"], max_epochs=stage["max_epochs"])
-                n_before = len(net.history)
-                super()._run_training(dataset, validation)
-                n_done = sum("train_loss" in row for row in net.history[n_before:])
-                if n_done < stage["max_epochs"] and not _stopped_early(net):
-                    break  # the user pressed Ctrl-C
-        finally:
-            net.module_.freeze("all")
 
     def _after_training(self, images, targets):
         if self.score_threshold != "auto":
@@ -262,8 +245,3 @@ def _choose_anchors(targets):
     small = max(small, _SMALLEST_ANCHOR)
     growth = max(2.0, (large / small) ** (1 / (_N_LEVELS - 1)))
     return [round(float(small * growth**level), 1) for level in range(_N_LEVELS)]
-
-
-def _stopped_early(net):
-    stopper = dict(net.callbacks_).get("early_stopping")
-    return stopper is not None and stopper.misses_ >= stopper.patience
