@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-__all__ = ["MaskDataset", "collate_padded", "split_indices"]
+__all__ = ["MaskDataset", "batches_by_shape", "collate_padded", "split_indices"]
 
 
 class MaskDataset(Dataset):
@@ -99,3 +99,14 @@ def split_indices(n_images, fraction, generator):
         n_valid = min(max(n_valid, 1), n_images - 1)
     order = generator.permutation(n_images)
     return np.sort(order[n_valid:]), np.sort(order[:n_valid])
+
+
+def batches_by_shape(images, batch_size, most_pixels):
+    """Indices of images of one shape, at most `batch_size` and at most `most_pixels` pixels at a time."""
+    by_shape = {}
+    for index, image in enumerate(images):
+        by_shape.setdefault(image.shape, []).append(index)
+    for (_, height, width), indices in by_shape.items():
+        step = max(1, min(batch_size, most_pixels // (height * width)))
+        for start in range(0, len(indices), step):
+            yield indices[start : start + step]

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..structures import Instances
+from ._data import batches_by_shape
 from ._detection_data import DetectionBatch, stack_padded
 from ._memory import kept_memory
 
@@ -19,18 +20,12 @@ def find_sources(net, images, batch_size, *, score_threshold, box_nms, soft_nms,
     heads = net.module_.roi_heads
     heads.score_thresh, heads.nms_thresh, heads.soft_nms = score_threshold, box_nms, soft_nms
     result, saturated = [None] * len(images), []
-    by_shape = {}
-    for index, image in enumerate(images):
-        by_shape.setdefault(image.shape, []).append(index)
     with kept_memory():
-        for shape, indices in by_shape.items():
-            step = max(1, min(batch_size, _BATCH_PIXELS // (shape[1] * shape[2])))
-            for start in range(0, len(indices), step):
-                chunk = indices[start : start + step]
-                batch = DetectionBatch(*stack_padded([images[i] for i in chunk], net.module_.multiple))
-                for index, found in zip(chunk, net.evaluation_step((batch, None)), strict=True):
-                    result[index] = _as_instances(found, shape[1:], n_pixels)
-                    saturated += [index] if found["saturated"] else []
+        for chunk in batches_by_shape(images, batch_size, _BATCH_PIXELS):
+            batch = DetectionBatch(*stack_padded([images[i] for i in chunk], net.module_.multiple))
+            for index, found in zip(chunk, net.evaluation_step((batch, None)), strict=True):
+                result[index] = _as_instances(found, images[index].shape[1:], n_pixels)
+                saturated += [index] if found["saturated"] else []
     return result, sorted(saturated)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from ._data import batches_by_shape
 from ._memory import kept_memory
 
 __all__ = ["predict_proba"]
@@ -35,19 +36,14 @@ def predict_proba(net, images, batch_size, n_views=1):
 
 def _predict_all(net, images, batch_size, views):
     result = [None] * len(images)
-    by_shape = {}
-    for index, image in enumerate(images):
-        by_shape.setdefault(image.shape, []).append(index)
-    for shape, indices in by_shape.items():
-        if max(shape[1:]) > _TILE:
-            for index in indices:
-                result[index] = _predict_tiled(net, images[index], views)
-            continue
-        step = max(1, min(batch_size, _TILE**2 // (shape[1] * shape[2])))
-        for start in range(0, len(indices), step):
-            chunk = indices[start : start + step]
-            for index, one in zip(chunk, _predict_batch(net, [images[i] for i in chunk], views), strict=True):
-                result[index] = one
+    for chunk in batches_by_shape(images, batch_size, _TILE**2):
+        batch = [images[index] for index in chunk]
+        if max(batch[0].shape[1:]) > _TILE:
+            found = [_predict_tiled(net, image, views) for image in batch]
+        else:
+            found = _predict_batch(net, batch, views)
+        for index, one in zip(chunk, found, strict=True):
+            result[index] = one
     return result
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from ..structures import Instances, relabel
+from ._data import batches_by_shape
 from ._memory import kept_memory
 from ._segment_data import SegmentBatch
 
@@ -42,18 +43,13 @@ class Candidates:
 
 def find_candidates(net, images, batch_size, lowest=_HARDLY):
     """Candidates of each scaled image; those of one shape go together."""
-    result, by_shape = [None] * len(images), {}
-    for index, image in enumerate(images):
-        by_shape.setdefault(image.shape, []).append(index)
+    result = [None] * len(images)
     with kept_memory():
-        for shape, indices in by_shape.items():
-            step = max(1, min(batch_size, _BATCH_PIXELS // (shape[1] * shape[2])))
-            for start in range(0, len(indices), step):
-                chunk = indices[start : start + step]
-                batch = torch.from_numpy(np.nan_to_num(np.stack([images[i] for i in chunk]), nan=0.0))
-                found = net.evaluation_step((SegmentBatch(batch), None))
-                for index, logits, masks in zip(chunk, found["classes"], found["masks"], strict=True):
-                    result[index] = _candidates(logits.float(), masks, net.module_.n_queries, lowest)
+        for chunk in batches_by_shape(images, batch_size, _BATCH_PIXELS):
+            batch = torch.from_numpy(np.nan_to_num(np.stack([images[i] for i in chunk]), nan=0.0))
+            found = net.evaluation_step((SegmentBatch(batch), None))
+            for index, logits, masks in zip(chunk, found["classes"], found["masks"], strict=True):
+                result[index] = _candidates(logits.float(), masks, net.module_.n_queries, lowest)
     return result
 
 
