@@ -12,7 +12,7 @@ from typing import Any
 from sklearn.pipeline import Pipeline
 
 from ._utils.discovery import all_estimators
-from ._utils.model_file import KIND, read_model_file, write_model_file
+from ._utils.model_file import DAMAGE, KIND, one_line, read_model_file, write_model_file
 from ._utils.sklearn_state import supported_models
 
 __all__ = ["load", "save"]
@@ -85,16 +85,11 @@ def load(path: str | Path) -> Any:
     tree = read_model_file(path)
     try:
         return _decode_object(tree)
-    except _DECODING_ERRORS as error:
-        reason = " ".join(str(error).split())[:300]
+    except DAMAGE as error:
         raise ValueError(
-            f"{str(path)!r} cannot be loaded ({type(error).__name__}: {reason}): it is damaged, or was written by "
-            "another version of galaxysegment; write it anew with this one."
+            f"{str(path)!r} cannot be loaded ({type(error).__name__}: {one_line(error)}): it is damaged, or was "
+            "written by another version of galaxysegment; write it anew with this one."
         ) from error
-
-
-# What a tree of the wrong shape can raise while objects are made of it.
-_DECODING_ERRORS = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError, ArithmeticError)
 
 
 def _is_estimator(value):

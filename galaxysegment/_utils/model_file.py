@@ -68,22 +68,23 @@ def read_model_file(path):
         return _decode(json.loads(metadata["tree"]), arrays)
     except ModelFileError:
         raise
-    except (SafetensorError, OSError, *_DAMAGE) as error:
+    except (SafetensorError, OSError, *DAMAGE) as error:
         raise ValueError(
-            f"{str(path)!r} is damaged or no model file of galaxysegment ({type(error).__name__}: {_line(error)}): "
+            f"{str(path)!r} is damaged or no model file of galaxysegment ({type(error).__name__}: {one_line(error)}): "
             "pass a file that galaxysegment.persistence.save wrote."
         ) from error
 
 
-# What values of a wrong kind can raise while they are read; JSON has RecursionErrors for what is nested too deep.
-_DAMAGE = (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError, MemoryError)
+# What values of a wrong kind can raise while they are read and while objects are made of them; JSON has RecursionErrors
+# (which are RuntimeErrors) for what is nested too deep.
+DAMAGE = (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError, MemoryError)
 
 
 class ModelFileError(ValueError):
     """A file that is whole, but cannot be read by this version of the package."""
 
 
-def _line(error, limit=300):
+def one_line(error, limit=300):
     """What an error says, in one line."""
     text = " ".join(str(error).split())
     return text if len(text) <= limit else f"{text[:limit]}…"

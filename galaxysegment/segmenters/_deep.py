@@ -16,9 +16,9 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
-from .._utils.model_file import read_model_file
+from .._utils.model_file import DAMAGE, one_line, read_model_file
 from .._utils.typed import fit_context
 from ..base import check_targets
 from ..preprocessing._augment import augment_one, check_kinds
@@ -145,8 +145,8 @@ class DeepSegmenterMixin:
             self._learn_scaling(images)
             self._make_net(len(self._scale(images[0])))
 
-    def _make_net(self, n_bands, spec=None):
-        """Make ``net_``, initialized with the seed."""
+    def _make_net(self, n_bands, spec=None, check=None):
+        """Make ``net_``, initialized with the seed, unless `check` refuses the class and arguments of its module."""
         from ..nets._net import find_device, find_optimizer, seeded
 
         module, module_params = spec or self._module_spec(n_bands)
@@ -168,9 +168,12 @@ class DeepSegmenterMixin:
         }
         settings.update(self._net_settings())
         net_class, placement = self._placement(find_device)
-        self.net_ = net_class(**{**settings, **placement, **(self.net_params or {})})
+        net = net_class(**{**settings, **placement, **(self.net_params or {})})
+        if check is not None:
+            check(net.module, net.get_params_for("module"))
         with seeded(self._seed, placement["device"] or "cpu"):
-            self.net_.initialize()
+            net.initialize()
+        self.net_ = net
 
     def _placement(self, find_device):
         """Class of the net and where it runs."""
@@ -271,9 +274,10 @@ class DeepSegmenterMixin:
             )
         try:
             self._set_net_state(tree["state"])
-        except (KeyError, TypeError, RuntimeError) as error:
+        except DAMAGE as error:
+            reason = one_line(error)
             raise ValueError(
-                f"weights={str(self.weights)!r} cannot be used ({type(error).__name__}: {error}): the file is damaged "
+                f"weights={str(self.weights)!r} cannot be used ({type(error).__name__}: {reason}): the file is damaged "
                 "or comes from another version of galaxysegment."
             ) from error
 
@@ -322,10 +326,26 @@ class DeepSegmenterMixin:
     def _set_net_state(self, state):
         import torch
 
-        module, _ = self._module_spec(state["n_net_bands"])
-        self._make_net(state["n_net_bands"], (module, state["module_params"]))
-        tensors = {name: torch.from_numpy(np.array(array)) for name, array in state["tensors"].items()}
+        from ..nets._claims import check_claims, without_downloads
+
+        n_bands, tensors = state["n_net_bands"], state["tensors"]
+        params = without_downloads(state["module_params"])
+
+        def check(module, params):
+            self._check_module_params(params, n_bands)
+            check_claims(module, params, tensors)
+
+        module, _ = self._module_spec(n_bands)
+        self._make_net(n_bands, (module, params), check)
+        tensors = {name: torch.from_numpy(np.array(array)) for name, array in tensors.items()}
         self.net_.module_.load_state_dict(tensors)
+
+    def _check_module_params(self, params, n_bands):
+        """Refuse, of arguments of a module in a file, what the segmenter's parameters of these names may not be."""
+        if params["n_bands"] != n_bands:
+            raise ValueError(f"The net takes {params['n_bands']!r} band(s), but the file says {n_bands!r}.")
+        known = {name: rule for name, rule in self._parameter_constraints.items() if name in params}
+        validate_parameter_constraints(known, {name: params[name] for name in known}, type(self).__name__)
 
 
 class _Augmenter:
