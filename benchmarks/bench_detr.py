@@ -2,21 +2,26 @@
 
     python benchmarks/bench_detr.py table --minutes 10   # trains both architectures, and a U-Net, for 10 minutes each
     python benchmarks/bench_detr.py table --load mask2former.safetensors unet.safetensors   # nets trained before
+    python benchmarks/bench_detr.py table --architecture detr --minutes 18 --save FOLDER   # DETR alone, and its curve
+    python benchmarks/bench_detr.py curve --load A.json B.json --save FOLDER   # draws these curves: FOLDER/detr.png
     python benchmarks/bench_detr.py overfit              # DETR on eight patches of 64², a thousand steps
     python benchmarks/bench_detr.py speed                # patches a second of every net, in turns in one process
 
 The fields that are trained on and those that are tested on are different ones. `table` prints the convergence too:
-the panoptic quality of the test patches after every few epochs.
+the panoptic quality of the test patches after every few epochs, and keeps it beside the net: detr.safetensors,
+detr.json.
 """
 
 import argparse
 import itertools
+import json
 import statistics
 import time
 import warnings
 from pathlib import Path
 
 import numpy as np
+from leaderboard.fields import without_sky
 from sklearn.pipeline import make_pipeline
 from skorch.callbacks import Callback
 
@@ -24,11 +29,13 @@ from galaxysegment import NoSourcesWarning
 from galaxysegment.datasets import make_field
 from galaxysegment.metrics import panoptic_quality
 from galaxysegment.persistence import load, save
-from galaxysegment.preprocessing import NoiseNormalizer
+from galaxysegment.preprocessing import NoiseNormalizer, make_variant
 from galaxysegment.segmenters import (
     DETRSegmenter,
+    KMeansSegmenter,
     MaskRCNNSegmenter,
     PhotutilsSegmenter,
+    RandomForestSegmenter,
     SEPSegmenter,
     UNetSegmenter,
 )
@@ -38,15 +45,24 @@ HEADER = f"{'system':26s}" + "".join(f"|{name:^17s}" for name in ("all", "sky", 
 #: Arguments of both architectures beside their defaults, and patches of 128² that two cores train on in a second.
 RECIPES = {
     "mask2former": ({"batch_size": 8, "n_heads": 4}, 33),
-    "detr": ({"architecture": "detr", "batch_size": 8, "lr": 2e-3, "n_queries": 32}, 14),
+    "detr": ({"architecture": "detr", "batch_size": 8}, 20),
+}
+#: DETR of the overfit test: on the U-Net with a query at every peak, and as published, on a residual net.
+OVERFIT = {
+    "unet": {"base_width": 8, "depth": 4, "lr": 3e-3},
+    "light": {"backbone": "light", "stem_stride": 2, "lr": 1e-3},
 }
 
 
 def make_patches(n_fields, first_seed, side, size):
-    """Patches (n, 2, size, size) of image and RMS, and their label maps."""
-    fields = [make_field((side, side), random_state=first_seed + index) for index in range(n_fields)]
+    """Patches (n, 2, size, size) of image and RMS, and their label maps; without the background of their field."""
+    fields = [without_sky(make_field((side, side), random_state=first_seed + index)) for index in range(n_fields)]
     parts = [field.patches(size, rms=True) for field in fields]
     return np.concatenate([X for X, _ in parts]), np.concatenate([y for _, y in parts])
+
+
+def make_normalizer():
+    return NoiseNormalizer(rms_band=-1, subtract_background=False)
 
 
 def row(name, y, labels, seconds):
@@ -77,26 +93,33 @@ class Curve(Callback):
     """After every few epochs, the quality of the test patches; its time does not count."""
 
     def __init__(self, patches, every):
-        self.patches, self.every = patches, every
+        self.patches, self.every, self.rows = patches, every, []
 
     def on_train_begin(self, net, **kwargs):
         self.seconds = 0.0
 
     def on_epoch_end(self, net, **kwargs):
+        last = net.history[-1]
+        self.seconds += last["dur"]
+        losses = {
+            name[6:]: float(last[name]) for name in last if name.startswith("train_loss") and not name.endswith("_best")
+        }
+        point = {"epoch": len(net.history), "minutes": self.seconds / 60, **losses}
+        if len(net.history) % self.every == 0 or len(net.history) == net.max_epochs:
+            point["galaxy_pq"] = self.quality(net)
+        self.rows.append(point)
+        print("  " + " ".join(f"{name} {value:.3g}" for name, value in point.items()), flush=True)
+
+    def quality(self, net):
+        """Panoptic quality of galaxies at the best threshold."""
         from galaxysegment.nets._segment_prediction import find_candidates, to_instances
 
-        row = net.history[-1]
-        self.seconds += row["dur"]
-        text = f"  epoch {len(net.history):3d} {self.seconds / 60:5.1f} min, loss {row['train_loss']:.2f}"
-        if len(net.history) % self.every == 0:
-            images, truth = self.patches
-            found = find_candidates(net, images, 8)
-            best = max(
-                panoptic_quality(truth, [to_instances(one, score, 4, np.array([0, 1, 2])) for one in found]).things.pq
-                for score in np.linspace(0.2, 0.9, 8)
-            )
-            text += f", galaxy PQ {best:.3f} at the best threshold"
-        print(text, flush=True)
+        images, truth = self.patches
+        found = find_candidates(net, images, 8)
+        return max(
+            panoptic_quality(truth, [to_instances(one, score, 4, np.array([0, 1, 2])) for one in found]).things.pq
+            for score in np.linspace(0.2, 0.9, 8)
+        )
 
 
 def train(architecture, options, training, test):
@@ -104,7 +127,7 @@ def train(architecture, options, training, test):
     params, rate = RECIPES[architecture]
     crops = len(training[0]) * (options.size // SIZE) ** 2
     epochs = max(2, round(60 * options.minutes * rate / (0.9 * crops)))
-    normalizer = NoiseNormalizer(rms_band=-1)
+    normalizer = make_normalizer()
     segmenter = DETRSegmenter(**params, max_epochs=epochs, random_state=options.seed)
     some = normalizer.fit_transform(test[0][:64])
     X = normalizer.fit_transform(training[0])
@@ -120,7 +143,11 @@ def train(architecture, options, training, test):
     segmenter.set_params(callbacks=None)
     pipeline = make_pipeline(normalizer, segmenter)
     if options.save:
+        options.save.mkdir(parents=True, exist_ok=True)
         save(pipeline, options.save / f"{architecture}.safetensors")
+        # the segmenter trained with a copy of the callback
+        rows = next(one for _, one in segmenter.net_.callbacks_ if isinstance(one, Curve)).rows
+        (options.save / f"{architecture}.json").write_text(json.dumps({"minutes": minutes, "curve": rows}, indent=1))
     return pipeline
 
 
@@ -130,7 +157,10 @@ def table(options):
     print(f"{len(test[0])} test patches of {SIZE}², {counts.mean():.1f} sources each")
     print(HEADER)
     evaluate("photutils", PhotutilsSegmenter(deblend=True, rms_band=-1), test)
-    evaluate("sep, tuned", tuned_sep(make_patches(1, 100, options.side, SIZE)), test)
+    some = [part[:64] for part in make_patches(1, 100, options.side, SIZE)]
+    evaluate("sep, tuned", tuned_sep(some), test)
+    evaluate("k-means, variant 4", make_pipeline(make_variant(4), KMeansSegmenter(random_state=0)).fit(*some), test)
+    evaluate("random forest", RandomForestSegmenter(random_state=0, n_jobs=2, rms_band=-1).fit(*some), test)
     evaluate("U-Net, shipped weights", UNetSegmenter(weights="vis", rms_band=-1, n_pixels=10), test)
     for path in options.load:
         evaluate(path.stem, load(path), test)
@@ -141,28 +171,62 @@ def table(options):
         evaluate(architecture, train(architecture, options, training, test), test)
 
 
+def curve(options):
+    """Draw quality and losses against minutes, one column for each stored curve."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.5 * len(options.load), 5), layout="constrained")
+    axes = figure.subplots(2, len(options.load), sharex=True, sharey="row", squeeze=False)
+    for path, (upper, lower) in zip(options.load, axes.T, strict=True):
+        rows = json.loads(path.read_text())["curve"]
+        measured = [one for one in rows if "galaxy_pq" in one]
+        upper.plot([one["minutes"] for one in measured], [one["galaxy_pq"] for one in measured], "o-")
+        upper.set(title=path.stem, ylim=(0, 0.8))
+        for part in ("mask", "dice", "box", "giou", "class"):
+            name = f"loss_{part}"
+            if name in rows[0]:
+                lower.plot([one["minutes"] for one in rows], [one[name] for one in rows], label=part)
+        lower.set(xlabel="minutes of training", yscale="log")
+        lower.legend()
+    axes[0, 0].set_ylabel("galaxy PQ")
+    axes[1, 0].set_ylabel("training losses")
+    options.save.mkdir(parents=True, exist_ok=True)
+    figure.savefig(options.save / "detr.png", dpi=110)
+
+
 def overfit(options):
     X, y = make_patches(1, 100, 512, SIZE // 2)
-    fullest = np.argsort(-y.max(axis=(1, 2)))[:8]
-    X, y = X[fullest], y[fullest]
-    params, _ = RECIPES["detr"]
-    steps = options.steps
-    params |= {"max_epochs": steps, "schedule": None, "augment": None, "validation_fraction": 0, "encoder_layers": 0}
-    detr = DETRSegmenter(**params, random_state=options.seed)
-    start = time.perf_counter()
-    detr.fit(NoiseNormalizer(rms_band=-1).fit_transform(X), y)
-    for step in range(0, steps, max(steps // 10, 1)):
-        parts = ("class", "box", "giou", "mask", "dice")
-        losses = {part: round(float(detr.history_[step, f"train_loss_{part}"]), 3) for part in parts}
-        print(f"step {step:5d} {losses}")
-    found = detr.predict(NoiseNormalizer(rms_band=-1).fit_transform(X))
-    print(panoptic_quality(list(y), list(found)))
-    print(f"{steps} steps on {len(X)} patches, {time.perf_counter() - start:.0f} s")
+    fullest = np.argsort(-y.max(axis=(1, 2)), kind="stable")[:8]
+    X, y = make_normalizer().fit_transform(X[fullest]), y[fullest]
+    print(f"{len(X)} patches of {SIZE // 2}² with {y.max(axis=(1, 2)).tolist()} sources")
+    for backbone in options.backbone:
+        detr = DETRSegmenter(
+            **OVERFIT[backbone],
+            architecture="detr",
+            d_model=32,
+            decoder_layers=2,
+            n_queries=16,
+            batch_size=8,
+            max_epochs=options.steps,
+            augment=None,
+            validation_fraction=0,
+            random_state=options.seed,
+        )
+        start = time.perf_counter()
+        detr.fit(X, y)
+        seconds = time.perf_counter() - start
+        names = [name for name in detr.history_[0] if name.startswith("train_loss_") and not name.endswith("_best")]
+        for step in [*range(0, options.steps, max(options.steps // 10, 1)), options.steps - 1]:
+            losses = " ".join(f"{name[11:]} {float(detr.history_[step, name]):.3f}" for name in names)
+            print(f"{backbone:5s} step {step:5d}: {losses}")
+        found = panoptic_quality(list(y), list(detr.predict(X))).things
+        quality = f"galaxies: PQ {found.pq:.3f} SQ {found.sq:.3f} RQ {found.rq:.3f}"
+        print(f"{backbone:5s} {quality} after {options.steps} steps in {seconds:.0f} s", flush=True)
 
 
 def speed(options):
     X, y = make_patches(1, 100, 1024, SIZE)
-    X = NoiseNormalizer(rms_band=-1).fit_transform(X)
+    X = make_normalizer().fit_transform(X)
     common = {"max_epochs": 1, "batch_size": 8, "validation_fraction": 0, "random_state": 0, "warm_start": True}
     nets = {
         "U-Net": UNetSegmenter(**common),
@@ -171,6 +235,7 @@ def speed(options):
         "Mask2Former, learned": DETRSegmenter(**common, queries="learned"),
         "Mask2Former, ResNet light": DETRSegmenter(**common, backbone="light"),
         "DETR": DETRSegmenter(**common, architecture="detr"),
+        "DETR, ResNet light": DETRSegmenter(**common, architecture="detr", backbone="light"),
     }
     seconds = {name: ([], []) for name in nets}
     for turn in range(options.repeat + 1):
@@ -191,7 +256,7 @@ def speed(options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["table", "overfit", "speed"])
+    parser.add_argument("what", choices=["table", "curve", "overfit", "speed"])
     parser.add_argument("--minutes", type=float, default=18, help="training of each net")
     parser.add_argument("--architecture", nargs="+", default=list(RECIPES), choices=list(RECIPES))
     parser.add_argument("--n-fields", type=int, default=6, help="simulated training fields")
@@ -201,12 +266,15 @@ def main():
     parser.add_argument("--every", type=int, default=4, help="epochs between two points of the convergence curve")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=1000, help="of the overfit test")
+    parser.add_argument("--backbone", nargs="+", default=list(OVERFIT), choices=list(OVERFIT), help="of that test")
     parser.add_argument("--repeat", type=int, default=3, help="turns of the speed comparison")
-    parser.add_argument("--save", type=Path, help="folder for the trained pipelines")
-    parser.add_argument("--load", type=Path, nargs="*", default=[], help="trained pipelines, instead of training")
+    parser.add_argument("--save", type=Path, help="folder for what is trained or drawn")
+    parser.add_argument(
+        "--load", type=Path, nargs="*", default=[], help="trained pipelines (instead of training) or curves"
+    )
     options = parser.parse_args()
     warnings.simplefilter("ignore", NoSourcesWarning)
-    {"table": table, "overfit": overfit, "speed": speed}[options.what](options)
+    {"table": table, "curve": curve, "overfit": overfit, "speed": speed}[options.what](options)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import torch
 
 from ._mask_rcnn_net import DetectionNet
 
-__all__ = ["DetrNet", "Mask2FormerNet", "SetNet"]
+__all__ = ["NETS", "DetrNet", "Mask2FormerNet", "SeededDetrNet", "SetNet"]
 
 
 class SetNet(DetectionNet):
@@ -30,3 +30,13 @@ class DetrNet(SetNet):
 
     loss_names = (*SetNet.loss_names, "loss_box", "loss_giou")
     max_norm = 1.0
+
+
+class SeededDetrNet(DetrNet):
+    """Net of a `SeededDetr`, whose U-Net has losses of its own."""
+
+    loss_names = (*DetrNet.loss_names, "loss_pixel", "loss_centre")
+
+
+#: Net of each kind of module.
+NETS = {"detr": DetrNet, "plain": SetNet, "seeded": Mask2FormerNet, "seeded-detr": SeededDetrNet}

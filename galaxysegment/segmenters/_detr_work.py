@@ -29,14 +29,12 @@ class DETRWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, BaseSe
         """Which module it is: that of the weights that were read, or what the parameters ask for."""
         if hasattr(self, "_kind_known"):
             return self._kind_known
-        if self.architecture == "detr":
-            return "detr"
-        return "plain" if self._is_checkpoint() or self._backbone() != "unet" else "seeded"
+        if self._is_checkpoint() or self._backbone() != "unet":
+            return "detr" if self.architecture == "detr" else "plain"
+        return "seeded-detr" if self.architecture == "detr" else "seeded"
 
     def _backbone(self):
-        if self.backbone == "auto":
-            return "unet" if self.architecture == "mask2former" else "light"
-        return self.backbone
+        return "unet" if self.backbone == "auto" else self.backbone
 
     def _module_spec(self, n_bands):
         shared = {
@@ -48,20 +46,24 @@ class DETRWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, BaseSe
             "decoder_layers": self.decoder_layers,
             "feedforward": 4 * self.d_model,
         }
+        seeds = {"base_width": self.base_width, "depth": self.depth, "queries": self.queries}
         if self._kind() == "seeded":
             from ..nets._mask2former import SeededMask2Former
 
-            own = {"base_width": self.base_width, "depth": self.depth, "queries": self.queries}
-            return SeededMask2Former, {**shared, **own}
+            return SeededMask2Former, {**shared, **seeds}
+        shared["encoder_layers"] = self.encoder_layers
+        if self._kind() == "seeded-detr":
+            from ..nets._detr_seeded import SeededDetr
+
+            return SeededDetr, {**shared, **seeds}
         from ..nets._checkpoints import module_class
 
-        residual = {"backbone": self._backbone(), "stem_stride": self.stem_stride}
-        return module_class(self._kind()), {**shared, **residual, "encoder_layers": self.encoder_layers}
+        return module_class(self._kind()), {**shared, "backbone": self._backbone(), "stem_stride": self.stem_stride}
 
     def _net_class(self):
-        from ..nets import _set_net
+        from ..nets._set_net import NETS
 
-        return {"detr": _set_net.DetrNet, "plain": _set_net.SetNet, "seeded": _set_net.Mask2FormerNet}[self._kind()]
+        return NETS[self._kind()]
 
     def _net_settings(self):
         return {"optimizer__momentum": 0.9} if self.optimizer == "sgd" else {}
@@ -110,23 +112,25 @@ class DETRWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, BaseSe
     def _check_parameters(self):
         if self.stages is not None:
             check_stages(self.stages)
-        backbone = self._backbone()
-        if self.architecture == "detr" and backbone == "unet":
-            raise ValueError(
-                "backbone='unet' goes with architecture='mask2former' only: use 'light', 'resnet18' or 'resnet50' for "
-                "architecture='detr'."
-            )
         if len(set(self.classes)) < len(self.classes) or not len(self.classes) or min(self.classes) < 1:
             raise ValueError(
                 f"classes must be different whole numbers from 1 on, at least one. Got {self.classes!r} instead."
             )
-        residual = backbone != "unet"
-        multiple = max(4 * self.n_heads, 32 if residual else 4)
-        if self.d_model % multiple or (self.architecture == "detr" and (self.d_model + self.n_heads) % 8):
+        self._check_width()
+
+    def _check_width(self):
+        """Refuse what attention heads, sines and the groups of DETR's mask head cannot share out."""
+        if self.architecture == "detr":
+            fits = (self.d_model in (32, 64) or self.d_model % 128 == 0) and not self.d_model % self.n_heads
+            fits = fits and self.n_heads % 8 == 0
+            remedy = "32, 64 or a multiple of 128, and n_heads that is a multiple of 8 and divides it"
+        else:
+            multiple = max(4 * self.n_heads, 32 if self._backbone() != "unet" else 4)
+            fits, remedy = not self.d_model % multiple, f"that is a multiple of {multiple}"
+        if not fits:
             raise ValueError(
                 f"d_model={self.d_model} with n_heads={self.n_heads} cannot be divided as the net needs it: use a "
-                f"d_model that is a multiple of {multiple}"
-                + (" and n_heads that is a multiple of 8." if self.architecture == "detr" else ".")
+                f"d_model {remedy}."
             )
 
     def _warn_of_crowds(self, targets):

@@ -22,7 +22,8 @@ NETS = {
     "mask_rcnn": MaskRCNNSegmenter(backbone="resnet10", channels=8, n_proposals=20, score_threshold=0.3, **QUICK),
     "peaks": DETRSegmenter(score_threshold=0.5, **SET),
     "residual": DETRSegmenter(backbone="light", score_threshold=0.5, **SET),
-    "detr": DETRSegmenter(architecture="detr", stem_stride=4, score_threshold=0.5, **SET),
+    "detr": DETRSegmenter(architecture="detr", backbone="light", stem_stride=4, score_threshold=0.5, **SET),
+    "detr-peaks": DETRSegmenter(architecture="detr", score_threshold=0.5, **SET),
 }
 MEGABYTE = 2**20
 COUNTED = {"depth", "n_classes", "config", "decoder_layers"}
@@ -87,6 +88,8 @@ FORGERIES = [
     ("detr", {"decoder_layers": 10**9}, "far more layers"),
     ("detr", {"n_queries": 10**9}, "more than all weights"),
     ("detr", {"d_model": 4096}, "have shape|more than all weights"),
+    ("detr-peaks", {"decoder_layers": 10**9}, "far more layers"),
+    ("detr-peaks", {"base_width": 4096}, "have shape|more than all weights"),
     ("detr", {"config": json.dumps({"num_labels": 10**9})}, "config holds numbers as large as 1000000000"),
     ("detr", {"config": json.dumps({"backbone_config": {"depths": [10**6] * 100}})}, "as large as 100000000"),
 ]

@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from galaxysegment.nets._detr import PanopticDetr
-from galaxysegment.nets._mask2former import SeededMask2Former, centre_loss, find_peaks, sine_position
+from galaxysegment.nets._detr_seeded import SeededDetr
+from galaxysegment.nets._mask2former import SeededMask2Former
 from galaxysegment.nets._mask2former_plain import PlainMask2Former
+from galaxysegment.nets._seeds import centre_loss, find_peaks, sine_position
 from galaxysegment.nets._segment_data import SegmentBatch, SegmentCollate, encode_target, masks_at
 from galaxysegment.nets._set_loss import PointLoss
 from galaxysegment.testing import make_images
@@ -19,6 +21,8 @@ MODULES = [
     (SeededMask2Former, {**SMALL, "base_width": 4, "depth": 2, "queries": "learned"}),
     (PlainMask2Former, {**RESIDUAL, "stem_stride": 2}),
     (PanopticDetr, {**RESIDUAL, "stem_stride": 2}),
+    (SeededDetr, {**RESIDUAL, "base_width": 4, "depth": 4}),
+    (SeededDetr, {**RESIDUAL, "base_width": 4, "depth": 2, "queries": "learned"}),
 ]
 
 
@@ -69,13 +73,13 @@ def test_freezing_the_backbone_leaves_it_as_it_is(cls, params):
 
 def test_detr_computes_what_transformers_computes():
     module = make_module(PanopticDetr, RESIDUAL).eval()
-    module.relative_attention = False  # what it adds from scratch
+    module.located = False  # what it adds from scratch
     x = torch.randn(2, 1, 32, 48)
     with torch.no_grad():
         theirs = module.model(pixel_values=x)
-        features, states, memory = module._attend(x)
+        features, states, memory, place = module._attend(x)
         everyone = torch.arange(6)[None].expand(2, -1)
-        masks = module._masks(features, states[-1], memory, everyone)
+        masks = module._masks(features, states[-1], memory, place, everyone)
     torch.testing.assert_close(masks, theirs.pred_masks)
     torch.testing.assert_close(module.model.detr.class_labels_classifier(states[-1]), theirs.logits)
 
