@@ -33,11 +33,13 @@ def write_figures(store, folder):
     return names
 
 
-def _axes(n, width=5.0, height=3.6):
+def _axes(n, width=5.0, height=3.6, n_rows=None):
+    """Make a figure with a row of axes, or with a grid of them."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width * n, height), layout="constrained")
-    return figure, np.atleast_1d(figure.subplots(1, n))
+    figure = Figure(figsize=(width * n, height * (n_rows or 1)), layout="constrained")
+    axes = figure.subplots(n_rows or 1, n, squeeze=False)
+    return figure, axes[0] if n_rows is None else axes
 
 
 def _style(group, index):
@@ -102,22 +104,31 @@ def unseen(store):
 
 
 def stars(store):
-    groups = [one for one in store.groups("C") if one.runs[0].get("curves")]
+    groups = [one for one in store.groups("C") if one.main and one.runs[0].get("curves")]
     if not groups:
         return None
-    figure, (left, right) = _axes(2)
-    index = 0
-    for group in groups:
-        for name, curve in group.runs[0]["curves"].items():
+    told_apart = [one for one in groups if "star" in one.runs[0]["curves"]]
+    figure, rows = _axes(2, n_rows=2 if told_apart else 1)
+    _curves(rows[0], [(one, "all", one.label) for one in groups], "all sources alike")
+    if told_apart:
+        kinds = ("galaxy", "galaxies"), ("star", "stars")
+        lines = [(one, name, f"{one.label}, {plural}") for one in told_apart for name, plural in kinds]
+        _curves(rows[1], lines, "each class, where it is told")
+    return figure
+
+
+def _curves(axes, lines, title):
+    """Precision against recall, and AP against the IoU, one line for each of (group, class, label)."""
+    left, right = axes
+    for index, (group, name, label) in enumerate(lines):
+        curve = group.runs[0]["curves"].get(name)
+        if curve:
             style = {**_style(group, index), "marker": ""}
-            label = group.label if name == "all" else f"{group.label}, {name}"
             left.plot(curve["recall"], curve["precision"], label=label, **style)
             right.plot(curve["iou"], curve["AP"], label=label, **style)
-            index += 1
-    left.set(xlabel="recall", ylabel="precision", title="IoU of 0.5", xlim=(0, 1), ylim=(0, 1.02))
-    right.set(xlabel="least IoU of a match", ylabel="AP", ylim=(0, 1.02))
-    figure.legend(*left.get_legend_handles_labels(), loc="outside right center", fontsize=7)
-    return figure
+    left.set(xlabel="recall", ylabel="precision", title=f"{title}: IoU of 0.5", xlim=(0, 1), ylim=(0, 1.02))
+    right.set(xlabel="least IoU of a match", ylabel="AP", title=title, ylim=(0, 1.02))
+    right.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=7)
 
 
 def calibration(store):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from . import elsewhere_page
 from .figures import write_figures
 from .settings import SETTINGS
 from .store import Store, number
@@ -28,7 +29,7 @@ CAPTIONS = {
     "completeness": "Setting A: completeness and purity at a mask IoU of 0.5. Dashed: programs of others.",
     "separation": "Setting B: what is found, against the distance between the two galaxies.",
     "unseen": "Completeness against purity on fields that nothing was tuned on, by position.",
-    "stars": "Setting C: precision against recall, and average precision against the IoU.",
+    "stars": "Setting C: precision against recall at an IoU of 0.5, and average precision against the IoU.",
     "calibration": "Reliability of the probabilities in setting A; on the grey line they can be taken at their word.",
 }
 
@@ -140,6 +141,7 @@ def _conditions(store, figure):
         UNSEEN,
         *figure("unseen"),
         *unseen_table(store),
+        *elsewhere_page.section(store.elsewhere),
         *_section("Calibration", "-"),
         *figure("calibration"),
         *calibration_table(store),

@@ -77,7 +77,7 @@ RECIPES = {
     ("smp_unet", "A"): Recipe(unet, n_train=1024, rate=10),
     ("smp_unet", "B"): Recipe(unet, n_train=4000, rate=40),
     ("smp_unet", "C"): Recipe(lambda epochs: {"max_epochs": epochs, "batch_size": 4}, n_train=128, rate=2.5),
-    ("mask_rcnn", "A"): Recipe(mask_rcnn, n_train=512, rate=2.3),
+    ("mask_rcnn", "A"): Recipe(mask_rcnn, n_train=1024, rate=3.6),
     ("mask_rcnn", "B"): Recipe(mask_rcnn, n_train=4000, rate=13.3),
     ("mask_rcnn", "C"): Recipe(mask_rcnn, n_train=128, rate=2.7),
     # one patch of 128² of each image in an epoch

@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 
 from galaxysegment.structures import Instances
 
-from .fields import Patches, cut_labels, observe, windows
+from .fields import Patches, cut_labels, observe, windows, without_sky
 from .scores import centres, count_sources, detection, pixel_scores, select
 from .settings import disturbed
 from .systems import predict, predict_many, set_last
@@ -24,7 +24,7 @@ def robustness(estimator, setting, seed, scale):
         found = predict(estimator, patches.X)
         counted, seen = count_sources(patches.truth, found, setting.n_pixels)
         rows[name] = {
-            "iou": pixel_scores(patches.labels, found)["mean"]["iou"],
+            "iou": pixel_scores(patches, found, setting.n_pixels)["mean"]["iou"],
             "f1": detection(select(patches, counted)[0], seen)["f1"],
         }
     return rows
@@ -61,14 +61,14 @@ def unseen_fields(seed, scale):
 
 
 def _with_positions(field, x, y):
-    return cut_labels(field, SIZE), _positions(x, y, field.shape)
+    return cut_labels(without_sky(field), SIZE), _positions(x, y, field.shape)
 
 
 def _galsim_field(folder):
     """HST galaxies drawn by another simulator: r band, with its defects."""
     from galaxysegment.io import read_field
 
-    field = read_field(folder / "dev_r.fits.fz", labels=folder / "dev_truth.fits.fz")
+    field = without_sky(read_field(folder / "dev_r.fits.fz", labels=folder / "dev_truth.fits.fz"))
     X, y = field.patches(SIZE, rms=True)
     catalog = field.catalog
     names = {name.lower(): name for name in catalog.colnames}

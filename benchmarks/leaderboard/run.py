@@ -19,7 +19,7 @@ from .clock import by_the_clock
 from .measure import Stopwatch, machine, versions
 from .peers import NotInstalledError
 from .recipes import plan
-from .scores import detection, evaluate, pixel_scores
+from .scores import evaluate, pixel_scores, quality
 from .settings import SETTINGS
 from .systems import AFTER_PROBABILITIES, SYSTEMS, build, choices, predict, predict_many, recipe_of, set_last
 
@@ -81,17 +81,21 @@ def _fit_and_score(setting, system, job, keep, reuse):
         warnings.simplefilter("always")
         stored = Path(keep) / f"{key(job)}.safetensors" if keep and system.net else None
         trained = reuse and stored is not None and stored.is_file()
-        train = setting.train(min(n_train, system.n_choose) if trained else n_train, seed, scale)
-        targets = without_small(train.y, recipe.least_pixels) if recipe else train.y
+        grid = recipe.choose if recipe else system.grid
+        train = None
+        if grid or (system.fit and not trained):
+            train = setting.train(min(n_train, system.n_choose) if trained else n_train, seed, scale)
         if trained:
             estimator, fitting = _load(stored)
+        elif system.fit:
+            targets = without_small(train.y, recipe.least_pixels) if recipe else train.y
+            estimator, fitting = _fit(estimator, train.X, targets, stored)
         else:
-            estimator, fitting = _fit(estimator, train.X, targets, stored) if system.fit else (estimator, {})
+            fitting = {}
         if fitting.get("trained elsewhere"):
             planned = {"net": "trained by another script"}
-        grid = recipe.choose if recipe else system.grid
         with Stopwatch() as choosing:
-            chosen = choose(estimator, grid, train[: system.n_choose])
+            chosen = choose(estimator, grid, train[: system.n_choose], setting.n_pixels) if grid else {}
         test = setting.test(seed, scale)
         with Stopwatch() as predicting:
             found = predict(estimator, test.X)
@@ -101,7 +105,7 @@ def _fit_and_score(setting, system, job, keep, reuse):
             "fit": fitting | {"choosing_seconds": round(choosing.seconds, 3)},
             "predict": predicting.as_dict() | {"seconds_per_patch": round(predicting.seconds / len(test), 5)},
             **evaluate(test, found, setting, _candidates(estimator, system, test)),
-            "first patches": {"n": FIRST, "iou": pixel_scores(test.labels[:FIRST], found[:FIRST])["mean"]["iou"]},
+            "first patches": {"n": FIRST, "iou": first_iou(test, found, setting)},
         }
         if setting.name == "A" and job["variant"] == system.variants["A"][-1]:
             result["calibration"] = calibration.curve_of(estimator, test)
@@ -109,6 +113,11 @@ def _fit_and_score(setting, system, job, keep, reuse):
             if system.sweep:
                 result["unseen"] = robustness.unseen(estimator, system, setting, seed, scale)
     return result | {"warnings": told(caught)}
+
+
+def first_iou(test, found, setting):
+    """Mean pixel IoU of the first patches."""
+    return pixel_scores(test[:FIRST], found[:FIRST], setting.n_pixels)["mean"]["iou"]
 
 
 def _candidates(estimator, system, test):
@@ -191,7 +200,7 @@ def _fit(estimator, X, y, stored):
     return estimator, times
 
 
-def choose(estimator, grid, train):
+def choose(estimator, grid, train, n_pixels=10):
     """Set the parameters with the best pooled IoU plus source F1 on training patches; return them.
 
     One parameter after the other, from the present ones, until a round changes nothing or two are over; all
@@ -202,23 +211,20 @@ def choose(estimator, grid, train):
     if not grid:
         return {}
     if set(grid) <= AFTER_PROBABILITIES:
-        return _best(estimator, choices(grid), train)
+        return _best(estimator, choices(grid), train, n_pixels)
     chosen, before = {name: names[name] for name in grid}, None
     for _ in range(2):
         if chosen == before:
             break
         before = chosen
         for name, values in grid.items():
-            chosen = _best(estimator, [{**chosen, name: value} for value in values], train)
+            chosen = _best(estimator, [{**chosen, name: value} for value in values], train, n_pixels)
     return chosen
 
 
-def _best(estimator, settings, train):
-    quality = [
-        pixel_scores(train.labels, found)["pooled"]["iou"] + detection(train.truth, found)["f1"]
-        for found in predict_many(estimator, train.X, settings)
-    ]
-    best = settings[quality.index(max(quality))]
+def _best(estimator, settings, train, n_pixels):
+    scores = [quality(train, found, n_pixels) for found in predict_many(estimator, train.X, settings)]
+    best = settings[scores.index(max(scores))]
     set_last(estimator, best)
     return best
 

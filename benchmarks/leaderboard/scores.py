@@ -37,7 +37,7 @@ def evaluate(patches, found, setting, candidates=None):
     told_apart = setting.classes and all(one.classes is not None for one in found)
     result = {
         "n_test": len(patches),
-        "pixels": pixel_scores(patches.labels, found),
+        "pixels": pixel_scores(patches, found, setting.n_pixels),
         "sources": detection(truth, seen),
         "sources of 20 pixels": detection(*large_sources(patches, found)),
         "segm": coco(truth, every, "segm", told_apart),
@@ -63,20 +63,21 @@ def ranked(found, image, setting):
 
 
 def signal_to_noise(found, image, setting):
-    """Signal-to-noise ratio of each source in its own pixels, measured on the image."""
+    """Signal-to-noise ratio of each source in those of its pixels that have data, measured on the image."""
     bands = image.reshape(-1, *image.shape[-2:]).astype(np.float64)
     if setting.rms_band is None:
-        centre = np.median(bands[0])
-        noise = np.full(bands.shape[1:], 1.4826 * np.median(np.abs(bands[0] - centre)))
+        centre = np.nanmedian(bands[0])
+        noise = np.full(bands.shape[1:], 1.4826 * np.nanmedian(np.abs(bands[0] - centre)))
         science = bands[0]
     else:
         noise = bands[-1] / np.sqrt(len(bands) - 1)
         science = bands[:-1].mean(axis=0)
-    science = science - np.median(science)
+    science = science - np.nanmedian(science)
     ratios = []
     for (y0, x0, y1, x1), crop in zip(found.boxes.tolist(), found.crops, strict=True):
         window = slice(y0, y1), slice(x0, x1)
-        ratios.append(science[window][crop].sum() / np.sqrt(np.sum(noise[window][crop] ** 2)))
+        light, spread = science[window][crop], noise[window][crop]
+        ratios.append(np.nansum(light) / np.sqrt(np.nansum(spread**2)))
     return np.array(ratios)
 
 
@@ -94,9 +95,14 @@ def count_sources(truth, found, n_pixels):
         if keep.all():
             seen.append(predicted)
             continue
-        ignored = image.select(~keep).to_mask() & ~image.select(keep).to_mask()
-        seen.append(predicted.select(~mostly_inside(predicted, ignored)))
+        seen.append(predicted.select(~mostly_inside(predicted, uncounted(image, n_pixels))))
     return counted, seen
+
+
+def uncounted(truth, n_pixels):
+    """Pixels of the sources that do not count, where no other one lies."""
+    keep = truth.areas >= n_pixels
+    return truth.select(~keep).to_mask() & ~truth.select(keep).to_mask()
 
 
 def mostly_inside(found, mask):
@@ -123,12 +129,22 @@ def large_sources(patches, found, n_pixels=20):
 # ---- the scores ----
 
 
-def pixel_scores(truth, found):
+def pixel_scores(patches, found, n_pixels):
+    """Scores of the galaxy pixels, means over patches and pooled; those of sources that do not count are left out."""
+    truth = [one.select(one.areas >= n_pixels) for one in patches.truth]
+    ignore = [uncounted(one, n_pixels) for one in patches.truth]
     scores = {name: getattr(metrics, f"{name}_score") for name in PIXEL_SCORES}
     return {
-        "mean": {name: score(truth, found) for name, score in scores.items()},
-        "pooled": {name: score(truth, found, average="pixels") for name, score in scores.items()},
+        "mean": {name: score(truth, found, ignore=ignore) for name, score in scores.items()},
+        "pooled": {name: score(truth, found, ignore=ignore, average="pixels") for name, score in scores.items()},
     }
+
+
+def quality(patches, found, n_pixels):
+    """What parameters are chosen by: pooled pixel IoU plus source F1, of the sources that count."""
+    counted, seen = count_sources(patches.truth, found, n_pixels)
+    f1 = detection(select(patches, counted)[0], seen)["f1"]
+    return pixel_scores(patches, found, n_pixels)["pooled"]["iou"] + f1
 
 
 def detection(truth, found):
@@ -137,10 +153,14 @@ def detection(truth, found):
 
 
 def coco(truth, found, kind, told_apart):
-    if not told_apart:
-        truth = [without_classes(one) for one in truth]
-    table = metrics.coco_summary(truth, found, kind=kind, per_class=told_apart)
-    return {name: dict(row) for name, row in table.rows.items()}
+    """All sources alike, and each class where the system tells them apart."""
+    rows = metrics.coco_summary(truth, found, kind=kind, per_class=True).rows if told_apart else {}
+    alike = metrics.coco_summary(*all_alike(truth, found), kind=kind).rows
+    return {name: dict(row) for name, row in {**rows, "all": alike["all"]}.items()}
+
+
+def all_alike(truth, found):
+    return tuple([without_classes(one) for one in group] for group in (truth, found))
 
 
 def without_classes(one):
@@ -218,19 +238,20 @@ def centres(sources):
 
 
 def curves(truth, found, told_apart):
-    """Precision against recall at an IoU of 0.5, and AP against the IoU, for each class."""
-    thresholds = [round(one, 2) for one in np.arange(0.5, 1.0, 0.05)]
-    result = {}
-    for name, class_id in (("galaxy", 1), ("star", 2)) if told_apart else (("all", None),):
-        if not told_apart:
-            truth = [without_classes(one) for one in truth]
-        precision, recall, _ = metrics.precision_recall_curve(truth, found, class_id=class_id)
-        # a hundred points draw the curve
-        keep = np.unique(np.linspace(0, len(recall) - 1, 100).astype(int))
-        result[name] = {
-            "recall": [round(float(one), 4) for one in recall[keep]],
-            "precision": [round(float(one), 4) for one in precision[keep]],
-            "iou": thresholds,
-            "AP": [metrics.average_precision(truth, found, iou=one, class_id=class_id) for one in thresholds],
-        }
+    """Precision against recall at an IoU of 0.5, and AP against the IoU: of all sources alike, and of each class."""
+    result = {"all": curve(*all_alike(truth, found))}
+    if told_apart:
+        result |= {name: curve(truth, found, class_id) for name, class_id in (("galaxy", 1), ("star", 2))}
     return result
+
+
+def curve(truth, found, class_id=None):
+    thresholds = [round(one, 2) for one in np.arange(0.5, 1.0, 0.05)]
+    precision, recall, _ = metrics.precision_recall_curve(truth, found, class_id=class_id)
+    keep = np.unique(np.linspace(0, len(recall) - 1, 100).astype(int))  # a hundred points draw the curve
+    return {
+        "recall": [round(float(one), 4) for one in recall[keep]],
+        "precision": [round(float(one), 4) for one in precision[keep]],
+        "iou": thresholds,
+        "AP": [metrics.average_precision(truth, found, iou=one, class_id=class_id) for one in thresholds],
+    }

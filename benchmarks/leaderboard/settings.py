@@ -8,7 +8,7 @@ import numpy as np
 
 from galaxysegment.datasets import make_blends, make_field
 
-from .fields import Patches, cut_instances, cut_labels, join, noisier_field
+from .fields import Patches, cut_instances, cut_labels, join, noisier_field, without_sky
 
 #: Setting A: about 17 sources of 10 pixels or more in 256² pixels, and half as many again of 3 to 9.
 DEEP = {"density": 154.0, "n_pixels": 3}
@@ -55,7 +55,7 @@ def draw_a(n, seed, scale):
 
 @lru_cache(maxsize=8)  # several systems in a row look at the same fields
 def patches_a(side, seed):
-    return cut_labels(make_a(side, seed), 256)
+    return cut_labels(without_sky(make_a(side, seed)), 256)
 
 
 def make_a(side, seed, **options):
@@ -80,19 +80,21 @@ def draw_c(n, seed, scale):
 
 @lru_cache(maxsize=8)
 def patches_c(side, seed):
-    return cut_instances(make_field((side, side), bands="grz", star_fraction=0.3, random_state=seed), 512)
+    field = make_field((side, side), bands="grz", star_fraction=0.3, random_state=seed)
+    return cut_instances(without_sky(field), 512)
 
 
 _FIELD = (
     "``make_field``: 0.1″ pixels, PSF 0.17″, about 17 sources of at least 10 pixels in 256² pixels, S/N 5 at magnitude "
-    "27, with an RMS map. The mask of a source is where its noise-free light exceeds 1 local RMS."
+    "27, with an RMS map. The background is taken from each whole field before it is cut. "
+    "The mask of a source is where its noise-free light exceeds 1 local RMS."
 )
 A = Setting(
     "A",
     "A. Field patches",
     f"256² patches. {_FIELD} A contested pixel belongs to the source that is brightest there. "
-    "Sources of 3 to 9 pixels are labelled as well: they "
-    "are in the masks that pixel scores compare with, but do not count as sources.",
+    "Sources of 3 to 9 pixels are labelled as well, and learnt, but not scored: their pixels are left out of the pixel "
+    "scores, and predictions that lie on them out of the source scores.",
     draw_a,
     {"full": 128, "small": 16, "tiny": 2},
 )
@@ -122,10 +124,11 @@ def disturbed(seed, scale):
     """Patches of setting A under conditions that nothing was trained for, by name."""
     side = {"full": 1024, "small": 512, "tiny": 256}[scale]
     seed = 1900 + 1000 * seed
-    return {
-        "as trained": cut_labels(make_a(side, seed), 256),
-        "PSF × 2": cut_labels(make_a(side, seed, psf_fwhm=0.34), 256),
-        "noise × 2": cut_labels(noisier_field((side, side), seed, 2.0, **DEEP), 256),
-        "pixel scale × 2": cut_labels(make_a(side, seed, pixel_scale=0.2), 256),
-        "sky gradient": cut_labels(make_a(side, seed, sky_gradient=1.0), 256),
+    fields = {
+        "as trained": make_a(side, seed),
+        "PSF × 2": make_a(side, seed, psf_fwhm=0.34),
+        "noise × 2": noisier_field((side, side), seed, 2.0, **DEEP),
+        "pixel scale × 2": make_a(side, seed, pixel_scale=0.2),
+        "sky gradient": make_a(side, seed, sky_gradient=1.0),
     }
+    return {name: cut_labels(without_sky(field), 256) for name, field in fields.items()}

@@ -9,7 +9,7 @@ from .systems import SYSTEMS, VARIANTS
 
 
 class Store:
-    """All results of a folder.
+    """All results of a folder, and of the one beside it that `benchmarks.bench_elsewhere` writes.
 
     Parameters
     ----------
@@ -19,6 +19,8 @@ class Store:
     def __init__(self, folder):
         runs = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))]
         self.runs = sorted(runs, key=_order)
+        beside = Path(folder).parent / "results_elsewhere"
+        self.elsewhere = [json.loads(path.read_text()) for path in sorted(beside.glob("*.json"))]
 
     def groups(self, setting):
         """Runs that differ in the seed only, in the order of the table of systems: list of `Group`."""

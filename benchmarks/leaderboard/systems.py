@@ -78,16 +78,13 @@ def front(variant, setting, stretch="asinh"):
     """Preprocessing of a variant: a list of steps; ``stretch="linear"`` for what takes the asinh itself."""
     if variant == "raw":
         return []
+    noise = {"rms_band": setting.rms_band, "subtract_background": False}  # the field's is gone already
     if variant == "snr":
-        return [NoiseNormalizer(rms_band=setting.rms_band, stretch=stretch)]
+        return [NoiseNormalizer(**noise, stretch=stretch)]
     if variant == "smooth":
-        return [
-            NoiseNormalizer(rms_band=setting.rms_band),
-            GaussianSmoother(fwhm=3),
-            ImageNormalizer(interval=(0, 3)),
-        ]
+        return [NoiseNormalizer(**noise), GaussianSmoother(fwhm=3), ImageNormalizer(interval=(0, 3))]
     if variant == "lupton":
-        return [NoiseNormalizer(rms_band=setting.rms_band), LuptonRGB(order=(2, 1, 0))]
+        return [NoiseNormalizer(**noise), LuptonRGB(order=(2, 1, 0))]
     return [make_variant(int(variant))]
 
 

@@ -1,0 +1,83 @@
+"""The page's section on images of other simulators, from what `benchmarks.bench_elsewhere` stored."""
+
+from .elsewhere import BTK, GALSIM
+from .store import number
+from .tables import bin_names, rst_table
+
+SETTINGS = {one.name: one for one in (GALSIM, BTK)}
+COLUMNS = {
+    "AP": "segm.all.AP",
+    "AP50": "segm.all.AP50",
+    "AP75": "segm.all.AP75",
+    "precision": "sources.precision",
+    "recall": "sources.recall",
+    "F1": "sources.f1",
+    "IoU of pixels": "iou",
+}
+CLASS_COLUMNS = {"galaxies, AP50": "segm.galaxy.AP50", "stars, AP50": "segm.star.AP50"}
+BINS = {
+    "separation": "Galaxies and stars found, against the distance in pixels to the next one; their number in brackets:",
+    "completeness by snr": "Found, against S/N in r:",
+}
+INTRODUCTION = """\
+A Mask R-CNN of this page on images that it was not trained for: as it was; after a minute or two of one core's
+fine-tuning on one part of the images, the other part scored; and after as much on images that ``make_field`` or
+``make_blends`` draws with that camera's pixels and PSF. The programs of others have their parameters chosen on the
+part that is not scored. All rows see the same pixels. Average precision counts stars and galaxies alike.
+"""
+
+
+def section(results):
+    """Lines of the section; none where nothing is stored."""
+    if not results:
+        return []
+    title = "Images of other simulators"
+    lines = [title, "-" * len(title), "", INTRODUCTION]
+    for result in results:
+        lines += _setting(result)
+    return lines
+
+
+def _setting(result):
+    setting, rows = SETTINGS[result["setting"]], result["rows"]
+    columns = {**COLUMNS, **(CLASS_COLUMNS if setting.classes else {})}
+    lines = [f"**{setting.title}.** {setting.text} The net is that of setting {result['net'].split('.')[0]}.", ""]
+    lines += rst_table(
+        ["system", *columns], [[name, *(_at(row, path) for path in columns.values())] for name, row in rows.items()]
+    )
+    for path, text in BINS.items():
+        first = next(iter(rows.values()))
+        names = [f"{name} ({n})" for name, n in zip(bin_names(first, path), first[path]["n"], strict=True)]
+        lines += [text, "", *rst_table(["system", *names], [[name, *_shares(row[path])] for name, row in rows.items()])]
+    return [*lines, f"Fits: {_fits(rows)}.", "", *_picture(result)]
+
+
+def _at(row, path):
+    for name in path.split("."):
+        row = row.get(name) if isinstance(row, dict) else None
+    return "–" if row is None else number(row)
+
+
+def _shares(bins):
+    return [number(hit / n, 2) if n else "–" for hit, n in zip(bins["n_hit"], bins["n"], strict=True)]
+
+
+def _fits(rows):
+    """What was chosen and what the fine-tuning took, one after the other."""
+    told = []
+    for name, row in rows.items():
+        for fit in row["fits"]:
+            chosen = ", ".join(f"{key} = {value}" for key, value in fit.get("chosen", {}).items())
+            seconds = fit.get("processor_seconds")
+            words = [f"{seconds:.0f} processor seconds"] if seconds is not None else []
+            words += [chosen] if chosen else []
+            if words:
+                told.append(f"{name}: {', '.join(words)}")
+    return "; ".join(dict.fromkeys(told))
+
+
+def _picture(result):
+    if not result.get("picture"):
+        return []
+    caption = "Outlines of every mask, overlapping ones too: the truth, and what each system finds."
+    return [f".. figure:: /_static/elsewhere/{result['picture']}", "", f"   {caption}", ""]
