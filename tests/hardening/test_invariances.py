@@ -3,34 +3,38 @@
 import numpy as np
 import pytest
 from properties import fitted
+from trained import scenes, trained
 
 from galaxysegment import UNetSegmenter
 from galaxysegment._utils.discovery import all_estimators
+from galaxysegment.metrics import detection_scores
+from galaxysegment.mosaic import segment_mosaic
 from galaxysegment.structures import relabel
 from galaxysegment.testing import make_images
 
 SEGMENTERS = [name for name, _ in all_estimators("segmenter")]
-# Trained for an epoch, for speed: they hardly find anything, and promise nothing about flips.
-UNTRAINED = {"DETRSegmenter", "MaskRCNNSegmenter"}
 # Height and width are two meshes of the background; steps of 1/8, so that adding whole numbers rounds nothing.
-X, Y = make_images(3, shape=(100, 100))
-X = np.rint(8 * X) / np.float32(8)
+X, Y = scenes(3, (100, 100), random_state=5)
 every_segmenter = pytest.mark.parametrize("name", SEGMENTERS)
+# IoU with what was found before the images were mirrored or turned; nets learn it from mirrored copies, more or less
+# as they are trained for longer: these for seconds.
+MIRRORED = {"SEPSegmenter": 0.99, "UNetSegmenter": 0.95, "DETRSegmenter": 0.9, "MaskRCNNSegmenter": 0.8}
+NETS = {"DETRSegmenter", "MaskRCNNSegmenter"}  # trained for this
 
 
 def segmenter(name):
-    """A segmenter that is ready: the U-Net with the weights that ship."""
-    return UNetSegmenter(weights="vis") if name == "UNetSegmenter" else fitted(name)
+    """A segmenter that finds what is in `X`: the U-Net with the weights that ship, other nets trained for this."""
+    if name == "UNetSegmenter":
+        return UNetSegmenter(weights="vis")
+    return trained(name) if name in NETS else fitted(name)
 
 
 @pytest.fixture(scope="module", params=SEGMENTERS)
 def found(request):
     labels = segmenter(request.param).predict(X)
-    assert request.param in UNTRAINED or labels.reshape(3, -1).max(axis=1).min() >= 3
+    assert labels.reshape(len(X), -1).max(axis=1).min() >= 3
+    assert request.param not in NETS or detection_scores(list(Y), list(labels)).recall > 0.6
     return request.param, labels
-
-
-pytestmark = pytest.mark.filterwarnings("ignore:No source was found")
 
 
 def in_order(labels):
@@ -57,8 +61,9 @@ def test_byte_order_and_precision_do_not_matter(found, dtype):
 
 @every_segmenter
 def test_whole_numbers_are_the_same_in_every_type(name):
-    whole = np.rint(X)
+    whole = np.rint(X).clip(0)
     expected = segmenter(name).predict(whole)
+    assert expected.max() >= 5
     for dtype in ("u1", "<i2", ">i2", "<i4", ">i8"):
         np.testing.assert_array_equal(segmenter(name).predict(whole.astype(dtype)), expected)
 
@@ -66,7 +71,12 @@ def test_whole_numbers_are_the_same_in_every_type(name):
 def test_the_order_of_a_stack_does_not_matter(found):
     name, labels = found
     np.testing.assert_array_equal(segmenter(name).predict(X[[2, 0, 1]]), labels[[2, 0, 1]])
-    np.testing.assert_array_equal(np.concatenate([segmenter(name).predict(one[None]) for one in X]), labels)
+    np.testing.assert_array_equal(np.stack(segmenter(name).predict(list(X))), labels)
+    alone = np.concatenate([segmenter(name).predict(one[None]) for one in X])
+    if name in NETS:  # products of matrices round in another way where there are more images in a batch
+        assert overlap(alone, labels) > 0.998
+    else:
+        np.testing.assert_array_equal(alone, labels)
 
 
 @pytest.mark.parametrize("sky", [-100.0, 0.1, 4096.0])
@@ -93,14 +103,13 @@ MOVES = {
 @pytest.mark.parametrize("move", MOVES)
 def test_flips_and_turns(found, move):
     name, labels = found
-    if name in UNTRAINED:
-        pytest.skip("nets learn this from turned copies of their images; trained for an epoch they have not")
     there, back = MOVES[move]
     moved = back(segmenter(name).predict(there(X)))
-    if name in {"KMeansSegmenter", "PhotutilsSegmenter", "RandomForestSegmenter"}:
-        np.testing.assert_array_equal(in_order(moved), in_order(labels))
+    if name in MIRRORED:
+        assert overlap(moved, labels) > MIRRORED[name]
+        assert detection_scores(list(labels), list(moved)).f1 > 0.85
     else:
-        assert overlap(moved, labels) > (0.99 if name == "SEPSegmenter" else 0.95)
+        np.testing.assert_array_equal(in_order(moved), in_order(labels))
 
 
 def test_flips_of_other_sizes_are_near():
@@ -121,8 +130,19 @@ def test_a_masked_corner_does_not_matter_far_away(found):
     far[:, 50:, 50:] = False
     if name == "KMeansSegmenter":
         np.testing.assert_array_equal((masked > 0)[far], (labels > 0)[far])
-    elif name not in UNTRAINED:
+    else:
         assert overlap(masked * far, labels * far) > 0.99
+
+
+@pytest.mark.parametrize("name", sorted(NETS))
+def test_workers_do_not_matter(name):
+    """Tiles of a mosaic in one process or two; `test_workers` has the others."""
+    image = np.concatenate([np.concatenate(X[:2], axis=1), np.concatenate(X[1:], axis=1)])
+    one, two = (
+        segment_mosaic(segmenter(name), image, tile_size=180, n_jobs=n_jobs, progress=False) for n_jobs in (1, 2)
+    )
+    assert one.max() > 20
+    np.testing.assert_array_equal(one, two)
 
 
 def test_numbers_follow_first_pixels():
