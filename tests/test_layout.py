@@ -98,6 +98,12 @@ def test_the_root_loads_nothing():
     assert "numpy" not in modules_after("import galaxysegment")
 
 
+def test_other_names_are_no_attributes():
+    with pytest.raises(AttributeError, match="'galaxysegment' has no attribute 'no_such'"):
+        _ = galaxysegment.no_such
+    assert "no_such" not in dir(galaxysegment) and "UNetSegmenter" in dir(galaxysegment)
+
+
 def test_every_public_name_leads_somewhere():
     for name in galaxysegment.__all__:
         assert getattr(galaxysegment, name) is not None

@@ -152,6 +152,23 @@ def test_what_cannot_be_kept_is_refused_and_writes_nothing(path):
     assert not list(path.parent.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (np.array([1j]), r"model\.a is of type array of dtype complex128"),
+        (np.array(["2020-01-01"], dtype="M8[D]"), r"array of dtype datetime64"),
+        (np.array([1, "a"], dtype=object), "array of dtype object"),
+        ({3: 1}, r"model\.a is of type dict"),
+        ({"__kind__": "array", "name": "b"}, r"model\.a is of type dict"),
+        ([{"b": {1, 2}}], r"model\.a\.0\.b is of type set"),
+    ],
+)
+def test_values_of_other_kinds_are_named(value, words, path):
+    with pytest.raises(TypeError, match=words):
+        write_model_file(path, {"a": value})
+    assert not path.exists()
+
+
 def rewrite(path, change):
     """Write a valid model file with its header's JSON changed."""
     save(GaussianSmoother(), path)

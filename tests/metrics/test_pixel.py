@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import sklearn.metrics
@@ -139,3 +141,10 @@ def test_ignored_pixels_do_not_count(score, pair, seed):
 def test_bad_input_is_refused(y_true, y_pred, options, message):
     with pytest.raises(ValueError, match=message):
         metrics.iou_score(y_true, y_pred, **options)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3, 4, 4), ()])
+@pytest.mark.parametrize("score", ALL)
+def test_what_are_no_maps_is_refused(score, shape):
+    with pytest.raises(ValueError, match=rf"y_true must be a .*label map.*Got shape {re.escape(str(shape))} instead"):
+        score(np.zeros(shape), np.zeros((4, 4)))

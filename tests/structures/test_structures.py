@@ -50,6 +50,13 @@ def test_components_are_scipys(mask, connectivity):
     np.testing.assert_array_equal(label_components(mask, connectivity), ndimage.label(mask, structure)[0])
 
 
+@pytest.mark.parametrize("check", [as_label_map, check_label_map])
+@pytest.mark.parametrize("labels", [[["a"]], [[1j]], [[None]]])
+def test_label_maps_of_no_numbers_are_refused(check, labels):
+    with pytest.raises(TypeError, match=r"must hold integers\. Got dtype"):
+        check(np.array(labels))
+
+
 def test_components_refuse_other_connectivity():
     with pytest.raises(ValueError, match="4 or 8"):
         label_components(np.eye(3), connectivity=6)
