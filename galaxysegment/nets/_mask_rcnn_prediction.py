@@ -7,15 +7,16 @@ from ._data import batches_by_shape
 from ._detection_data import DetectionBatch, stack_padded
 from ._memory import kept_memory
 
-__all__ = ["find_sources", "paste"]
+__all__ = ["draw_masks", "find_boxes", "paste"]
 
 _BATCH_PIXELS = 1024**2  # a batch of larger images would not fit into the memory of a small machine
 
 
-def find_sources(net, images, batch_size, *, score_threshold, box_nms, soft_nms, n_pixels):
-    """Instances of each scaled image, and the indices of those that hold more than could be looked at.
+def find_boxes(net, images, batch_size, *, score_threshold, box_nms, soft_nms):
+    """What the net finds in each scaled image, and the indices of those that hold more than could be looked at.
 
-    Labels are the module's, 1… in the order of the declared classes. Images of one shape go together.
+    A dict of arrays for each image: ``boxes`` (n, 4), ``masks`` (n, size, size) of probabilities, ``scores`` and
+    ``labels``, the module's, 1… in the order of the declared classes. Images of one shape go together.
     """
     heads = net.module_.roi_heads
     heads.score_thresh, heads.nms_thresh, heads.soft_nms = score_threshold, box_nms, soft_nms
@@ -24,21 +25,21 @@ def find_sources(net, images, batch_size, *, score_threshold, box_nms, soft_nms,
         for chunk in batches_by_shape(images, batch_size, _BATCH_PIXELS):
             batch = DetectionBatch(*stack_padded([images[i] for i in chunk], net.module_.multiple))
             for index, found in zip(chunk, net.evaluation_step((batch, None)), strict=True):
-                result[index] = _as_instances(found, images[index].shape[1:], n_pixels)
+                result[index] = {name: found[name].cpu() for name in ("boxes", "masks", "scores", "labels")}
                 saturated += [index] if found["saturated"] else []
     return result, sorted(saturated)
 
 
-def _as_instances(found, shape, n_pixels):
-    arrays = [found[name].float().cpu().numpy() for name in ("boxes", "masks", "scores")]
-    pasted = [paste(box, mask, shape, n_pixels) for box, mask in zip(*arrays[:2], strict=True)]
+def draw_masks(found, shape, n_pixels, threshold):
+    """Instances of the boxes found in an image, each with the pixels whose probability is above a threshold."""
+    boxes, masks, scores = (found[name].float().numpy() for name in ("boxes", "masks", "scores"))
+    pasted = [paste(box, mask, shape, n_pixels, threshold) for box, mask in zip(boxes, masks, strict=True)]
     keep = [index for index, one in enumerate(pasted) if one is not None]
     boxes, crops = ([pasted[index][part] for index in keep] for part in (0, 1))
-    labels = found["labels"].cpu().numpy()
-    return Instances(shape, boxes, crops, arrays[2][keep], labels[keep])
+    return Instances(shape, boxes, crops, scores[keep], found["labels"].numpy()[keep])
 
 
-def paste(box, mask, shape, n_pixels=1):
+def paste(box, mask, shape, n_pixels=1, threshold=0.5):
     """Box of whole pixels and the mask in it, of a grid of probabilities over a box; None if it is too small.
 
     Parameters
@@ -50,15 +51,16 @@ def paste(box, mask, shape, n_pixels=1):
         ``(height, width)`` of the image.
     n_pixels : int, default=1
         Least number of pixels.
+    threshold : float, default=0.5
 
     Returns
     -------
     (y0, x0, y1, x1), crop
-        The tightest box, and the pixels at whose centres the interpolated probability is above one half.
+        The tightest box, and the pixels at whose centres the interpolated probability is above the threshold.
     """
     rows, across = _interpolation(box[1], box[3], shape[0], len(mask))
     columns, along = _interpolation(box[0], box[2], shape[1], len(mask))
-    crop = across @ mask @ along.T > 0.5
+    crop = across @ mask @ along.T > threshold
     if np.count_nonzero(crop) < max(n_pixels, 1):
         return None
     used_rows, used_columns = np.flatnonzero(crop.any(axis=1)), np.flatnonzero(crop.any(axis=0))

@@ -56,6 +56,9 @@ class MaskRCNNSegmenter(MaskRCNNWork):
         Score from which a source counts; ``"auto"`` takes the one with the best F1 at an IoU of one half on the
         validation images (on the training images, if there are none). For precision-recall curves and average
         precision set it low, e.g. 0.05, before `predict`.
+    mask_threshold : float or "auto", default="auto"
+        Probability above which a pixel of its box belongs to a source; ``"auto"`` takes the one with the best F1,
+        as mean over IoUs from .5 to .9, on the same images.
     n_pixels : int, default=4
         Sources with fewer pixels are dropped, in the truth as in the prediction.
     scaling : {"auto", "asinh", "noise"}, default="auto"
@@ -120,8 +123,8 @@ class MaskRCNNSegmenter(MaskRCNNWork):
     history_ : skorch.history.History
         Losses, durations and so on of every epoch; ``train_loss_mask``, ``valid_loss_classifier`` and so on are
         those of the five parts.
-    score_threshold_ : float
-        The threshold in use.
+    score_threshold_, mask_threshold_ : float
+        The thresholds in use.
     anchor_sizes_ : list of float
         The anchors in use.
     scaling_ : str
@@ -170,6 +173,7 @@ class MaskRCNNSegmenter(MaskRCNNWork):
         "box_nms": [Interval(Real, 0, 1, closed="right")],
         "mask_nms": [Interval(Real, 0, 1, closed="right"), None],
         "score_threshold": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
+        "mask_threshold": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
         "n_pixels": [Interval(Integral, 1, None, closed="left")],
         "scaling": [StrOptions({"auto", "asinh", "noise"})],
         "rms_band": [Integral, None],
@@ -191,6 +195,7 @@ class MaskRCNNSegmenter(MaskRCNNWork):
         box_nms: float = 0.95,
         mask_nms: float | None = None,
         score_threshold: float | str = "auto",
+        mask_threshold: float | str = "auto",
         n_pixels: int = 4,
         scaling: str = "auto",
         rms_band: int | None = None,
@@ -225,6 +230,7 @@ class MaskRCNNSegmenter(MaskRCNNWork):
         self.box_nms = box_nms
         self.mask_nms = mask_nms
         self.score_threshold = score_threshold
+        self.mask_threshold = mask_threshold
         self.n_pixels = n_pixels
         self.scaling = scaling
         self.rms_band = rms_band

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from ._suppression import suppress
 __all__ = ["MaskRCNNWork"]
 
 _THRESHOLDS = np.round(np.linspace(0.05, 0.95, 19), 2)
+_MASK_THRESHOLDS = np.round(np.linspace(0.25, 0.65, 9), 2)
+_MASK_IOUS = (0.5, 0.6, 0.7, 0.8, 0.9)
 _LOWEST = 0.05  # scores below are not looked at when a threshold is chosen
 _N_TUNING = 400  # images are enough to choose it
 _N_LEVELS = 5
@@ -124,18 +127,17 @@ class MaskRCNNWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, Ba
     # ---- training ----
 
     def _after_training(self, images, targets):
-        if self.score_threshold != "auto":
-            self.score_threshold_ = self.score_threshold
+        self.score_threshold_, self.mask_threshold_ = self.score_threshold, self.mask_threshold
+        if "auto" not in (self.score_threshold, self.mask_threshold):
             return
         images, targets = images[:_N_TUNING], [self._large_enough(target) for target in targets[:_N_TUNING]]
-        found, _ = self._find(images, _LOWEST)
-        f1 = [
-            detection_scores(targets, [one.select(one.scores >= threshold) for one in found]).f1
-            for threshold in _THRESHOLDS
-        ]
-        # the middle of the best ones, for the curve is flat and noisy
-        best = np.flatnonzero(np.array(f1) >= max(f1) - 1e-3)
-        self.score_threshold_ = float(_THRESHOLDS[best[len(best) // 2]])
+        boxes, _ = self._look(images, _LOWEST)
+        draw = partial(self._draw, boxes, images)
+        if self.score_threshold == "auto":
+            found = draw(0.5 if self.mask_threshold == "auto" else self.mask_threshold)
+            self.score_threshold_ = _best_score(targets, found)
+        if self.mask_threshold == "auto":
+            self.mask_threshold_ = _best_mask(targets, draw, self.score_threshold_)
 
     # ---- weights ----
 
@@ -179,8 +181,8 @@ class MaskRCNNWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, Ba
 
     def _segment_images(self, images):
         scaled_images = self._scale_all(images)
-        threshold = self.score_threshold_ if self.score_threshold == "auto" else self.score_threshold
-        found, saturated = self._find(scaled_images, threshold)
+        boxes, saturated = self._look(scaled_images, self._in_use("score_threshold"))
+        found = self._draw(boxes, scaled_images, self._in_use("mask_threshold"))
         if saturated:
             warnings.warn(
                 f"{len(saturated)} of {len(images)} images (index {saturated[0]} first) may hold more sources than "
@@ -195,28 +197,32 @@ class MaskRCNNWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, Ba
     def _declared_classes(self):
         return getattr(self, "_classes_known", None) or self.classes
 
-    def _find(self, scaled_images, threshold):
-        """Instances with the net's labels as classes, and the indices of the images that hold too many."""
-        from ..nets._mask_rcnn_prediction import find_sources
+    def _in_use(self, name):
+        """Return a threshold that is given, or else the one that was chosen."""
+        given = getattr(self, name)
+        return getattr(self, f"{name}_") if given == "auto" else given
 
-        found, saturated = find_sources(
-            self.net_,
-            scaled_images,
-            self.batch_size,
-            score_threshold=threshold,
-            box_nms=self.box_nms,
-            soft_nms=self.soft_nms,
-            n_pixels=self.n_pixels,
-        )
-        if self.mask_nms is not None:
-            found = [suppress(one, self.mask_nms) for one in found]
-        return found, saturated
+    def _look(self, scaled_images, score_threshold):
+        """Boxes with masks of probabilities, and the indices of the images that hold too many."""
+        from ..nets._mask_rcnn_prediction import find_boxes
+
+        limits = {"score_threshold": score_threshold, "box_nms": self.box_nms, "soft_nms": self.soft_nms}
+        return find_boxes(self.net_, scaled_images, self.batch_size, **limits)
+
+    def _draw(self, boxes, scaled_images, mask_threshold):
+        """Instances with the net's labels as classes."""
+        from ..nets._mask_rcnn_prediction import draw_masks
+
+        shapes = [image.shape[1:] for image in scaled_images]
+        found = [draw_masks(*one, self.n_pixels, mask_threshold) for one in zip(boxes, shapes, strict=True)]
+        return found if self.mask_nms is None else [suppress(one, self.mask_nms) for one in found]
 
     # ---- what a model file keeps ----
 
     def _get_net_state(self):
         own = {
             "score_threshold": self.score_threshold_,
+            "mask_threshold": self.mask_threshold_,
             "anchor_sizes": self.anchor_sizes_,
             "patch_area": self._patch_area,
             "classes": [int(one) for one in self._declared_classes()],
@@ -225,9 +231,30 @@ class MaskRCNNWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, Ba
 
     def _set_net_state(self, state):
         self._set_scaling_state(state)
-        self.score_threshold_, self._classes_known = state["score_threshold"], tuple(state["classes"])
+        self.score_threshold_, self.mask_threshold_ = state["score_threshold"], state["mask_threshold"]
+        self._classes_known = tuple(state["classes"])
         self.anchor_sizes_, self._patch_area = state["anchor_sizes"], state["patch_area"]
         super()._set_net_state(state)
+
+
+def _best_score(targets, found):
+    """Score with the best F1 of the sources above it."""
+    f1 = [
+        detection_scores(targets, [one.select(one.scores >= threshold) for one in found]).f1
+        for threshold in _THRESHOLDS
+    ]
+    # the middle of the best ones, for the curve is flat and noisy
+    best = np.flatnonzero(np.array(f1) >= max(f1) - 1e-3)
+    return float(_THRESHOLDS[best[len(best) // 2]])
+
+
+def _best_mask(targets, draw, score_threshold):
+    """Probability of a pixel with the best F1, as mean over several IoUs: the higher ones ask for exact masks."""
+    quality = []
+    for mask_threshold in _MASK_THRESHOLDS:
+        found = [one.select(one.scores >= score_threshold) for one in draw(mask_threshold)]
+        quality.append(np.mean([detection_scores(targets, found, iou=iou).f1 for iou in _MASK_IOUS]))
+    return float(_MASK_THRESHOLDS[int(np.argmax(quality))])
 
 
 def _classes_of(target):

@@ -113,6 +113,8 @@ def test_paste_cuts_at_the_image_and_drops_the_small():
     assert (y0, x0, y1, x1) == (5, 0, 40, 4) and crop.all()
     assert paste((3, 3, 5, 5), solid, (40, 30), n_pixels=5) is None
     assert paste((3, 3, 5, 5), np.zeros((28, 28), dtype=np.float32), (40, 30)) is None
+    assert paste((3, 3, 9, 9), 0.4 * solid, (40, 30)) is None
+    assert paste((3, 3, 9, 9), 0.4 * solid, (40, 30), threshold=0.3)[1].all()
 
 
 # ---- the module ----

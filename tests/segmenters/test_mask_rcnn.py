@@ -81,6 +81,15 @@ def test_it_learns(trained):
         assert (np.diff(one.scores) <= 0).all()
 
 
+def test_the_mask_threshold_is_chosen_and_obeyed(trained):
+    assert 0.25 <= trained.mask_threshold_ <= 0.65
+    areas = []
+    for threshold in (0.2, 0.8, "auto"):
+        one = copy.copy(trained).set_params(mask_threshold=threshold)
+        areas.append(np.mean(np.concatenate([found.areas for found in one.predict(X, output="instances")])))
+    assert areas[1] < areas[2] < areas[0]
+
+
 def test_instances_labels_and_panoptic_agree(trained):
     instances, labels, panoptic = (trained.predict(X, output=kind) for kind in ("instances", "labels", "panoptic"))
     for sources, one, maps in zip(instances, labels, panoptic, strict=True):
@@ -327,7 +336,8 @@ def test_copies_predict_identically(trained, tmp_path):
     ready = MaskRCNNSegmenter(weights=tmp_path / "model.safetensors")
     for twin in (loaded, pickle.loads(pickle.dumps(trained)), joblib.load(tmp_path / "model.joblib"), ready):
         assert twin.predict(X, output="instances") == expected
-    assert loaded.score_threshold_ == trained.score_threshold_ and loaded.anchor_sizes_ == trained.anchor_sizes_
+    assert loaded.score_threshold_ == trained.score_threshold_ and loaded.mask_threshold_ == trained.mask_threshold_
+    assert loaded.anchor_sizes_ == trained.anchor_sizes_
     assert len(loaded.set_params(max_epochs=1).partial_fit(X, Y).history_) == len(trained.history_) + 1
 
 
