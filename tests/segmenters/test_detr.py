@@ -190,7 +190,7 @@ def test_more_sources_than_queries_in_training():
     with pytest.warns(UserWarning, match=r"3 sources, but n_queries=2 finds at most 2 .*Use n_queries >= 3"):
         DETRSegmenter(**TINY | {"n_queries": 2}).fit(X, Y)
     with pytest.warns(UserWarning, match=r"n_queries=3 finds at most 2 .*Use n_queries >= 4"):
-        DETRSegmenter(**RESIDUAL | {"n_queries": 3, "architecture": "detr"}).fit(X, Y)
+        DETRSegmenter(**KINDS["detr-residual"] | {"n_queries": 3}).fit(X, Y)
 
 
 def test_all_queries_used_in_prediction():
