@@ -1,0 +1,242 @@
+"""Mask R-CNN on images that other simulators drew, beside tuned photutils and sep on the same images.
+
+    python -m benchmarks.bench_elsewhere galsim --net C.safetensors
+    python -m benchmarks.bench_elsewhere btk --net B.safetensors
+
+With ``--output benchmarks/leaderboard/results_elsewhere --pictures docs/_static/elsewhere`` what comes out is part of
+the leaderboard's page.
+
+The net was trained on `make_field` (0.1″ pixels, PSF 0.17″) or `make_blends`: other pixels, other noise, other
+galaxies. It is scored as it is, and after two or three minutes of fine-tuning on one part of the images (the other part
+is scored, and the other way round). The peers have their parameters chosen on the part that is not scored.
+GALAXYSEGMENT_DATA is the folder of the images.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import warnings
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from sklearn.pipeline import make_pipeline
+
+from galaxysegment import NoSourcesWarning
+from galaxysegment.persistence import load, save
+
+from .leaderboard.elsewhere import BTK, GALSIM, btk_parts, galsim_parts
+from .leaderboard.fields import indices_inside, join
+from .leaderboard.measure import Stopwatch, machine, versions
+from .leaderboard.run import choose, plain
+from .leaderboard.scores import (
+    SEPARATION_EDGES,
+    binned,
+    centres,
+    count_sources,
+    evaluate,
+    matches,
+    quality,
+    select,
+)
+from .leaderboard.systems import SYSTEMS, build, predict, set_last
+
+DATA = {"galsim": (GALSIM, galsim_parts), "btk": (BTK, btk_parts)}
+PEERS = ("plain_photutils_tuned", "plain_sep_tuned")
+CUTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+LOWEST = {"score_threshold": 0.005}  # for average precision, which ranks what is below the cut as well
+TRAINING = {"galsim": (8, 8), "btk": (20, 1)}  # epochs, and how many crops of each image one of them sees
+
+
+# ---- what the net is fine-tuned on ----
+
+
+def repeated(part, times):
+    """The images of a part several times: one crop of each is seen in an epoch."""
+    return np.concatenate([part.X] * times), list(part.y) * times
+
+
+def fine_tune(path, kept, epochs, X, y):
+    """Go on training the net of a file; keep what comes out in another, or take it from there."""
+    if kept.is_file():
+        return load(kept), json.loads(kept.with_suffix(".json").read_text())
+    net = load(path).set_params(max_epochs=epochs, batch_size=4, lr=5e-4, schedule="one-cycle", patience=None)
+    net.set_params(validation_fraction=0, callbacks=None, score_threshold=0.5, random_state=0)
+    with Stopwatch() as watch:
+        net.partial_fit(X, y)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    save(net, kept)
+    times = {"processor_seconds": round(watch.processor_seconds, 1), "seconds": round(watch.seconds, 1)}
+    times |= {"images": len(X), "epochs": epochs}
+    kept.with_suffix(".json").write_text(json.dumps(times))
+    print(kept.name, times, flush=True)
+    return net, times
+
+
+# ---- every system on both parts ----
+
+
+def run_net(make_net, parts, tuned=True):
+    """Predict each part with the net for it: sources, candidates below the cut, and what the fits took."""
+    found, candidates, told = [], [], []
+    for index, part in enumerate(parts):
+        net, times = make_net(index)
+        cut = net.score_threshold_
+        net = set_last(make_pipeline(net), LOWEST)  # a cut takes sources away and changes none
+        if tuned:
+            cut = choose_cut(net, parts[1 - index])
+            times = {**times, "chosen": {"score_threshold": cut}}
+        told.append(times)
+        candidates += predict(net, part.X)
+        found += [one.select(one.scores >= cut) for one in candidates[-len(part) :]]
+    return found, candidates, told
+
+
+def choose_cut(net, train, n_pixels=10):
+    """The cut in score with the best sum of pixel IoU and source F1, as with the parameters of the peers."""
+    found = predict(net, train.X)
+    sums = [quality(train, [one.select(one.scores >= cut) for one in found], n_pixels) for cut in CUTS]
+    return CUTS[sums.index(max(sums))]
+
+
+def run_peer(name, setting, parts):
+    found, told = [], []
+    for index, part in enumerate(parts):
+        estimator = build(SYSTEMS[name], setting, "raw", 0)
+        told.append({"chosen": choose(estimator, SYSTEMS[name].grid, parts[1 - index])})
+        found += predict(estimator, part.X)
+    return found, None, told
+
+
+def systems(what, path, keep, setting, parts):
+    """Name and run of every row."""
+    epochs, times = TRAINING[what]
+
+    def tuned_on_the_other(index):
+        kept = keep / f"{what}.{path.stem}.other.{index}.safetensors"
+        return fine_tune(path, kept, epochs, *repeated(parts[1 - index], times))
+
+    yield "Mask R-CNN as it was", lambda: run_net(lambda _: (load(path), {}), parts, tuned=False)
+    yield "Mask R-CNN, fine-tuned", lambda: run_net(tuned_on_the_other, parts)
+    for name in PEERS:
+        yield SYSTEMS[name].label, partial(run_peer, name, setting, parts)
+
+
+# ---- scores ----
+
+
+def score(patches, found, candidates, setting):
+    """Numbers of one system."""
+    result = evaluate(patches, found, setting, candidates)
+    row = {name: result[name] for name in ("sources", "segm", "completeness by snr")}
+    counted, seen = count_sources(patches.truth, found, setting.n_pixels)
+    truth, _, _ = select(patches, counted)
+    nearest = np.concatenate([distance_to_nearest(one) for one in truth])
+    hits = np.concatenate(matches(truth, seen)[0])
+    return {**row, "iou": result["pixels"]["pooled"]["iou"], "separation": binned(nearest, hits, SEPARATION_EDGES)}
+
+
+def distance_to_nearest(sources):
+    """Pixels from each source's centre to the next one's; infinite where it is alone."""
+    where = centres(sources)
+    distances = np.hypot(*(where[:, None] - where[None]).transpose(2, 0, 1))
+    np.fill_diagonal(distances, np.inf)
+    return distances.min(axis=1, initial=np.inf)
+
+
+def print_tables(setting, rows):
+    print(f"\n{setting.text}\n")
+    head = ("AP", "AP50", "AP75", "P", "R", "F1", "pixel IoU")
+    classes = ("galaxy AP50", "star AP50") if setting.classes else ()
+    print(f"{'':44s}" + "".join(f"{name:>12s}" for name in (*head, *classes)))
+    for name, row in rows.items():
+        values = [row["segm"]["all"][one] for one in ("AP", "AP50", "AP75")]
+        values += [*(row["sources"][one] for one in ("precision", "recall", "f1")), row["iou"]]
+        values += [row["segm"].get(one, {}).get("AP50") for one in ("galaxy", "star") if classes]
+        print(f"{name:44s}" + "".join(f"{'–':>12s}" if one is None else f"{one:12.3f}" for one in values))
+    for title, key in (("separation from the next source, pixels", "separation"), ("S/N", "completeness by snr")):
+        edges, n = (next(iter(rows.values()))[key][name] for name in ("edges", "n"))
+        print(f"\nRecall against {title}; number of sources in brackets")
+        names = [f"{low:g}-{high:g} ({one})" for (low, high), one in zip(itertools.pairwise(edges), n, strict=True)]
+        print(f"{'':44s}" + "".join(f"{name:>13s}" for name in names))
+        for name, row in rows.items():
+            pairs = zip(row[key]["n_hit"], n, strict=True)
+            print(f"{name:44s}" + "".join(f"{hit / one:13.2f}" if one else f"{'–':>13s}" for hit, one in pairs))
+
+
+# ---- pictures ----
+
+
+def draw(patches, predictions, windows, n_pixels, path):
+    """Outlines of the truth and of every prediction, overlapping ones too: a row for each window."""
+    from matplotlib.figure import Figure
+
+    from galaxysegment.display import _draw_panel
+
+    counted, _ = count_sources(patches.truth, patches.truth, n_pixels)
+    columns = {"truth": select(patches, counted)[0], **predictions}
+    science = patches.X if patches.X.ndim == 3 else patches.X[:, 1]
+    noise = 1.4826 * np.nanmedian(np.abs(science - np.nanmedian(science)))
+    figure = Figure(figsize=(3.6 * len(columns), 3.8 * len(windows)), layout="constrained")
+    axes = figure.subplots(len(windows), len(columns), squeeze=False)
+    for line, (index, rows, cols) in zip(axes, windows, strict=True):
+        shown = np.arcsinh((science[index, rows, cols] - np.nanmedian(science)) / noise) / 5
+        for axis, (name, group) in zip(line, columns.items(), strict=True):
+            sources = group[index].select(indices_inside(group[index], rows, cols))
+            sources = sources.shift(-rows.start, -cols.start, shown.shape)
+            _draw_panel(axis, name.replace(", ", ",\n"), sources, shown, 1.0)
+    figure.savefig(path, dpi=80, metadata={"Software": None})
+
+
+def crowded_windows(patches, n, size=160):
+    """The windows with most true sources that have a neighbour within 12 pixels, one of each image at most."""
+    best = []
+    for index, truth in enumerate(patches.truth):
+        where = centres(truth)[distance_to_nearest(truth) < 12]
+        side = min(size, *truth.shape)
+        grid = itertools.product(*(range(0, full - side + 1, 16) for full in truth.shape))
+        counts = [(int(((where >= (y, x)) & (where < (y + side, x + side))).all(axis=1).sum()), y, x) for y, x in grid]
+        count, y, x = max(counts)
+        best.append((count, index, slice(y, y + side), slice(x, x + side)))
+    chosen = sorted(best, key=lambda one: -one[0])[:n]
+    return [one[1:] for one in sorted(chosen, key=lambda one: one[1])]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=list(DATA))
+    parser.add_argument("--net", type=Path, required=True, help="file of a trained MaskRCNNSegmenter")
+    parser.add_argument("--keep", type=Path, default=Path("build/elsewhere"), help="folder of the fine-tuned nets")
+    parser.add_argument("--output", type=Path, default=Path("build/elsewhere"), help="folder of the numbers")
+    parser.add_argument("--pictures", type=Path, help="folder of the pictures; by default that of the numbers")
+    options = parser.parse_args()
+    setting, read = DATA[options.what]
+    parts = read(Path(os.environ["GALAXYSEGMENT_DATA"]))
+    warnings.simplefilter("ignore", NoSourcesWarning)
+    runs = {}
+    for name, run in systems(options.what, options.net, options.keep, setting, parts):
+        runs[name] = run()
+        print(name, runs[name][2], flush=True)
+    report(setting, join(parts), runs, options)
+
+
+def report(setting, patches, runs, options):
+    """Score what every system found; print, keep and draw it."""
+    rows = {name: {**score(patches, *run[:2], setting), "fits": run[2]} for name, run in runs.items()}
+    print_tables(setting, rows)
+    result = {"setting": options.what, "net": options.net.stem, "rows": rows, "picture": f"{options.what}.png"}
+    write(options.output / f"{options.what}.json", result | {"machine": machine(), "versions": versions()})
+    path = (options.pictures or options.output) / result["picture"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    windows = crowded_windows(patches, 3 if setting.classes else 5)
+    draw(patches, {name: run[0] for name, run in runs.items()}, windows, setting.n_pixels, path)
+
+
+def write(path, result):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(plain(result), indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
