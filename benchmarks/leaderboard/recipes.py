@@ -79,7 +79,7 @@ RECIPES = {
     ("smp_unet", "C"): Recipe(lambda epochs: {"max_epochs": epochs, "batch_size": 4}, n_train=128, rate=2.5),
     ("mask_rcnn", "A"): Recipe(mask_rcnn, n_train=1024, rate=3.6),
     ("mask_rcnn", "B"): Recipe(mask_rcnn, n_train=4000, rate=13.3),
-    ("mask_rcnn", "C"): Recipe(mask_rcnn, n_train=128, rate=2.7),
+    ("mask_rcnn", "C"): Recipe(mask_rcnn, n_train=128, rate=0.9),
     # one patch of 128² of each image in an epoch
     ("mask2former", "A"): Recipe(detr("mask2former", 32), n_train=1024, rate=33),
     ("mask2former", "B"): Recipe(detr("mask2former", 8), n_train=4000, rate=33),
