@@ -23,6 +23,7 @@ _LEVELS = 5
 _BOX_SIZE, _MASK_SIZE = 7, 14  # sides of what the heads see of a box
 # Every source draws several proposals: when this fraction of them become sources, others went without one.
 _CROWDED = 0.5
+_FEWEST = 32  # boxes of a small image, at least
 _LIKELY = 0.5  # score from which a box is taken for a source there
 
 
@@ -105,11 +106,11 @@ class MaskRCNN(nn.Module):
         return [{**one, "saturated": int((one["scores"] > _LIKELY).sum()) > limit} for one in found]
 
     def _set_capacity(self, batch):
-        """A larger image holds more sources."""
+        """A larger image holds more sources; of a smaller one, worse boxes would be looked at than in training."""
         n_proposals = self.n_proposals
         if not self.training:
             area = max(height * width for height, width in batch.sizes)
-            n_proposals = max(n_proposals, round(n_proposals * area / self.patch_area))
+            n_proposals = max(min(n_proposals, _FEWEST), round(n_proposals * area / self.patch_area))
         self.rpn.set_capacity(n_proposals)
         self.roi_heads.detections_per_img = n_proposals
 

@@ -39,7 +39,8 @@ class MaskRCNNSegmenter(MaskRCNNWork):
     classes : sequence of int, default=(1, 2)
         Classes that may be in the truth: galaxies and stars by default. Sources without a class are galaxies.
     n_proposals : int, default=300
-        Boxes that the first stage hands to the heads, for each training patch; larger images get more in proportion.
+        Boxes that the first stage hands to the heads, for each training patch; images of other sizes get as many in
+        proportion, for what is left of a small one when its sources are taken looks like none of those learnt.
     n_samples : int or "auto", default="auto"
         Boxes per patch that the heads are trained on, a quarter of them of sources; ``"auto"`` takes five for
         each source of a patch, and 32 at least.

@@ -202,13 +202,17 @@ def test_losses_without_new_statistics(module):
         assert torch.equal(buffer, before[name])
 
 
-def test_larger_images_get_more_proposals(module):
+def test_images_get_proposals_by_their_size(module):
+    """In a small image with as many as a large one, the worst would be such as the heads have never seen."""
     module.eval()
     module.patch_area = 50 * 64
     module._set_capacity(make_batch(X[:1, :, :32], [cut(INSTANCES[0], slice(0, 48), slice(0, 32))]))
     assert module.rpn.post_nms_top_n() == 20
     module._set_capacity(make_batch([np.zeros((100, 128), dtype=np.float32)], [Instances((100, 128), [], [])]))
     assert module.rpn.post_nms_top_n() == module.roi_heads.detections_per_img == 80
+    module.n_proposals, module.patch_area = 128, 100 * 128
+    module._set_capacity(make_batch([np.zeros((50, 128), dtype=np.float32)], [Instances((50, 128), [], [])]))
+    assert module.rpn.post_nms_top_n() == 64
 
 
 def test_parameters_have_the_names_of_torchvision():
