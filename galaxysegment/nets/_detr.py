@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn import functional
 from transformers import DetrConfig, DetrForSegmentation
 
-from ._detr_loss import DetrLoss, draw_weights, likeliest, paint_masks
-from ._set_module import SetModule
+from ._detr_loss import DetrLoss, paint_masks, show_likeliest
+from ._set_module import SetModule, draw_weights
 from ._transformer_backbones import adapt_bands, resnet_config, resnet_stages, set_stem_stride, thaw
 
 __all__ = ["PanopticDetr"]
@@ -127,9 +127,8 @@ class PanopticDetr(SetModule):
         if batch.targets is not None:
             losses, indices = self.criterion.of_sets(logits, boxes, batch.targets)
             return {**losses, **self.criterion.of_masks(paint, indices, batch.targets)}
-        kept = likeliest(logits[-1])
-        masks = functional.interpolate(paint(kept), shape, mode="bilinear", align_corners=False)
-        return {"classes": logits[-1].gather(1, kept[..., None].expand(-1, -1, logits.shape[-1])), "masks": masks}
+        shown = show_likeliest(logits[-1], paint)
+        return {**shown, "masks": functional.interpolate(shown["masks"], shape, mode="bilinear", align_corners=False)}
 
     def _attend(self, x):
         """Features of the backbone's stages, states of the queries after each layer, memory, and place of its cells."""

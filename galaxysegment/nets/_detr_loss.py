@@ -1,13 +1,12 @@
 """DETR's losses, over all layers of its decoder, and the mask head as far as it is needed."""
 
 import torch
-from torch import nn
 from torch.nn import functional
 from transformers.loss.loss_for_object_detection import HungarianMatcher, ImageLoss, dice_loss, sigmoid_focal_loss
 
 from ._segment_data import masks_at, truth_at
 
-__all__ = ["DetrLoss", "draw_weights", "likeliest", "paint_masks"]
+__all__ = ["DetrLoss", "paint_masks", "show_likeliest"]
 
 _HARDLY = 0.05  # queries with less confidence get no mask in prediction
 
@@ -95,15 +94,16 @@ def _refine(block, x):
     return block.activation(block.norm(block.conv(x).contiguous()))
 
 
-def likeliest(logits):
-    """Queries (n, n_kept) by decreasing probability of being a segment, as many as any image may need."""
+def show_likeliest(logits, paint):
+    """Logits of the queries that may be segments, as many as any image needs, and of their masks.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (n, n_queries, n_classes + 1)
+    paint : callable
+        ``paint(queries)`` makes the masks of some queries (n, n_chosen).
+    """
     proba = 1 - logits.softmax(-1)[..., -1]
     count = int((proba >= _HARDLY).sum(dim=1).max().clamp(min=1))
-    return proba.topk(count, dim=1).indices
-
-
-def draw_weights(*modules):
-    """Draw weights as published; those of transformers, 0.02 throughout, leave all queries alike for long."""
-    for weight in (weight for module in modules for weight in module.parameters()):
-        if weight.dim() > 1:
-            nn.init.xavier_uniform_(weight)
+    kept = proba.topk(count, dim=1).indices
+    return {"classes": logits.gather(1, kept[..., None].expand(-1, -1, logits.shape[-1])), "masks": paint(kept)}

@@ -12,8 +12,9 @@ from transformers.models.detr.modeling_detr import (
     DetrMLPPredictionHead,
 )
 
-from ._detr_loss import DetrLoss, draw_weights, likeliest, paint_masks
+from ._detr_loss import DetrLoss, paint_masks, show_likeliest
 from ._seeds import SeededModule, cell_centres, log_distance, peak_losses, sine_position, stride_of
+from ._set_module import draw_weights
 
 __all__ = ["SeededDetr"]
 
@@ -120,9 +121,7 @@ class SeededDetr(SeededModule):
             return self._masks(maps, projected, memory, states[-1] + place, seeds, queries)[..., : shape[0], : shape[1]]
 
         if targets is None:
-            kept = likeliest(logits[-1])
-            classes = logits[-1].gather(1, kept[..., None].expand(-1, -1, logits.shape[-1]))
-            return {"classes": classes, "masks": paint(kept)}
+            return show_likeliest(logits[-1], paint)
         losses, indices = self.criterion.of_sets(logits, self._boxes(states, seeds, shape), targets)
         masks = self.criterion.of_masks(paint, indices, targets)
         return {**losses, **masks, **peak_losses(pixel_logits, targets)}

@@ -12,6 +12,7 @@ from transformers.models.mask2former.modeling_mask2former import (
 from ._seeds import SeededModule, cell_centres, features_at, log_distance, peak_losses, sine_position, stride_of
 from ._segment_data import truth_at
 from ._set_loss import PointLoss
+from ._set_module import draw_weights
 
 __all__ = ["SKY", "SeededMask2Former"]
 
@@ -81,9 +82,7 @@ class SeededMask2Former(SeededModule):
             no_object_weight=no_object_weight,
         )
         self.decoder = Mask2FormerMaskedAttentionDecoder(config)
-        for weight in self.decoder.layers.parameters():
-            if weight.dim() > 1:
-                nn.init.xavier_uniform_(weight)
+        draw_weights(self.decoder.layers)
         self.decoder.mask_predictor = _MaskPredictor(d_model, n_heads)
         self.classifier = nn.Linear(d_model, n_classes + 1)
         self.criterion = PointLoss(config)

@@ -1,8 +1,8 @@
-"""What the modules share that predict sets of segments: modes, and which layers learn."""
+"""What the modules share that predict sets of segments: modes, which layers learn, first weights."""
 
 from torch import nn
 
-__all__ = ["SetModule"]
+__all__ = ["SetModule", "draw_weights"]
 
 
 class SetModule(nn.Module):
@@ -56,3 +56,10 @@ class SetModule(nn.Module):
         for module in self.frozen:
             module.eval()
         return self
+
+
+def draw_weights(*modules):
+    """Draw weights as published; those of transformers, 0.02 throughout, leave all queries alike for long."""
+    for weight in (weight for module in modules for weight in module.parameters()):
+        if weight.dim() > 1:
+            nn.init.xavier_uniform_(weight)
