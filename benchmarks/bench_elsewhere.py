@@ -7,7 +7,7 @@ With ``--output benchmarks/leaderboard/results_elsewhere --pictures docs/_static
 the leaderboard's page.
 
 The net was trained on `make_field` (0.1″ pixels, PSF 0.17″) or `make_blends`: other pixels, other noise, other
-galaxies. It is scored as it is, and after two or three minutes of fine-tuning on one part of the images (the other part
+galaxies. It is scored as it is, and after two to four minutes of fine-tuning on one part of the images (the other part
 is scored, and the other way round). The peers have their parameters chosen on the part that is not scored.
 GALAXYSEGMENT_DATA is the folder of the images.
 """
@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 
 from galaxysegment import NoSourcesWarning
 from galaxysegment.persistence import load, save
@@ -57,11 +57,17 @@ def repeated(part, times):
     return np.concatenate([part.X] * times), list(part.y) * times
 
 
+def load_net(path):
+    """The segmenter of a file without what came before it in a pipeline: the images are prepared already."""
+    found = load(path)
+    return found[-1] if isinstance(found, Pipeline) else found
+
+
 def fine_tune(path, kept, epochs, X, y):
     """Go on training the net of a file; keep what comes out in another, or take it from there."""
     if kept.is_file():
-        return load(kept), json.loads(kept.with_suffix(".json").read_text())
-    net = load(path).set_params(max_epochs=epochs, batch_size=4, lr=5e-4, schedule="one-cycle", patience=None)
+        return load_net(kept), json.loads(kept.with_suffix(".json").read_text())
+    net = load_net(path).set_params(max_epochs=epochs, batch_size=4, lr=5e-4, schedule="one-cycle", patience=None)
     net.set_params(validation_fraction=0, callbacks=None, score_threshold=0.5, random_state=0)
     with Stopwatch() as watch:
         net.partial_fit(X, y)
@@ -117,7 +123,7 @@ def systems(what, path, keep, setting, parts):
         kept = keep / f"{what}.{path.stem}.other.{index}.safetensors"
         return fine_tune(path, kept, epochs, *repeated(parts[1 - index], times))
 
-    yield "Mask R-CNN as it was", lambda: run_net(lambda _: (load(path), {}), parts, tuned=False)
+    yield "Mask R-CNN as it was", lambda: run_net(lambda _: (load_net(path), {}), parts, tuned=False)
     yield "Mask R-CNN, fine-tuned", lambda: run_net(tuned_on_the_other, parts)
     for name in PEERS:
         yield SYSTEMS[name].label, partial(run_peer, name, setting, parts)

@@ -20,7 +20,7 @@ BINS = {
     "completeness by snr": "Found, against S/N in r:",
 }
 INTRODUCTION = """\
-A Mask R-CNN of this page on images that it was not trained for: as it was, and after two or three minutes of one core's
+A Mask R-CNN of this page on images that it was not trained for: as it was, and after two to four minutes of one core's
 fine-tuning on one part of the images, the other part scored. The programs of others have their parameters chosen on
 the part that is not scored. All rows see the same pixels. Average precision counts stars and galaxies alike.
 """
