@@ -56,18 +56,12 @@ def mask_rcnn(epochs):
     return {"max_epochs": epochs, "validation_fraction": 0.05, "patience": None, **FUSED}
 
 
-def detr(architecture, n_queries):
-    def params(epochs):
-        return {
-            "architecture": architecture,
-            "max_epochs": epochs,
-            "batch_size": 8,
-            "lr": 2e-3,
-            "n_queries": n_queries,
-            "patience": None,
-        }
+def mask2former(epochs):
+    return {"max_epochs": epochs, "batch_size": 8, "n_heads": 4, "patience": None}
 
-    return params
+
+def detr(epochs):
+    return {"architecture": "detr", "max_epochs": epochs, "batch_size": 8, "patience": None}
 
 
 RECIPES = {
@@ -81,10 +75,10 @@ RECIPES = {
     ("mask_rcnn", "B"): Recipe(mask_rcnn, n_train=4000, rate=13.3),
     ("mask_rcnn", "C"): Recipe(mask_rcnn, n_train=128, rate=0.9),
     # one patch of 128² of each image in an epoch
-    ("mask2former", "A"): Recipe(detr("mask2former", 32), n_train=1024, rate=33),
-    ("mask2former", "B"): Recipe(detr("mask2former", 8), n_train=4000, rate=33),
-    ("mask2former", "C"): Recipe(detr("mask2former", 32), n_train=128, rate=30),
-    ("detr", "A"): Recipe(detr("detr", 32), n_train=1024, rate=14),
-    ("detr", "B"): Recipe(detr("detr", 8), n_train=4000, rate=14),
-    ("detr", "C"): Recipe(detr("detr", 32), n_train=128, rate=13),
+    ("mask2former", "A"): Recipe(mask2former, n_train=1024, rate=33),
+    ("mask2former", "B"): Recipe(mask2former, n_train=4000, rate=33),
+    ("mask2former", "C"): Recipe(mask2former, n_train=128, rate=30),
+    ("detr", "A"): Recipe(detr, n_train=1024, rate=20),
+    ("detr", "B"): Recipe(detr, n_train=4000, rate=20),
+    ("detr", "C"): Recipe(detr, n_train=128, rate=18),
 }

@@ -15,6 +15,8 @@ NAMES = {
     "pixels.mean.precision": "precision",
     "pixels.mean.dice": "Dice",
     "pixels.mean.accuracy": "accuracy",
+    "pixels.pooled.iou": "IoU of all pixels",
+    "pixels.pooled.dice": "Dice of all pixels",
     **{path: f"mask {path.rsplit('.', 1)[1]}" for path in SEGM},
     **{path: f"box {path.rsplit('.', 1)[1]}" for path in BBOX},
     "sources.precision": "source precision",
@@ -80,10 +82,10 @@ def reported_tables():
     return found
 
 
-#: What was aimed at for the full budget; any variant may reach it.
+#: What was aimed at for the full budget; any variant may reach it. IoU and Dice are those of all pixels together.
 GOALS = [
-    Cell("A", "unet", "", "pixels.mean.iou", 0.88),
-    Cell("A", "unet", "", "pixels.mean.dice", 0.935),
+    Cell("A", "unet", "", "pixels.pooled.iou", 0.88),
+    Cell("A", "unet", "", "pixels.pooled.dice", 0.935),
     Cell("A", "unet", "", "sources.f1", 0.91),
     Cell("A", "mask_rcnn", "", "segm.all.AP", 0.45),
     Cell("A", "mask_rcnn", "", "segm.all.AP50", 0.85),
