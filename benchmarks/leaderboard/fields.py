@@ -37,9 +37,9 @@ class Patches:
         return self.truth, self.labels, self.snr, self.mag
 
 
-def without_sky(field):
+def without_sky(field, plane=False):
     """Take the background of a whole field away, as a survey does: what a patch alone tells of it is twice as noisy."""
-    image = BackgroundSubtractor(box_size=100).fit_transform(field.image[None])[0]
+    image = BackgroundSubtractor(box_size=100, plane=plane).fit_transform(field.image[None])[0]
     known = {name: getattr(field, name) for name in ("rms", "labels", "classes", "wcs", "instances", "catalog")}
     return Field(image, **known)
 

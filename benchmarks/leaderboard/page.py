@@ -23,7 +23,7 @@ from .tables import (
     score_table,
     unseen_table,
 )
-from .texts import COMMANDS, COSTS, INTRODUCTION, UNSEEN
+from .texts import COMMANDS, CONDITIONS, COSTS, INTRODUCTION, UNSEEN
 
 CAPTIONS = {
     "completeness": "Setting A: completeness and purity at a mask IoU of 0.5. Dashed: programs of others.",
@@ -131,7 +131,8 @@ def _counts(store, name):
 def _conditions(store, figure):
     return [
         *_section("Under other conditions, without training again", "-"),
-        "Patches of setting A; the truth follows the conditions. Source F1:",
+        CONDITIONS,
+        "Source F1:",
         "",
         *robustness_table(store, "f1"),
         "Mean pixel IoU:",

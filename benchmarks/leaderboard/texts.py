@@ -14,6 +14,11 @@ system gives none. *Tuned* means: with the parameters that have the best sum of 
 training patches.
 """
 
+CONDITIONS = """\
+Patches of setting A; the truth follows the conditions. *Sky gradient*: the sky doubles from one side of a field of 1024²
+pixels to the other. The background of these fields is a mesh on top of a plane: ``BackgroundSubtractor(plane=True)``.
+"""
+
 UNSEEN = """\
 Completeness at equal purity, by position, so that no convention of masks matters: a predicted and a true
 source match where their centres are at most 3 pixels (or half the radius of a large source) apart; a

@@ -7,6 +7,7 @@ window when asked for, so that a mosaic's maps never exist in memory as a whole.
 
 from copy import copy
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage, sparse
@@ -15,10 +16,12 @@ from .mosaic_meshes import known_meshes
 
 _CLIP = 3.0
 _MAX_CLIPS = 10
+_MAX_FITS = 20
+_MILD = 2.385 * 1.4826  # the customary width of a Cauchy weight in median absolute deviations
 _BLOCK = 1 << 18  # pixels that are worked on at once: what fits in the cache
 
 
-def background_maps(image, *, box_size=50, filter_size=3, exclude_percentile=15, mask=None):
+def background_maps(image, *, box_size=50, filter_size=3, exclude_percentile=15, plane=False, mask=None):
     """Estimate the background of an image and its RMS.
 
     In each box: median and standard deviation of the pixels that a clipping at 3 sigma leaves. Boxes
@@ -36,6 +39,8 @@ def background_maps(image, *, box_size=50, filter_size=3, exclude_percentile=15,
     exclude_percentile : float, default=15
         A box with more than this percentage of its pixels missing or clipped is not used. Where no box
         would be left, all boxes with any pixel are used.
+    plane : bool, default=False
+        Whether a plane is taken through the boxes of the background first, and the mesh is that of the rest.
     mask : ndarray of bool, shape (height, width), optional
         Pixels to leave out.
 
@@ -44,31 +49,40 @@ def background_maps(image, *, box_size=50, filter_size=3, exclude_percentile=15,
     background, rms : ndarray, shape (height, width)
         In the dtype of the image, defined on every pixel; NaN everywhere if the image has no data.
     """
-    meshes = background_meshes(
-        image, box_size=box_size, filter_size=filter_size, exclude_percentile=exclude_percentile, mask=mask
-    )
+    options = {"box_size": box_size, "filter_size": filter_size, "exclude_percentile": exclude_percentile}
+    meshes = background_meshes(image, **options, plane=plane, mask=mask)
     height, width = image.shape
     return tuple(mesh.window(0, height, 0, width) for mesh in meshes)
 
 
-def background_meshes(image, *, box_size=50, filter_size=3, exclude_percentile=15, mask=None):
+def background_meshes(image, *, box_size=50, filter_size=3, exclude_percentile=15, plane=False, mask=None):
     """Estimate the background and its RMS as two `MeshMap`; parameters as of `background_maps`."""
     options = {"box_size": box_size, "filter_size": filter_size, "exclude_percentile": exclude_percentile}
-    known = known_meshes(image, mask, options)
+    known = known_meshes(image, mask, {**options, "plane": plane})
     if known is not None:
         return known
     image = np.asarray(image)
     box = tuple(min(box_size, side) for side in image.shape)
-    return meshes_of_boxes(box_statistics(image, box, mask), box, image.dtype, filter_size, exclude_percentile)
+    statistics = box_statistics(image, box, mask)
+    plane_over = image.shape if plane else None
+    return meshes_of_boxes(statistics, box, image.dtype, filter_size, exclude_percentile, plane_over)
 
 
-def meshes_of_boxes(statistics, box, dtype, filter_size, exclude_percentile):
-    """Make the two `MeshMap` of what `box_statistics` found, be it in one go or strip by strip of whole boxes."""
+def meshes_of_boxes(statistics, box, dtype, filter_size, exclude_percentile, plane_over=None):
+    """Make the two `MeshMap` of what `box_statistics` found, be it in one go or strip by strip of whole boxes.
+
+    With the shape of an image as `plane_over`, a plane is taken through the background's boxes first.
+    """
     background, rms, n_left = statistics
     used = (n_left > (1 - exclude_percentile / 100) * (box[0] * box[1])) & (n_left > 0)
     if not used.any():
         used = n_left > 0
-    return tuple(_mesh_map(values, used, box, filter_size, dtype) for values in (background, rms))
+    plane = None
+    if plane_over is not None and used.any():
+        centres = _box_centres(box, plane_over)
+        plane = _fit_plane(background, used, *centres)
+        background = background - plane.at(*centres)
+    return _mesh_map(background, used, box, filter_size, dtype, plane), _mesh_map(rms, used, box, filter_size, dtype)
 
 
 class MeshMap:
@@ -82,10 +96,12 @@ class MeshMap:
         Height and width of a box in pixels.
     dtype : dtype
         Of the maps.
+    plane : Plane, optional
+        What comes on top.
     """
 
-    def __init__(self, mesh, box, dtype):
-        self.mesh, self.box, self.dtype = mesh, box, np.dtype(dtype)
+    def __init__(self, mesh, box, dtype, plane=None):
+        self.mesh, self.box, self.dtype, self.plane = mesh, box, np.dtype(dtype), plane
         self._lowest, self._span = mesh.min(), np.ptp(mesh)
         coefficients = ndimage.spline_filter(mesh.astype(np.float64), order=3, mode="reflect")
         # Above the lowest box, lest a large pedestal costs precision where the dtype is small. Not before
@@ -104,6 +120,13 @@ class MeshMap:
         """Return the map on rows ``y0…y1`` and columns ``x0…x1`` (half-open)."""
         y0, y1 = y0 + self._corner[0], y1 + self._corner[0]
         x0, x1 = x0 + self._corner[1], x1 + self._corner[1]
+        found = self._spline(y0, y1, x0, x1)
+        if self.plane is not None:
+            found += self.plane.at(np.arange(y0, y1)[:, None], np.arange(x0, x1)).astype(self.dtype)
+        return found
+
+    def _spline(self, y0, y1, x0, x1):
+        """The interpolated mesh; the arguments are pixels of the whole map."""
         if not self._span > 0:  # a constant stays exactly constant, as in photutils
             return np.full((y1 - y0, x1 - x0), self._lowest, dtype=self.dtype)
         along = spline_weights(y0, y1, self.box[0], self.mesh.shape[0]).astype(self.dtype)
@@ -120,6 +143,16 @@ class MeshMap:
             columns = np.ascontiguousarray((weights @ self._coefficients.T).T, dtype=self.dtype)
             self._across = (x0, x1), columns
         return columns
+
+
+class Plane(NamedTuple):
+    """What rises by so much a pixel along y and x, and is zero at the centre."""
+
+    rise: np.ndarray
+    centre: np.ndarray
+
+    def at(self, y, x):
+        return self.rise[0] * (y - self.centre[0]) + self.rise[1] * (x - self.centre[1])
 
 
 @lru_cache(maxsize=16)
@@ -224,13 +257,38 @@ def _positions(samples, row_start, *limits):
     return position
 
 
-def _mesh_map(values, used, box, filter_size, dtype):
+def _box_centres(box, shape):
+    """Rows and columns of the middles of the boxes, of which the last may be cut: they broadcast to the mesh."""
+    y, x = (
+        np.array([(low + min(low + size, side) - 1) / 2 for low in range(0, side, size)])
+        for size, side in zip(box, shape, strict=True)
+    )
+    return y[:, None], x
+
+
+def _fit_plane(values, used, y, x):
+    """`Plane` through the boxes; those far off, which a source fills, hardly count."""
+    y, x = (np.broadcast_to(one, used.shape)[used] for one in (y, x))
+    centre = np.array([y.mean(), x.mean()])
+    design = np.stack([np.ones_like(y), y - centre[0], x - centre[1]], axis=1)
+    heights = values[used].astype(np.float64)
+    plane = np.linalg.lstsq(design, heights)[0]
+    for _ in range(_MAX_FITS):
+        off = np.abs(heights - design @ plane)
+        scale = max(_MILD * np.median(off), np.finfo(np.float64).tiny)
+        # Cauchy's weights keep a little of every box, so that the fit stays unique
+        weight = 1 / np.sqrt(1 + (off / scale) ** 2)
+        plane = np.linalg.lstsq(design * weight[:, None], heights * weight)[0]
+    return Plane(plane[1:], centre)
+
+
+def _mesh_map(values, used, box, filter_size, dtype, plane=None):
     if not used.any():
         return MeshMap(np.full(used.shape, np.nan), box, dtype)
     values = values.astype(dtype)
     if not used.all():
         values = _fill_unused(values, used)
-    return MeshMap(_median_filter(values, filter_size), box, dtype)
+    return MeshMap(_median_filter(values, filter_size), box, dtype, plane)
 
 
 def _fill_unused(values, used):

@@ -147,7 +147,9 @@ def _learn_meshes(plan, index, options, mosaic):
     box = tuple(min(options["box_size"], side) for side in mosaic.shape)
     strips = mosaic.map_rows(partial(_measure_strip, plan, index, box), box[0])
     statistics = np.concatenate([found for _, found in strips], axis=1)
-    return meshes_of_boxes(statistics, box, strips[0][0], options["filter_size"], options["exclude_percentile"])
+    plane_over = mosaic.shape if options["plane"] else None
+    wanted = options["filter_size"], options["exclude_percentile"], plane_over
+    return meshes_of_boxes(statistics, box, strips[0][0], *wanted)
 
 
 def _measure_strip(plan, index, box, rows, y0):

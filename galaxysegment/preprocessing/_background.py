@@ -13,8 +13,11 @@ from ._bands import map_science_bands
 __all__ = ["BackgroundSubtractor", "subtract_background"]
 
 
-def subtract_background(band, *, box_size, filter_size, exclude_percentile):
-    """Return `band` without its background, and its noise; both in the dtype of `band`."""
+def subtract_background(band, **options):
+    """Return `band` without its background, and its noise; both in the dtype of `band`.
+
+    The options are those of `background_maps`.
+    """
     # About a typical value: the interpolation of the mesh is good to 1e-5 of what it interpolates, and a
     # high pedestal must not blur the sky. The same holds for single precision.
     values = band[~np.isnan(band)]
@@ -23,9 +26,7 @@ def subtract_background(band, *, box_size, filter_size, exclude_percentile):
     else:
         typical = np.median(values[:: max(1, values.size // 10_000)])
     residual = band - typical
-    background, noise = background_maps(
-        residual, box_size=box_size, filter_size=filter_size, exclude_percentile=exclude_percentile
-    )
+    background, noise = background_maps(residual, **options)
     return residual - background, noise
 
 
@@ -46,6 +47,10 @@ class BackgroundSubtractor(BaseImageTransformer):
     exclude_percentile : float, default=15
         Boxes in which more than this percentage of the pixels is missing or clipped are filled from
         their neighbours.
+    plane : bool, default=False
+        Whether to take a plane through the boxes away first. A mesh is flat in the outer half of its outermost boxes:
+        under a sky that rises across the image, a strip of sky stays there, at one side too bright, at the other too
+        faint. Where it rises evenly, a plane leaves nothing.
     rms_band : int or None, default=None
         Index of an RMS band, which passes untouched; None means there is none.
 
@@ -76,16 +81,24 @@ class BackgroundSubtractor(BaseImageTransformer):
         "box_size": [Interval(Integral, 1, None, closed="left")],
         "filter_size": [Options(Integral, {1, 3, 5, 7, 9})],
         "exclude_percentile": [Interval(Real, 0, 100, closed="both")],
+        "plane": ["boolean"],
         "rms_band": [Integral, None],
     }
     _requires_fit = False
 
     def __init__(
-        self, *, box_size: int = 50, filter_size: int = 3, exclude_percentile: float = 15, rms_band: int | None = None
+        self,
+        *,
+        box_size: int = 50,
+        filter_size: int = 3,
+        exclude_percentile: float = 15,
+        plane: bool = False,
+        rms_band: int | None = None,
     ) -> None:
         self.box_size = box_size
         self.filter_size = filter_size
         self.exclude_percentile = exclude_percentile
+        self.plane = plane
         self.rms_band = rms_band
 
     def _transform_image(self, image):
@@ -97,4 +110,5 @@ class BackgroundSubtractor(BaseImageTransformer):
             box_size=self.box_size,
             filter_size=self.filter_size,
             exclude_percentile=self.exclude_percentile,
+            plane=self.plane,
         )[0]

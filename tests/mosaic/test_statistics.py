@@ -112,6 +112,7 @@ def test_the_mesh_of_sep_is_that_of_sep():
     [
         (BandSelector(), NoiseNormalizer(), PhotutilsSegmenter()),
         (BackgroundSubtractor(rms_band=-1), NoiseNormalizer(rms_band=-1), PhotutilsSegmenter()),
+        (BandSelector(), BackgroundSubtractor(plane=True), NoiseNormalizer(), PhotutilsSegmenter()),
         (RMSAdder(), ImageNormalizer(), PhotutilsSegmenter()),
         (BandSelector(), ImageNormalizer(interval=(None, 150)), GaussianSmoother(), KMeansSegmenter(random_state=0)),
     ],

@@ -40,11 +40,34 @@ def test_gradient_is_taken_away(image):
     assert abs(np.polyfit(np.arange(columns.size), columns, 1)[0]) < 0.01  # 0.2 before
 
 
+@pytest.mark.parametrize("shape", [(180, 210), (175, 95), (120, 120)])
+@pytest.mark.parametrize("box_size", [30, 50])
+def test_plane_leaves_nothing_at_the_edges(shape, box_size):
+    y, x = np.indices(shape)
+    rng = np.random.default_rng(3)
+    sky = 1000 + 0.5 * x - 0.3 * y
+    image = sky + rng.normal(0, 1, shape)
+    image[10:20, 10:20] += 50  # a source does not tilt the sky
+    flat, tilted = (
+        BackgroundSubtractor(box_size=box_size, plane=plane).fit_transform(image[None])[0] for plane in (False, True)
+    )
+    assert abs(np.median(flat[:, -5:])) > 2  # what the mesh alone leaves
+    for strip in (tilted[:5], tilted[-5:], tilted[:, :5], tilted[:, -5:]):
+        assert abs(np.median(strip)) < 0.5
+
+
+def test_plane_is_none_under_a_flat_sky(image):
+    image = image - 0.2 * np.arange(image.shape[1])
+    expected = BackgroundSubtractor(box_size=30).fit_transform(image[None])
+    assert_allclose(BackgroundSubtractor(box_size=30, plane=True).fit_transform(image[None]), expected, atol=0.3)
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (49, 51), (20, 300)])
-def test_any_size_and_missing_pixels(shape):
+@pytest.mark.parametrize("plane", [False, True])
+def test_any_size_and_missing_pixels(shape, plane):
     X = np.full((1, *shape), 7.0)
     X[0, 0, 0] = np.nan
-    result = BackgroundSubtractor().fit_transform(X)
+    result = BackgroundSubtractor(plane=plane).fit_transform(X)
     assert_array_equal(np.isnan(result), np.isnan(X))
     assert not np.nan_to_num(result).any()
 
