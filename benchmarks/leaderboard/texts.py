@@ -15,8 +15,8 @@ training patches.
 """
 
 CONDITIONS = """\
-Patches of setting A; the truth follows the conditions. *Sky gradient*: the sky doubles from one side of a field of 1024²
-pixels to the other. The background of these fields is a mesh on top of a plane: ``BackgroundSubtractor(plane=True)``.
+Patches of setting A; the truth follows the conditions. *Sky gradient*: the sky doubles across a field of 1024² pixels.
+The background of these fields is a mesh on top of a plane: ``BackgroundSubtractor(plane=True)``.
 """
 
 UNSEEN = """\

@@ -68,8 +68,8 @@ def join_instances(records, tiles, shape):
     """Put the tiles' instances together.
 
     Objects of two tiles are one where their masks agree (IoU of at least 0.5) on the pixels that both tiles
-    read. Of those that mean the same object, the one that no tile's edge cuts and that lies nearest to the
-    middle of its tile is taken; if all are cut, each gives the pixels that its own tile owns.
+    read, unless a tile tells them apart. Of those that mean the same object, the one that no tile's edge cuts and
+    that lies nearest to the middle of its tile is taken; if all are cut, each gives the pixels that its own tile owns.
 
     Parameters
     ----------
@@ -117,14 +117,18 @@ class _Found:
     def pairs(self):
         """Pairs of instances of different tiles that mean the same object, shape (2, n_pairs).
 
-        Of two tiles each instance has one partner at most, and the best ones are paired first.
+        The best ones are paired first. What one tile tells apart stays apart, whatever links it through other tiles.
         """
         rivals = sorted((-self._iou(one, other), one, other) for one, other in self._neighbours())
-        taken, pairs = set(), []
+        group = {}  # of an instance: what is known to be one object so far, by tile
+        pairs = []
         for iou, one, other in rivals:
-            ends = (one, self.tile[other]), (other, self.tile[one])
-            if -iou >= _SAME and taken.isdisjoint(ends):
-                taken.update(ends)
+            if -iou < _SAME:
+                break
+            mine, its = (group.setdefault(index, {self.tile[index]: index}) for index in (one, other))
+            if mine.keys().isdisjoint(its):
+                mine |= its
+                group.update(dict.fromkeys(its.values(), mine))
                 pairs.append((one, other))
         return np.array(pairs, dtype=np.int64).reshape(-1, 2).T
 
