@@ -66,6 +66,7 @@ def detr(epochs):
 
 RECIPES = {
     ("unet", "A"): Recipe(unet, n_train=1024, rate=25),
+    ("unet_long", "A"): Recipe(unet, n_train=4096, rate=25),
     ("unet", "B"): Recipe(unet, n_train=4000, rate=100, choose=COMPONENTS),
     ("unet", "C"): Recipe(unet, n_train=128, rate=25, choose=COMPONENTS),
     ("smp_unet", "A"): Recipe(unet, n_train=1024, rate=10),

@@ -180,6 +180,13 @@ SYSTEMS = {
     "unet": System(
         "UNetSegmenter", ours("UNetSegmenter", seeded=True), NETS, sweep=("threshold", PROBABILITIES), net="unet"
     ),
+    "unet_long": System(
+        "UNetSegmenter, 4096 patches",
+        ours("UNetSegmenter", seeded=True),
+        {"A": ("snr",)},
+        sweep=("threshold", PROBABILITIES),
+        net="unet_long",
+    ),
     "mask_rcnn": System(
         "MaskRCNNSegmenter",
         ours("MaskRCNNSegmenter", seeded=True),
