@@ -178,7 +178,11 @@ SYSTEMS = {
         fit=False,
     ),
     "unet": System(
-        "UNetSegmenter", ours("UNetSegmenter", seeded=True), NETS, sweep=("threshold", PROBABILITIES), net="unet"
+        "UNetSegmenter",
+        ours("UNetSegmenter", seeded=True),
+        {**NETS, "A": ("raw", *PREPARED)},
+        sweep=("threshold", PROBABILITIES),
+        net="unet",
     ),
     "unet_long": System(
         "UNetSegmenter, 4096 patches",
