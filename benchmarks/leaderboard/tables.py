@@ -124,8 +124,9 @@ def _top(top):
 
 
 def best_variant(store, cell):
-    """Best mean and its variant, over the variants of the system; None where there is none."""
+    """Best mean and its variant, over the variants of the system or of the cell's only; None where there is none."""
     groups = [one for one in store.groups(cell.setting) if one.system == cell.system]
+    groups = [one for one in groups if cell.variant in ("", one.variant)]
     found = [(one.mean(cell.path), one.variant) for one in groups if one.mean(cell.path) is not None]
     return max(found) if found else None
 
@@ -164,7 +165,7 @@ def goal_table(store):
 
 
 def against_peers(store):
-    """Best of ours and best of the peers for each score of each setting."""
+    """Best of ours and best of the peers for each score of each setting; of ours, the main variants."""
     rows = []
     for setting in SETTINGS:
         for path in (
@@ -191,7 +192,8 @@ def against_peers(store):
 
 
 def _best(groups, path, peer):
-    found = [(one.mean(path), one.name) for one in groups if one.peer == peer and one.mean(path) is not None]
+    found = [(one.mean(path), one.name) for one in groups if one.peer == peer and one.main]
+    found = [(value, name) for value, name in found if value is not None]
     return max(found) if found else None
 
 

@@ -12,6 +12,11 @@ ones, cut by the edge, do not count either. A source is found where the IoU of t
 Average precision ranks sources by their score, or by the signal-to-noise ratio of their pixels where a
 system gives none. *Tuned* means: with the parameters that have the best sum of pixel IoU and source F1 on
 training patches.
+
+The RMS map holds the photon noise of the sources, as that of the study of setting A did, and has no noise of its own.
+Where a system sees it as a band (variants 3 and 4, and the U-Net's image and RMS map as they are) it can read faint
+light there that the image hides; the RMS map of a real survey tells less. All other systems divide by it at most, and
+they alone are compared with the programs of others.
 """
 
 CONDITIONS = """\
