@@ -6,6 +6,7 @@ import numpy as np
 
 from .scores import SEPARATION_EDGES, SNR_EDGES
 from .store import dig
+from .systems import SYSTEMS
 
 
 def write_figures(store, folder):
@@ -42,8 +43,19 @@ def _axes(n, width=5.0, height=3.6, n_rows=None):
     return figure, axes[0] if n_rows is None else axes
 
 
-def _style(group, index):
-    return {"color": f"C{index % 10}", "linestyle": "--" if group.peer else "-", "marker": "o", "markersize": 3}
+def _style(group, index=None):
+    """A system looks the same in all figures, unless its lines are numbered; programs of others are dashed."""
+    import matplotlib as mpl
+
+    index = list(SYSTEMS).index(group.system) if index is None else index
+    colours = mpl.colormaps["tab20"].colors
+    strong, pale = colours[::2], colours[1::2]
+    return {
+        "color": (strong + pale)[index % 20],
+        "linestyle": "--" if group.peer else "-",
+        "marker": "osD^"[index // 10 % 2 + 2 * group.peer],
+        "markersize": 3.5,
+    }
 
 
 def _fractions(group, path):
@@ -53,11 +65,11 @@ def _fractions(group, path):
 
 def _bars(axes, groups, path, edges, label):
     names = [f"{a:g}–{b:g}" if np.isfinite(b) else f"≥ {a:g}" for a, b in itertools.pairwise(edges)]
-    for index, group in enumerate(groups):
+    for group in groups:
         fractions = _fractions(group, path)
         if fractions is not None:
-            axes.plot(range(len(names)), fractions, label=group.label, **_style(group, index))
-    axes.set_xticks(range(len(names)), names)
+            axes.plot(range(len(names)), fractions, label=group.label, **_style(group))
+    axes.set_xticks(range(len(names)), names, fontsize=8)
     axes.set_xlabel(label)
     axes.set_ylim(0, 1.02)
 
@@ -94,10 +106,10 @@ def unseen(store):
         return None
     figure, axes = _axes(len(fields))
     for ax, name in zip(axes, fields, strict=True):
-        for index, group in enumerate(groups):
+        for group in groups:
             curve = dig(group.runs[0], f"unseen.{name}")
             if curve:
-                ax.plot(curve["purity"], curve["completeness"], label=group.label, **_style(group, index))
+                ax.plot(curve["purity"], curve["completeness"], label=group.label, **_style(group))
         ax.set(xlabel="purity", ylabel="completeness", title=name, xlim=(0.5, 1.01), ylim=(0, 1.02))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=7)
     return figure
@@ -109,18 +121,18 @@ def stars(store):
         return None
     told_apart = [one for one in groups if "star" in one.runs[0]["curves"]]
     figure, rows = _axes(2, n_rows=2 if told_apart else 1)
-    _curves(rows[0], [(one, "all", one.label) for one in groups], "all sources alike")
+    _curves(rows[0], [(one, "all", one.label, None) for one in groups], "all sources alike")
     if told_apart:
         kinds = ("galaxy", "galaxies"), ("star", "stars")
         lines = [(one, name, f"{one.label}, {plural}") for one in told_apart for name, plural in kinds]
-        _curves(rows[1], lines, "each class, where it is told")
+        _curves(rows[1], [(*line, index) for index, line in enumerate(lines)], "each class, where it is told")
     return figure
 
 
 def _curves(axes, lines, title):
-    """Precision against recall, and AP against the IoU, one line for each of (group, class, label)."""
+    """Precision against recall, and AP against the IoU, one line for each of (group, class, label, number)."""
     left, right = axes
-    for index, (group, name, label) in enumerate(lines):
+    for group, name, label, index in lines:
         curve = group.runs[0]["curves"].get(name)
         if curve:
             style = {**_style(group, index), "marker": ""}
@@ -137,10 +149,10 @@ def calibration(store):
         return None
     figure, (ax,) = _axes(1, width=6.5, height=4)
     ax.plot([0, 1], [0, 1], color="0.6", linewidth=1)
-    for index, group in enumerate(groups):
+    for group in groups:
         curve = group.runs[0]["calibration"]
         pairs = [(p, o) for p, o in zip(curve["predicted"], curve["observed"], strict=True) if p is not None]
-        ax.plot(*zip(*pairs, strict=True), label=group.label, **_style(group, index))
+        ax.plot(*zip(*pairs, strict=True), label=group.label, **_style(group))
     ax.set(xlabel="predicted probability", ylabel="fraction of galaxy pixels")
     ax.legend(fontsize=7)
     return figure
