@@ -126,7 +126,7 @@ EVERYWHERE = {"A": (*PREPARED, "raw"), "B": ("raw",), "C": ("raw",)}
 NETS = {"A": PREPARED, "B": ("raw",), "C": ("lupton", "snr")}
 # Pixels of a source differ in number between the settings, and with them what is worth trying.
 SEP_GRID = {"n_sigma": (0.5, 0.65, 0.8, 1.0, 1.2, 1.5), "fwhm": (1.5, 2.0, 2.5, 3.0), "n_pixels": (5, 10)}
-PEER_GRID = {"n_sigma": (0.6, 0.8, 1.0, 1.2, 1.5), "fwhm": (1.5, 2.0, 3.0), "n_pixels": (5, 10)}
+PEER_GRID = {"n_sigma": (0.6, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0), "fwhm": (1.5, 2.0, 3.0), "n_pixels": (5, 10)}
 MATCHED = (0.65, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0)
 CONTRAST = {"contrast": (0.0005, 0.005, 0.02)}
 PHOTUTILS = {"fwhm": 3.0, "n_pixels": 10, "contrast": 0.001}
@@ -210,7 +210,7 @@ SYSTEMS = {
         peer(PlainPhotutils, **PHOTUTILS),
         RAW,
         n_train=FEW,
-        grid={**PEER_GRID, "n_sigma": (0.6, 0.8, 1.0, 1.2)},
+        grid=PEER_GRID,
         sweep=("n_sigma", SIGMAS),
         peer=True,
     ),
