@@ -275,9 +275,11 @@ def _fit_plane(values, used, y, x):
     plane = np.linalg.lstsq(design, heights)[0]
     for _ in range(_MAX_FITS):
         off = np.abs(heights - design @ plane)
-        scale = max(_MILD * np.median(off), np.finfo(np.float64).tiny)
+        scale = _MILD * np.median(off)
+        if scale == 0:  # exact
+            break
         # Cauchy's weights keep a little of every box, so that the fit stays unique
-        weight = 1 / np.sqrt(1 + (off / scale) ** 2)
+        weight = 1 / np.hypot(1, off / scale)
         plane = np.linalg.lstsq(design * weight[:, None], heights * weight)[0]
     return Plane(plane[1:], centre)
 

@@ -56,6 +56,15 @@ def test_plane_leaves_nothing_at_the_edges(shape, box_size):
         assert abs(np.median(strip)) < 0.5
 
 
+@pytest.mark.parametrize("noise", [0.0, 1e-12])
+def test_plane_without_noise(noise):
+    y, x = np.indices((120, 120))
+    sky = 100.0 + 0.5 * x + noise * np.random.default_rng(0).normal(size=x.shape)
+    image = sky + 1e4 * (np.hypot(y - 20, x - 20) < 15)  # fills a box
+    result = BackgroundSubtractor(box_size=30, plane=True).fit_transform(image[None])[0]
+    assert_allclose(result[60:, 60:], 0, atol=0.01)
+
+
 def test_plane_is_none_under_a_flat_sky(image):
     image = image - 0.2 * np.arange(image.shape[1])
     expected = BackgroundSubtractor(box_size=30).fit_transform(image[None])
