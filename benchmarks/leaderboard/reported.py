@@ -82,7 +82,8 @@ def reported_tables():
     return found
 
 
-#: What was aimed at for the full budget; where no variant is named, any may reach it. IoU and Dice are those of all pixels together.
+#: What was aimed at for the full budget; where no variant is named, any may reach it.
+#: IoU and Dice are those of all pixels together.
 _UNET_GOALS = {"pixels.pooled.iou": 0.88, "pixels.pooled.dice": 0.935, "sources.f1": 0.91}
 GOALS = [
     *(
