@@ -122,6 +122,34 @@ def test_page_and_figures_of_a_tiny_round(tiny, tmp_path):
         assert run["command"].removeprefix("python -m benchmarks.leaderboard ") in text
 
 
+def test_a_small_round_ends_with_its_table_and_page(tmp_path, capsys):
+    pytest.importorskip("galsim")
+    pytest.importorskip("sep")
+    from benchmarks.leaderboard.__main__ import main
+    from benchmarks.leaderboard.systems import SYSTEMS
+
+    skipped = " ".join(f"--skip {name}" for name in SYSTEMS if name not in ("sep", "plain_sep", "mask2former"))
+    main(f"small --setting B --scale tiny --budget 0.01 --results {tmp_path} {skipped}".split())
+    text = capsys.readouterr().out
+    assert "| DETRSegmenter, mask2former |" in text
+    assert str(tmp_path / "leaderboard.rst") in text
+    assert "DETRSegmenter, mask2former" in (tmp_path / "leaderboard.rst").read_text()
+
+
+def test_a_smaller_scale_trains_on_fewer_images():
+    from benchmarks.leaderboard.recipes import RECIPES
+    from benchmarks.leaderboard.run import _plan
+    from benchmarks.leaderboard.settings import SETTINGS
+    from benchmarks.leaderboard.systems import SYSTEMS
+
+    for (net, setting), recipe in RECIPES.items():
+        counts = [
+            _plan(SYSTEMS[net], SETTINGS[setting], {"budget": 1000, "speed": 1, "scale": scale}, recipe)[0]
+            for scale in ("full", "small", "tiny")
+        ]
+        assert counts == [recipe.n_train, recipe.n_train // 4, min(recipe.n_train // 16, 8)]
+
+
 def test_the_readme_table(tiny, capsys):
     from benchmarks.leaderboard.__main__ import main
 

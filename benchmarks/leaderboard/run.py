@@ -1,5 +1,6 @@
 """One run: fit, predict, score, and keep what came out as one JSON file."""
 
+import dataclasses
 import json
 import math
 import time
@@ -154,7 +155,8 @@ def told(caught):
 def _plan(system, setting, job, recipe):
     if recipe is None:
         return max(system.n_train.get(setting.name, 1) // SMALLER[job["scale"]], 1), {}, {}
-    n_train, epochs = plan(recipe, job["budget"], job["speed"])
+    fewer = dataclasses.replace(recipe, n_train=recipe.n_train // SMALLER[job["scale"]])
+    n_train, epochs = plan(fewer, job["budget"], job["speed"])
     if job["scale"] == "tiny":
         n_train, epochs = min(n_train, 8), min(epochs, 2)
     params = recipe.params(epochs)
