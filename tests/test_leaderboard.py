@@ -112,6 +112,8 @@ def test_page_and_figures_of_a_tiny_round(tiny, tmp_path):
     group = Store(tiny).get("A", "sep", "raw")
     assert group.text("pixels.mean.iou") in text
     assert " ± " in group.text("pixels.mean.iou")
+    assert "**A smaller round** (scale tiny)" in text
+    assert "A smaller round" not in PAGE.read_text()
     assert {path.stem for path in (tmp_path / "leaderboard").glob("*.png")} == {
         "completeness",
         "separation",

@@ -6,6 +6,7 @@ from . import elsewhere_page
 from .figures import write_figures
 from .settings import SETTINGS
 from .store import Store, number
+from .systems import SYSTEMS
 from .tables import (
     PANOPTIC_COLUMNS,
     PIXEL_COLUMNS,
@@ -98,15 +99,23 @@ def _head(store):
         INTRODUCTION,
         f"Machine: {_machine(store)}.",
         "",
+        *_smaller(store),
     ]
 
 
+def _smaller(store):
+    """Say so where not everything was run at full scale."""
+    scales = sorted({run["scale"] for run in store.runs} - {"full"})
+    if not scales:
+        return []
+    budgets = sorted({run["budget"] for run in store.runs if run["scale"] != "full" and SYSTEMS[run["system"]].net})
+    minutes = f", and nets trained for {' or '.join(f'{one:g}' for one in budgets)} minutes" if budgets else ""
+    return [f"**A smaller round** (scale {' and '.join(scales)}): few images to train and test on{minutes}.", ""]
+
+
 def _machine(store):
-    seen = {
-        f"{run['machine'].get('gpu') or run['machine']['processor']}, {run['machine']['cores']} cores"
-        for run in store.runs
-    }
-    return "; ".join(sorted(seen)) or "none yet"
+    seen = {(run["machine"].get("gpu") or run["machine"]["processor"], run["machine"]["cores"]) for run in store.runs}
+    return "; ".join(f"{name}, {n} core{'s' * (n > 1)}" for name, n in sorted(seen)) or "none yet"
 
 
 def _reported(store):

@@ -153,13 +153,8 @@ def goal_table(store):
     for cell in GOALS:
         top = best_variant(store, cell)
         what = f"{cell.setting}, {SYSTEMS[cell.system].label}, {cell.name}"
-        verdict = (
-            "not run"
-            if top is None
-            else "reached"
-            if top[0] >= cell.value
-            else f"short by {number(cell.value - top[0])}"
-        )
+        gap = None if top is None else cell.value - top[0]
+        verdict = "not run" if gap is None else "reached" if gap <= 0 else f"short by {number(gap, 4)}"
         rows.append([what, number(cell.value), *_top(top), verdict])
     return rst_table(["what", "goal", "ours", "variant", ""], rows)
 
