@@ -23,7 +23,7 @@ class Candidates:
     ----------
     shape : tuple of int
     scores, classes : ndarray of shape (n,)
-        Probability of the likeliest class of sources times the mean probability in the mask; index of the class.
+        Probability of the likeliest class of sources times the `_sureness` of the mask; index of the class.
     masks : ndarray of float32, shape (n, height, width)
         Probabilities.
     sky : ndarray of float32, shape (height, width)
@@ -57,13 +57,22 @@ def _candidates(logits, masks, n_queries, lowest):
     proba = logits.softmax(-1)[:, :-1]
     scores, classes = proba[:, 1:].max(dim=1)
     kept = (scores >= lowest) & (scores >= proba[:, 0])
-    sky = masks[proba[:, 0].argmax()].float().sigmoid().cpu().numpy()
+    sky = masks[proba[:, 0].argmax()].float().sigmoid()
     chosen = masks[kept].float().sigmoid()
-    # as Mask2Former does: a mask that hesitates lowers the score
-    inside = (chosen > 0.5).float()
-    sureness = (chosen * inside).sum(dim=(1, 2)) / inside.sum(dim=(1, 2)).clamp(min=1)
-    scores, classes = (scores[kept] * sureness).cpu().numpy(), classes[kept].cpu().numpy() + 1
-    return Candidates(sky.shape, scores, classes, chosen.cpu().numpy(), sky, n_queries)
+    scores, classes = (scores[kept] * _sureness(chosen, sky)).cpu().numpy(), classes[kept].cpu().numpy() + 1
+    return Candidates(tuple(sky.shape), scores, classes, chosen.cpu().numpy(), sky.cpu().numpy(), n_queries)
+
+
+def _sureness(masks, sky):
+    """How sure masks and sky are of the pixels in each mask: the geometric mean of the two.
+
+    As in Mask2Former a mask that hesitates lowers the score. The masks of large galaxies hesitate more than those of
+    small ones; that the sky denies their pixels speaks for them, and against what noise there is in the sky.
+    """
+    inside = (masks > 0.5).float()
+    counts = inside.sum(dim=(1, 2)).clamp(min=1)
+    own, denied = ((one * inside).sum(dim=(1, 2)) / counts for one in (masks, 1 - sky))
+    return (own * denied).sqrt()
 
 
 def to_instances(candidates, threshold, n_pixels, names):

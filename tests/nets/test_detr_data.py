@@ -1,6 +1,8 @@
 """Targets of set prediction, and the way from candidates to instances."""
 
 import numpy as np
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +14,13 @@ from galaxysegment.nets._segment_data import (
     decode_target,
     encode_target,
 )
-from galaxysegment.nets._segment_prediction import Candidates, cut_windows, join_windows, to_instances
+from galaxysegment.nets._segment_prediction import (
+    Candidates,
+    _sureness,
+    cut_windows,
+    join_windows,
+    to_instances,
+)
 
 LABELS = np.zeros((12, 16), dtype=np.int32)
 LABELS[2:5, 3:7], LABELS[8:11, 10:14], LABELS[11, 0] = 1, 2, 3
@@ -85,6 +93,18 @@ def test_pixels_go_to_one_source_and_the_sky_takes_its_own():
     assert len(to_instances(candidates(masks, [0.8, 0.6], sky), 0.5, 1, np.array([0, 1]))) == 0
     assert candidates(masks, [0.8, 0.6]).is_full(0.5) is False
     assert candidates([masks[0]] * 3, [0.9] * 3).is_full(0.5)
+
+
+def test_the_sky_has_a_say_in_scores():
+    masks = torch.full((3, 4, 4), 0.1)
+    masks[0], masks[1, :2], masks[2, 2:] = 0.7, 0.9, 0.9
+    sky = torch.full((4, 4), 0.05)
+    sky[2:] = 0.8
+    hesitant, denied, granted = _sureness(masks, sky).tolist()
+    assert denied == pytest.approx((0.9 * 0.95) ** 0.5)
+    assert granted == pytest.approx((0.9 * 0.2) ** 0.5)
+    assert hesitant == pytest.approx((0.7 * (1 - sky.mean().item())) ** 0.5)
+    assert _sureness(torch.zeros(1, 4, 4), sky).tolist() == [0]
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.sampled_from([None, 32, 64, 128]))

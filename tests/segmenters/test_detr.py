@@ -64,6 +64,30 @@ def test_it_learns(fitted):
     assert losses[-1] < 0.5 * losses[0]
 
 
+def test_the_threshold_keeps_large_galaxies(fitted, monkeypatch):
+    """Two false sources and a galaxy of 1600 pixels, less sure than they: the best panoptic quality loses all three."""
+    from galaxysegment.nets import _segment_prediction as prediction
+    from galaxysegment.nets._segment_data import encode_target
+
+    masks = np.zeros((5, 64, 64), dtype=np.float32)
+    masks[0, :40, :40] = 1
+    for index in range(1, 5):
+        masks[index, 50:54, 12 * index : 12 * index + 4] = 1
+    truth = masks[0] + 2 * masks[1] + 3 * masks[2]
+    scores = np.array([0.7, 0.9, 0.9, 0.75, 0.75])
+    found = prediction.Candidates((64, 64), scores, np.ones(5, dtype=int), masks, 1 - masks.max(axis=0), 8)
+    monkeypatch.setattr(prediction, "find_candidates", lambda *_: [found])
+    codes = encode_target(truth.astype(np.int32), np.ones(3, dtype=np.int64))
+    assert fitted._best_threshold([(np.zeros((1, 64, 64), np.float32), codes)]) <= 0.7
+
+
+@pytest.mark.parametrize("lonely", range(len(X)))
+def test_images_without_sources_may_be_held_out(lonely):
+    y = [truth if index == lonely else np.zeros_like(truth) for index, truth in enumerate(Y)]
+    detr = DETRSegmenter(**TINY | {"max_epochs": 1}).fit(X, y)
+    assert 0 < detr.score_threshold_ < 1
+
+
 def test_the_losses_of_the_parts_are_in_the_history(each):
     row = each.history_[-1]
     parts = ["class", "mask", "dice"]
