@@ -59,8 +59,9 @@ class DETRSegmenter(DETRWork):
     classes : sequence of int, default=(1, 2)
         Classes that may be in the truth: galaxies and stars by default. Sources without a class are galaxies.
     score_threshold : float or "auto", default="auto"
-        Score from which a query is a source; ``"auto"`` takes the one with the best sum of the sources' panoptic
-        quality and the IoU of all pixels in the validation images (in the training images, if there are none).
+        Score from which a query is a source; ``"auto"`` takes the one with the best panoptic quality of the sources in
+        the validation images (in the training images, if there are none), of nearly equal ones that with the best IoU
+        of all pixels.
     n_pixels : int, default=4
         Sources with fewer pixels are dropped.
     scaling : {"auto", "asinh", "noise"}, default="auto"

@@ -16,6 +16,7 @@ __all__ = ["DETRWork"]
 
 _THRESHOLDS = np.round(np.linspace(0.05, 0.95, 19), 2)
 _N_TUNING = 256  # patches are enough to choose one
+_FLAT = 0.005  # panoptic qualities of so many patches are no closer to the truth than this
 
 
 class DETRWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, BaseSegmenter):
@@ -160,10 +161,10 @@ class DETRWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, BaseSe
             self.score_threshold_ = self._best_threshold([patches[index] for index in range(len(patches))])
 
     def _best_threshold(self, patches):
-        """Score with the best sum of the sources' panoptic quality and the IoU of all pixels.
+        """Score with the best panoptic quality of the sources; where that hardly differs, with the best IoU of pixels.
 
-        The quality alone, which counts a galaxy of ten thousand pixels like one of ten, is nearly flat over scores at
-        which the largest ones are lost.
+        The quality counts a galaxy of ten thousand pixels like one of ten, and is nearly flat up to scores at which
+        the largest ones are lost.
         """
         from ..nets._segment_data import decode_target
         from ..nets._segment_prediction import find_candidates, to_instances
@@ -173,14 +174,14 @@ class DETRWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, BaseSe
             labels, classes, _ = decode_target(codes, 1)
             truths.append(Instances.from_label_map(labels, classes=self._names()[classes]))
         found = find_candidates(self.net_, [image for image, _ in patches], self.batch_size)
-        quality = []
+        quality, overlap = [], []
         for threshold in _THRESHOLDS:
             sources = [to_instances(one, threshold, self.n_pixels, self._names()) for one in found]
-            things = np.nan_to_num(panoptic_quality(truths, sources).things.pq, nan=1.0)  # no source, and none found
-            quality.append(things + iou_score(truths, sources, average="pixels"))
-        # the middle of the best ones, for the curve is flat and noisy
-        best = np.flatnonzero(np.array(quality) >= max(quality) - 1e-3)
-        return float(_THRESHOLDS[best[len(best) // 2]])
+            things = panoptic_quality(truths, sources).things.pq
+            quality.append(1.0 if np.isnan(things) else things)  # no source, and none found
+            overlap.append(iou_score(truths, sources, average="pixels"))
+        close = np.array(quality) >= max(quality) - _FLAT
+        return float(_THRESHOLDS[np.where(close, overlap, -1).argmax()])
 
     def _names(self):
         """Category of each class index, the sky's first."""
