@@ -180,8 +180,9 @@ class DETRWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, BaseSe
             things = panoptic_quality(truths, sources).things.pq
             quality.append(1.0 if np.isnan(things) else things)  # no source, and none found
             overlap.append(iou_score(truths, sources, average="pixels"))
-        close = np.array(quality) >= max(quality) - _FLAT
-        return float(_THRESHOLDS[np.where(close, overlap, -1).argmax()])
+        rank = np.where(np.array(quality) >= max(quality) - _FLAT, overlap, -1)
+        best = np.flatnonzero(rank == rank.max())
+        return float(_THRESHOLDS[best[len(best) // 2]])  # the middle of equal ones, away from where they end
 
     def _names(self):
         """Category of each class index, the sky's first."""
