@@ -80,24 +80,25 @@ def _seeds(options):
 
 
 def run_classical(options):
-    for setting in options.setting or SETTINGS:
-        for name, system in SYSTEMS.items():
-            left_out = system.net or name in options.skip
-            for variant in () if left_out else system.variants.get(setting, ()):
-                for seed in _seeds(options):
-                    _do(options, setting, name, variant, seed)
+    _do_all(options, [name for name, system in SYSTEMS.items() if not system.net])
 
 
 def run_small(options):
-    for setting in options.setting or SETTINGS:
-        for name, system in SYSTEMS.items():
-            left_out = name in options.skip
-            for variant in () if left_out else system.variants.get(setting, ())[-1:]:
-                for seed in _seeds(options):
-                    _do(options, setting, name, variant, seed)
+    _do_all(options, SYSTEMS, slice(-1, None))
     options.output = options.results / "leaderboard.rst"
     print_readme(options)
     make_page(options)
+
+
+def _do_all(options, names, variants=slice(None)):
+    """Run these variants of these systems in every setting asked for."""
+    for setting in options.setting or SETTINGS:
+        for name in names:
+            if name in options.skip:
+                continue
+            for variant in SYSTEMS[name].variants.get(setting, ())[variants]:
+                for seed in _seeds(options):
+                    _do(options, setting, name, variant, seed)
 
 
 def _do(options, setting, system, variant, seed):

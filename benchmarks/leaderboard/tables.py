@@ -134,7 +134,7 @@ def best_variant(store, cell):
 def _verdict(value, reported):
     if value is None:
         return ""
-    return f"{'ahead' if value >= reported else '**behind**'} by {number(abs(value - reported))}"
+    return f"{'ahead' if value >= reported else '**behind**'} by {number(abs(value - reported), 4)}"
 
 
 def _behind(cells):

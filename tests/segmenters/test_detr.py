@@ -278,7 +278,6 @@ def test_larger_images_are_seen_in_windows(fitted):
     assert panoptic_quality(mosaic_truth()[None], detr.predict(mosaic()[None])).things.pq > 0.5
 
 
-@quiet
 def test_mosaics(fitted):
     detr = pickle.loads(pickle.dumps(fitted)).set_params(patch_size=48)
     tiled = segment_mosaic(detr, mosaic(), tile_size=60, overlap=40, progress=False)
