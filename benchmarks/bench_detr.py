@@ -41,7 +41,11 @@ from galaxysegment.segmenters import (
 )
 
 SIZE = 128
-HEADER = f"{'system':26s}" + "".join(f"|{name:^17s}" for name in ("all", "sky", "galaxy")) + "| patches/s"
+HEADER = (
+    f"{'system':26s}"
+    + "".join(f"|{name:^17s}" for name in ("all", "sky", "galaxy"))
+    + "| patches/s"
+)
 #: Arguments of both architectures beside their defaults, and patches of 128² that two cores train on in a second.
 RECIPES = {
     "mask2former": ({"batch_size": 8, "n_heads": 4}, 33),
@@ -56,7 +60,10 @@ OVERFIT = {
 
 def make_patches(n_fields, first_seed, side, size):
     """Patches (n, 2, size, size) of image and RMS, and their label maps; without the background of their field."""
-    fields = [without_sky(make_field((side, side), random_state=first_seed + index)) for index in range(n_fields)]
+    fields = [
+        without_sky(make_field((side, side), random_state=first_seed + index))
+        for index in range(n_fields)
+    ]
     parts = [field.patches(size, rms=True) for field in fields]
     return np.concatenate([X for X, _ in parts]), np.concatenate([y for _, y in parts])
 
@@ -102,7 +109,9 @@ class Curve(Callback):
         last = net.history[-1]
         self.seconds += last["dur"]
         losses = {
-            name[6:]: float(last[name]) for name in last if name.startswith("train_loss") and not name.endswith("_best")
+            name[6:]: float(last[name])
+            for name in last
+            if name.startswith("train_loss") and not name.endswith("_best")
         }
         point = {"epoch": len(net.history), "minutes": self.seconds / 60, **losses}
         if len(net.history) % self.every == 0 or len(net.history) == net.max_epochs:
@@ -117,7 +126,9 @@ class Curve(Callback):
         images, truth = self.patches
         found = find_candidates(net, images, 8)
         return max(
-            panoptic_quality(truth, [to_instances(one, score, 4, np.array([0, 1, 2])) for one in found]).things.pq
+            panoptic_quality(
+                truth, [to_instances(one, score, 4, np.array([0, 1, 2])) for one in found]
+            ).things.pq
             for score in np.linspace(0.2, 0.9, 8)
         )
 
@@ -139,7 +150,9 @@ def train(architecture, options, training, test):
     start = time.perf_counter()
     segmenter.fit(X, training[1])
     minutes = (time.perf_counter() - start) / 60
-    print(f"  {architecture}: {epochs} epochs of {crops} crops, {minutes:.1f} min, {segmenter.get_params()}")
+    print(
+        f"  {architecture}: {epochs} epochs of {crops} crops, {minutes:.1f} min, {segmenter.get_params()}"
+    )
     segmenter.set_params(callbacks=None)
     pipeline = make_pipeline(normalizer, segmenter)
     if options.save:
@@ -147,7 +160,9 @@ def train(architecture, options, training, test):
         save(pipeline, options.save / f"{architecture}.safetensors")
         # the segmenter trained with a copy of the callback
         rows = next(one for _, one in segmenter.net_.callbacks_ if isinstance(one, Curve)).rows
-        (options.save / f"{architecture}.json").write_text(json.dumps({"minutes": minutes, "curve": rows}, indent=1))
+        (options.save / f"{architecture}.json").write_text(
+            json.dumps({"minutes": minutes, "curve": rows}, indent=1)
+        )
     return pipeline
 
 
@@ -159,8 +174,16 @@ def table(options):
     evaluate("photutils", PhotutilsSegmenter(deblend=True, rms_band=-1), test)
     some = [part[:64] for part in make_patches(1, 100, options.side, SIZE)]
     evaluate("sep, tuned", tuned_sep(some), test)
-    evaluate("k-means, variant 4", make_pipeline(make_variant(4), KMeansSegmenter(random_state=0)).fit(*some), test)
-    evaluate("random forest", RandomForestSegmenter(random_state=0, n_jobs=2, rms_band=-1).fit(*some), test)
+    evaluate(
+        "k-means, variant 4",
+        make_pipeline(make_variant(4), KMeansSegmenter(random_state=0)).fit(*some),
+        test,
+    )
+    evaluate(
+        "random forest",
+        RandomForestSegmenter(random_state=0, n_jobs=2, rms_band=-1).fit(*some),
+        test,
+    )
     evaluate("U-Net, shipped weights", UNetSegmenter(weights="vis", rms_band=-1, n_pixels=10), test)
     for path in options.load:
         evaluate(path.stem, load(path), test)
@@ -180,12 +203,16 @@ def curve(options):
     for path, (upper, lower) in zip(options.load, axes.T, strict=True):
         rows = json.loads(path.read_text())["curve"]
         measured = [one for one in rows if "galaxy_pq" in one]
-        upper.plot([one["minutes"] for one in measured], [one["galaxy_pq"] for one in measured], "o-")
+        upper.plot(
+            [one["minutes"] for one in measured], [one["galaxy_pq"] for one in measured], "o-"
+        )
         upper.set(title=path.stem, ylim=(0, 0.8))
         for part in ("mask", "dice", "box", "giou", "class"):
             name = f"loss_{part}"
             if name in rows[0]:
-                lower.plot([one["minutes"] for one in rows], [one[name] for one in rows], label=part)
+                lower.plot(
+                    [one["minutes"] for one in rows], [one[name] for one in rows], label=part
+                )
         lower.set(xlabel="minutes of training", yscale="log")
         lower.legend()
     axes[0, 0].set_ylabel("galaxy PQ")
@@ -215,9 +242,15 @@ def overfit(options):
         start = time.perf_counter()
         detr.fit(X, y)
         seconds = time.perf_counter() - start
-        names = [name for name in detr.history_[0] if name.startswith("train_loss_") and not name.endswith("_best")]
+        names = [
+            name
+            for name in detr.history_[0]
+            if name.startswith("train_loss_") and not name.endswith("_best")
+        ]
         for step in [*range(0, options.steps, max(options.steps // 10, 1)), options.steps - 1]:
-            losses = " ".join(f"{name[11:]} {float(detr.history_[step, name]):.3f}" for name in names)
+            losses = " ".join(
+                f"{name[11:]} {float(detr.history_[step, name]):.3f}" for name in names
+            )
             print(f"{backbone:5s} step {step:5d}: {losses}")
         found = panoptic_quality(list(y), list(detr.predict(X))).things
         quality = f"galaxies: PQ {found.pq:.3f} SQ {found.sq:.3f} RQ {found.rq:.3f}"
@@ -227,7 +260,13 @@ def overfit(options):
 def speed(options):
     X, y = make_patches(1, 100, 1024, SIZE)
     X = make_normalizer().fit_transform(X)
-    common = {"max_epochs": 1, "batch_size": 8, "validation_fraction": 0, "random_state": 0, "warm_start": True}
+    common = {
+        "max_epochs": 1,
+        "batch_size": 8,
+        "validation_fraction": 0,
+        "random_state": 0,
+        "warm_start": True,
+    }
     nets = {
         "U-Net": UNetSegmenter(**common),
         "Mask R-CNN": MaskRCNNSegmenter(**common, patch_size=SIZE),
@@ -248,10 +287,14 @@ def speed(options):
                 seconds[name][0].append((fitted - start) / len(X))
                 seconds[name][1].append((time.perf_counter() - fitted) / len(X))
     base = [statistics.median(one) for one in seconds["U-Net"]]
-    print(f"{'net':26s} trains        predicts      patches of {SIZE}² a second (and U-Net's time over its own)")
+    print(
+        f"{'net':26s} trains        predicts      patches of {SIZE}² a second (and U-Net's time over its own)"
+    )
     for name, (training, prediction) in seconds.items():
         one, other = statistics.median(training), statistics.median(prediction)
-        print(f"{name:26s} {1 / one:6.1f} ({base[0] / one:.2f}) {1 / other:6.1f} ({base[1] / other:.2f})")
+        print(
+            f"{name:26s} {1 / one:6.1f} ({base[0] / one:.2f}) {1 / other:6.1f} ({base[1] / other:.2f})"
+        )
 
 
 def main():
@@ -262,15 +305,25 @@ def main():
     parser.add_argument("--n-fields", type=int, default=6, help="simulated training fields")
     parser.add_argument("--n-test", type=int, default=2, help="simulated test fields")
     parser.add_argument("--side", type=int, default=2048, help="pixels of a side of a field")
-    parser.add_argument("--size", type=int, default=256, help="pixels of a side of a training patch")
-    parser.add_argument("--every", type=int, default=4, help="epochs between two points of the convergence curve")
+    parser.add_argument(
+        "--size", type=int, default=256, help="pixels of a side of a training patch"
+    )
+    parser.add_argument(
+        "--every", type=int, default=4, help="epochs between two points of the convergence curve"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=1000, help="of the overfit test")
-    parser.add_argument("--backbone", nargs="+", default=list(OVERFIT), choices=list(OVERFIT), help="of that test")
+    parser.add_argument(
+        "--backbone", nargs="+", default=list(OVERFIT), choices=list(OVERFIT), help="of that test"
+    )
     parser.add_argument("--repeat", type=int, default=3, help="turns of the speed comparison")
     parser.add_argument("--save", type=Path, help="folder for what is trained or drawn")
     parser.add_argument(
-        "--load", type=Path, nargs="*", default=[], help="trained pipelines (instead of training) or curves"
+        "--load",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="trained pipelines (instead of training) or curves",
     )
     options = parser.parse_args()
     warnings.simplefilter("ignore", NoSourcesWarning)

@@ -45,8 +45,13 @@ from .leaderboard.systems import SYSTEMS, build, predict, set_last
 DATA = {"galsim": (GALSIM, galsim_parts), "btk": (BTK, btk_parts)}
 PEERS = ("plain_photutils_tuned", "plain_sep_tuned")
 CUTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
-LOWEST = {"score_threshold": 0.005}  # for average precision, which ranks what is below the cut as well
-TRAINING = {"galsim": (8, 8), "btk": (20, 1)}  # epochs, and how many crops of each image one of them sees
+LOWEST = {
+    "score_threshold": 0.005
+}  # for average precision, which ranks what is below the cut as well
+TRAINING = {
+    "galsim": (8, 8),
+    "btk": (20, 1),
+}  # epochs, and how many crops of each image one of them sees
 
 
 # ---- what the net is fine-tuned on ----
@@ -67,13 +72,18 @@ def fine_tune(path, kept, epochs, X, y):
     """Go on training the net of a file; keep what comes out in another, or take it from there."""
     if kept.is_file():
         return load_net(kept), json.loads(kept.with_suffix(".json").read_text())
-    net = load_net(path).set_params(max_epochs=epochs, batch_size=4, lr=5e-4, schedule="one-cycle", patience=None)
+    net = load_net(path).set_params(
+        max_epochs=epochs, batch_size=4, lr=5e-4, schedule="one-cycle", patience=None
+    )
     net.set_params(validation_fraction=0, callbacks=None, score_threshold=0.5, random_state=0)
     with Stopwatch() as watch:
         net.partial_fit(X, y)
     kept.parent.mkdir(parents=True, exist_ok=True)
     save(net, kept)
-    times = {"processor_seconds": round(watch.processor_seconds, 1), "seconds": round(watch.seconds, 1)}
+    times = {
+        "processor_seconds": round(watch.processor_seconds, 1),
+        "seconds": round(watch.seconds, 1),
+    }
     times |= {"images": len(X), "epochs": epochs}
     kept.with_suffix(".json").write_text(json.dumps(times))
     print(kept.name, times, flush=True)
@@ -102,7 +112,9 @@ def run_net(make_net, parts, tuned=True):
 def choose_cut(net, train, n_pixels=10):
     """The cut in score with the best sum of pixel IoU and source F1, as with the parameters of the peers."""
     found = predict(net, train.X)
-    sums = [quality(train, [one.select(one.scores >= cut) for one in found], n_pixels) for cut in CUTS]
+    sums = [
+        quality(train, [one.select(one.scores >= cut) for one in found], n_pixels) for cut in CUTS
+    ]
     return CUTS[sums.index(max(sums))]
 
 
@@ -123,7 +135,10 @@ def systems(what, path, keep, setting, parts):
         kept = keep / f"{what}.{path.stem}.other.{index}.safetensors"
         return fine_tune(path, kept, epochs, *repeated(parts[1 - index], times))
 
-    yield "Mask R-CNN as it was", lambda: run_net(lambda _: (load_net(path), {}), parts, tuned=False)
+    yield (
+        "Mask R-CNN as it was",
+        lambda: run_net(lambda _: (load_net(path), {}), parts, tuned=False),
+    )
     yield "Mask R-CNN, fine-tuned", lambda: run_net(tuned_on_the_other, parts)
     for name in PEERS:
         yield SYSTEMS[name].label, partial(run_peer, name, setting, parts)
@@ -140,7 +155,11 @@ def score(patches, found, candidates, setting):
     truth, _, _ = select(patches, counted)
     nearest = np.concatenate([distance_to_nearest(one) for one in truth])
     hits = np.concatenate(matches(truth, seen)[0])
-    return {**row, "iou": result["pixels"]["pooled"]["iou"], "separation": binned(nearest, hits, SEPARATION_EDGES)}
+    return {
+        **row,
+        "iou": result["pixels"]["pooled"]["iou"],
+        "separation": binned(nearest, hits, SEPARATION_EDGES),
+    }
 
 
 def distance_to_nearest(sources):
@@ -160,15 +179,27 @@ def print_tables(setting, rows):
         values = [row["segm"]["all"][one] for one in ("AP", "AP50", "AP75")]
         values += [*(row["sources"][one] for one in ("precision", "recall", "f1")), row["iou"]]
         values += [row["segm"].get(one, {}).get("AP50") for one in ("galaxy", "star") if classes]
-        print(f"{name:44s}" + "".join(f"{'–':>12s}" if one is None else f"{one:12.3f}" for one in values))
-    for title, key in (("separation from the next source, pixels", "separation"), ("S/N", "completeness by snr")):
+        print(
+            f"{name:44s}"
+            + "".join(f"{'–':>12s}" if one is None else f"{one:12.3f}" for one in values)
+        )
+    for title, key in (
+        ("separation from the next source, pixels", "separation"),
+        ("S/N", "completeness by snr"),
+    ):
         edges, n = (next(iter(rows.values()))[key][name] for name in ("edges", "n"))
         print(f"\nRecall against {title}; number of sources in brackets")
-        names = [f"{low:g}-{high:g} ({one})" for (low, high), one in zip(itertools.pairwise(edges), n, strict=True)]
+        names = [
+            f"{low:g}-{high:g} ({one})"
+            for (low, high), one in zip(itertools.pairwise(edges), n, strict=True)
+        ]
         print(f"{'':44s}" + "".join(f"{name:>13s}" for name in names))
         for name, row in rows.items():
             pairs = zip(row[key]["n_hit"], n, strict=True)
-            print(f"{name:44s}" + "".join(f"{hit / one:13.2f}" if one else f"{'–':>13s}" for hit, one in pairs))
+            print(
+                f"{name:44s}"
+                + "".join(f"{hit / one:13.2f}" if one else f"{'–':>13s}" for hit, one in pairs)
+            )
 
 
 # ---- pictures ----
@@ -202,7 +233,10 @@ def crowded_windows(patches, n, size=160):
         where = centres(truth)[distance_to_nearest(truth) < 12]
         side = min(size, *truth.shape)
         grid = itertools.product(*(range(0, full - side + 1, 16) for full in truth.shape))
-        counts = [(int(((where >= (y, x)) & (where < (y + side, x + side))).all(axis=1).sum()), y, x) for y, x in grid]
+        counts = [
+            (int(((where >= (y, x)) & (where < (y + side, x + side))).all(axis=1).sum()), y, x)
+            for y, x in grid
+        ]
         count, y, x = max(counts)
         best.append((count, index, slice(y, y + side), slice(x, x + side)))
     chosen = sorted(best, key=lambda one: -one[0])[:n]
@@ -212,10 +246,18 @@ def crowded_windows(patches, n, size=160):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=list(DATA))
-    parser.add_argument("--net", type=Path, required=True, help="file of a trained MaskRCNNSegmenter")
-    parser.add_argument("--keep", type=Path, default=Path("build/elsewhere"), help="folder of the fine-tuned nets")
-    parser.add_argument("--output", type=Path, default=Path("build/elsewhere"), help="folder of the numbers")
-    parser.add_argument("--pictures", type=Path, help="folder of the pictures; by default that of the numbers")
+    parser.add_argument(
+        "--net", type=Path, required=True, help="file of a trained MaskRCNNSegmenter"
+    )
+    parser.add_argument(
+        "--keep", type=Path, default=Path("build/elsewhere"), help="folder of the fine-tuned nets"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("build/elsewhere"), help="folder of the numbers"
+    )
+    parser.add_argument(
+        "--pictures", type=Path, help="folder of the pictures; by default that of the numbers"
+    )
     options = parser.parse_args()
     setting, read = DATA[options.what]
     parts = read(Path(os.environ["GALAXYSEGMENT_DATA"]))
@@ -229,10 +271,20 @@ def main():
 
 def report(setting, patches, runs, options):
     """Score what every system found; print, keep and draw it."""
-    rows = {name: {**score(patches, *run[:2], setting), "fits": run[2]} for name, run in runs.items()}
+    rows = {
+        name: {**score(patches, *run[:2], setting), "fits": run[2]} for name, run in runs.items()
+    }
     print_tables(setting, rows)
-    result = {"setting": options.what, "net": options.net.stem, "rows": rows, "picture": f"{options.what}.png"}
-    write(options.output / f"{options.what}.json", result | {"machine": machine(), "versions": versions()})
+    result = {
+        "setting": options.what,
+        "net": options.net.stem,
+        "rows": rows,
+        "picture": f"{options.what}.png",
+    }
+    write(
+        options.output / f"{options.what}.json",
+        result | {"machine": machine(), "versions": versions()},
+    )
     path = (options.pictures or options.output) / result["picture"]
     path.parent.mkdir(parents=True, exist_ok=True)
     windows = crowded_windows(patches, 3 if setting.classes else 5)

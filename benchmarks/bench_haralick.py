@@ -44,8 +44,13 @@ def compare(n_levels, side, n_windows, repeat, n_jobs):
     for _ in range(repeat):
         theirs, expected = seconds(mahotas_windows, levels, corners)
         one, maps = seconds(haralick_maps, levels, WINDOW, n_levels)
-        many, _ = seconds(haralick_maps, levels, WINDOW, n_levels, n_jobs=n_jobs, clock=time.perf_counter)
-        best = [min(pair) for pair in zip(best, (theirs / n_windows, one / side**2, many / side**2), strict=True)]
+        many, _ = seconds(
+            haralick_maps, levels, WINDOW, n_levels, n_jobs=n_jobs, clock=time.perf_counter
+        )
+        best = [
+            min(pair)
+            for pair in zip(best, (theirs / n_windows, one / side**2, many / side**2), strict=True)
+        ]
     y, x = (corners + WINDOW // 2).T
     difference = np.abs(maps[:, y, x].T - expected).max()
     theirs, one, many = best
@@ -74,7 +79,11 @@ def peak_bytes():
 def held_bytes():
     """What the process holds now; where the system does not say, its peak, which makes the growth a lower bound."""
     status = Path("/proc/self/statm")
-    return int(status.read_text().split()[1]) * resource.getpagesize() if status.is_file() else peak_bytes()
+    return (
+        int(status.read_text().split()[1]) * resource.getpagesize()
+        if status.is_file()
+        else peak_bytes()
+    )
 
 
 def memory(side, dtype):
@@ -97,7 +106,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--n-jobs", type=int, default=2)
-    parser.add_argument("--memory", choices=["float32", "float64"], help="measure the memory only, in this process")
+    parser.add_argument(
+        "--memory", choices=["float32", "float64"], help="measure the memory only, in this process"
+    )
     options = parser.parse_args()
     if options.memory:
         memory(2048, options.memory)

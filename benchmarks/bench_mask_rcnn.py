@@ -29,7 +29,10 @@ def make_patches(n, first_seed):
     """Scaled patches (n, 256, 256) and their instances."""
     side = 1024
     n_fields = -(-n // (side // SIZE) ** 2)
-    fields = [make_field((side, side), random_state=first_seed + index).patches(SIZE) for index in range(n_fields)]
+    fields = [
+        make_field((side, side), random_state=first_seed + index).patches(SIZE)
+        for index in range(n_fields)
+    ]
     X, y = (np.concatenate(part)[:n] for part in zip(*fields, strict=True))
     X = np.arcsinh((X - np.median(X)) / np.percentile(X, 16)).astype(np.float32)
     return X, [Instances.from_label_map(one) for one in y]
@@ -40,7 +43,9 @@ class Default:
 
     def __init__(self, lr=1e-3, **options):
         torch.manual_seed(0)
-        self.model = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=2, **options)
+        self.model = maskrcnn_resnet50_fpn(
+            weights=None, weights_backbone=None, num_classes=2, **options
+        )
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=lr)
 
     @staticmethod
@@ -71,7 +76,11 @@ class Default:
                 (result,) = self.model([torch.from_numpy(one).expand(3, -1, -1)])
                 masks = (result["masks"][:, 0] > 0.5).numpy()
                 kept = masks.any(axis=(1, 2))
-                found.append(Instances.from_masks(masks[kept], result["scores"].numpy()[kept], shape=one.shape))
+                found.append(
+                    Instances.from_masks(
+                        masks[kept], result["scores"].numpy()[kept], shape=one.shape
+                    )
+                )
         return found
 
 
@@ -79,21 +88,35 @@ class Ours:
     """One step of `MaskRCNNSegmenter`, as its net takes it, data and augmentation included."""
 
     def __init__(self, X, y, **options):
-        self.segmenter = MaskRCNNSegmenter(max_epochs=1, validation_fraction=0, random_state=0, **options)
+        self.segmenter = MaskRCNNSegmenter(
+            max_epochs=1, validation_fraction=0, random_state=0, **options
+        )
         self.segmenter.set_params(score_threshold=0.5, lr=1e-9).fit(X[:2], y[:2])
         self.segmenter.net_.set_params(lr=1e-3)
 
     def step(self, X, y):
         segmenter = self.segmenter
-        dataset = segmenter._make_dataset([segmenter._scale(one[None]) for one in X], y, training=True)
-        segmenter.net_.train_step(segmenter._collate()([dataset[index] for index in range(len(dataset))]))
+        dataset = segmenter._make_dataset(
+            [segmenter._scale(one[None]) for one in X], y, training=True
+        )
+        segmenter.net_.train_step(
+            segmenter._collate()([dataset[index] for index in range(len(dataset))])
+        )
 
 
 def speed(options):
     X, y = make_patches(options.batch_size, 100)
-    print(f"{options.batch_size} patches of {SIZE}², {np.mean([len(one) for one in y]):.0f} sources each")
+    print(
+        f"{options.batch_size} patches of {SIZE}², {np.mean([len(one) for one in y]):.0f} sources each"
+    )
     exact = {"min_size": SIZE, "max_size": SIZE}
-    plain = {"backbone": "resnet50", "stem_stride": 2, "precision": "float32", "n_proposals": 2000, "n_samples": 512}
+    plain = {
+        "backbone": "resnet50",
+        "stem_stride": 2,
+        "precision": "float32",
+        "n_proposals": 2000,
+        "n_samples": 512,
+    }
     loops = {
         "torchvision, default": Default(),
         "torchvision, no resize": Default(**exact),
@@ -111,7 +134,9 @@ def speed(options):
     reference = np.array(seconds["torchvision, default"][1:])
     for name, values in seconds.items():
         ratio = statistics.median(reference / np.array(values[1:]))
-        print(f"{name:28s} {1e3 * statistics.median(values[1:]):8.0f} ms per patch   {ratio:6.1f} times as fast")
+        print(
+            f"{name:28s} {1e3 * statistics.median(values[1:]):8.0f} ms per patch   {ratio:6.1f} times as fast"
+        )
 
 
 class StopAfter(Callback):
@@ -168,7 +193,10 @@ def report(name, truth, found):
     found = [Instances(one.shape, one.boxes, one.crops, one.scores) for one in found]
     truth = [Instances(one.shape, one.boxes, one.crops) for one in truth]
     summary = metrics.coco_summary(truth, found)
-    print(f"{name:28s} segm AP {summary['AP']:.3f}  AP50 {summary['AP50']:.3f}  AP75 {summary['AP75']:.3f}", flush=True)
+    print(
+        f"{name:28s} segm AP {summary['AP']:.3f}  AP50 {summary['AP50']:.3f}  AP75 {summary['AP75']:.3f}",
+        flush=True,
+    )
 
 
 def main():

@@ -49,15 +49,25 @@ def pycocotools_dataset(images, kind):
 
     annotations = []
     for index, one in enumerate(images):
-        for box, dense, score in zip(one.boxes.tolist(), one.masks, one.scores.tolist(), strict=True):
+        for box, dense, score in zip(
+            one.boxes.tolist(), one.masks, one.scores.tolist(), strict=True
+        ):
             y0, x0, y1, x1 = box
-            entry = {"id": len(annotations) + 1, "image_id": index, "category_id": 1, "iscrowd": 0, "score": score}
+            entry = {
+                "id": len(annotations) + 1,
+                "image_id": index,
+                "category_id": 1,
+                "iscrowd": 0,
+                "score": score,
+            }
             entry |= {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": int(dense.sum())}
             if kind == "segm":
                 entry["segmentation"] = mask.encode(np.asfortranarray(dense.astype(np.uint8)))
             annotations.append(entry)
     coco = COCO()
-    sizes = [{"id": k, "height": one.shape[0], "width": one.shape[1]} for k, one in enumerate(images)]
+    sizes = [
+        {"id": k, "height": one.shape[0], "width": one.shape[1]} for k, one in enumerate(images)
+    ]
     coco.dataset = {"images": sizes, "annotations": annotations, "categories": [{"id": 1}]}
     coco.createIndex()
     return coco
@@ -114,7 +124,9 @@ def report(name, ours, theirs=None, peer=None):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=2000, help="images of 256² pixels with 50 sources each")
+    parser.add_argument(
+        "--images", type=int, default=2000, help="images of 256² pixels with 50 sources each"
+    )
     parser.add_argument("--sources", type=int, default=100_000, help="sources in the mosaic")
     options = parser.parse_args()
     rng = np.random.default_rng(0)
@@ -125,7 +137,9 @@ def main():
         compare_average_precision(y_true, y_pred, kind, title)
     for function in (detection_scores, precision_recall_curve):
         report(f"{function.__name__}, {title}", seconds(function, y_true, y_pred)[0])
-    compare_average_precision(*([one] for one in make_sources(1000, 1024, rng)), "bbox", "1000 sources in one image")
+    compare_average_precision(
+        *([one] for one in make_sources(1000, 1024, rng)), "bbox", "1000 sources in one image"
+    )
 
     side = int(np.sqrt(options.sources) * 26)
     truth, found = make_sources(options.sources, side, rng)
@@ -138,7 +152,9 @@ def main():
 
     for n, side in ((1000, 1024), (10_000, 3000)):
         truth, found = make_sources(n, side, rng)
-        compare_panoptic_quality(truth.to_label_map(), found.to_label_map(), f"{n} sources in {side}²")
+        compare_panoptic_quality(
+            truth.to_label_map(), found.to_label_map(), f"{n} sources in {side}²"
+        )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,14 @@ from pathlib import Path
 
 N_SIGMA, N_PIXELS, BOX = 1.5, 10, 50
 CONTRAST = 0.005
-METHODS = ("sextractor", "sep-mosaic", "photutils-mosaic", "sep-plain", "photutils-plain", "photutils-whole")
+METHODS = (
+    "sextractor",
+    "sep-mosaic",
+    "photutils-mosaic",
+    "sep-plain",
+    "photutils-plain",
+    "photutils-whole",
+)
 # What would not fit into the memory of a small machine.
 WHOLE = {"sep-plain", "photutils-plain", "photutils-whole"}
 
@@ -44,7 +51,9 @@ def segment_in_tiles(segmenter, arguments, output):
 def run_sep_mosaic(arguments, output):
     from galaxysegment import SEPSegmenter
 
-    segmenter = SEPSegmenter(deblend=arguments.deblend, contrast=CONTRAST, rms_band=-1 if arguments.rms else None)
+    segmenter = SEPSegmenter(
+        deblend=arguments.deblend, contrast=CONTRAST, rms_band=-1 if arguments.rms else None
+    )
     segment_in_tiles(segmenter, arguments, output)
 
 
@@ -62,7 +71,9 @@ def run_photutils_whole(arguments, output):
     from galaxysegment.io import read_image, write_label_map
 
     image = read_image(arguments.image, hdu="SCI")
-    labels = PhotutilsSegmenter(deblend=arguments.deblend, contrast=CONTRAST).predict(image[None])[0]
+    labels = PhotutilsSegmenter(deblend=arguments.deblend, contrast=CONTRAST).predict(image[None])[
+        0
+    ]
     write_label_map(output, labels)
 
 
@@ -74,7 +85,9 @@ def run_photutils_plain(arguments, output):
     from photutils.segmentation import deblend_sources, detect_sources, make_2dgaussian_kernel
 
     data = fits.getdata(arguments.image, "SCI").astype("f4")
-    background = Background2D(data, (BOX, BOX), filter_size=(3, 3), bkg_estimator=MedianBackground())
+    background = Background2D(
+        data, (BOX, BOX), filter_size=(3, 3), bkg_estimator=MedianBackground()
+    )
     data -= background.background
     smooth = convolve(data, make_2dgaussian_kernel(3.0, size=5))
     sources = detect_sources(smooth, N_SIGMA * background.background_rms, N_PIXELS)
@@ -96,9 +109,15 @@ def run_sep_plain(arguments, output):
     background = sep.Background(data, bw=BOX, bh=BOX)
     background.subfrom(data)
     profile = gaussian_profile(3.0, 5)
-    options = {"minarea": N_PIXELS, "filter_kernel": np.outer(profile, profile), "segmentation_map": True}
+    options = {
+        "minarea": N_PIXELS,
+        "filter_kernel": np.outer(profile, profile),
+        "segmentation_map": True,
+    }
     contrast = CONTRAST if arguments.deblend else 1.0
-    _, labels = sep.extract(data, N_SIGMA, err=background.rms(), filter_type="conv", deblend_cont=contrast, **options)
+    _, labels = sep.extract(
+        data, N_SIGMA, err=background.rms(), filter_type="conv", deblend_cont=contrast, **options
+    )
     fits.writeto(output, labels)
 
 
@@ -135,7 +154,9 @@ def run_sextractor(arguments, output):
         options |= {"WEIGHT_TYPE": "MAP_RMS", "WEIGHT_IMAGE": f"{arguments.image}[2]"}
     words = [str(word) for name, value in options.items() for word in (f"-{name}", value)]
     subprocess.run(
-        ["source-extractor", f"{arguments.image}[1]", "-c", str(folder / "empty.sex"), *words], check=True, cwd=folder
+        ["source-extractor", f"{arguments.image}[1]", "-c", str(folder / "empty.sex"), *words],
+        check=True,
+        cwd=folder,
     )
 
 
@@ -158,9 +179,15 @@ class PeakMemory(threading.Thread):
         while self.running:
             for process in Path("/proc").glob("[0-9]*"):
                 try:
-                    if int((process / "stat").read_text().rsplit(")", 1)[1].split()[3]) == self.session:
+                    if (
+                        int((process / "stat").read_text().rsplit(")", 1)[1].split()[3])
+                        == self.session
+                    ):
                         lines = (process / "status").read_text().splitlines()
-                        self.peak = max(self.peak, *(int(x.split()[1]) / 1e6 for x in lines if x.startswith("VmHWM")))
+                        self.peak = max(
+                            self.peak,
+                            *(int(x.split()[1]) / 1e6 for x in lines if x.startswith("VmHWM")),
+                        )
                 except (OSError, IndexError, TypeError):
                     continue
             time.sleep(0.1)
@@ -170,7 +197,15 @@ def measure(method, arguments):
     """Wall seconds to the end and to the disk, CPU seconds, gigabytes and sources of one method."""
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         output = Path(folder) / "labels.fits"
-        own = [sys.executable, __file__, *sys.argv[1:], "--image", str(arguments.image), "--run", method]
+        own = [
+            sys.executable,
+            __file__,
+            *sys.argv[1:],
+            "--image",
+            str(arguments.image),
+            "--run",
+            method,
+        ]
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         process = subprocess.Popen([*own, "--output", str(output)], start_new_session=True)
         watch = PeakMemory(process.pid)
@@ -181,7 +216,9 @@ def measure(method, arguments):
         watch.running = False
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        with output.open("rb") as file:  # galaxysegment waits for the disk, the others leave that to chance
+        with output.open(
+            "rb"
+        ) as file:  # galaxysegment waits for the disk, the others leave that to chance
             os.fsync(file.fileno())
         return seconds, time.perf_counter() - start, cpu, watch.peak, count_sources(output)
 
@@ -192,11 +229,20 @@ def main():
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=None)
     parser.add_argument("--n-jobs", type=int, default=2)
     parser.add_argument("--tile-size", type=int, default=2048)
-    parser.add_argument("--repeat", type=int, default=1, help="runs of each method; the fastest counts (%(default)s)")
+    parser.add_argument(
+        "--repeat",
+        type=int,
+        default=1,
+        help="runs of each method; the fastest counts (%(default)s)",
+    )
     parser.add_argument("--deblend", action="store_true")
     parser.add_argument("--rms", action="store_true", help="take the noise from the RMS map")
-    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where to put the field")
-    parser.add_argument("--image", type=Path, default=None, help="a field that `galaxysegment simulate` wrote")
+    parser.add_argument(
+        "--folder", type=Path, default=Path(tempfile.gettempdir()), help="where to put the field"
+    )
+    parser.add_argument(
+        "--image", type=Path, default=None, help="a field that `galaxysegment simulate` wrote"
+    )
     parser.add_argument("--run", choices=METHODS, default=None, help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, default=None, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -209,12 +255,18 @@ def main():
         arguments.image = arguments.folder / f"galaxysegment-bench-{arguments.side}.fits"
         if not arguments.image.exists():
             start = time.perf_counter()
-            write_field(arguments.image, (arguments.side,) * 2, random_state=0, n_jobs=arguments.n_jobs)
+            write_field(
+                arguments.image, (arguments.side,) * 2, random_state=0, n_jobs=arguments.n_jobs
+            )
             print(f"simulated in {time.perf_counter() - start:.1f} s")
-    methods = arguments.methods or [name for name in METHODS if name not in WHOLE or arguments.side <= 8192]
+    methods = arguments.methods or [
+        name for name in METHODS if name not in WHOLE or arguments.side <= 8192
+    ]
     columns = ("seconds", "on disk", "CPU s", "GB", "sources", "time", "on disk", "CPU", "memory")
     print(
-        f"{'method':<18}" + "".join(f"{column:>9}" for column in columns) + "   (last four: relative to the first row)"
+        f"{'method':<18}"
+        + "".join(f"{column:>9}" for column in columns)
+        + "   (last four: relative to the first row)"
     )
     first = None
     for method in methods:
@@ -222,7 +274,10 @@ def main():
         first = first or found
         ratios = "".join(f"{a / b:>9.2f}" for a, b in zip(found, first, strict=True))
         seconds, on_disk, cpu, memory = found
-        print(f"{method:<18}{seconds:>9.1f}{on_disk:>9.1f}{cpu:>9.1f}{memory:>9.2f}{sources:>9d}{ratios}", flush=True)
+        print(
+            f"{method:<18}{seconds:>9.1f}{on_disk:>9.1f}{cpu:>9.1f}{memory:>9.2f}{sources:>9d}{ratios}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

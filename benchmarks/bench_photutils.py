@@ -47,7 +47,9 @@ def plain_photutils(image):
         image, (50, 50), filter_size=(3, 3), exclude_percentile=15, bkg_estimator=MedianBackground()
     )
     smooth = convolve(image - background.background, make_2dgaussian_kernel(3.0, size=5))
-    sources = detect_sources(smooth, SETTINGS["n_sigma"] * background.background_rms, n_pixels=SETTINGS["n_pixels"])
+    sources = detect_sources(
+        smooth, SETTINGS["n_sigma"] * background.background_rms, n_pixels=SETTINGS["n_pixels"]
+    )
     return deblend_sources(
         smooth,
         sources,
@@ -156,7 +158,9 @@ def report(times, maps):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", type=int, default=4096, help="side of the field in pixels")
     parser.add_argument("--repeat", type=int, default=3, help="rounds, of which the best counts")
     parser.add_argument("--seed", type=int, default=0)

@@ -22,7 +22,9 @@ PIXEL_SCORES = (
     metrics.recall_score,
     metrics.accuracy_score,
 )
-HEADER = f"{'system':38s}  F1    IoU   prec. recall accur. | source P     R    F1 |  fit s  predict s"
+HEADER = (
+    f"{'system':38s}  F1    IoU   prec. recall accur. | source P     R    F1 |  fit s  predict s"
+)
 REPORT = f"{'report, balanced sample, 5 images':38s} .187  .103  .126  .443  .76"
 
 
@@ -63,10 +65,18 @@ def table(field, n_jobs):
         labels = forest.set_params(**changes).predict(test[0])
         row(f"  {changes}", test[1], labels, 0, time.perf_counter() - start)
         forest.set_params(smoothing=None, n_pixels=8, deblend=False)
-    importances = sorted(zip(forest.feature_importances_, forest.feature_names_, strict=True), reverse=True)
-    run("  one thousand samples", RandomForestSegmenter(n_samples=1000, random_state=0), train, test)
+    importances = sorted(
+        zip(forest.feature_importances_, forest.feature_names_, strict=True), reverse=True
+    )
+    run(
+        "  one thousand samples", RandomForestSegmenter(n_samples=1000, random_state=0), train, test
+    )
     with_rms = halves(field, rms=True)
-    run("  rms_band=-1", RandomForestSegmenter(rms_band=-1, random_state=0, n_jobs=n_jobs), *with_rms)
+    run(
+        "  rms_band=-1",
+        RandomForestSegmenter(rms_band=-1, random_state=0, n_jobs=n_jobs),
+        *with_rms,
+    )
     run("PhotutilsSegmenter, defaults", PhotutilsSegmenter(), train, test)
     run("SEPSegmenter, defaults", SEPSegmenter(), train, test)
     print("importances: " + ", ".join(f"{name} {value:.3f}" for value, name in importances))
@@ -95,7 +105,9 @@ def main():
     parser.add_argument("--n-jobs", type=int, default=2)
     options = parser.parse_args()
     field = make_field((options.size, options.size), random_state=options.seed)
-    print(f"{options.size}² field of {field.labels.max()} sources, half to learn from, half to test on")
+    print(
+        f"{options.size}² field of {field.labels.max()} sources, half to learn from, half to test on"
+    )
     table(field, options.n_jobs)
     time_patches(field, options.n_jobs)
 

@@ -63,12 +63,19 @@ def row(name, y, labels, fit_seconds, seconds):
     ignore = [(labels > 0) & ~one.to_mask() for labels, one in zip(y, truth, strict=True)]
     pixels = [
         score(truth, list(labels), average="pixels", ignore=ignore)
-        for score in (metrics.iou_score, metrics.dice_score, metrics.recall_score, metrics.accuracy_score)
+        for score in (
+            metrics.iou_score,
+            metrics.dice_score,
+            metrics.recall_score,
+            metrics.accuracy_score,
+        )
     ]
     sources = metrics.detection_scores(truth, seen)
     pixel_text = " ".join(f"{value:.3f}" for value in pixels)
     source_text = f"{sources.precision:.3f} {sources.recall:.3f} {sources.f1:.3f}"
-    print(f"{name:34s} {pixel_text} |   {source_text} | {fit_seconds:6.1f} {seconds:8.1f}", flush=True)
+    print(
+        f"{name:34s} {pixel_text} |   {source_text} | {fit_seconds:6.1f} {seconds:8.1f}", flush=True
+    )
 
 
 def run(name, segmenter, train, test, n_fit=None):
@@ -92,14 +99,33 @@ def tuned_sep(train, n_fit=64):
 
 
 def table(options):
-    train, test = make_patches(options.n_fields, 100, options.side), make_patches(2, 900, options.side)
-    n_sources = np.mean([np.count_nonzero(np.bincount(one.ravel())[1:] >= LEAST_PIXELS) for one in test[1]])
-    print(f"{len(train[0])} training patches, {len(test[0])} test patches, {n_sources:.0f} sources each")
+    train, test = (
+        make_patches(options.n_fields, 100, options.side),
+        make_patches(2, 900, options.side),
+    )
+    n_sources = np.mean(
+        [np.count_nonzero(np.bincount(one.ravel())[1:] >= LEAST_PIXELS) for one in test[1]]
+    )
+    print(
+        f"{len(train[0])} training patches, {len(test[0])} test patches, {n_sources:.0f} sources each"
+    )
     print(HEADER)
     print(REPORT)
     run("photutils", PhotutilsSegmenter(deblend=True, rms_band=-1), train, test, 1)
-    run("k-means, variant 4", make_pipeline(make_variant(4), KMeansSegmenter(random_state=0)), train, test, 64)
-    run("random forest", RandomForestSegmenter(random_state=0, n_jobs=2, rms_band=-1), train, test, 64)
+    run(
+        "k-means, variant 4",
+        make_pipeline(make_variant(4), KMeansSegmenter(random_state=0)),
+        train,
+        test,
+        64,
+    )
+    run(
+        "random forest",
+        RandomForestSegmenter(random_state=0, n_jobs=2, rms_band=-1),
+        train,
+        test,
+        64,
+    )
     if find_sextractor(required=False):
         run("SExtractor, defaults", SExtractor(rms_band=-1), train, test, 1)
     run("sep, defaults", SEPSegmenter(deblend=True, rms_band=-1), train, test, 1)
@@ -131,7 +157,10 @@ def plain_unet(base_width):
 
     module = UNet(base_width=base_width)
     module.upsamplers = torch.nn.ModuleList(
-        [torch.nn.ConvTranspose2d(one.in_channels, one.out_channels, 2, stride=2) for one in module.upsamplers]
+        [
+            torch.nn.ConvTranspose2d(one.in_channels, one.out_channels, 2, stride=2)
+            for one in module.upsamplers
+        ]
     )
     return module
 
@@ -191,7 +220,8 @@ def speed(options):
     X, y = make_patches(1, 100, options.side)
     X_test, y_test = make_patches(1, 900, 1024)
     X, X_test = (
-        np.arcsinh((one[:, 0] - np.median(one[:, 0])) / np.median(one[:, 1])).astype(np.float32) for one in (X, X_test)
+        np.arcsinh((one[:, 0] - np.median(one[:, 0])) / np.median(one[:, 1])).astype(np.float32)
+        for one in (X, X_test)
     )
     unet = UNetSegmenter(
         base_width=options.base_width,
@@ -229,7 +259,10 @@ def speed(options):
         print(
             f"{what}: {statistics.median(ratios):.2f} times as fast as the plain loop (median of {len(ratios)} turns)"
         )
-    ours, plain = (metrics.iou_score(y_test > 0, mask) for mask in (unet.predict_proba(X_test) > 0.5, plain_mask))
+    ours, plain = (
+        metrics.iou_score(y_test > 0, mask)
+        for mask in (unet.predict_proba(X_test) > 0.5, plain_mask)
+    )
     print(f"held-out IoU after {options.repeat} epochs: ours {ours:.3f}, plain loop {plain:.3f}")
 
 
@@ -242,7 +275,9 @@ def main():
     parser.add_argument("--base-width", type=int, default=16)
     parser.add_argument("--repeat", type=int, default=10, help="epochs of the speed comparison")
     parser.add_argument("--save", type=Path, help="file for the trained pipeline")
-    parser.add_argument("--load", type=Path, help="file of a pipeline that --save kept, instead of training")
+    parser.add_argument(
+        "--load", type=Path, help="file of a pipeline that --save kept, instead of training"
+    )
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     warnings.simplefilter("ignore", NoSourcesWarning)

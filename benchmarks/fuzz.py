@@ -46,11 +46,17 @@ def _parse():
     parser.add_argument("--areas", nargs="+", default=None)
     parser.add_argument("--kinds", nargs="+", default=None)
     parser.add_argument(
-        "--memory", type=float, default=1.5, help="GiB of address space beyond the libraries (%(default)s)"
+        "--memory",
+        type=float,
+        default=1.5,
+        help="GiB of address space beyond the libraries (%(default)s)",
     )
     parser.add_argument("--seconds", type=float, default=30.0, help="for one case (%(default)s)")
     parser.add_argument(
-        "--every", type=int, default=10, help="every so many cases also segment and score (%(default)s)"
+        "--every",
+        type=int,
+        default=10,
+        help="every so many cases also segment and score (%(default)s)",
     )
     parser.add_argument("--one", nargs=3, metavar=("AREA", "KIND", "SEED"), default=None)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
@@ -61,7 +67,11 @@ def _cases(arguments):
     """Area, kind and seed of every case, the kinds of all areas in turn."""
     import fuzzing
 
-    kinds = [(name, kind) for name in arguments.areas or fuzzing.AREAS for kind in fuzzing.area(name).KINDS]
+    kinds = [
+        (name, kind)
+        for name in arguments.areas or fuzzing.AREAS
+        for kind in fuzzing.area(name).KINDS
+    ]
     kinds = [one for one in kinds if arguments.kinds is None or one[1] in arguments.kinds]
     first = arguments.seed * 10**6
     return [(*kinds[index % len(kinds)], first + index) for index in range(arguments.n_cases)]
@@ -74,15 +84,29 @@ def _run_all(cases, arguments):
         batch = collections.deque(cases[first : first + _BATCH])
         while batch:
             _run_batch(batch, arguments, outcomes, defects)
-        print(f"{min(first + _BATCH, len(cases))} cases, {len(defects)} defects", file=sys.stderr, flush=True)
+        print(
+            f"{min(first + _BATCH, len(cases))} cases, {len(defects)} defects",
+            file=sys.stderr,
+            flush=True,
+        )
     return outcomes, defects
 
 
 def _run_batch(batch, arguments, outcomes, defects):
-    command = [sys.executable, __file__, "--worker", "--memory", str(arguments.memory), "--every", str(arguments.every)]
+    command = [
+        sys.executable,
+        __file__,
+        "--worker",
+        "--memory",
+        str(arguments.memory),
+        "--every",
+        str(arguments.every),
+    ]
     command += ["--areas", *{case[0] for case in batch}]
     with tempfile.TemporaryFile() as errors:
-        worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
+        worker = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
         if _read_line(worker, 1200) is None:  # nothing is ready: libraries imported, memory limited
             errors.seek(0)
             sys.exit(f"The worker did not start: {errors.read().decode(errors='replace')[-2000:]}")
@@ -137,7 +161,10 @@ def _report(outcomes, defects, seconds):
     print(f"{'area':<10}{'kind':<20}" + "".join(f"{name:>9}" for name in columns))
     rows = dict.fromkeys((area, kind) for area, kind, _ in outcomes)
     for area, kind in rows:
-        print(f"{area:<10}{kind:<20}" + "".join(f"{outcomes[area, kind, name]:>9}" for name in columns))
+        print(
+            f"{area:<10}{kind:<20}"
+            + "".join(f"{outcomes[area, kind, name]:>9}" for name in columns)
+        )
     totals = [sum(outcomes[*row, name] for row in rows) for name in columns]
     print(f"{'all':<30}" + "".join(f"{total:>9}" for total in totals))
     print(f"{sum(totals)} cases in {seconds:.0f} s, {len(defects)} defects")

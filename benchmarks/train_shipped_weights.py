@@ -28,11 +28,18 @@ SHAPE = (512, 512)
 def draw_settings(rng):
     """Draw what a telescope, a survey and a patch of sky may be like."""
     ground = rng.uniform() < 0.65
-    pixel_scale = rng.uniform(0.17, 0.3) if ground else np.exp(rng.uniform(np.log(0.03), np.log(0.12)))
+    pixel_scale = (
+        rng.uniform(0.17, 0.3) if ground else np.exp(rng.uniform(np.log(0.03), np.log(0.12)))
+    )
     fwhm_pixels = rng.uniform(2.5, 5.5) if ground else rng.uniform(1.4, 3.0)
     depth = rng.uniform(22.5, 27.0) if ground else rng.uniform(24.5, 29.0)
     camera = Camera(
-        pixel_scale, pixel_scale * fwhm_pixels, "r", (np.exp(rng.uniform(3, 9)),), (depth,), rng.uniform(0, 15)
+        pixel_scale,
+        pixel_scale * fwhm_pixels,
+        "r",
+        (np.exp(rng.uniform(3, 9)),),
+        (depth,),
+        rng.uniform(0, 15),
     )
     per_patch = np.exp(rng.uniform(np.log(8), np.log(90)))  # labelled sources in 256 × 256 pixels
     density = per_patch / (256 * pixel_scale / 60) ** 2
@@ -89,7 +96,12 @@ def add_defects(image, rms, rng):
     image = image.copy()
     if rng.uniform() < 0.4:
         for _ in range(rng.poisson(6)):
-            y, x, angle, length = rng.uniform(0, 512), rng.uniform(0, 512), rng.uniform(0, np.pi), rng.uniform(1, 18)
+            y, x, angle, length = (
+                rng.uniform(0, 512),
+                rng.uniform(0, 512),
+                rng.uniform(0, np.pi),
+                rng.uniform(1, 18),
+            )
             along = np.arange(0, length, 0.5)
             rows = np.clip(y + along * np.sin(angle), 0, 511).astype(int)
             columns = np.clip(x + along * np.cos(angle), 0, 511).astype(int)
@@ -110,11 +122,14 @@ def main():
     parser.add_argument("--base-width", type=int, default=16)
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--n-jobs", type=int, default=2)
-    parser.add_argument("--cache", type=Path, help="folder that keeps the simulated fields between runs")
+    parser.add_argument(
+        "--cache", type=Path, help="folder that keeps the simulated fields between runs"
+    )
     options = parser.parse_args()
 
     fields = Parallel(n_jobs=options.n_jobs, verbose=5)(
-        delayed(cached_field)(options.seed * 100_000 + index, options.cache) for index in range(options.n_fields)
+        delayed(cached_field)(options.seed * 100_000 + index, options.cache)
+        for index in range(options.n_fields)
     )
     unet = UNetSegmenter(
         base_width=options.base_width,

@@ -71,7 +71,9 @@ sphinx_gallery_conf = {
 # Examples warn where there is nothing to see in a patch; that is not what they show.
 warnings.filterwarnings("ignore", category=UserWarning, module="joblib")
 
-PUBLIC_MODULES = [f"galaxysegment.{name}" for name in galaxysegment.__all__ if name not in galaxysegment._NAMES]
+PUBLIC_MODULES = [
+    f"galaxysegment.{name}" for name in galaxysegment.__all__ if name not in galaxysegment._NAMES
+]
 
 
 class PlainAutosummary(Autosummary):
@@ -79,7 +81,10 @@ class PlainAutosummary(Autosummary):
 
     def get_items(self, names):
         items = super().get_items(names)
-        return [(name, signature, re.sub(r"\s*\[R\w+-\w+\]_", "", text), real) for name, signature, text, real in items]
+        return [
+            (name, signature, re.sub(r"\s*\[R\w+-\w+\]_", "", text), real)
+            for name, signature, text, real in items
+        ]
 
 
 def write_api_pages(folder):
@@ -91,7 +96,10 @@ def write_api_pages(folder):
         _write(folder / f"{name}.rst", module_page(name, members))
     rows = []
     for name in modules:
-        rows += [f"   * - :doc:`{name.split('.')[1]} <{name}>`", f"     - {first_line(import_module(name))}"]
+        rows += [
+            f"   * - :doc:`{name.split('.')[1]} <{name}>`",
+            f"     - {first_line(import_module(name))}",
+        ]
     table = [".. list-table::", "   :widths: 22 78", "", *rows, ""]
     contents = [".. toctree::", "   :hidden:", "", *(f"   {name}" for name in modules), ""]
     _write(folder / "index.rst", "\n".join([*heading("API reference"), *table, *contents]))
@@ -99,7 +107,9 @@ def write_api_pages(folder):
 
 def public_members(module):
     """Names of a module and how they are documented: as an object with a docstring, or as a value."""
-    return {name: describes_itself(getattr(module, name)) for name in getattr(module, "__all__", [])}
+    return {
+        name: describes_itself(getattr(module, name)) for name in getattr(module, "__all__", [])
+    }
 
 
 def describes_itself(member):
@@ -126,7 +136,12 @@ def module_page(module_name, members):
 def as_value(name, value):
     """Lines about a scorer, or about a constant with the comment above it."""
     if callable(value):
-        return [f".. data:: {name}", "", "   A scorer, ``scorer(estimator, X, y)``: see `get_scorer`.", ""]
+        return [
+            f".. data:: {name}",
+            "",
+            "   A scorer, ``scorer(estimator, X, y)``: see `get_scorer`.",
+            "",
+        ]
     return [f".. autodata:: {name}", *([] if isinstance(value, int) else ["   :no-value:"]), ""]
 
 
@@ -142,7 +157,10 @@ def write_model_cards(folder):
     """Write a page for each model card that ships; they are Markdown of the plainest kind."""
     folder.mkdir(parents=True, exist_ok=True)
     for card in (Path(galaxysegment.__file__).parent / "segmenters" / "weights").glob("*.md"):
-        _write(folder / f"{card.stem}.rst", "\n".join(restructured(card.read_text(encoding="utf-8").splitlines())))
+        _write(
+            folder / f"{card.stem}.rst",
+            "\n".join(restructured(card.read_text(encoding="utf-8").splitlines())),
+        )
 
 
 def restructured(lines):
@@ -182,10 +200,16 @@ def find_public_name(app, env, node, text):
     if node.get("refdomain") != "py" or target not in HOMES:
         return None
     domain = env.domains["py"]
-    return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", f"{HOMES[target]}.{target}", node, text)
+    return domain.resolve_xref(
+        env, node["refdoc"], app.builder, "obj", f"{HOMES[target]}.{target}", node, text
+    )
 
 
-HOMES = {name: module for module in PUBLIC_MODULES for name in getattr(import_module(module), "__all__", [])}
+HOMES = {
+    name: module
+    for module in PUBLIC_MODULES
+    for name in getattr(import_module(module), "__all__", [])
+}
 
 
 def setup(app):

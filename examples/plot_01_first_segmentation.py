@@ -32,4 +32,6 @@ print(detection_scores(field.labels, labels))
 # A source that was found has the colour of the true one.
 
 window = (slice(256, 512), slice(448, 704))
-SegmentationDisplay.from_predictions(field.labels[window], labels[window], image=field.image[(0, *window)])
+SegmentationDisplay.from_predictions(
+    field.labels[window], labels[window], image=field.image[(0, *window)]
+)

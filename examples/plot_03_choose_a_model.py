@@ -38,7 +38,9 @@ print(X.shape, "patches in", len(set(columns)), "columns")
 
 models = {
     "k-means": make_pipeline(
-        NoiseNormalizer(rms_band=-1, stretch="asinh"), GaussianSmoother(fwhm=3), KMeansSegmenter(random_state=0)
+        NoiseNormalizer(rms_band=-1, stretch="asinh"),
+        GaussianSmoother(fwhm=3),
+        KMeansSegmenter(random_state=0),
     ),
     "photutils": PhotutilsSegmenter(rms_band=-1, n_sigma=1, deblend=True),
     "SExtractor (sep)": SEPSegmenter(rms_band=-1, n_sigma=1, deblend=True),
@@ -58,15 +60,28 @@ warnings.simplefilter("ignore", NoSourcesWarning)
 scoring = {"iou": get_scorer("iou"), "detection_f1": get_scorer("detection_f1")}
 folds = GroupKFold(n_splits=4)
 results = {
-    name: cross_validate(model, X, y, groups=columns, scoring=scoring, cv=folds) for name, model in models.items()
+    name: cross_validate(model, X, y, groups=columns, scoring=scoring, cv=folds)
+    for name, model in models.items()
 }
 
 figure, axis = plt.subplots(figsize=(8, 4), layout="constrained")
 for offset, (score, label) in enumerate({"iou": "pixel IoU", "detection_f1": "source F1"}.items()):
     values = [result[f"test_{score}"] for result in results.values()]
     places = np.arange(len(models)) + 0.36 * (offset - 0.5)
-    axis.barh(places, np.mean(values, axis=1), height=0.32, xerr=np.std(values, axis=1), capsize=3, label=label)
-axis.set(yticks=range(len(models)), yticklabels=models, xlim=(0, 1), xlabel="mean and spread over four folds")
+    axis.barh(
+        places,
+        np.mean(values, axis=1),
+        height=0.32,
+        xerr=np.std(values, axis=1),
+        capsize=3,
+        label=label,
+    )
+axis.set(
+    yticks=range(len(models)),
+    yticklabels=models,
+    xlim=(0, 1),
+    xlabel="mean and spread over four folds",
+)
 axis.invert_yaxis()
 axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()

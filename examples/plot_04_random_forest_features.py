@@ -34,7 +34,9 @@ print(features.get_feature_names_out())
 # `RandomForestSegmenter` computes the same features of the image in units of its noise. It learns from a sample of the
 # pixels in which galaxy pixels are as rare as in the sky: that keeps it from seeing galaxies everywhere.
 
-forest = RandomForestSegmenter(n_estimators=40, n_samples=40_000, random_state=0).fit(X_train, y_train)
+forest = RandomForestSegmenter(n_estimators=40, n_samples=40_000, random_state=0).fit(
+    X_train, y_train
+)
 predicted = forest.predict(X_test)
 print(f"pixel F1 {f1_score(y_test, predicted):.3f}")
 print(detection_scores(y_test, predicted))

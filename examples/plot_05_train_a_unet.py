@@ -60,5 +60,7 @@ for key, label in {"train_loss": "training images", "valid_loss": "held-out imag
     curves.plot(epochs, [row[key] for row in unet.history_], label=label)
 curves.set(xlabel="epoch", ylabel="cross-entropy + Dice loss")
 curves.legend()
-SegmentationDisplay.from_predictions(y_test[0], found[0], image=X_test[0], axes=bottom.subplots(1, 3))
+SegmentationDisplay.from_predictions(
+    y_test[0], found[0], image=X_test[0], axes=bottom.subplots(1, 3)
+)
 plt.show()

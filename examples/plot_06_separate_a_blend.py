@@ -68,7 +68,9 @@ for column, (title, found) in zip(axes.T, panels.items(), strict=True):
     column[0].set_title(title)
     for axis, image, sources in zip(column, shown, found, strict=True):
         axis.imshow(image, cmap="gray", origin="lower", vmin=0, vmax=5)
-        for mask, colour in zip(sources.masks, ("tab:orange", "tab:cyan", "tab:pink", "tab:green"), strict=False):
+        for mask, colour in zip(
+            sources.masks, ("tab:orange", "tab:cyan", "tab:pink", "tab:green"), strict=False
+        ):
             axis.contour(mask, levels=[0.5], colors=colour, linewidths=1.5)
         axis.set(xticks=[], yticks=[])
 plt.show()

@@ -56,7 +56,9 @@ for column, (name, panoptic) in enumerate({"truth": truth, "prediction": found}.
     )
     axes[0, column].set_title(f"{name}: class")
     sources = np.where(panoptic[1] > 0, panoptic[1] % 20 + 1, 0)
-    axes[1, column].imshow(sources, origin="lower", cmap=source_colours, vmin=0, vmax=20, interpolation="nearest")
+    axes[1, column].imshow(
+        sources, origin="lower", cmap=source_colours, vmin=0, vmax=20, interpolation="nearest"
+    )
     axes[1, column].set_title(f"{name}: source")
 for axis in axes.flat:
     axis.set(xticks=[], yticks=[])

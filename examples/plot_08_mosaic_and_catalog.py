@@ -37,7 +37,12 @@ print(field)
 
 segmenter = PhotutilsSegmenter(deblend=True, rms_band=-1)
 output = segment_mosaic(
-    segmenter, path, rms=True, output=Path(folder.name) / "labels.fits", tile_size=400, progress=False
+    segmenter,
+    path,
+    rms=True,
+    output=Path(folder.name) / "labels.fits",
+    tile_size=400,
+    progress=False,
 )
 labels = read_label_map(output)
 whole = segmenter.predict(np.concatenate([field.image, field.rms[None]])[None])[0]
@@ -50,7 +55,9 @@ print(
 # Measure them. Positions on the sky come from the WCS of the image, errors from the RMS map. Tables go to FITS, ECSV or
 # Parquet files, ellipses to regions that DS9 draws.
 
-catalog = source_catalog(output, path, rms=True, background="mesh", zero_point=field.header["MAGZP_R"])
+catalog = source_catalog(
+    output, path, rms=True, background="mesh", zero_point=field.header["MAGZP_R"]
+)
 write_catalog(Path(folder.name) / "sources.ecsv", catalog)
 write_regions(Path(folder.name) / "sources.reg", catalog)
 print(catalog["label", "ra", "dec", "area", "magnitude", "magnitude_error", "blended"][:5])
@@ -68,7 +75,9 @@ scale = plt.Normalize(*np.nanpercentile(catalog["magnitude"].value, [2, 98]))
 for row in catalog:
     size = 6 * row["semi_major"].value, 6 * row["semi_minor"].value
     colour = colours(scale(row["magnitude"].value))
-    axis.add_patch(Ellipse((row["x"], row["y"]), *size, angle=row["angle"].value, fill=False, color=colour))
+    axis.add_patch(
+        Ellipse((row["x"], row["y"]), *size, angle=row["angle"].value, fill=False, color=colour)
+    )
 axis.vlines(399.5, -0.5, 599.5, colors="white", linestyles=":", lw=0.8)
 axis.hlines(399.5, -0.5, 799.5, colors="white", linestyles=":", lw=0.8)
 axis.set(xlabel="right ascension", ylabel="declination", xlim=(-0.5, 799.5), ylim=(-0.5, 599.5))

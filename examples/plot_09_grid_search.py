@@ -29,7 +29,11 @@ warnings.simplefilter("ignore", NoSourcesWarning)
 thresholds = [0.5, 0.7, 0.9, 1.1, 1.5, 2.0, 3.0]
 scoring = {name: get_scorer(name) for name in ("iou", "dice", "detection_f1")}
 search = GridSearchCV(
-    PhotutilsSegmenter(rms_band=-1, deblend=True), {"n_sigma": thresholds}, scoring=scoring, refit="iou", cv=4
+    PhotutilsSegmenter(rms_band=-1, deblend=True),
+    {"n_sigma": thresholds},
+    scoring=scoring,
+    refit="iou",
+    cv=4,
 ).fit(X, y)
 print(f"best by IoU: {search.best_params_}, {search.best_score_:.3f}")
 
@@ -40,7 +44,11 @@ figure, axis = plt.subplots(figsize=(7, 4.2), layout="constrained")
 for name in scoring:
     mean, spread = (search.cv_results_[f"{kind}_test_{name}"] for kind in ("mean", "std"))
     axis.errorbar(thresholds, mean, spread, marker="o", capsize=3, label=name)
-axis.set(xlabel="threshold [sigma of the unsmoothed noise]", ylabel="score, mean of 4 folds", xscale="log")
+axis.set(
+    xlabel="threshold [sigma of the unsmoothed noise]",
+    ylabel="score, mean of 4 folds",
+    xscale="log",
+)
 axis.set_xticks(thresholds, thresholds)
 axis.minorticks_off()
 axis.legend()

@@ -78,7 +78,11 @@ panels = {"image": field.image[0], "after our step and yours": pipe[:-1].transfo
 figure, axes = plt.subplots(1, 3, figsize=(11, 4), layout="constrained")
 for axis, (title, panel) in zip(axes, panels.items(), strict=False):
     axis.imshow(
-        panel[window], cmap="gray", origin="lower", vmin=np.percentile(panel, 5), vmax=np.percentile(panel, 99.7)
+        panel[window],
+        cmap="gray",
+        origin="lower",
+        vmin=np.percentile(panel, 5),
+        vmax=np.percentile(panel, 99.7),
     )
     axis.set_title(title)
 regions = np.where(labels[window] > 0, labels[window] % 20, np.nan)

@@ -20,7 +20,8 @@ from galaxysegment.structures import label_components, remove_small
 truth = load_sample_field().labels
 spoilt = {
     "perfect": truth,
-    "neighbours merged": label_components(ndimage.binary_dilation(truth > 0, iterations=4)) * (truth > 0),
+    "neighbours merged": label_components(ndimage.binary_dilation(truth > 0, iterations=4))
+    * (truth > 0),
     "shrunk by one pixel": np.where(ndimage.minimum_filter(truth, 3) == truth, truth, 0),
     "small sources left out": remove_small(truth, 30),
 }
@@ -34,7 +35,9 @@ scores = {
     "source F1": lambda true, found: detection_scores(true, found).f1,
     "PQ of galaxies": lambda true, found: panoptic_quality(true, found).things.pq,
 }
-table = {name: [score(truth, labels) for labels in spoilt.values()] for name, score in scores.items()}
+table = {
+    name: [score(truth, labels) for labels in spoilt.values()] for name, score in scores.items()
+}
 
 figure, axis = plt.subplots(figsize=(8, 4), layout="constrained")
 for offset, (name, values) in enumerate(table.items()):

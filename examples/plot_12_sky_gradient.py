@@ -16,7 +16,12 @@ from sklearn.pipeline import make_pipeline
 from galaxysegment import KMeansSegmenter
 from galaxysegment.datasets import make_field
 from galaxysegment.metrics import detection_scores
-from galaxysegment.preprocessing import BackgroundSubtractor, GaussianSmoother, ImageNormalizer, NoiseNormalizer
+from galaxysegment.preprocessing import (
+    BackgroundSubtractor,
+    GaussianSmoother,
+    ImageNormalizer,
+    NoiseNormalizer,
+)
 
 field = make_field((512, 512), sky_gradient=1.0, random_state=5)
 image, rms, truth = field.image[0], field.rms, field.labels

@@ -173,11 +173,17 @@ class BaseSegmenter(_ImageEstimator):
     @overload
     def predict(self, X: Images, output: Literal["instances"]) -> list[Instances]: ...
     @overload
-    def predict(self, X: Sequence[ArrayLike], output: Literal["labels", "panoptic"] = "labels") -> list[Labels]: ...
+    def predict(
+        self, X: Sequence[ArrayLike], output: Literal["labels", "panoptic"] = "labels"
+    ) -> list[Labels]: ...
     @overload
-    def predict(self, X: NDArray[Any], output: Literal["labels", "panoptic"] = "labels") -> Labels: ...
+    def predict(
+        self, X: NDArray[Any], output: Literal["labels", "panoptic"] = "labels"
+    ) -> Labels: ...
     @overload
-    def predict(self, X: Images, output: Literal["labels", "panoptic"] = "labels") -> Labels | list[Labels]: ...
+    def predict(
+        self, X: Images, output: Literal["labels", "panoptic"] = "labels"
+    ) -> Labels | list[Labels]: ...
     def predict(self, X, output="labels"):
         """Find the sources in images.
 
@@ -270,12 +276,16 @@ class SemanticSegmenter(BaseSegmenter):
 
     def _segment_images(self, images):
         probabilities = self._images_proba(images)
-        return [self._sources(proba, image) for proba, image in zip(probabilities, images, strict=True)]
+        return [
+            self._sources(proba, image) for proba, image in zip(probabilities, images, strict=True)
+        ]
 
     def _sources(self, proba, image):
         labels = remove_small(label_components(proba > self._threshold()), self.n_pixels)
         if self.deblend:
-            labels = deblend(labels, self._deblending_image(proba, image), self.n_pixels, contrast=self._contrast)
+            labels = deblend(
+                labels, self._deblending_image(proba, image), self.n_pixels, contrast=self._contrast
+            )
         return labels
 
     def _deblending_image(self, proba, image):
@@ -315,7 +325,9 @@ class ProbabilisticSegmenter(SemanticSegmenter):
         images, layout = self._check_images(X)
         self._validate_params()
         found = zip(self._images_proba(images), images, strict=True)
-        return layout.pack_maps([np.where(self._no_data(image), np.float32(0), proba) for proba, image in found])
+        return layout.pack_maps(
+            [np.where(self._no_data(image), np.float32(0), proba) for proba, image in found]
+        )
 
 
 def check_targets(y, images):
@@ -326,7 +338,9 @@ def check_targets(y, images):
     """
     targets = list(y)
     if len(targets) != len(images):
-        raise ValueError(f"X holds {len(images)} images, but y holds {len(targets)} targets: give one per image.")
+        raise ValueError(
+            f"X holds {len(images)} images, but y holds {len(targets)} targets: give one per image."
+        )
     maps_only = not any(isinstance(target, Instances) or np.ndim(target) == 3 for target in targets)
     if maps_only and is_binary(targets):
         targets = [np.asarray(target) > 0 for target in targets]
@@ -360,12 +374,18 @@ def _clear_no_data(result, no_data):
         ]
         left = [index for index, mask in enumerate(masks) if mask.any()]
         kept = result.select(left)
-        return Instances(kept.shape, kept.boxes, [masks[i] for i in left], kept.scores, kept.classes)
+        return Instances(
+            kept.shape, kept.boxes, [masks[i] for i in left], kept.scores, kept.classes
+        )
     return relabel(np.where(no_data, 0, result).astype(np.int32))
 
 
 def _warn_if_empty(found):
-    empty = [index for index, one in enumerate(found) if not (len(one) if isinstance(one, Instances) else one.any())]
+    empty = [
+        index
+        for index, one in enumerate(found)
+        if not (len(one) if isinstance(one, Instances) else one.any())
+    ]
     if empty:
         which = ", ".join(map(str, empty[:5])) + (", …" if len(empty) > 5 else "")
         warnings.warn(

@@ -47,7 +47,11 @@ class SegmentationDisplay:
     """
 
     def __init__(
-        self, y_pred: Labels | Instances, *, y_true: Labels | Instances | None = None, image: NDArray[Any] | None = None
+        self,
+        y_pred: Labels | Instances,
+        *,
+        y_true: Labels | Instances | None = None,
+        image: NDArray[Any] | None = None,
     ) -> None:
         self.y_pred = y_pred
         self.y_true = y_true
@@ -90,7 +94,9 @@ class SegmentationDisplay:
         one = X[index : index + 1] if index != -1 else X[-1:]
         prediction = estimator.predict(one, output=output)[0]
         truth = None if y is None else y[index]
-        return cls.from_predictions(truth, prediction, image=one[0], axes=axes, stretch=stretch, alpha=alpha)
+        return cls.from_predictions(
+            truth, prediction, image=one[0], axes=axes, stretch=stretch, alpha=alpha
+        )
 
     @classmethod
     def from_predictions(
@@ -145,7 +151,11 @@ class SegmentationDisplay:
         return cls(y_pred, y_true=y_true, image=image).plot(axes=axes, stretch=stretch, alpha=alpha)
 
     def plot(
-        self, *, axes: Sequence[Axes] | NDArray[Any] | None = None, stretch: str = "asinh", alpha: float = 0.45
+        self,
+        *,
+        axes: Sequence[Axes] | NDArray[Any] | None = None,
+        stretch: str = "asinh",
+        alpha: float = 0.45,
     ) -> Self:
         """Draw the panels.
 
@@ -190,7 +200,12 @@ def stretch_for_display(image, stretch="asinh"):
     """
     from astropy.visualization import AsinhStretch, LinearStretch, LogStretch, SqrtStretch
 
-    stretches = {"asinh": AsinhStretch(0.03), "linear": LinearStretch(), "log": LogStretch(100), "sqrt": SqrtStretch()}
+    stretches = {
+        "asinh": AsinhStretch(0.03),
+        "linear": LinearStretch(),
+        "log": LogStretch(100),
+        "sqrt": SqrtStretch(),
+    }
     if stretch not in stretches:
         raise ValueError(f"stretch must be one of {sorted(stretches)}. Got {stretch!r} instead.")
     bands = image[None] if image.ndim == 2 else image if image.shape[0] == 3 else image[:1]
@@ -220,10 +235,14 @@ def _make_axes(axes, n_panels, shape):
         import matplotlib.pyplot as plt
 
         height = 4.2 * shape[0] / shape[1]
-        _, axes = plt.subplots(1, n_panels, figsize=(4.2 * n_panels, height + 0.4), squeeze=False, layout="constrained")
+        _, axes = plt.subplots(
+            1, n_panels, figsize=(4.2 * n_panels, height + 0.4), squeeze=False, layout="constrained"
+        )
     axes = np.ravel(axes)
     if len(axes) != n_panels:
-        raise ValueError(f"axes holds {len(axes)} axes, but there are {n_panels} panels to draw: give one per panel.")
+        raise ValueError(
+            f"axes holds {len(axes)} axes, but there are {n_panels} panels to draw: give one per panel."
+        )
     return axes
 
 
@@ -232,9 +251,13 @@ def _hues_of_truth(y_true, y_pred):
     if not isinstance(y_true, np.ndarray) or not isinstance(y_pred, np.ndarray):
         return None
     highest = int(y_true.max())
-    hues = np.arange(int(y_pred.max()) + 1) + highest  # what covers no true source keeps a colour of its own
+    hues = (
+        np.arange(int(y_pred.max()) + 1) + highest
+    )  # what covers no true source keeps a colour of its own
     shared = (y_true > 0) & (y_pred > 0)
-    pairs, counts = np.unique(np.stack([y_pred[shared], y_true[shared]]), axis=1, return_counts=True)
+    pairs, counts = np.unique(
+        np.stack([y_pred[shared], y_true[shared]]), axis=1, return_counts=True
+    )
     for label, truth in pairs[:, np.argsort(counts, kind="stable")].T:
         hues[label] = truth
     hues[0] = 0
@@ -247,10 +270,14 @@ def _draw_panel(axis, title, sources, shown, alpha, hues=None):
     if isinstance(sources, Instances):
         _draw_instances(axis, sources)
     elif sources is not None:
-        colored = color_labels(sources if hues is None else hues[sources], 1.0 if shown is None else alpha)
+        colored = color_labels(
+            sources if hues is None else hues[sources], 1.0 if shown is None else alpha
+        )
         axis.imshow(colored, origin="lower", interpolation="nearest")
     if sources is not None:
-        n_sources = len(sources) if isinstance(sources, Instances) else np.unique(sources[sources > 0]).size
+        n_sources = (
+            len(sources) if isinstance(sources, Instances) else np.unique(sources[sources > 0]).size
+        )
         title = f"{title}: {n_sources} source{'' if n_sources == 1 else 's'}"
     axis.set(title=title, xticks=[], yticks=[])
 
@@ -272,7 +299,9 @@ def color_labels(labels, alpha=1.0):
 
     hues = np.arange(1, _N_COLORS + 1) * _HUE_STEP % 1
     table = np.zeros((_N_COLORS + 1, 4), dtype=np.float32)
-    table[1:, :3] = hsv_to_rgb(np.stack([hues, np.full(_N_COLORS, 0.75), np.ones(_N_COLORS)], axis=1))
+    table[1:, :3] = hsv_to_rgb(
+        np.stack([hues, np.full(_N_COLORS, 0.75), np.ones(_N_COLORS)], axis=1)
+    )
     table[1:, 3] = alpha
     return table[np.where(labels > 0, (labels - 1) % _N_COLORS + 1, 0)]
 
@@ -280,7 +309,9 @@ def color_labels(labels, alpha=1.0):
 def _draw_instances(axis, instances):
     """Outline every mask, so that overlaps stay visible."""
     colors = color_labels(np.arange(1, len(instances) + 1)[None])[0] if len(instances) else []
-    for (y0, x0, _, _), crop, color in zip(instances.boxes.tolist(), instances.crops, colors, strict=True):
+    for (y0, x0, _, _), crop, color in zip(
+        instances.boxes.tolist(), instances.crops, colors, strict=True
+    ):
         padded = np.pad(crop, 1).astype(float)
         rows, columns = np.arange(padded.shape[0]) + y0 - 1, np.arange(padded.shape[1]) + x0 - 1
         axis.contour(columns, rows, padded, levels=[0.5], colors=[color[:3]], linewidths=1.2)

@@ -166,7 +166,9 @@ def _decode_object(node):
 def _make_pipeline(params):
     """Make a pipeline without a cache: that holds pickles, in a folder that the file must not choose."""
     for name, step in params["steps"]:
-        if not isinstance(name, str) or not (step is None or step == "passthrough" or _is_estimator(step)):
+        if not isinstance(name, str) or not (
+            step is None or step == "passthrough" or _is_estimator(step)
+        ):
             raise ValueError(f"{step!r} is no step of a pipeline")
     return Pipeline(**{**params, "memory": None})
 

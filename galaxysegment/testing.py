@@ -36,11 +36,20 @@ from .base import BaseSegmenter
 from .structures import Instances, NoSourcesWarning
 from .structures._types import Floats, Images, Labels, Sources
 
-__all__ = ["EXTRA_CHECKS", "REPLACED_CHECKS", "estimator_checks", "expected_failed_checks", "make_images"]
+__all__ = [
+    "EXTRA_CHECKS",
+    "REPLACED_CHECKS",
+    "estimator_checks",
+    "expected_failed_checks",
+    "make_images",
+]
 
 
 def make_images(
-    n_images: int = 4, shape: tuple[int, int] = (48, 40), n_bands: int | None = None, random_state: int = 0
+    n_images: int = 4,
+    shape: tuple[int, int] = (48, 40),
+    n_bands: int | None = None,
+    random_state: int = 0,
 ) -> tuple[Floats, Labels]:
     """Make small images of round sources on a noisy sky, with their label maps.
 
@@ -111,7 +120,10 @@ def expected_failed_checks(estimator: Any) -> dict[str, str]:  # noqa: ARG001 - 
     dict of str to str
         As scikit-learn's `parametrize_with_checks` and `check_estimator` take it.
     """
-    return {name: f"replaced by galaxysegment.testing.{check.__name__}" for name, check in REPLACED_CHECKS.items()}
+    return {
+        name: f"replaced by galaxysegment.testing.{check.__name__}"
+        for name, check in REPLACED_CHECKS.items()
+    }
 
 
 def _run(check, estimator, X, y):
@@ -138,7 +150,9 @@ def _assert_raises(errors, words, function, *args):
     try:
         function(*args)
     except errors as error:
-        assert any(word in str(error) for word in words), f"the message does not name {words}: {error}"
+        assert any(word in str(error) for word in words), (
+            f"the message does not name {words}: {error}"
+        )
     else:
         raise AssertionError(f"expected {errors} about {words}")
 
@@ -155,7 +169,8 @@ def check_images_parameters_stay(estimator, X, y):
     before, names = estimator.get_params(), set(vars(estimator))
     estimator.fit(X, y)
     assert all(
-        estimator.get_params()[name] is value or estimator.get_params()[name] == value for name, value in before.items()
+        estimator.get_params()[name] is value or estimator.get_params()[name] == value
+        for name, value in before.items()
     )
     added = {name for name in set(vars(estimator)) - names if not name.startswith("_")}
     assert all(name.endswith("_") for name in added), f"fit added {added}"
@@ -192,7 +207,9 @@ def check_images_dtypes(estimator, X, y):
     whole = np.rint(X).astype(np.int16)
     expected = _apply(clone(estimator).fit(whole.astype(np.float32), y), whole.astype(np.float32))
     for dtype in ("<i2", ">i2", ">f4"):
-        _assert_same(_apply(clone(estimator).fit(whole.astype(dtype), y), whole.astype(dtype)), expected)
+        _assert_same(
+            _apply(clone(estimator).fit(whole.astype(dtype), y), whole.astype(dtype)), expected
+        )
     clone(estimator).fit(whole.astype(np.float64), y)
     clone(estimator).fit(X - X.mean(), y)
 
@@ -202,7 +219,9 @@ def check_images_wrong_kind(estimator, X, y):
     from scipy.sparse import csr_array
 
     _assert_raises((TypeError, ValueError), ["Complex"], estimator.fit, X + 1j, y)
-    _assert_raises((TypeError, ValueError), ["real numbers"], estimator.fit, np.full(X.shape, {"a": 1}), y)
+    _assert_raises(
+        (TypeError, ValueError), ["real numbers"], estimator.fit, np.full(X.shape, {"a": 1}), y
+    )
     _assert_raises((TypeError, ValueError), ["parse"], estimator.fit, csr_array(np.eye(4)), y)
 
 
@@ -215,7 +234,9 @@ def check_images_empty(estimator, X, y):
 
 def check_images_pipeline(estimator, X, y):
     """In a pipeline of one step it gives what it gives alone."""
-    _assert_same(_apply(clone(estimator).fit(X, y), X), _apply(make_pipeline(estimator).fit(X, y)[-1], X))
+    _assert_same(
+        _apply(clone(estimator).fit(X, y), X), _apply(make_pipeline(estimator).fit(X, y)[-1], X)
+    )
 
 
 def check_images_pickle(estimator, X, y):
@@ -227,7 +248,9 @@ def check_images_pickle(estimator, X, y):
 def check_images_memory_layout(estimator, X, y):
     """Neither Fortran order nor a view with strides changes the result."""
     expected = _apply(clone(estimator).fit(X, y), X)
-    _assert_same(_apply(clone(estimator).fit(np.asfortranarray(X), y), np.asfortranarray(X)), expected)
+    _assert_same(
+        _apply(clone(estimator).fit(np.asfortranarray(X), y), np.asfortranarray(X)), expected
+    )
     wide = np.repeat(X, 2, axis=-1)[..., ::2]
     _assert_same(_apply(clone(estimator).fit(wide, y), wide), expected)
 
@@ -240,7 +263,10 @@ def check_images_containers(estimator, X, y):
     _assert_same(from_list, list(_apply(estimator, X)))
     sizes = [X[0], X[1][..., :-8, :], X[2][..., :-5]]
     assert [one.shape[-2:] for one in _apply(estimator, sizes)] == [one.shape[-2:] for one in sizes]
-    clone(estimator).fit(sizes, [label[: one.shape[-2], : one.shape[-1]] for label, one in zip(y, sizes, strict=False)])
+    clone(estimator).fit(
+        sizes,
+        [label[: one.shape[-2], : one.shape[-1]] for label, one in zip(y, sizes, strict=False)],
+    )
 
 
 def check_images_order_and_subsets(estimator, X, y):
@@ -309,7 +335,9 @@ def check_segmenter_outputs(estimator, X, y):
     if not isinstance(estimator, BaseSegmenter):
         return
     estimator.fit(X, y)
-    labels, instances, panoptic = (estimator.predict(X, output=kind) for kind in ("labels", "instances", "panoptic"))
+    labels, instances, panoptic = (
+        estimator.predict(X, output=kind) for kind in ("labels", "instances", "panoptic")
+    )
     assert labels.dtype == np.int32 and labels.shape == (len(X), *X.shape[-2:])
     assert panoptic.dtype == np.int32 and panoptic.shape == (len(X), 2, *X.shape[-2:])
     for one, sources, maps in zip(labels, instances, panoptic, strict=True):

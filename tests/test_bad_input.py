@@ -10,8 +10,14 @@ from galaxysegment.testing import make_images
 
 X, Y = make_images()
 SEGMENTERS = [PhotutilsSegmenter(), KMeansSegmenter(random_state=0), SEPSegmenter()]
-WITH_RMS = [PhotutilsSegmenter(rms_band=-1), KMeansSegmenter(rms_band=-1, random_state=0), SEPSegmenter(rms_band=-1)]
-each_segmenter = pytest.mark.parametrize("segmenter", SEGMENTERS, ids=lambda one: type(one).__name__)
+WITH_RMS = [
+    PhotutilsSegmenter(rms_band=-1),
+    KMeansSegmenter(rms_band=-1, random_state=0),
+    SEPSegmenter(rms_band=-1),
+]
+each_segmenter = pytest.mark.parametrize(
+    "segmenter", SEGMENTERS, ids=lambda one: type(one).__name__
+)
 each_with_rms = pytest.mark.parametrize("segmenter", WITH_RMS, ids=lambda one: type(one).__name__)
 
 
@@ -27,7 +33,9 @@ def test_wrong_shapes_are_refused_before_any_work(segmenter, images, words):
 
 
 @each_segmenter
-@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, 7.0], ids=["nan", "inf", "zeros", "constant"])
+@pytest.mark.parametrize(
+    "value", [np.nan, np.inf, 0.0, 7.0], ids=["nan", "inf", "zeros", "constant"]
+)
 def test_images_without_information_are_empty_maps_and_a_warning(segmenter, value):
     segmenter.fit(X)
     with pytest.warns(NoSourcesWarning, match="1 of 1 images"):
@@ -38,7 +46,9 @@ def test_images_without_information_are_empty_maps_and_a_warning(segmenter, valu
 @each_with_rms
 def test_an_rms_map_of_zeros_is_refused(segmenter):
     with pytest.raises(ValueError, match="no positive value"):
-        segmenter.fit(np.stack([X, np.zeros_like(X)], axis=1)).predict(np.stack([X, np.zeros_like(X)], axis=1))
+        segmenter.fit(np.stack([X, np.zeros_like(X)], axis=1)).predict(
+            np.stack([X, np.zeros_like(X)], axis=1)
+        )
 
 
 @each_with_rms

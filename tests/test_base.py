@@ -83,7 +83,10 @@ def test_pixels_without_data_belong_to_no_source():
     holed[:, :, 10] = np.nan
     for segmenter in (Overlapping().fit(X), Threshold(level=-100)):
         assert not segmenter.predict(holed)[:, :, 10].any()
-        assert not any(sources.masks[:, :, 10].any() for sources in segmenter.predict(holed, output="instances"))
+        assert not any(
+            sources.masks[:, :, 10].any()
+            for sources in segmenter.predict(holed, output="instances")
+        )
 
 
 def test_infinite_values_are_no_data():
@@ -101,7 +104,9 @@ def test_overlapping_instances_become_a_label_map_by_score():
 
 def test_semantic_segmenter_drops_small_sources_and_splits_blends():
     rows, columns = np.indices((40, 40))
-    pair = sum(30 * np.exp(-((rows - 20) ** 2 + (columns - c) ** 2) / 12) for c in (16, 24)).astype(np.float32)[None]
+    pair = sum(30 * np.exp(-((rows - 20) ** 2 + (columns - c) ** 2) / 12) for c in (16, 24)).astype(
+        np.float32
+    )[None]
     assert Mean().predict(pair).max() == 1
     assert Mean(deblend=True).predict(pair).max() == 2
     with pytest.warns(NoSourcesWarning):
@@ -121,7 +126,12 @@ def test_truth_is_required_where_it_is():
 
 @pytest.mark.parametrize(
     "truth",
-    [Y, list(Y), [Instances.from_label_map(one) for one in Y], np.stack([(Y > 0).astype(np.int32), Y], axis=1)],
+    [
+        Y,
+        list(Y),
+        [Instances.from_label_map(one) for one in Y],
+        np.stack([(Y > 0).astype(np.int32), Y], axis=1),
+    ],
     ids=["stack", "list", "instances", "panoptic"],
 )
 def test_targets_in_every_form(truth):
@@ -140,7 +150,9 @@ def test_binary_targets_become_components(dtype):
 
 def test_targets_of_another_shape_are_refused():
     images = [one[None] for one in X]
-    with pytest.raises(ValueError, match=r"y\[0\] has shape \(48, 39\), but X\[0\] has shape \(48, 40\)"):
+    with pytest.raises(
+        ValueError, match=r"y\[0\] has shape \(48, 39\), but X\[0\] has shape \(48, 40\)"
+    ):
         check_targets(Y[:, :, :-1], images)
     with pytest.raises(ValueError, match="4 images, but y holds 3"):
         check_targets(Y[:3], images)

@@ -36,7 +36,9 @@ def change(path, edit):
     path.write_text(json.dumps(document))
 
 
-@given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=3), st.sampled_from([20, 2**24 - 100]))
+@given(
+    st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=3), st.sampled_from([20, 2**24 - 100])
+)
 @settings(max_examples=20, deadline=None)
 def test_round_trip_is_exact(tmp_path_factory, seeds, largest_id):
     maps = [random_map(seed, (20 + k, 30), largest_id) for k, seed in enumerate(seeds)]
@@ -90,7 +92,9 @@ def test_classes_of_ones_own(tmp_path):
     document = to_coco_panoptic(panoptic[None], path, categories=categories)
     assert document["categories"][1]["color"] == [1, 2, 3]
     np.testing.assert_array_equal(from_coco_panoptic(path)[0], panoptic)
-    with pytest.raises(ValueError, match=r"y\[0\] has class 5, which is not among the categories 0, 9"):
+    with pytest.raises(
+        ValueError, match=r"y\[0\] has class 5, which is not among the categories 0, 9"
+    ):
         to_coco_panoptic(panoptic[None], path, categories={0: "sky", 9: "quasar"})
 
 
@@ -105,10 +109,16 @@ def test_transformers_reads_the_same_segments(written, tmp_path):
     # transformers 5 reads by torchvision unless told otherwise, which torchvision deprecates
     reader = getattr(transformers, "DetrImageProcessorPil", None) or transformers.DetrImageProcessor
     document = json.loads(written.read_text())
-    processor = reader(format="coco_panoptic", do_resize=False, do_normalize=False, do_rescale=False, do_pad=False)
-    for annotation, panoptic in zip(document["annotations"], from_coco_panoptic(written), strict=True):
+    processor = reader(
+        format="coco_panoptic", do_resize=False, do_normalize=False, do_rescale=False, do_pad=False
+    )
+    for annotation, panoptic in zip(
+        document["annotations"], from_coco_panoptic(written), strict=True
+    ):
         image = np.zeros((3, *panoptic.shape[1:]), dtype=np.uint8)
-        encoded = processor(image, annotations=annotation, masks_path=written.with_suffix(""), return_tensors="np")
+        encoded = processor(
+            image, annotations=annotation, masks_path=written.with_suffix(""), return_tensors="np"
+        )
         (labels,) = encoded["labels"]
         for segment, mask, class_id in zip(
             annotation["segments_info"], labels["masks"], labels["class_labels"], strict=True
@@ -146,7 +156,10 @@ def set_value(*keys, value):
             set_value("annotations", 1, "image_id", value=9),
             r"annotations\[1\] refers to image_id 9, which is not among",
         ),
-        (set_value("annotations", 1, "image_id", value=1), r"annotations\[1\] is the second annotation of image_id 1"),
+        (
+            set_value("annotations", 1, "image_id", value=1),
+            r"annotations\[1\] is the second annotation of image_id 1",
+        ),
         (lambda d: d["annotations"].pop(), r"The images 2 have no annotation"),
         (lambda d: d["annotations"][1].pop("file_name"), r"annotations\[1\] has no 'file_name'"),
         (lambda d: d["categories"][0].pop("isthing"), r"categories\[0\] has no 'isthing'"),
@@ -162,12 +175,18 @@ def set_value(*keys, value):
             set_value("annotations", 1, "file_name", value="link.png"),
             r"annotations\[1\] has file_name 'link.png', which leads",
         ),
-        (set_value("annotations", 1, "file_name", value="text.png"), r"annotations\[1\]: 'text.png' is no PNG"),
+        (
+            set_value("annotations", 1, "file_name", value="text.png"),
+            r"annotations\[1\]: 'text.png' is no PNG",
+        ),
         (
             set_value("annotations", 1, "file_name", value="grey.png"),
             r"annotations\[1\]: the PNG 'grey.png' has mode L",
         ),
-        (set_value("images", 1, "width", value=31), r"annotations\[1\]: the PNG '000001.png' has shape \(20, 30\)"),
+        (
+            set_value("images", 1, "width", value=31),
+            r"annotations\[1\]: the PNG '000001.png' has shape \(20, 30\)",
+        ),
         (
             set_value("annotations", 0, "segments_info", 0, "category_id", value=8),
             r"annotations\[0\].segments_info\[0\] has category_id 8",
@@ -180,9 +199,14 @@ def set_value(*keys, value):
             set_value("annotations", 0, "segments_info", 0, "id", value="x"),
             r"annotations\[0\].segments_info\[0\] has id 'x'",
         ),
-        (lambda d: d["annotations"][0]["segments_info"].append({"id": 8, "category_id": 1}), r"does not hold: 8"),
         (
-            lambda d: d["annotations"][0]["segments_info"].append(d["annotations"][0]["segments_info"][0]),
+            lambda d: d["annotations"][0]["segments_info"].append({"id": 8, "category_id": 1}),
+            r"does not hold: 8",
+        ),
+        (
+            lambda d: d["annotations"][0]["segments_info"].append(
+                d["annotations"][0]["segments_info"][0]
+            ),
             r"repeats the segment id",
         ),
     ],
@@ -201,7 +225,8 @@ def test_a_broken_entry_is_named(written, edit, message):
 def test_a_missing_png_is_named(written):
     (written.with_suffix("") / "000001.png").unlink()
     with pytest.raises(
-        FileNotFoundError, match=r"annotations\[1\] has file_name '000001.png', but there is no such PNG"
+        FileNotFoundError,
+        match=r"annotations\[1\] has file_name '000001.png', but there is no such PNG",
     ):
         from_coco_panoptic(written)
     with pytest.raises(ValueError, match="folder must be given"):
@@ -218,7 +243,11 @@ def test_a_missing_png_is_named(written):
         ([[[1, 1]], [[1, 0]]], {}, r"y\[0\] has pixels of class 1 with instance id 0"),
         ([[[1, 2]], [[3, 3]]], {}, r"y\[0\] has two classes for the instance id 3"),
         ([[[1, 0]], [[2**24 - 1, 0]]], {}, r"y\[0\] needs segment ids up to 16777216"),
-        ([[[0, 0]], [[0, 0]]], {"images": ["a.fits", "b.fits"]}, r"images holds 2 names for 1 images"),
+        (
+            [[[0, 0]], [[0, 0]]],
+            {"images": ["a.fits", "b.fits"]},
+            r"images holds 2 names for 1 images",
+        ),
     ],
 )
 def test_what_cannot_be_written_is_refused(tmp_path, panoptic, options, message):

@@ -47,9 +47,14 @@ def test_the_masks_are_the_segments(field, read):
     semantic, ids = panoptic_map(field)
     masks = np.asarray(labels["masks"]).astype(bool)
     assert len(masks) == ids.max() + 1  # the sources and the sky
-    found = {(int(category), mask.tobytes()) for category, mask in zip(labels["class_labels"], masks, strict=True)}
+    found = {
+        (int(category), mask.tobytes())
+        for category, mask in zip(labels["class_labels"], masks, strict=True)
+    }
     first = {number: int(semantic[ids == number][0]) for number in range(1, ids.max() + 1)}
-    expected = {(first[number], (ids == number).tobytes()) for number in first} | {(0, (ids == 0).tobytes())}
+    expected = {(first[number], (ids == number).tobytes()) for number in first} | {
+        (0, (ids == 0).tobytes())
+    }
     assert found == expected
     assert {1, 2} <= {category for category, _ in found}
 

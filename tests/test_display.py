@@ -20,7 +20,11 @@ def close_figures():
 
 def test_three_panels_count_their_sources():
     shown = SegmentationDisplay.from_predictions(Y[0], Instances.from_label_map(Y[0]), image=X[0])
-    assert [axis.get_title() for axis in shown.axes_] == ["image", "truth: 3 sources", "prediction: 3 sources"]
+    assert [axis.get_title() for axis in shown.axes_] == [
+        "image",
+        "truth: 3 sources",
+        "prediction: 3 sources",
+    ]
     shown.figure_.canvas.draw()
 
 
@@ -36,14 +40,21 @@ def test_from_estimator_predicts_the_image_asked_for():
 
     shown = SegmentationDisplay.from_estimator(Echo(), X, Y, index=2)
     np.testing.assert_array_equal(shown.y_pred, X[2] > 15)
-    np.testing.assert_array_equal(SegmentationDisplay.from_estimator(Echo(), X, Y, index=-1).image, X[-1])
+    np.testing.assert_array_equal(
+        SegmentationDisplay.from_estimator(Echo(), X, Y, index=-1).image, X[-1]
+    )
 
 
 def test_three_bands_are_colours_and_no_data_is_black():
     image = np.stack([X[0], X[1], X[2]])
     image[:, 0, 0] = np.nan
     scaled = stretch_for_display(image)
-    assert scaled.shape == (48, 40, 3) and scaled.min() >= 0 and scaled.max() <= 1 and scaled[0, 0].max() == 0
+    assert (
+        scaled.shape == (48, 40, 3)
+        and scaled.min() >= 0
+        and scaled.max() <= 1
+        and scaled[0, 0].max() == 0
+    )
     assert stretch_for_display(np.full((4, 4), np.nan)).max() == 0
 
 
@@ -74,7 +85,10 @@ def test_sources_of_a_cut_out_are_counted_not_the_largest_label():
     ],
 )
 def test_bad_input_is_refused(options, words):
-    options = {**options, "image": options["image"][None] if options["image"] is X else options["image"]}
+    options = {
+        **options,
+        "image": options["image"][None] if options["image"] is X else options["image"],
+    }
     with pytest.raises(ValueError, match=words):
         SegmentationDisplay.from_predictions(Y[0], Y[0], **options)
     with pytest.raises(ValueError, match="y_true has shape"):

@@ -18,7 +18,9 @@ import galaxysegment
 
 ROOT = Path(galaxysegment.__file__).parents[1]
 DOCS, EXAMPLES = ROOT / "docs", ROOT / "examples"
-pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="the documentation is in the source tree only")
+pytestmark = pytest.mark.skipif(
+    not DOCS.is_dir(), reason="the documentation is in the source tree only"
+)
 
 GUIDE = sorted((DOCS / "guide").glob("*.rst"))
 GALLERY = sorted(EXAMPLES.glob("*.py"))
@@ -33,8 +35,12 @@ class AboutEqual(doctest.OutputChecker):
         wanted, found = _NUMBER.findall(want), _NUMBER.findall(got)
         if len(wanted) != len(found):
             return super().check_output(want, got, optionflags)
-        near = all(abs(float(a) - float(b)) <= _TOLERANCE for a, b in zip(wanted, found, strict=True))
-        return near and super().check_output(_NUMBER.sub("#", want), _NUMBER.sub("#", got), optionflags)
+        near = all(
+            abs(float(a) - float(b)) <= _TOLERANCE for a, b in zip(wanted, found, strict=True)
+        )
+        return near and super().check_output(
+            _NUMBER.sub("#", want), _NUMBER.sub("#", got), optionflags
+        )
 
 
 def test_numbers_may_differ_a_little_and_nothing_else():
@@ -46,23 +52,33 @@ def test_numbers_may_differ_a_little_and_nothing_else():
 
 # The code of the page on contributing needs the file that it tells to write: see below.
 @pytest.mark.filterwarnings("ignore::galaxysegment.NoSourcesWarning")
-@pytest.mark.parametrize("page", [page for page in GUIDE if page.stem != "contributing"], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [page for page in GUIDE if page.stem != "contributing"], ids=lambda page: page.stem
+)
 def test_the_code_of_the_guide_runs(page, tmp_path, monkeypatch):
     if page.stem == "clusters":
         pytest.importorskip("dask.distributed", reason="dask is not installed")
     monkeypatch.chdir(tmp_path)
-    test = doctest.DocTestParser().get_doctest(page.read_text(encoding="utf-8"), {}, page.stem, str(page), 0)
+    test = doctest.DocTestParser().get_doctest(
+        page.read_text(encoding="utf-8"), {}, page.stem, str(page), 0
+    )
     said = []
-    runner = doctest.DocTestRunner(AboutEqual(), optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
+    runner = doctest.DocTestRunner(
+        AboutEqual(), optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    )
     runner.run(test, out=said.append)
     assert not runner.failures, "".join(said)
 
 
 def test_the_guide_lists_every_page():
-    index = (DOCS / "guide" / "index.rst").read_text(encoding="utf-8") + (DOCS / "index.rst").read_text(
-        encoding="utf-8"
-    )
-    missing = [page.stem for page in GUIDE if page.stem != "index" and not re.search(rf"\b{page.stem}\b", index)]
+    index = (DOCS / "guide" / "index.rst").read_text(encoding="utf-8") + (
+        DOCS / "index.rst"
+    ).read_text(encoding="utf-8")
+    missing = [
+        page.stem
+        for page in GUIDE
+        if page.stem != "index" and not re.search(rf"\b{page.stem}\b", index)
+    ]
     assert not missing
 
 
@@ -83,11 +99,13 @@ def public_names():
 
 def test_the_reference_has_every_public_name(configuration, tmp_path):
     configuration.write_api_pages(tmp_path / "api")
-    pages = {path.stem: path.read_text(encoding="utf-8") for path in (tmp_path / "api").glob("*.rst")}
+    pages = {
+        path.stem: path.read_text(encoding="utf-8") for path in (tmp_path / "api").glob("*.rst")
+    }
     for module_name, name in public_names():
-        assert re.search(rf"^ +{name}$|^\.\. (auto)?data:: {name}$", pages[module_name], re.MULTILINE), (
-            f"{module_name}.{name}"
-        )
+        assert re.search(
+            rf"^ +{name}$|^\.\. (auto)?data:: {name}$", pages[module_name], re.MULTILINE
+        ), f"{module_name}.{name}"
         assert re.search(rf"^ +{module_name}$", pages["index"], re.MULTILINE)
 
 
@@ -106,7 +124,8 @@ def test_an_example_shows_one_picture(example):
     made = [
         ast.unparse(node.func)
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and re.fullmatch(r"plt\.(figure|subplots|subplot_mosaic)", ast.unparse(node.func))
+        if isinstance(node, ast.Call)
+        and re.fullmatch(r"plt\.(figure|subplots|subplot_mosaic)", ast.unparse(node.func))
     ]
     displays = [
         node
@@ -123,16 +142,24 @@ def test_an_example_shows_one_picture(example):
 def code_blocks(page):
     """Yield caption and code of the Python blocks of a page."""
     text = (DOCS / "guide" / page).read_text(encoding="utf-8")
-    for match in re.finditer(r"\.\. code-block:: python\n(?: +:caption: (.+)\n)?\n((?:(?: {3}.*)?\n)+)", text):
+    for match in re.finditer(
+        r"\.\. code-block:: python\n(?: +:caption: (.+)\n)?\n((?:(?: {3}.*)?\n)+)", text
+    ):
         yield match.group(1), textwrap.dedent(match.group(2)).strip() + "\n"
 
 
 def test_contributing_by_doing_what_the_page_says(tmp_path):
     (caption, code), (_, line) = code_blocks("contributing.rst")
-    shutil.copytree(ROOT / "galaxysegment", tmp_path / "galaxysegment", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "galaxysegment",
+        tmp_path / "galaxysegment",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
     (tmp_path / caption).write_text(code, encoding="utf-8")
     init = tmp_path / "galaxysegment" / "segmenters" / "__init__.py"
-    init.write_text(f'{init.read_text(encoding="utf-8")}\n{line}\n__all__ += ["ThresholdSegmenter"]\n')
+    init.write_text(
+        f'{init.read_text(encoding="utf-8")}\n{line}\n__all__ += ["ThresholdSegmenter"]\n'
+    )
     script = tmp_path / "do.py"
     script.write_text(
         textwrap.dedent(
@@ -163,7 +190,12 @@ def test_contributing_by_doing_what_the_page_says(tmp_path):
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, script.name], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, script.name],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.stdout.endswith("done\n"), done.stdout + done.stderr
     assert list(tmp_path.glob("image_seg*.fits"))

@@ -22,7 +22,9 @@ def public_names():
 
 
 def documented(docstring):
-    return [name.lstrip("*") for entry in docstring["Parameters"] for name in entry.name.split(", ")]
+    return [
+        name.lstrip("*") for entry in docstring["Parameters"] for name in entry.name.split(", ")
+    ]
 
 
 def signature_names(member):

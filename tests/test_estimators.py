@@ -32,7 +32,13 @@ SETTINGS = {
         "random_state": 0,
     },
     "RandomForestSegmenter": {"n_estimators": 5, "random_state": 0},
-    "UNetSegmenter": {"base_width": 2, "depth": 2, "max_epochs": 2, "validation_fraction": 0, "random_state": 0},
+    "UNetSegmenter": {
+        "base_width": 2,
+        "depth": 2,
+        "max_epochs": 2,
+        "validation_fraction": 0,
+        "random_state": 0,
+    },
 }
 N_BANDS = {"RMSAdder": 2, "LuptonRGB": 3}
 
@@ -55,7 +61,9 @@ def test_there_are_estimators():
 
 
 # Strict, as pyproject.toml says: a replaced check that began to pass would no longer need replacing.
-@parametrize_with_checks([make_estimator(*one) for one in ESTIMATORS], expected_failed_checks=expected_failed_checks)
+@parametrize_with_checks(
+    [make_estimator(*one) for one in ESTIMATORS], expected_failed_checks=expected_failed_checks
+)
 def test_sklearn_checks(estimator, check):
     check(estimator)
 

@@ -81,7 +81,9 @@ def test_the_shipped_weights_are_those_of_the_page():
 
 def test_a_tiny_round(tiny):
     runs = [json.loads(path.read_text()) for path in sorted(tiny.glob("*.json"))]
-    assert [(run["setting"], run["seed"]) for run in runs] == [(s, k) for s in "ABC" for k in (0, 1)]
+    assert [(run["setting"], run["seed"]) for run in runs] == [
+        (s, k) for s in "ABC" for k in (0, 1)
+    ]
     for run in runs:
         assert 0.3 < run["pixels"]["mean"]["iou"] < 1
         assert run["sources"]["n_true"] > 0
@@ -99,7 +101,9 @@ def test_a_run_repeats(tiny, tmp_path):
     from benchmarks.leaderboard.__main__ import main
 
     main(f"run --setting B --system sep --seed 0 --scale tiny --results {tmp_path}".split())
-    first, second = (json.loads((folder / "B.sep.raw.0.json").read_text()) for folder in (tiny, tmp_path))
+    first, second = (
+        json.loads((folder / "B.sep.raw.0.json").read_text()) for folder in (tiny, tmp_path)
+    )
     assert {**first, "fit": 0, "predict": 0} == {**second, "fit": 0, "predict": 0}
 
 
@@ -130,7 +134,9 @@ def test_a_small_round_ends_with_its_table_and_page(tmp_path, capsys):
     from benchmarks.leaderboard.__main__ import main
     from benchmarks.leaderboard.systems import SYSTEMS
 
-    skipped = " ".join(f"--skip {name}" for name in SYSTEMS if name not in ("sep", "plain_sep", "mask2former"))
+    skipped = " ".join(
+        f"--skip {name}" for name in SYSTEMS if name not in ("sep", "plain_sep", "mask2former")
+    )
     main(f"small --setting B --scale tiny --budget 0.01 --results {tmp_path} {skipped}".split())
     text = capsys.readouterr().out
     assert "| DETRSegmenter, mask2former |" in text
@@ -146,7 +152,12 @@ def test_a_smaller_scale_trains_on_fewer_images():
 
     for (net, setting), recipe in RECIPES.items():
         counts = [
-            _plan(SYSTEMS[net], SETTINGS[setting], {"budget": 1000, "speed": 1, "scale": scale}, recipe)[0]
+            _plan(
+                SYSTEMS[net],
+                SETTINGS[setting],
+                {"budget": 1000, "speed": 1, "scale": scale},
+                recipe,
+            )[0]
             for scale in ("full", "small", "tiny")
         ]
         assert counts == [recipe.n_train, recipe.n_train // 4, min(recipe.n_train // 16, 8)]
@@ -167,7 +178,14 @@ def test_behind_and_ahead_of_what_was_reported(tmp_path):
 
     def store(iou):
         pixels = {"mean": {"iou": iou, "recall": 1.0, "dice": 1.0, "accuracy": 1.0}}
-        run = {"setting": "A", "system": "unet", "variant": "4", "seed": 0, "label": "U", "pixels": pixels}
+        run = {
+            "setting": "A",
+            "system": "unet",
+            "variant": "4",
+            "seed": 0,
+            "label": "U",
+            "pixels": pixels,
+        }
         (tmp_path / "A.unet.4.0.json").write_text(json.dumps(run))
         return "\n".join(compare_reported(Store(tmp_path)))
 
@@ -186,7 +204,9 @@ def test_a_peer_that_is_absent_has_a_row(tmp_path, monkeypatch):
     main(f"run --setting B --system sextractor --seed 0 --scale tiny --results {tmp_path}".split())
     run = json.loads((tmp_path / "B.sextractor.raw.0.json").read_text())
     assert run["not installed"].startswith("SExtractor is not installed")
-    assert '"*SExtractor*", "not installed"' in "\n".join(score_table(Store(tmp_path), "B", SOURCE_COLUMNS))
+    assert '"*SExtractor*", "not installed"' in "\n".join(
+        score_table(Store(tmp_path), "B", SOURCE_COLUMNS)
+    )
 
 
 def test_every_system_has_a_recipe_and_known_variants():
@@ -242,7 +262,10 @@ def test_fragments_do_not_count():
     labels = np.zeros((20, 20), dtype=int)
     labels[2:8, 2:8], labels[15:20, 19] = 1, 2
     truth = Instances.from_label_map(labels)
-    found = [Instances.from_label_map(labels), Instances.from_label_map(np.where(labels == 1, 1, 0))]
+    found = [
+        Instances.from_label_map(labels),
+        Instances.from_label_map(np.where(labels == 1, 1, 0)),
+    ]
     counted, seen = count_sources([truth, truth], found, n_pixels=10)
     assert counted[0].tolist() == [True, False]
     assert [len(one) for one in seen] == [1, 1]
@@ -263,7 +286,9 @@ def test_matching_by_position():
     masks = np.zeros((3, 40, 40), dtype=bool)
     masks[0, 5:9, 5:9] = masks[1, 20:24, 20:24] = masks[2, 5:9, 30:34] = True
     truth = [Instances.from_masks(masks[:2])]
-    positions = [np.array([[6.5, 6.5], [21.5, 21.5], [6.5, 31.5]])]  # the third is real, but not labelled
+    positions = [
+        np.array([[6.5, 6.5], [21.5, 21.5], [6.5, 31.5]])
+    ]  # the third is real, but not labelled
     assert compare_positions(truth, positions, [Instances.from_masks(masks)]) == (1.0, 1.0)
     assert compare_positions(truth, positions, [Instances.from_masks(masks[1:])]) == (0.5, 1.0)
     shifted = [Instances.from_masks(masks[:2]).shift(8, 0)]

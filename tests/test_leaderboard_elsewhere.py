@@ -110,9 +110,16 @@ def test_the_section_says_what_is_stored():
         "completeness by snr": bins,
         "fits": [{"processor_seconds": 61.2, "chosen": {"score_threshold": 0.4}}],
     }
-    result = {"setting": "galsim", "net": "C.mask_rcnn", "rows": {"Mask R-CNN": row}, "picture": "galsim.png"}
+    result = {
+        "setting": "galsim",
+        "net": "C.mask_rcnn",
+        "rows": {"Mask R-CNN": row},
+        "picture": "galsim.png",
+    }
     text = "\n".join(section([result]))
-    assert '"Mask R-CNN", ".500", ".750", ".250", ".900", ".800", ".850", ".700", "–", ".750"' in text
+    assert (
+        '"Mask R-CNN", ".500", ".750", ".250", ".900", ".800", ".850", ".700", "–", ".750"' in text
+    )
     assert '"system", "0–4 (4)", "≥ 4 (0)"' in text
     assert '"Mask R-CNN", ".75", "–"' in text
     assert "Fits: Mask R-CNN: 61 processor seconds, score_threshold = 0.4." in text

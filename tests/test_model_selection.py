@@ -24,7 +24,11 @@ def patches():
 
 @pytest.fixture
 def pipeline():
-    steps = [("image", BandSelector(bands=0)), ("normalize", ImageNormalizer()), ("segment", PhotutilsSegmenter())]
+    steps = [
+        ("image", BandSelector(bands=0)),
+        ("normalize", ImageNormalizer()),
+        ("segment", PhotutilsSegmenter()),
+    ]
     return Pipeline(steps)
 
 
@@ -40,10 +44,14 @@ def of_different_sizes(X, y):
 def test_grid_search_does_not_depend_on_n_jobs(pipeline, patches, container):
     X, y = patches if container == "stack" else of_different_sizes(*patches)
     alone, together = (
-        GridSearchCV(pipeline, GRID, scoring=iou_scorer, cv=2, n_jobs=n_jobs, error_score="raise").fit(X, y)
+        GridSearchCV(
+            pipeline, GRID, scoring=iou_scorer, cv=2, n_jobs=n_jobs, error_score="raise"
+        ).fit(X, y)
         for n_jobs in (1, 2)
     )
-    np.testing.assert_array_equal(alone.cv_results_["mean_test_score"], together.cv_results_["mean_test_score"])
+    np.testing.assert_array_equal(
+        alone.cv_results_["mean_test_score"], together.cv_results_["mean_test_score"]
+    )
     assert len(set(alone.cv_results_["mean_test_score"])) > 1, "the parameters reach the segmenter"
     assert alone.best_params_ == together.best_params_ and alone.best_score_ > 0.2
     assert len(alone.best_estimator_.predict(X, output="instances")) == 6

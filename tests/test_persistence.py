@@ -41,7 +41,9 @@ def test_unet_predicts_identically(unet, path):
     np.testing.assert_array_equal(loaded.predict(X), unet.predict(X))
     assert loaded.get_params() == unet.get_params()
     assert loaded.threshold_ == unet.threshold_ and loaded.n_bands_in_ == 1
-    assert [row["train_loss"] for row in loaded.history_] == [row["train_loss"] for row in unet.history_]
+    assert [row["train_loss"] for row in loaded.history_] == [
+        row["train_loss"] for row in unet.history_
+    ]
     with pytest.raises(ValueError, match="fitted with 1"):
         loaded.predict(np.stack([X, X], axis=1))
 
@@ -54,12 +56,16 @@ def test_a_loaded_model_goes_on_learning(unet, path):
 
 def test_pipeline(path):
     pipeline = make_pipeline(
-        GaussianSmoother(fwhm=2.5), ImageNormalizer(stretch="asinh"), UNetSegmenter(**TINY, threshold=0.1)
+        GaussianSmoother(fwhm=2.5),
+        ImageNormalizer(stretch="asinh"),
+        UNetSegmenter(**TINY, threshold=0.1),
     )
     pipeline.fit(X, Y)
     save(pipeline, path)
     loaded = load(path)
-    assert isinstance(loaded, Pipeline) and [name for name, _ in loaded.steps] == [name for name, _ in pipeline.steps]
+    assert isinstance(loaded, Pipeline) and [name for name, _ in loaded.steps] == [
+        name for name, _ in pipeline.steps
+    ]
     np.testing.assert_array_equal(loaded.predict(X), pipeline.predict(X))
 
 
@@ -98,7 +104,9 @@ def test_every_estimator(name, cls, path):
     estimator.fit(images, labels)
     save(estimator, path)
     apply = "predict" if hasattr(cls, "predict") else "transform"
-    np.testing.assert_array_equal(getattr(load(path), apply)(images), getattr(estimator, apply)(images))
+    np.testing.assert_array_equal(
+        getattr(load(path), apply)(images), getattr(estimator, apply)(images)
+    )
 
 
 def test_forest_of_arrays():
@@ -111,10 +119,14 @@ def test_forest_of_arrays():
     np.testing.assert_allclose(copy.feature_importances_, forest.feature_importances_)
 
 
-@pytest.mark.parametrize(("field", "value"), [("left_child", 10**6), ("left_child", 0), ("feature", 99)])
+@pytest.mark.parametrize(
+    ("field", "value"), [("left_child", 10**6), ("left_child", 0), ("feature", 99)]
+)
 def test_a_forged_forest_is_refused(field, value):
     rng = np.random.default_rng(0)
-    forest = RandomForestClassifier(2, random_state=0).fit(rng.normal(size=(50, 2)), rng.integers(2, size=50))
+    forest = RandomForestClassifier(2, random_state=0).fit(
+        rng.normal(size=(50, 2)), rng.integers(2, size=50)
+    )
     state = forest_state(forest)
     state["nodes"][field][0] = value
     with pytest.raises(ValueError, match="tree of the forest"):

@@ -32,7 +32,9 @@ def test_versions_are_semantic():
 
 
 def test_the_changelog_has_this_version_or_says_that_it_is_not_out():
-    headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    headings = re.findall(
+        r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     expected = "Unreleased" if "dev" in galaxysegment.__version__ else galaxysegment.__version__
     assert headings[0] == expected
 
@@ -45,7 +47,9 @@ def test_the_licence_is_there(project):
 def test_every_lower_bound_has_a_reason():
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     bounds = re.findall(
-        r'^ +"[\w-]+>=.*$', text[text.index("\ndependencies") : text.index("[project.optional")], re.MULTILINE
+        r'^ +"[\w-]+>=.*$',
+        text[text.index("\ndependencies") : text.index("[project.optional")],
+        re.MULTILINE,
     )
     assert bounds
     assert all("#" in bound for bound in bounds)
@@ -53,7 +57,11 @@ def test_every_lower_bound_has_a_reason():
 
 def test_the_readme_leads_somewhere():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", readme) if "://" not in link and not link.startswith("#")]
+    links = [
+        link
+        for link in re.findall(r"\]\(([^)]+)\)", readme)
+        if "://" not in link and not link.startswith("#")
+    ]
     assert links
     assert not [link for link in links if not (ROOT / link).exists()]
     scripts = re.findall(r"python (benchmarks/\w+\.py)", readme)
@@ -62,7 +70,9 @@ def test_the_readme_leads_somewhere():
 
 @pytest.mark.filterwarnings("ignore::galaxysegment.NoSourcesWarning")
 def test_the_example_of_the_readme_runs():
-    example = re.search(r"```python\n(.+?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL).group(1)
+    example = re.search(
+        r"```python\n(.+?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    ).group(1)
     names = {}
     exec(compile(example, "README.md", "exec"), names)
     assert names["labels"].shape == names["y"].shape

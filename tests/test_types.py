@@ -33,7 +33,11 @@ def public_callables():
 
 def own_methods(cls):
     for name, attribute in vars(cls).items():
-        function = attribute.fget if isinstance(attribute, property) else getattr(attribute, "__func__", attribute)
+        function = (
+            attribute.fget
+            if isinstance(attribute, property)
+            else getattr(attribute, "__func__", attribute)
+        )
         if inspect.isfunction(function) and (name == "__init__" or not name.startswith("_")):
             yield name, function
 
@@ -61,12 +65,17 @@ def mypy(tmp_path_factory):
     pytest.importorskip("mypy", reason="mypy is not installed: it comes with the extra 'test'")
     from mypy import api
 
-    if int(metadata.version("mypy").split(".")[0]) < 2 or np.lib.NumpyVersion(np.__version__) < "2.2.0":
+    if (
+        int(metadata.version("mypy").split(".")[0]) < 2
+        or np.lib.NumpyVersion(np.__version__) < "2.2.0"
+    ):
         pytest.skip("the types of NumPy before 2.2, and mypy before 2, say less")
     cache = tmp_path_factory.mktemp("mypy")
 
     def run(*arguments):
-        said, failed, _ = api.run([f"--cache-dir={cache}", f"--python-executable={sys.executable}", *arguments])
+        said, failed, _ = api.run(
+            [f"--cache-dir={cache}", f"--python-executable={sys.executable}", *arguments]
+        )
         assert not failed, failed
         return said
 
@@ -76,7 +85,9 @@ def mypy(tmp_path_factory):
 @pytest.fixture
 def strictly(mypy, monkeypatch):
     monkeypatch.setenv("MYPYPATH", os.fspath(ROOT))
-    return lambda program: mypy("--strict", "--follow-imports=silent", "--config-file=", os.fspath(PROGRAMS / program))
+    return lambda program: mypy(
+        "--strict", "--follow-imports=silent", "--config-file=", os.fspath(PROGRAMS / program)
+    )
 
 
 def test_a_program_passes_the_strict_checker(strictly):
@@ -85,9 +96,16 @@ def test_a_program_passes_the_strict_checker(strictly):
 
 def test_the_checker_finds_mistakes(strictly):
     said = strictly("wrong.py")
-    found = {int(line): code for line, code in re.findall(r"wrong\.py:(\d+): error: .*\[([\w-]+)\]", said)}
+    found = {
+        int(line): code
+        for line, code in re.findall(r"wrong\.py:(\d+): error: .*\[([\w-]+)\]", said)
+    }
     lines = (PROGRAMS / "wrong.py").read_text(encoding="utf-8").splitlines()
-    expected = {number: line.split("# error: ")[1] for number, line in enumerate(lines, start=1) if "# error: " in line}
+    expected = {
+        number: line.split("# error: ")[1]
+        for number, line in enumerate(lines, start=1)
+        if "# error: " in line
+    }
     assert found == expected
 
 

@@ -24,7 +24,9 @@ def _parser():
     one = commands.add_parser("run", help="one system in one setting")
     one.add_argument("--setting", choices=list(SETTINGS), required=True)
     one.add_argument("--system", choices=list(SYSTEMS), required=True)
-    one.add_argument("--variant", help="preprocessing; all of the system's by default: 'main' for its main one")
+    one.add_argument(
+        "--variant", help="preprocessing; all of the system's by default: 'main' for its main one"
+    )
     _add_common(one)
     one.set_defaults(do=run_one)
     classical = commands.add_parser("classical", help="everything that needs no net")
@@ -53,13 +55,23 @@ def _parser():
 def _add_common(parser, scale="full", budget=20.0, seeds=3, results=RESULTS):
     parser.add_argument("--seed", type=int, help="one seed; --seeds N does 0 … N - 1")
     parser.add_argument("--seeds", type=int, default=seeds)
-    parser.add_argument("--budget", type=float, default=budget, help="minutes of training of each net on two cores")
-    parser.add_argument("--speed", type=float, default=1.0, help="how many times as fast as these this machine is")
-    parser.add_argument("--clock", action="store_true", help="end the training by the clock, whatever the machine")
-    parser.add_argument("--scale", choices=SCALES, default=scale, help="number of patches to test on")
+    parser.add_argument(
+        "--budget", type=float, default=budget, help="minutes of training of each net on two cores"
+    )
+    parser.add_argument(
+        "--speed", type=float, default=1.0, help="how many times as fast as these this machine is"
+    )
+    parser.add_argument(
+        "--clock", action="store_true", help="end the training by the clock, whatever the machine"
+    )
+    parser.add_argument(
+        "--scale", choices=SCALES, default=scale, help="number of patches to test on"
+    )
     parser.add_argument("--results", type=Path, default=results)
     parser.add_argument("--keep", type=Path, help="folder that keeps the trained nets")
-    parser.add_argument("--reuse", action="store_true", help="take nets from there instead of training")
+    parser.add_argument(
+        "--reuse", action="store_true", help="take nets from there instead of training"
+    )
     parser.add_argument("--missing", action="store_true", help="leave out what is stored already")
 
 
@@ -130,8 +142,14 @@ def show(options):
     for name, system in SYSTEMS.items():
         for setting, variants in system.variants.items():
             for variant in variants:
-                seeds = [one.rsplit(".", 1)[1] for one in stored if one.startswith(f"{setting}.{name}.{variant}.")]
-                print(f"{setting} {name:24s} {variant:7s} seeds stored: {', '.join(seeds) or 'none'}")
+                seeds = [
+                    one.rsplit(".", 1)[1]
+                    for one in stored
+                    if one.startswith(f"{setting}.{name}.{variant}.")
+                ]
+                print(
+                    f"{setting} {name:24s} {variant:7s} seeds stored: {', '.join(seeds) or 'none'}"
+                )
 
 
 def make_page(options):

@@ -16,7 +16,10 @@ class Clock(Callback):
         self.minutes = minutes
 
     def on_train_begin(self, net, **kwargs):
-        self.start_, self.rates_ = time.monotonic(), [group["lr"] for group in net.optimizer_.param_groups]
+        self.start_, self.rates_ = (
+            time.monotonic(),
+            [group["lr"] for group in net.optimizer_.param_groups],
+        )
 
     def on_batch_begin(self, net, training=False, **kwargs):
         share = (time.monotonic() - self.start_) / (60 * self.minutes)
@@ -36,4 +39,10 @@ def one_cycle(share, rise=0.1, least=0.01):
 def by_the_clock(params, minutes):
     """Turn a recipe's parameters into those of a training that ends by the clock."""
     params = {name: value for name, value in params.items() if name != "stages"}
-    return {**params, "max_epochs": 100_000, "schedule": None, "patience": None, "callbacks": [Clock(minutes)]}
+    return {
+        **params,
+        "max_epochs": 100_000,
+        "schedule": None,
+        "patience": None,
+        "callbacks": [Clock(minutes)],
+    }

@@ -52,7 +52,9 @@ def _galsim_field(folder):
     noise = np.nanmedian(rms, axis=(1, 2))[:, None, None]
     no_data = ~(np.isfinite(image) & np.isfinite(rms)).all(axis=0)
     catalog = raw.catalog
-    truth = _galsim_instances(folder / "dev_instances.npz", 1 + np.asarray(catalog["is_star"]), raw.shape)
+    truth = _galsim_instances(
+        folder / "dev_instances.npz", 1 + np.asarray(catalog["is_star"]), raw.shape
+    )
     kept = [index for index, one in enumerate(_pixels(truth)) if not no_data[one].all()]
     catalog = catalog[kept]
     catalog["snr"], catalog["mag"] = catalog["snr_r"], catalog["mag_r"]
@@ -81,7 +83,9 @@ def _pixels(sources):
 
 def btk_parts(folder):
     """Blends of parametric galaxies and of HST galaxies, as bright beside their noise as `make_blends` has them."""
-    return [_btk_part(folder / "sim_btk_blends" / f"{name}_dev.npz") for name in ("catsim", "cosmos")]
+    return [
+        _btk_part(folder / "sim_btk_blends" / f"{name}_dev.npz") for name in ("catsim", "cosmos")
+    ]
 
 
 def _btk_part(path):

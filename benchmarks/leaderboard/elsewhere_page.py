@@ -40,14 +40,27 @@ def section(results):
 def _setting(result):
     setting, rows = SETTINGS[result["setting"]], result["rows"]
     columns = {**COLUMNS, **(CLASS_COLUMNS if setting.classes else {})}
-    lines = [f"**{setting.title}.** {setting.text} The net is that of setting {result['net'].split('.')[0]}.", ""]
+    lines = [
+        f"**{setting.title}.** {setting.text} The net is that of setting {result['net'].split('.')[0]}.",
+        "",
+    ]
     lines += rst_table(
-        ["system", *columns], [[name, *(_at(row, path) for path in columns.values())] for name, row in rows.items()]
+        ["system", *columns],
+        [[name, *(_at(row, path) for path in columns.values())] for name, row in rows.items()],
     )
     for path, text in BINS.items():
         first = next(iter(rows.values()))
-        names = [f"{name} ({n})" for name, n in zip(bin_names(first, path), first[path]["n"], strict=True)]
-        lines += [text, "", *rst_table(["system", *names], [[name, *_shares(row[path])] for name, row in rows.items()])]
+        names = [
+            f"{name} ({n})"
+            for name, n in zip(bin_names(first, path), first[path]["n"], strict=True)
+        ]
+        lines += [
+            text,
+            "",
+            *rst_table(
+                ["system", *names], [[name, *_shares(row[path])] for name, row in rows.items()]
+            ),
+        ]
     return [*lines, f"Fits: {_fits(rows)}.", "", *_picture(result)]
 
 
@@ -58,7 +71,9 @@ def _at(row, path):
 
 
 def _shares(bins):
-    return [number(hit / n, 2) if n else "–" for hit, n in zip(bins["n_hit"], bins["n"], strict=True)]
+    return [
+        number(hit / n, 2) if n else "–" for hit, n in zip(bins["n_hit"], bins["n"], strict=True)
+    ]
 
 
 def _fits(rows):

@@ -40,7 +40,10 @@ class Patches:
 def without_sky(field, plane=False):
     """Take the background of a whole field away, as a survey does: what a patch alone tells of it is twice as noisy."""
     image = BackgroundSubtractor(box_size=100, plane=plane).fit_transform(field.image[None])[0]
-    known = {name: getattr(field, name) for name in ("rms", "labels", "classes", "wcs", "instances", "catalog")}
+    known = {
+        name: getattr(field, name)
+        for name in ("rms", "labels", "classes", "wcs", "instances", "catalog")
+    }
     return Field(image, **known)
 
 
@@ -50,7 +53,9 @@ def join(parts):
     y = np.concatenate(ys) if isinstance(ys[0], np.ndarray) else [one for y in ys for one in y]
     lists = zip(*(part._lists() for part in parts), strict=True)
     return Patches(
-        np.concatenate([part.X for part in parts]), y, *([x for one in group for x in one] for group in lists)
+        np.concatenate([part.X for part in parts]),
+        y,
+        *([x for one in group for x in one] for group in lists),
     )
 
 
@@ -60,7 +65,9 @@ def cut_labels(field, size):
     snr, mag = (np.asarray(field.catalog[name], dtype=float) for name in ("snr", "mag"))
     labels = np.asarray(field.labels)
     kept = [
-        np.unique(labels[window])[1:] - 1 if labels[window].min() == 0 else np.unique(labels[window]) - 1
+        np.unique(labels[window])[1:] - 1
+        if labels[window].min() == 0
+        else np.unique(labels[window]) - 1
         for window in windows(field.shape, size)
     ]
     truth = [Instances.from_label_map(one) for one in y]
@@ -75,7 +82,9 @@ def cut_instances(field, size):
     for rows, columns in windows(field.shape, size):
         inside = indices_inside(field.instances, rows, columns)
         kept.append(inside)
-        truth.append(field.instances.select(inside).shift(-rows.start, -columns.start, (size, size)))
+        truth.append(
+            field.instances.select(inside).shift(-rows.start, -columns.start, (size, size))
+        )
     return Patches(X, truth, truth, truth, [snr[one] for one in kept], [mag[one] for one in kept])
 
 
@@ -90,11 +99,20 @@ def windows(shape, size):
 def indices_inside(instances, rows, columns):
     """Sources with at least one pixel in a window."""
     inside = []
-    for index, ((y0, x0, y1, x1), crop) in enumerate(zip(instances.boxes.tolist(), instances.crops, strict=True)):
+    for index, ((y0, x0, y1, x1), crop) in enumerate(
+        zip(instances.boxes.tolist(), instances.crops, strict=True)
+    ):
         part = crop[
-            max(rows.start - y0, 0) : max(rows.stop - y0, 0), max(columns.start - x0, 0) : max(columns.stop - x0, 0)
+            max(rows.start - y0, 0) : max(rows.stop - y0, 0),
+            max(columns.start - x0, 0) : max(columns.stop - x0, 0),
         ]
-        if y0 < rows.stop and y1 > rows.start and x0 < columns.stop and x1 > columns.start and part.any():
+        if (
+            y0 < rows.stop
+            and y1 > rows.start
+            and x0 < columns.stop
+            and x1 > columns.start
+            and part.any()
+        ):
             inside.append(index)
     return np.array(inside, dtype=int)
 
@@ -139,7 +157,13 @@ def observe(shape, seed, *, noise=1.0, n_pixels=10, **camera_options):
         options["read_noise"],
     )
     scene = make_scene(
-        shape, camera, seed, options["density"], options["star_fraction"], options["sky_gradient"], n_pixels
+        shape,
+        camera,
+        seed,
+        options["density"],
+        options["star_fraction"],
+        options["sky_gradient"],
+        n_pixels,
     )
     sources = scene.sources()
     stamps = camera.draw(sources)
@@ -148,5 +172,12 @@ def observe(shape, seed, *, noise=1.0, n_pixels=10, **camera_options):
     expected = (light + scene.sky()).astype(np.float32)
     image, rms = expected + np.float32(noise) * (image - expected), rms * np.float32(noise)
     labels, instances, catalog = make_truth(camera, sources, stamps, rms[0], n_pixels)
-    field = Field(image, rms=rms[0], labels=labels, classes=instances.classes, instances=instances, catalog=catalog)
+    field = Field(
+        image,
+        rms=rms[0],
+        labels=labels,
+        classes=instances.classes,
+        instances=instances,
+        catalog=catalog,
+    )
     return field, sources

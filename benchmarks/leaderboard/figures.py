@@ -60,7 +60,11 @@ def _style(group, index=None):
 
 def _fractions(group, path):
     n, hits = (group.total(f"{path}.{name}") for name in ("n", "n_hit"))
-    return None if n is None else [hit / total if total else np.nan for hit, total in zip(hits, n, strict=True)]
+    return (
+        None
+        if n is None
+        else [hit / total if total else np.nan for hit, total in zip(hits, n, strict=True)]
+    )
 
 
 def _bars(axes, groups, path, edges, label):
@@ -79,8 +83,12 @@ def completeness(store):
     if not groups:
         return None
     figure, (left, right) = _axes(2)
-    _bars(left, groups, "completeness by snr", SNR_EDGES, "signal-to-noise ratio of the true source")
-    _bars(right, groups, "purity by snr", SNR_EDGES, "signal-to-noise ratio of the predicted source")
+    _bars(
+        left, groups, "completeness by snr", SNR_EDGES, "signal-to-noise ratio of the true source"
+    )
+    _bars(
+        right, groups, "purity by snr", SNR_EDGES, "signal-to-noise ratio of the predicted source"
+    )
     left.set_ylabel("completeness")
     right.set_ylabel("purity")
     figure.legend(*left.get_legend_handles_labels(), loc="outside right center", fontsize=7)
@@ -92,7 +100,9 @@ def separation(store):
     if not groups:
         return None
     figure, axes = _axes(2)
-    for ax, path, label in zip(axes, ("sources", "both"), ("galaxies found", "pairs with both found"), strict=True):
+    for ax, path, label in zip(
+        axes, ("sources", "both"), ("galaxies found", "pairs with both found"), strict=True
+    ):
         _bars(ax, groups, f"separation.{path}", SEPARATION_EDGES, "separation, pixels")
         ax.set_ylabel(label)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=7)
@@ -124,8 +134,14 @@ def stars(store):
     _curves(rows[0], [(one, "all", one.label, None) for one in groups], "all sources alike")
     if told_apart:
         kinds = ("galaxy", "galaxies"), ("star", "stars")
-        lines = [(one, name, f"{one.label}, {plural}") for one in told_apart for name, plural in kinds]
-        _curves(rows[1], [(*line, index) for index, line in enumerate(lines)], "each class, where it is told")
+        lines = [
+            (one, name, f"{one.label}, {plural}") for one in told_apart for name, plural in kinds
+        ]
+        _curves(
+            rows[1],
+            [(*line, index) for index, line in enumerate(lines)],
+            "each class, where it is told",
+        )
     return figure
 
 
@@ -138,7 +154,13 @@ def _curves(axes, lines, title):
             style = {**_style(group, index), "marker": ""}
             left.plot(curve["recall"], curve["precision"], label=label, **style)
             right.plot(curve["iou"], curve["AP"], label=label, **style)
-    left.set(xlabel="recall", ylabel="precision", title=f"{title}: IoU of 0.5", xlim=(0, 1), ylim=(0, 1.02))
+    left.set(
+        xlabel="recall",
+        ylabel="precision",
+        title=f"{title}: IoU of 0.5",
+        xlim=(0, 1),
+        ylim=(0, 1.02),
+    )
     right.set(xlabel="least IoU of a match", ylabel="AP", title=title, ylim=(0, 1.02))
     right.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=7)
 
@@ -151,7 +173,11 @@ def calibration(store):
     ax.plot([0, 1], [0, 1], color="0.6", linewidth=1)
     for group in groups:
         curve = group.runs[0]["calibration"]
-        pairs = [(p, o) for p, o in zip(curve["predicted"], curve["observed"], strict=True) if p is not None]
+        pairs = [
+            (p, o)
+            for p, o in zip(curve["predicted"], curve["observed"], strict=True)
+            if p is not None
+        ]
         ax.plot(*zip(*pairs, strict=True), label=group.label, **_style(group))
     ax.set(xlabel="predicted probability", ylabel="fraction of galaxy pixels")
     ax.legend(fontsize=7)

@@ -56,7 +56,11 @@ def make_text(store, figures=(), where="/_static/leaderboard"):
     """Make the page's text."""
 
     def figure(name):
-        return [f".. figure:: {where}/{name}.png", "", f"   {CAPTIONS[name]}", ""] if name in figures else []
+        return (
+            [f".. figure:: {where}/{name}.png", "", f"   {CAPTIONS[name]}", ""]
+            if name in figures
+            else []
+        )
 
     lines = [*_head(store), *_reported(store)]
     lines += [*_section(SETTINGS["A"].title, "-"), _counts(store, "A"), ""]
@@ -74,13 +78,23 @@ def make_text(store, figures=(), where="/_static/leaderboard"):
     lines += score_table(store, "B", {**SOURCE_COLUMNS, "IoU of pixels": "pixels.mean.iou"})
     lines += [*figure("separation"), "Galaxies found, against the distance between the two:", ""]
     lines += bin_table(store, "B", "separation.sources", "pixels")
-    lines += ["Pairs of which both were found:", "", *bin_table(store, "B", "separation.both", "pixels")]
+    lines += [
+        "Pairs of which both were found:",
+        "",
+        *bin_table(store, "B", "separation.both", "pixels"),
+    ]
     lines += [*_section(SETTINGS["C"].title, "-"), _counts(store, "C"), ""]
     lines += ["Systems that tell stars from galaxies:", ""]
     lines += score_table(store, "C", STAR_COLUMNS, lambda one: bool(one.values("segm.galaxy.AP")))
-    lines += ["All systems, stars and galaxies alike:", "", *score_table(store, "C", SOURCE_COLUMNS)]
+    lines += [
+        "All systems, stars and galaxies alike:",
+        "",
+        *score_table(store, "C", SOURCE_COLUMNS),
+    ]
     lines += figure("stars")
-    return "\n".join([*lines, *_conditions(store, figure), *_costs(store), *_commands(store)]) + "\n"
+    return (
+        "\n".join([*lines, *_conditions(store, figure), *_costs(store), *_commands(store)]) + "\n"
+    )
 
 
 def _is_main(group):
@@ -108,13 +122,29 @@ def _smaller(store):
     scales = sorted({run["scale"] for run in store.runs} - {"full"})
     if not scales:
         return []
-    budgets = sorted({run["budget"] for run in store.runs if run["scale"] != "full" and SYSTEMS[run["system"]].net})
-    minutes = f", and nets trained for {' or '.join(f'{one:g}' for one in budgets)} minutes" if budgets else ""
-    return [f"**A smaller round** (scale {' and '.join(scales)}): few images to train and test on{minutes}.", ""]
+    budgets = sorted(
+        {
+            run["budget"]
+            for run in store.runs
+            if run["scale"] != "full" and SYSTEMS[run["system"]].net
+        }
+    )
+    minutes = (
+        f", and nets trained for {' or '.join(f'{one:g}' for one in budgets)} minutes"
+        if budgets
+        else ""
+    )
+    return [
+        f"**A smaller round** (scale {' and '.join(scales)}): few images to train and test on{minutes}.",
+        "",
+    ]
 
 
 def _machine(store):
-    seen = {(run["machine"].get("gpu") or run["machine"]["processor"], run["machine"]["cores"]) for run in store.runs}
+    seen = {
+        (run["machine"].get("gpu") or run["machine"]["processor"], run["machine"]["cores"])
+        for run in store.runs
+    }
     return "; ".join(f"{name}, {n} core{'s' * (n > 1)}" for name, n in sorted(seen)) or "none yet"
 
 
@@ -168,7 +198,9 @@ def _costs(store):
 def _commands(store):
     versions = [run["versions"] for run in store.runs]
     names = sorted({name for one in versions for name in one})
-    rows = [[name, ", ".join(sorted({one[name] for one in versions if name in one}))] for name in names]
+    rows = [
+        [name, ", ".join(sorted({one[name] for one in versions if name in one}))] for name in names
+    ]
     return [
         *_section("Commands and versions", "-"),
         COMMANDS,
@@ -204,9 +236,16 @@ def readme_table(store):
         }
         if not any(one.runs[0].get("sources") for one in mains.values()):
             continue
-        values = [mains[setting].mean(path) if setting in mains else None for (setting, _), path in columns.items()]
+        values = [
+            mains[setting].mean(path) if setting in mains else None
+            for (setting, _), path in columns.items()
+        ]
         label = next(iter(mains.values())).label
-        lines.append(f"| {label} | " + " | ".join("–" if one is None else number(one) for one in values) + " |")
+        lines.append(
+            f"| {label} | "
+            + " | ".join("–" if one is None else number(one) for one in values)
+            + " |"
+        )
     return "\n".join(lines)
 
 

@@ -60,7 +60,12 @@ class PlainPhotutils(ThresholdPeer):
         science, rms = detection_image(image, self.rms_band)
         no_data = missing(science, rms)
         background = Background2D(
-            science, (50, 50), mask=no_data, filter_size=(3, 3), exclude_percentile=50, bkg_estimator=MedianBackground()
+            science,
+            (50, 50),
+            mask=no_data,
+            filter_size=(3, 3),
+            exclude_percentile=50,
+            bkg_estimator=MedianBackground(),
         )
         subtracted = np.where(no_data, 0, science - background.background)
         smooth = convolve(subtracted, gaussian_kernel(self.fwhm))
@@ -68,7 +73,9 @@ class PlainPhotutils(ThresholdPeer):
         sources = detect_sources(smooth, self.n_sigma * noise, n_pixels=self.n_pixels, mask=no_data)
         if sources is None:
             return np.zeros(science.shape, dtype=np.int32)
-        split = deblend_sources(smooth, sources, self.n_pixels, contrast=self.contrast, progress_bar=False)
+        split = deblend_sources(
+            smooth, sources, self.n_pixels, contrast=self.contrast, progress_bar=False
+        )
         return relabel(split.data)
 
 
@@ -79,8 +86,19 @@ class PlainSep(ThresholdPeer):
     that of SExtractor.
     """
 
-    def __init__(self, *, n_sigma=1.5, fwhm=None, n_pixels=5, contrast=0.005, filter_type="matched", rms_band=None):
-        super().__init__(n_sigma=n_sigma, fwhm=fwhm, n_pixels=n_pixels, contrast=contrast, rms_band=rms_band)
+    def __init__(
+        self,
+        *,
+        n_sigma=1.5,
+        fwhm=None,
+        n_pixels=5,
+        contrast=0.005,
+        filter_type="matched",
+        rms_band=None,
+    ):
+        super().__init__(
+            n_sigma=n_sigma, fwhm=fwhm, n_pixels=n_pixels, contrast=contrast, rms_band=rms_band
+        )
         self.filter_type = filter_type
 
     def _segment_image(self, image):
@@ -93,10 +111,14 @@ class PlainSep(ThresholdPeer):
         _, labels = sep.extract(
             science - background,
             self.n_sigma,
-            err=background.globalrms if rms is None else np.where(no_data, 1, rms).astype(np.float32),
+            err=background.globalrms
+            if rms is None
+            else np.where(no_data, 1, rms).astype(np.float32),
             mask=no_data,
             minarea=self.n_pixels,
-            filter_kernel=np.array(KERNEL, float) if self.fwhm is None else gaussian_kernel(self.fwhm),
+            filter_kernel=np.array(KERNEL, float)
+            if self.fwhm is None
+            else gaussian_kernel(self.fwhm),
             filter_type=self.filter_type,
             deblend_cont=self.contrast,
             segmentation_map=True,
@@ -114,7 +136,9 @@ class SExtractor(ThresholdPeer):
             return [self._run(program, image, Path(folder)) for image in images]
 
     def _write_settings(self, program, folder):
-        defaults = subprocess.run([program, "-d"], capture_output=True, text=True, check=True).stdout
+        defaults = subprocess.run(
+            [program, "-d"], capture_output=True, text=True, check=True
+        ).stdout
         kernel = KERNEL if self.fwhm is None else gaussian_kernel(self.fwhm)
         rows = "\n".join(" ".join(f"{value:.8g}" for value in row) for row in kernel)
         (folder / "default.sex").write_text(defaults)
@@ -151,7 +175,9 @@ def find_sextractor(required=True):
     """Path of the program; where it is absent an error, or None."""
     program = shutil.which("source-extractor") or shutil.which("sex")
     if program is None and required:
-        raise NotInstalledError("SExtractor is not installed: Debian's package is source-extractor.")
+        raise NotInstalledError(
+            "SExtractor is not installed: Debian's package is source-extractor."
+        )
     return program
 
 
@@ -160,7 +186,16 @@ class SmpUNet(BaseSegmenter):
 
     _requires_y = True
 
-    def __init__(self, *, encoder="resnet18", max_epochs=30, batch_size=8, lr=1e-3, n_pixels=8, random_state=0):
+    def __init__(
+        self,
+        *,
+        encoder="resnet18",
+        max_epochs=30,
+        batch_size=8,
+        lr=1e-3,
+        n_pixels=8,
+        random_state=0,
+    ):
         self.encoder = encoder
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -174,7 +209,9 @@ class SmpUNet(BaseSegmenter):
         smp = import_smp()
         torch.manual_seed(self.random_state)
         X = torch.from_numpy(padded(np.stack(images).astype(np.float32)))
-        y = torch.from_numpy(padded(np.stack([self._mask(one) for one in targets])[:, None].astype(np.float32)))
+        y = torch.from_numpy(
+            padded(np.stack([self._mask(one) for one in targets])[:, None].astype(np.float32))
+        )
         self.net_ = smp.Unet(self.encoder, encoder_weights=None, in_channels=X.shape[1], classes=1)
         losses = smp.losses.DiceLoss("binary"), torch.nn.BCEWithLogitsLoss()
         optimizer = torch.optim.AdamW(self.net_.parameters(), lr=self.lr)

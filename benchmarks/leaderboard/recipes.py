@@ -71,7 +71,9 @@ RECIPES = {
     ("unet", "C"): Recipe(unet, n_train=128, rate=6, choose=COMPONENTS),
     ("smp_unet", "A"): Recipe(unet, n_train=1024, rate=10),
     ("smp_unet", "B"): Recipe(unet, n_train=4000, rate=40),
-    ("smp_unet", "C"): Recipe(lambda epochs: {"max_epochs": epochs, "batch_size": 4}, n_train=128, rate=2.5),
+    ("smp_unet", "C"): Recipe(
+        lambda epochs: {"max_epochs": epochs, "batch_size": 4}, n_train=128, rate=2.5
+    ),
     ("mask_rcnn", "A"): Recipe(mask_rcnn, n_train=1024, rate=3.6),
     ("mask_rcnn", "B"): Recipe(mask_rcnn, n_train=4000, rate=13.3),
     ("mask_rcnn", "C"): Recipe(mask_rcnn, n_train=128, rate=0.9),

@@ -42,9 +42,18 @@ _TABLES = {
     ("A", "unet", "2"): {PIXELS: (0.6164, 0.6931, 0.6120, 0.9781)},
     ("A", "unet", "3"): {PIXELS: (0.6623, 0.7486, 0.5984, 0.9806)},
     ("A", "unet", "4"): {PIXELS: (0.7076, 0.7751, 0.7493, 0.9838)},
-    ("A", "mask_rcnn", "1"): {BBOX: (0.112, 0.422, 0.025, 0.559), SEGM: (0.214, 0.596, 0.074, 0.552)},
-    ("A", "mask_rcnn", "2"): {BBOX: (0.107, 0.356, 0.041, 0.510), SEGM: (0.193, 0.532, 0.096, 0.533)},
-    ("A", "mask_rcnn", "3"): {BBOX: (0.245, 0.718, 0.086, 0.581), SEGM: (0.389, 0.780, 0.338, 0.629)},
+    ("A", "mask_rcnn", "1"): {
+        BBOX: (0.112, 0.422, 0.025, 0.559),
+        SEGM: (0.214, 0.596, 0.074, 0.552),
+    },
+    ("A", "mask_rcnn", "2"): {
+        BBOX: (0.107, 0.356, 0.041, 0.510),
+        SEGM: (0.193, 0.532, 0.096, 0.533),
+    },
+    ("A", "mask_rcnn", "3"): {
+        BBOX: (0.245, 0.718, 0.086, 0.581),
+        SEGM: (0.389, 0.780, 0.338, 0.629),
+    },
     ("B", "mask_rcnn", "raw"): {(*DETECTION, "segm.all.AP50"): (0.75, 0.625, 0.682, 0.9)},
     ("C", "mask_rcnn", "lupton"): {("segm.galaxy.AP50", "segm.star.AP50"): (0.816, 0.708)},
 }
@@ -110,10 +119,16 @@ REASONS = {
     ("kmeans", "pixels.mean.accuracy"): (
         "the cluster that this data set's noise puts beside the galaxies is large: k-means knows nothing of noise"
     ),
-    ("kmeans", "pixels.mean.iou"): "two clusters split the noise of our fields, not galaxies from sky",
+    (
+        "kmeans",
+        "pixels.mean.iou",
+    ): "two clusters split the noise of our fields, not galaxies from sky",
     ("unet", "pixels.mean.iou"): (
         "trained for four epochs; each image is scaled by its own brightest pixel, so that the net has to find out how "
         "large the noise is first"
     ),
-    ("kmeans", "pixels.mean.dice"): "two clusters split the noise of our fields, not galaxies from sky",
+    (
+        "kmeans",
+        "pixels.mean.dice",
+    ): "two clusters split the noise of our fields, not galaxies from sky",
 }

@@ -35,7 +35,10 @@ def robustness(estimator, setting, seed, scale):
 
 def unseen(estimator, system, setting, seed, scale):
     """Completeness and purity for every value of what trades one for the other: by field, lists."""
-    return {name: sweep(estimator, system, setting, *field) for name, field in unseen_fields(seed, scale).items()}
+    return {
+        name: sweep(estimator, system, setting, *field)
+        for name, field in unseen_fields(seed, scale).items()
+    }
 
 
 @lru_cache(maxsize=1)
@@ -91,11 +94,15 @@ def sweep(estimator, system, setting, patches, positions):
     """Completeness of the true sources and purity of the predicted, for each value of the sweep."""
     name, values = system.sweep
     before = estimator[-1].get_params()
-    counted, _ = count_sources(patches.truth, [one.select([]) for one in patches.truth], setting.n_pixels)
+    counted, _ = count_sources(
+        patches.truth, [one.select([]) for one in patches.truth], setting.n_pixels
+    )
     truth = [one.select(keep) for one, keep in zip(patches.truth, counted, strict=True)]
     if name == "scores":
         found = predict(set_last(estimator, values), patches.X)
-        cuts = np.unique(np.quantile(np.concatenate([one.scores for one in found]), np.linspace(0, 0.98, 25)))
+        cuts = np.unique(
+            np.quantile(np.concatenate([one.scores for one in found]), np.linspace(0, 0.98, 25))
+        )
         sets = [[one.select(one.scores >= cut) for one in found] for cut in cuts]
     else:
         cuts = values

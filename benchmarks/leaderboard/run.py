@@ -22,7 +22,16 @@ from .peers import NotInstalledError
 from .recipes import plan
 from .scores import evaluate, pixel_scores, quality
 from .settings import SETTINGS
-from .systems import AFTER_PROBABILITIES, SYSTEMS, build, choices, predict, predict_many, recipe_of, set_last
+from .systems import (
+    AFTER_PROBABILITIES,
+    SYSTEMS,
+    build,
+    choices,
+    predict,
+    predict_many,
+    recipe_of,
+    set_last,
+)
 
 RESULTS = Path(__file__).parent / "results"
 FIRST = 4  # patches whose score is kept apart, for a quick check that it repeats
@@ -85,7 +94,9 @@ def _fit_and_score(setting, system, job, keep, reuse):
         grid = recipe.choose if recipe else system.grid
         train = None
         if grid or (system.fit and not trained):
-            train = setting.train(min(n_train, system.n_choose) if trained else n_train, seed, scale)
+            train = setting.train(
+                min(n_train, system.n_choose) if trained else n_train, seed, scale
+            )
         if trained:
             estimator, fitting = _load(stored)
         elif system.fit:
@@ -96,7 +107,9 @@ def _fit_and_score(setting, system, job, keep, reuse):
         if fitting.get("trained elsewhere"):
             planned = {"net": "trained by another script"}
         with Stopwatch() as choosing:
-            chosen = choose(estimator, grid, train[: system.n_choose], setting.n_pixels) if grid else {}
+            chosen = (
+                choose(estimator, grid, train[: system.n_choose], setting.n_pixels) if grid else {}
+            )
         test = setting.test(seed, scale)
         with Stopwatch() as predicting:
             found = predict(estimator, test.X)
@@ -104,7 +117,8 @@ def _fit_and_score(setting, system, job, keep, reuse):
             "plan": planned,
             "chosen": chosen,
             "fit": fitting | {"choosing_seconds": round(choosing.seconds, 3)},
-            "predict": predicting.as_dict() | {"seconds_per_patch": round(predicting.seconds / len(test), 5)},
+            "predict": predicting.as_dict()
+            | {"seconds_per_patch": round(predicting.seconds / len(test), 5)},
             **evaluate(test, found, setting, _candidates(estimator, system, test)),
             "first patches": {"n": FIRST, "iou": first_iou(test, found, setting)},
         }
@@ -148,7 +162,11 @@ def quiet_log():
 def told(caught):
     """Warnings worth knowing, each once: not those that an image is empty, nor those of other packages' futures."""
     dull = NoSourcesWarning, DeprecationWarning, FutureWarning
-    texts = [str(one.message).splitlines()[0][:200] for one in caught if not issubclass(one.category, dull)]
+    texts = [
+        str(one.message).splitlines()[0][:200]
+        for one in caught
+        if not issubclass(one.category, dull)
+    ]
     return list(dict.fromkeys(texts))[:10]
 
 
@@ -184,7 +202,9 @@ def _load(stored):
     estimator, times = load(stored), stored.with_suffix(".json")
     if not isinstance(estimator, Pipeline):
         estimator = make_pipeline(estimator)
-    return estimator, json.loads(times.read_text()) if times.is_file() else {"trained elsewhere": True}
+    return estimator, json.loads(times.read_text()) if times.is_file() else {
+        "trained elsewhere": True
+    }
 
 
 def _fit(estimator, X, y, stored):
@@ -220,12 +240,16 @@ def choose(estimator, grid, train, n_pixels=10):
             break
         before = chosen
         for name, values in grid.items():
-            chosen = _best(estimator, [{**chosen, name: value} for value in values], train, n_pixels)
+            chosen = _best(
+                estimator, [{**chosen, name: value} for value in values], train, n_pixels
+            )
     return chosen
 
 
 def _best(estimator, settings, train, n_pixels):
-    scores = [quality(train, found, n_pixels) for found in predict_many(estimator, train.X, settings)]
+    scores = [
+        quality(train, found, n_pixels) for found in predict_many(estimator, train.X, settings)
+    ]
     best = settings[scores.index(max(scores))]
     set_last(estimator, best)
     return best

@@ -33,7 +33,11 @@ def evaluate(patches, found, setting, candidates=None):
     found = [ranked(one, image, setting) for one, image in zip(found, patches.X, strict=True)]
     counted, seen = count_sources(patches.truth, found, setting.n_pixels)
     truth, snr, mag = select(patches, counted)
-    every = seen if candidates is None else count_sources(patches.truth, candidates, setting.n_pixels)[1]
+    every = (
+        seen
+        if candidates is None
+        else count_sources(patches.truth, candidates, setting.n_pixels)[1]
+    )
     told_apart = setting.classes and all(one.classes is not None for one in found)
     result = {
         "n_test": len(patches),
@@ -59,7 +63,9 @@ def ranked(found, image, setting):
     """Give sources without scores the signal-to-noise ratio of their pixels as score."""
     if len(found) == 0 or np.ptp(found.scores) > 0:
         return found
-    return Instances(found.shape, found.boxes, found.crops, signal_to_noise(found, image, setting), found.classes)
+    return Instances(
+        found.shape, found.boxes, found.crops, signal_to_noise(found, image, setting), found.classes
+    )
 
 
 def signal_to_noise(found, image, setting):
@@ -117,7 +123,10 @@ def mostly_inside(found, mask):
 def select(patches, counted):
     """Truth, S/N and magnitudes of the sources that count."""
     truth = [one.select(keep) for one, keep in zip(patches.truth, counted, strict=True)]
-    values = ([v[keep] for v, keep in zip(part, counted, strict=True)] for part in (patches.snr, patches.mag))
+    values = (
+        [v[keep] for v, keep in zip(part, counted, strict=True)]
+        for part in (patches.snr, patches.mag)
+    )
     return truth, *values
 
 
@@ -136,7 +145,10 @@ def pixel_scores(patches, found, n_pixels):
     scores = {name: getattr(metrics, f"{name}_score") for name in PIXEL_SCORES}
     return {
         "mean": {name: score(truth, found, ignore=ignore) for name, score in scores.items()},
-        "pooled": {name: score(truth, found, ignore=ignore, average="pixels") for name, score in scores.items()},
+        "pooled": {
+            name: score(truth, found, ignore=ignore, average="pixels")
+            for name, score in scores.items()
+        },
     }
 
 
@@ -149,7 +161,10 @@ def quality(patches, found, n_pixels):
 
 def detection(truth, found):
     one = metrics.detection_scores(truth, found)
-    return {name: getattr(one, name) for name in ("precision", "recall", "f1", "n_true", "n_pred", "n_matched")}
+    return {
+        name: getattr(one, name)
+        for name in ("precision", "recall", "f1", "n_true", "n_pred", "n_matched")
+    }
 
 
 def coco(truth, found, kind, told_apart):
@@ -176,9 +191,14 @@ def panoptic(patches, found, setting, told_apart):
         if not keep.all():
             painted[0][one.select(~keep).to_mask() & (painted[1] == 0)] = -1
         truth.append(painted)
-    quality = metrics.panoptic_quality(truth, found if told_apart else [without_classes(one) for one in found])
+    quality = metrics.panoptic_quality(
+        truth, found if told_apart else [without_classes(one) for one in found]
+    )
     names = {0: "sky", 1: "galaxy", 2: "star"}
-    rows = {"all": quality.all, **{names[one]: row for one, row in quality.per_class.items() if one in names}}
+    rows = {
+        "all": quality.all,
+        **{names[one]: row for one, row in quality.per_class.items() if one in names},
+    }
     return {name: {"PQ": row.pq, "SQ": row.sq, "RQ": row.rq} for name, row in rows.items()}
 
 
@@ -218,7 +238,9 @@ def binned(values, hits, edges):
 def by_separation(truth, found):
     """Recall, and pairs of which both are found, against the distance between the centres of the masks."""
     hits, _ = matches(truth, found)
-    distance = np.array([np.hypot(*(one - two)) for one, two in (centres(image)[:2] for image in truth)])
+    distance = np.array(
+        [np.hypot(*(one - two)) for one, two in (centres(image)[:2] for image in truth)]
+    )
     both = np.array([one.all() for one in hits])
     each = np.concatenate(hits)
     counts = [len(one) for one in hits]
@@ -241,17 +263,24 @@ def curves(truth, found, told_apart):
     """Precision against recall at an IoU of 0.5, and AP against the IoU: of all sources alike, and of each class."""
     result = {"all": curve(*all_alike(truth, found))}
     if told_apart:
-        result |= {name: curve(truth, found, class_id) for name, class_id in (("galaxy", 1), ("star", 2))}
+        result |= {
+            name: curve(truth, found, class_id) for name, class_id in (("galaxy", 1), ("star", 2))
+        }
     return result
 
 
 def curve(truth, found, class_id=None):
     thresholds = [round(one, 2) for one in np.arange(0.5, 1.0, 0.05)]
     precision, recall, _ = metrics.precision_recall_curve(truth, found, class_id=class_id)
-    keep = np.unique(np.linspace(0, len(recall) - 1, 100).astype(int))  # a hundred points draw the curve
+    keep = np.unique(
+        np.linspace(0, len(recall) - 1, 100).astype(int)
+    )  # a hundred points draw the curve
     return {
         "recall": [round(float(one), 4) for one in recall[keep]],
         "precision": [round(float(one), 4) for one in precision[keep]],
         "iou": thresholds,
-        "AP": [metrics.average_precision(truth, found, iou=one, class_id=class_id) for one in thresholds],
+        "AP": [
+            metrics.average_precision(truth, found, iou=one, class_id=class_id)
+            for one in thresholds
+        ],
     }

@@ -68,7 +68,10 @@ def draw_b(n, seed, scale):  # noqa: ARG001 - one image costs the same at every 
     X, y, catalog = make_blends(n, random_state=seed, return_catalog=True)
     ends = np.cumsum([len(one) for one in y])[:-1]
     noise = np.sqrt(500.0 + 9.0**2)
-    flux, area, mag = (np.split(np.asarray(catalog[name], dtype=float), ends) for name in ("flux", "n_pixels", "mag"))
+    flux, area, mag = (
+        np.split(np.asarray(catalog[name], dtype=float), ends)
+        for name in ("flux", "n_pixels", "mag")
+    )
     snr = [one / np.sqrt(one + pixels * noise**2) for one, pixels in zip(flux, area, strict=True)]
     return Patches(X, y, y, y, snr, mag)
 

@@ -32,7 +32,9 @@ class Store:
 
     def get(self, setting, system, variant):
         """The `Group` of a system's variant, or None."""
-        found = [one for one in self.groups(setting) if (one.system, one.variant) == (system, variant)]
+        found = [
+            one for one in self.groups(setting) if (one.system, one.variant) == (system, variant)
+        ]
         return found[0] if found else None
 
 
@@ -76,7 +78,11 @@ class Group:
         if not values:
             return "–"
         middle = number(statistics.fmean(values), digits)
-        return f"{middle} ± {number(statistics.stdev(values), digits)}" if spread and len(values) > 1 else middle
+        return (
+            f"{middle} ± {number(statistics.stdev(values), digits)}"
+            if spread and len(values) > 1
+            else middle
+        )
 
     def total(self, path):
         """Sum of the lists at `path` over seeds, None where there is none."""

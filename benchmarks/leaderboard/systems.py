@@ -8,7 +8,13 @@ import numpy as np
 from sklearn.pipeline import make_pipeline
 
 import galaxysegment.segmenters
-from galaxysegment.preprocessing import GaussianSmoother, ImageNormalizer, LuptonRGB, NoiseNormalizer, make_variant
+from galaxysegment.preprocessing import (
+    GaussianSmoother,
+    ImageNormalizer,
+    LuptonRGB,
+    NoiseNormalizer,
+    make_variant,
+)
 from galaxysegment.structures import Instances
 
 from .peers import NotInstalledError, PlainPhotutils, PlainSep, SExtractor, SmpUNet
@@ -78,11 +84,18 @@ def front(variant, setting, stretch="asinh"):
     """Preprocessing of a variant: a list of steps; ``stretch="linear"`` for what takes the asinh itself."""
     if variant == "raw":
         return []
-    noise = {"rms_band": setting.rms_band, "subtract_background": False}  # the field's is gone already
+    noise = {
+        "rms_band": setting.rms_band,
+        "subtract_background": False,
+    }  # the field's is gone already
     if variant == "snr":
         return [NoiseNormalizer(**noise, stretch=stretch)]
     if variant == "smooth":
-        return [NoiseNormalizer(**noise), GaussianSmoother(fwhm=3), ImageNormalizer(interval=(0, 3))]
+        return [
+            NoiseNormalizer(**noise),
+            GaussianSmoother(fwhm=3),
+            ImageNormalizer(interval=(0, 3)),
+        ]
     if variant == "lupton":
         return [NoiseNormalizer(**noise), LuptonRGB(order=(2, 1, 0))]
     return [make_variant(int(variant))]
@@ -91,7 +104,9 @@ def front(variant, setting, stretch="asinh"):
 def build(system, setting, variant, seed, **params):
     """Make the pipeline of a system."""
     stretch = "linear" if system.net and not system.peer else "asinh"
-    return make_pipeline(*front(variant, setting, stretch), system.make(setting, variant, seed, **params))
+    return make_pipeline(
+        *front(variant, setting, stretch), system.make(setting, variant, seed, **params)
+    )
 
 
 def ours(name, seeded=False, rms=False, **fixed):
@@ -125,8 +140,16 @@ RAW = {"A": ("raw",), "B": ("raw",), "C": ("raw",)}
 EVERYWHERE = {"A": (*PREPARED, "raw"), "B": ("raw",), "C": ("raw",)}
 NETS = {"A": PREPARED, "B": ("raw",), "C": ("lupton", "snr")}
 # Pixels of a source differ in number between the settings, and with them what is worth trying.
-SEP_GRID = {"n_sigma": (0.5, 0.65, 0.8, 1.0, 1.2, 1.5), "fwhm": (1.5, 2.0, 2.5, 3.0), "n_pixels": (5, 10)}
-PEER_GRID = {"n_sigma": (0.6, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0), "fwhm": (1.5, 2.0, 3.0), "n_pixels": (5, 10)}
+SEP_GRID = {
+    "n_sigma": (0.5, 0.65, 0.8, 1.0, 1.2, 1.5),
+    "fwhm": (1.5, 2.0, 2.5, 3.0),
+    "n_pixels": (5, 10),
+}
+PEER_GRID = {
+    "n_sigma": (0.6, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0),
+    "fwhm": (1.5, 2.0, 3.0),
+    "n_pixels": (5, 10),
+}
 MATCHED = (0.65, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0)
 CONTRAST = {"contrast": (0.0005, 0.005, 0.02)}
 PHOTUTILS = {"fwhm": 3.0, "n_pixels": 10, "contrast": 0.001}
@@ -136,7 +159,10 @@ FEW = {"A": 16, "B": 60, "C": 4}
 
 SYSTEMS = {
     "photutils": System(
-        "PhotutilsSegmenter", ours("PhotutilsSegmenter", rms=True, deblend=True), EVERYWHERE, sweep=("n_sigma", SIGMAS)
+        "PhotutilsSegmenter",
+        ours("PhotutilsSegmenter", rms=True, deblend=True),
+        EVERYWHERE,
+        sweep=("n_sigma", SIGMAS),
     ),
     "photutils_tuned": System(
         "PhotutilsSegmenter, tuned",
@@ -146,7 +172,12 @@ SYSTEMS = {
         grid=PEER_GRID | CONTRAST,
         sweep=("n_sigma", SIGMAS),
     ),
-    "sep": System("SEPSegmenter", ours("SEPSegmenter", rms=True, deblend=True), EVERYWHERE, sweep=("n_sigma", SIGMAS)),
+    "sep": System(
+        "SEPSegmenter",
+        ours("SEPSegmenter", rms=True, deblend=True),
+        EVERYWHERE,
+        sweep=("n_sigma", SIGMAS),
+    ),
     "sep_tuned": System(
         "SEPSegmenter, tuned",
         ours("SEPSegmenter", rms=True, deblend=True),
@@ -199,9 +230,19 @@ SYSTEMS = {
         net="mask_rcnn",
     ),
     "mask2former": System(
-        "DETRSegmenter, mask2former", ours("DETRSegmenter", seeded=True), NETS, sweep=CANDIDATES, net="mask2former"
+        "DETRSegmenter, mask2former",
+        ours("DETRSegmenter", seeded=True),
+        NETS,
+        sweep=CANDIDATES,
+        net="mask2former",
     ),
-    "detr": System("DETRSegmenter, detr", ours("DETRSegmenter", seeded=True), NETS, sweep=CANDIDATES, net="detr"),
+    "detr": System(
+        "DETRSegmenter, detr",
+        ours("DETRSegmenter", seeded=True),
+        NETS,
+        sweep=CANDIDATES,
+        net="detr",
+    ),
     "plain_photutils": System(
         "photutils", peer(PlainPhotutils, **PHOTUTILS), RAW, sweep=("n_sigma", SIGMAS), peer=True
     ),
@@ -271,7 +312,10 @@ def predict_many(estimator, X, settings):
     Where nothing but what follows the probabilities changes, they are computed once.
     """
     last = estimator[-1]
-    if not (hasattr(last, "predict_proba") and {name for one in settings for name in one} <= AFTER_PROBABILITIES):
+    if not (
+        hasattr(last, "predict_proba")
+        and {name for one in settings for name in one} <= AFTER_PROBABILITIES
+    ):
         for params in settings:
             yield predict(set_last(estimator, params), X)
         return
@@ -280,4 +324,7 @@ def predict_many(estimator, X, settings):
     probas = [np.where(last._no_data(image), np.float32(0), proba) for proba, image in found]
     for params in settings:
         set_last(estimator, params)
-        yield [Instances.from_label_map(last._sources(*one)) for one in zip(probas, images, strict=True)]
+        yield [
+            Instances.from_label_map(last._sources(*one))
+            for one in zip(probas, images, strict=True)
+        ]

@@ -29,7 +29,9 @@ SOURCE_COLUMNS = {
     "box AP50": "bbox.all.AP50",
 }
 PANOPTIC_COLUMNS = {
-    f"{name} {score}": f"panoptic.{name}.{score}" for name in ("all", "sky", "galaxy") for score in ("PQ", "SQ", "RQ")
+    f"{name} {score}": f"panoptic.{name}.{score}"
+    for name in ("all", "sky", "galaxy")
+    for score in ("PQ", "SQ", "RQ")
 }
 STAR_COLUMNS = {
     f"{name}, {score}": f"segm.{key}.{score}"
@@ -70,7 +72,10 @@ def score_table(store, setting, columns, only=None):
         if one.missing:
             rows.append([_peer(one), *["not installed"] * len(columns), "–"])
             continue
-        cells = [_bold(one.text(path), one.mean(path) == best[path] is not None) for path in columns.values()]
+        cells = [
+            _bold(one.text(path), one.mean(path) == best[path] is not None)
+            for path in columns.values()
+        ]
         rows.append([_peer(one), *cells, str(len(one.runs))])
     return rst_table(["system", *columns, "seeds"], rows)
 
@@ -90,11 +95,15 @@ def compare_reported(store):
         rows = []
         for place in places:
             group, where = _nearest(store, *place)
-            cells = [cell for cell in REPORTED if (cell.setting, cell.system, cell.variant) == place]
+            cells = [
+                cell for cell in REPORTED if (cell.setting, cell.system, cell.variant) == place
+            ]
             cells = [cell for cell in cells if cell.path in paths]
             behind += [(cell, group.mean(cell.path)) for cell in cells if is_behind(group, cell)]
             rows.append([where, *(_beside(group, cell) for cell in cells)])
-        lines += rst_table(["setting, system, preprocessing", *(NAMES[path] for path in paths)], rows)
+        lines += rst_table(
+            ["setting, system, preprocessing", *(NAMES[path] for path in paths)], rows
+        )
     return [*lines, *_behind(behind)]
 
 
@@ -127,7 +136,9 @@ def best_variant(store, cell):
     """Best mean and its variant, over the variants of the system or of the cell's only; None where there is none."""
     groups = [one for one in store.groups(cell.setting) if one.system == cell.system]
     groups = [one for one in groups if cell.variant in ("", one.variant)]
-    found = [(one.mean(cell.path), one.variant) for one in groups if one.mean(cell.path) is not None]
+    found = [
+        (one.mean(cell.path), one.variant) for one in groups if one.mean(cell.path) is not None
+    ]
     return max(found) if found else None
 
 
@@ -154,7 +165,9 @@ def goal_table(store):
         top = best_variant(store, cell)
         what = f"{cell.setting}, {SYSTEMS[cell.system].label}, {cell.name}"
         gap = None if top is None else cell.value - top[0]
-        verdict = "not run" if gap is None else "reached" if gap <= 0 else f"short by {number(gap, 4)}"
+        verdict = (
+            "not run" if gap is None else "reached" if gap <= 0 else f"short by {number(gap, 4)}"
+        )
         rows.append([what, number(cell.value), *_top(top), verdict])
     return rst_table(["what", "goal", "ours", "variant", ""], rows)
 
@@ -200,7 +213,15 @@ def bin_table(store, setting, path, label, only=bool):
         if n is None or not only(one):
             continue
         header = bin_names(one.runs[0], path)
-        rows.append([_peer(one), *(number(hit / total) if total else "–" for hit, total in zip(hits, n, strict=True))])
+        rows.append(
+            [
+                _peer(one),
+                *(
+                    number(hit / total) if total else "–"
+                    for hit, total in zip(hits, n, strict=True)
+                ),
+            ]
+        )
     return rst_table([f"system; {label}", *header], rows)
 
 
@@ -218,7 +239,9 @@ def bin_names(run, path):
 def robustness_table(store, score):
     groups = [one for one in store.groups("A") if one.runs[0].get("robustness")]
     names = list(groups[0].runs[0]["robustness"]) if groups else []
-    rows = [[_peer(one), *(one.text(f"robustness.{name}.{score}") for name in names)] for one in groups]
+    rows = [
+        [_peer(one), *(one.text(f"robustness.{name}.{score}") for name in names)] for one in groups
+    ]
     return rst_table(["system", *names], rows)
 
 
@@ -237,15 +260,28 @@ def at_purity(curve, purity):
 def unseen_table(store, purities=(0.8, 0.9, 0.95)):
     """Completeness at equal purity on fields that nothing was tuned on."""
     groups = [one for one in store.groups("A") if one.runs[0].get("unseen")]
-    fields = sorted({name for one in groups for run in one.runs for name in run["unseen"]}, reverse=True)
+    fields = sorted(
+        {name for one in groups for run in one.runs for name in run["unseen"]}, reverse=True
+    )
     wanted = [(name, purity) for name in fields for purity in purities]
     rows = [[_mean_at(one, *place) for place in wanted] for one in groups]
-    best = [max((value for value in column if value is not None), default=None) for column in zip(*rows, strict=True)]
+    best = [
+        max((value for value in column if value is not None), default=None)
+        for column in zip(*rows, strict=True)
+    ]
     texts = [
-        [_peer(one), *(_bold(number(v), v == top) if v is not None else "–" for v, top in zip(row, best, strict=True))]
+        [
+            _peer(one),
+            *(
+                _bold(number(v), v == top) if v is not None else "–"
+                for v, top in zip(row, best, strict=True)
+            ),
+        ]
         for one, row in zip(groups, rows, strict=True)
     ]
-    return rst_table(["system", *(f"{name}, at {number(purity, 2)}" for name, purity in wanted)], texts)
+    return rst_table(
+        ["system", *(f"{name}, at {number(purity, 2)}" for name, purity in wanted)], texts
+    )
 
 
 def _mean_at(group, name, purity):
@@ -268,19 +304,32 @@ def cost_table(store, setting):
         if one.missing:
             continue
         processor = [run["predict"]["processor_seconds"] / run["n_test"] for run in one.runs]
-        cells = [one.text(path, 0, spread=False) for path in ("fit.seconds", "fit.choosing_seconds")]
-        cells += [one.text("predict.seconds_per_patch", 4, spread=False), number(float(np.mean(processor)), 4)]
-        cells += [one.text(path, 0, spread=False) for path in ("fit.memory_mib", "predict.memory_mib")]
+        cells = [
+            one.text(path, 0, spread=False) for path in ("fit.seconds", "fit.choosing_seconds")
+        ]
+        cells += [
+            one.text("predict.seconds_per_patch", 4, spread=False),
+            number(float(np.mean(processor)), 4),
+        ]
+        cells += [
+            one.text(path, 0, spread=False) for path in ("fit.memory_mib", "predict.memory_mib")
+        ]
         rows.append([_peer(one), *cells])
     return rst_table(["system", *COST_COLUMNS], rows)
 
 
 def command_table(store):
     rows = [
-        [run["command"].removeprefix("python -m benchmarks.leaderboard "), run["date"], _settings(run)]
+        [
+            run["command"].removeprefix("python -m benchmarks.leaderboard "),
+            run["date"],
+            _settings(run),
+        ]
         for run in store.runs
     ]
-    return rst_table(["``python -m benchmarks.leaderboard`` …", "date", "what was chosen or planned"], rows)
+    return rst_table(
+        ["``python -m benchmarks.leaderboard`` …", "date", "what was chosen or planned"], rows
+    )
 
 
 def _settings(run):

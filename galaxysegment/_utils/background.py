@@ -21,7 +21,9 @@ _MILD = 2.385 * 1.4826  # the customary width of a Cauchy weight in median absol
 _BLOCK = 1 << 18  # pixels that are worked on at once: what fits in the cache
 
 
-def background_maps(image, *, box_size=50, filter_size=3, exclude_percentile=15, plane=False, mask=None):
+def background_maps(
+    image, *, box_size=50, filter_size=3, exclude_percentile=15, plane=False, mask=None
+):
     """Estimate the background of an image and its RMS.
 
     In each box: median and standard deviation of the pixels that a clipping at 3 sigma leaves. Boxes
@@ -49,15 +51,25 @@ def background_maps(image, *, box_size=50, filter_size=3, exclude_percentile=15,
     background, rms : ndarray, shape (height, width)
         In the dtype of the image, defined on every pixel; NaN everywhere if the image has no data.
     """
-    options = {"box_size": box_size, "filter_size": filter_size, "exclude_percentile": exclude_percentile}
+    options = {
+        "box_size": box_size,
+        "filter_size": filter_size,
+        "exclude_percentile": exclude_percentile,
+    }
     meshes = background_meshes(image, **options, plane=plane, mask=mask)
     height, width = image.shape
     return tuple(mesh.window(0, height, 0, width) for mesh in meshes)
 
 
-def background_meshes(image, *, box_size=50, filter_size=3, exclude_percentile=15, plane=False, mask=None):
+def background_meshes(
+    image, *, box_size=50, filter_size=3, exclude_percentile=15, plane=False, mask=None
+):
     """Estimate the background and its RMS as two `MeshMap`; parameters as of `background_maps`."""
-    options = {"box_size": box_size, "filter_size": filter_size, "exclude_percentile": exclude_percentile}
+    options = {
+        "box_size": box_size,
+        "filter_size": filter_size,
+        "exclude_percentile": exclude_percentile,
+    }
     known = known_meshes(image, mask, {**options, "plane": plane})
     if known is not None:
         return known
@@ -65,7 +77,9 @@ def background_meshes(image, *, box_size=50, filter_size=3, exclude_percentile=1
     box = tuple(min(box_size, side) for side in image.shape)
     statistics = box_statistics(image, box, mask)
     plane_over = image.shape if plane else None
-    return meshes_of_boxes(statistics, box, image.dtype, filter_size, exclude_percentile, plane_over)
+    return meshes_of_boxes(
+        statistics, box, image.dtype, filter_size, exclude_percentile, plane_over
+    )
 
 
 def meshes_of_boxes(statistics, box, dtype, filter_size, exclude_percentile, plane_over=None):
@@ -82,7 +96,9 @@ def meshes_of_boxes(statistics, box, dtype, filter_size, exclude_percentile, pla
         centres = _box_centres(box, plane_over)
         plane = _fit_plane(background, used, *centres)
         background = background - plane.at(*centres)
-    return _mesh_map(background, used, box, filter_size, dtype, plane), _mesh_map(rms, used, box, filter_size, dtype)
+    return _mesh_map(background, used, box, filter_size, dtype, plane), _mesh_map(
+        rms, used, box, filter_size, dtype
+    )
 
 
 class MeshMap:
@@ -164,7 +180,12 @@ def spline_weights(start, stop, box, n_boxes):
     position = (np.arange(start, stop) + 0.5) / box - 0.5
     first = np.floor(position).astype(np.int64)
     t = position - first
-    weights = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, 1 + 3 * t + 3 * t**2 - 3 * t**3, t**3], axis=1) / 6
+    weights = (
+        np.stack(
+            [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, 1 + 3 * t + 3 * t**2 - 3 * t**3, t**3], axis=1
+        )
+        / 6
+    )
     index = (first[:, None] + np.arange(-1, 3)) % (2 * n_boxes)
     index = np.minimum(index, 2 * n_boxes - 1 - index)
     n_rows = stop - start
@@ -221,13 +242,22 @@ def _clipped_statistics(boxes):
     deviations = samples - _medians(samples, row_start, low, high)[:, None]
     powers = deviations, deviations**2
     for _ in range(_MAX_CLIPS):
-        median, reach = _medians(samples, row_start, low, high), _CLIP * _scatter(powers, row_start, low, high)
-        new_low, new_high = _positions(samples, row_start, median - reach, np.nextafter(median + reach, np.inf))
+        median, reach = (
+            _medians(samples, row_start, low, high),
+            _CLIP * _scatter(powers, row_start, low, high),
+        )
+        new_low, new_high = _positions(
+            samples, row_start, median - reach, np.nextafter(median + reach, np.inf)
+        )
         if (new_low <= low).all() and (new_high >= high).all():
             break
         low, high = np.maximum(low, new_low), np.minimum(high, new_high)
     low, high = new_low, new_high
-    found = _medians(samples, row_start, low, high), _scatter(powers, row_start, low, high), high - low
+    found = (
+        _medians(samples, row_start, low, high),
+        _scatter(powers, row_start, low, high),
+        high - low,
+    )
     return np.stack(found, axis=1).reshape(*boxes.shape[:-1], 3)
 
 
@@ -253,7 +283,9 @@ def _positions(samples, row_start, *limits):
     position = np.zeros(limits.shape, dtype=np.int64)
     for step in 1 << np.arange(last.bit_length())[::-1]:
         probe = np.minimum(position + (step - 1), last)
-        position += step * (flat[row_start + probe] < limits)  # NaN, which is last, is below nothing
+        position += step * (
+            flat[row_start + probe] < limits
+        )  # NaN, which is last, is below nothing
     return position
 
 
@@ -308,7 +340,12 @@ def _median_filter(mesh, size):
     if size == 1:
         return mesh
     padded = np.pad(mesh, size // 2, constant_values=np.nan)
-    around = np.sort(np.lib.stride_tricks.sliding_window_view(padded, (size, size)).reshape(*mesh.shape, -1), axis=-1)
+    around = np.sort(
+        np.lib.stride_tricks.sliding_window_view(padded, (size, size)).reshape(*mesh.shape, -1),
+        axis=-1,
+    )
     n = np.count_nonzero(~np.isnan(around), axis=-1)[..., None]
-    middle = [np.take_along_axis(around, index, axis=-1)[..., 0] for index in ((n - 1) // 2, n // 2)]
+    middle = [
+        np.take_along_axis(around, index, axis=-1)[..., 0] for index in ((n - 1) // 2, n // 2)
+    ]
     return (middle[0] + middle[1]) / 2

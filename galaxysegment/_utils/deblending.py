@@ -89,7 +89,9 @@ def _split(image, own, n_pixels, n_levels, contrast, footprint):
     if values.min() == values.max():
         return None
     for exponential in (True, False):
-        markers = _markers(image, own, _thresholds(values, n_levels, exponential), n_pixels, footprint)
+        markers = _markers(
+            image, own, _thresholds(values, n_levels, exponential), n_pixels, footprint
+        )
         if markers is None:
             return None
         if markers.max() <= _MOST_MARKERS:  # else again with linear levels: fewer at the faint end
@@ -166,7 +168,9 @@ def _watershed(image, own, markers, total, contrast, footprint):
         found = np.unique(markers[own])
         if len(found) == 1:
             return markers
-        with np.errstate(divide="ignore", invalid="ignore"):  # a total of zero: nothing is too little
+        with np.errstate(
+            divide="ignore", invalid="ignore"
+        ):  # a total of zero: nothing is too little
             share = ndimage.sum_labels(image, markers, index=found) / total
         if not (share < contrast).any():
             return markers

@@ -24,7 +24,12 @@ def write_model_file(path, tree):
 
     arrays = {}
     text = json.dumps(_encode(tree, arrays, "model"), allow_nan=True)
-    about = {"format": FORMAT, "format_version": str(VERSION), "checksum": _checksum(text, arrays), "tree": text}
+    about = {
+        "format": FORMAT,
+        "format_version": str(VERSION),
+        "checksum": _checksum(text, arrays),
+        "tree": text,
+    }
     content = save(arrays, metadata=about)
     path = Path(path)
     # a name of our own in the same folder: os.replace is atomic only within a file system
@@ -77,7 +82,15 @@ def read_model_file(path):
 
 # What values of a wrong kind can raise while they are read and while objects are made of them; JSON has RecursionErrors
 # (which are RuntimeErrors) for what is nested too deep.
-DAMAGE = (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError, MemoryError)
+DAMAGE = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    RuntimeError,
+    ArithmeticError,
+    MemoryError,
+)
 
 
 class ModelFileError(ValueError):
@@ -137,7 +150,11 @@ def _encode(value, arrays, name):
     if isinstance(value, (list, tuple)):
         items = [_encode(item, arrays, f"{name}.{index}") for index, item in enumerate(value)]
         return items if isinstance(value, list) else {KIND: "tuple", "items": items}
-    if isinstance(value, dict) and all(isinstance(key, str) for key in value) and value.get(KIND) in (None, "object"):
+    if (
+        isinstance(value, dict)
+        and all(isinstance(key, str) for key in value)
+        and value.get(KIND) in (None, "object")
+    ):
         return {key: _encode(item, arrays, f"{name}.{key}") for key, item in value.items()}
     raise _unsupported(name, type(value).__name__)
 

@@ -76,12 +76,17 @@ def _decode_runs(starts, ends, shape):
     """Decode masks of many pixels run by run: the memory is that of the crop."""
     height = shape[0]
     starts, ends = starts[ends > starts].tolist(), ends[ends > starts].tolist()
-    runs = [(*divmod(start, height), *divmod(end - 1, height)) for start, end in zip(starts, ends, strict=True)]
+    runs = [
+        (*divmod(start, height), *divmod(end - 1, height))
+        for start, end in zip(starts, ends, strict=True)
+    ]
     spans = [(0, height) if first < last else (y0, y1 + 1) for first, y0, last, y1 in runs]
     box = min(y0 for y0, _ in spans), runs[0][0], max(y1 for _, y1 in spans), runs[-1][2] + 1
     crop_shape = box[2] - box[0], box[3] - box[1]
     if crop_shape[0] * crop_shape[1] > _LARGEST_CROP:
-        raise ValueError(f"the mask fills a box of shape {crop_shape}, of at most {_LARGEST_CROP} pixels")
+        raise ValueError(
+            f"the mask fills a box of shape {crop_shape}, of at most {_LARGEST_CROP} pixels"
+        )
     crop = np.zeros(crop_shape, dtype=bool)
     for (first, y0, last, y1), (top, bottom) in zip(runs, spans, strict=True):
         crop[y0 - box[0] : bottom - box[0], first - box[1]] = True
@@ -109,7 +114,9 @@ def decompress(text):
     ends = np.flatnonzero((digits & 0x20) == 0)
     starts = np.append(0, ends[:-1] + 1)
     if (ends - starts).max() > 8:
-        raise ValueError("the counts are not a compressed RLE string: a number has more than 9 digits")
+        raise ValueError(
+            "the counts are not a compressed RLE string: a number has more than 9 digits"
+        )
     place = np.arange(len(digits)) - np.repeat(starts, ends - starts + 1)
     values = np.add.reduceat((digits & 0x1F) << (5 * place), starts)
     values -= np.where(digits[ends] & 0x10, 1 << (5 * (ends - starts + 1)), 0)

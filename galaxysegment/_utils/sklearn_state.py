@@ -56,10 +56,18 @@ def set_kmeans_state(kmeans, state):
     if not state:
         return
     centres = state["cluster_centers_"]
-    if centres.dtype.kind != "f" or centres.ndim != 2 or centres.shape[1] != state["n_features_in_"]:
-        raise ValueError("The centres of the clusters are no table of numbers, one column per feature.")
+    if (
+        centres.dtype.kind != "f"
+        or centres.ndim != 2
+        or centres.shape[1] != state["n_features_in_"]
+    ):
+        raise ValueError(
+            "The centres of the clusters are no table of numbers, one column per feature."
+        )
     _set_attributes(_KMEANS)(kmeans, state)
-    kmeans._n_threads = _openmp_effective_n_threads()  # of this machine, not of the one that trained
+    kmeans._n_threads = (
+        _openmp_effective_n_threads()
+    )  # of this machine, not of the one that trained
 
 
 def forest_state(forest):
@@ -73,7 +81,11 @@ def forest_state(forest):
         "n_nodes": np.array([state["node_count"] for state in states], dtype=np.int64),
         "max_depth": np.array([state["max_depth"] for state in states], dtype=np.int64),
         "values": np.concatenate([state["values"] for state in states]),
-        "nodes": {name: np.ascontiguousarray(nodes[name]) for name in _NODE_FIELDS if name in nodes.dtype.names},
+        "nodes": {
+            name: np.ascontiguousarray(nodes[name])
+            for name in _NODE_FIELDS
+            if name in nodes.dtype.names
+        },
     }
 
 
@@ -89,7 +101,10 @@ def set_forest_state(forest, state):
         return
     _set_attributes(_FOREST)(forest, state)
     # scikit-learn has an int here for one output, and compares it
-    forest.n_outputs_, forest.n_classes_ = int(state["n_outputs_"]), int(np.asarray(state["n_classes_"]))
+    forest.n_outputs_, forest.n_classes_ = (
+        int(state["n_outputs_"]),
+        int(np.asarray(state["n_classes_"])),
+    )
     starts = np.concatenate([[0], np.cumsum(state["n_nodes"])])
     forest.estimators_ = [
         _make_tree(forest, state, slice(int(start), int(stop)), int(depth))
@@ -112,10 +127,16 @@ def _make_tree(forest, state, part, max_depth):
     for name in set(nodes.dtype.names) & set(fields):
         nodes[name] = fields[name]
     values = np.ascontiguousarray(state["values"][part])
-    tree.__setstate__({"max_depth": max_depth, "node_count": n_nodes, "nodes": nodes, "values": values})
+    tree.__setstate__(
+        {"max_depth": max_depth, "node_count": n_nodes, "nodes": nodes, "values": values}
+    )
     owner = DecisionTreeClassifier()
     owner.tree_, owner.n_features_in_, owner.n_outputs_ = tree, n_features, 1
-    owner.classes_, owner.n_classes_, owner.max_features_ = forest.classes_, forest.n_classes_, n_features
+    owner.classes_, owner.n_classes_, owner.max_features_ = (
+        forest.classes_,
+        forest.n_classes_,
+        n_features,
+    )
     return owner
 
 
@@ -123,7 +144,9 @@ def _check_nodes(fields, n_nodes, n_features):
     for name in ("left_child", "right_child", "feature"):
         # NaN would pass every comparison below
         if fields[name].dtype.kind not in "iu" or fields[name].shape != (n_nodes,):
-            raise ValueError(f"The {name} of a tree of the forest is not one whole number per node.")
+            raise ValueError(
+                f"The {name} of a tree of the forest is not one whole number per node."
+            )
     here = np.arange(n_nodes)
     inner = fields["left_child"] != -1
     for name in ("left_child", "right_child"):

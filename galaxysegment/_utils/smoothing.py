@@ -21,7 +21,12 @@ def gaussian_profile(fwhm, size):
     a tile takes.
     """
     sigma = fwhm / np.sqrt(8 * np.log(2))
-    points = np.arange(size)[:, None] - size // 2 + (np.arange(_OVERSAMPLING) + 0.5) / _OVERSAMPLING - 0.5
+    points = (
+        np.arange(size)[:, None]
+        - size // 2
+        + (np.arange(_OVERSAMPLING) + 0.5) / _OVERSAMPLING
+        - 0.5
+    )
     profile = np.exp(-0.5 * (points / sigma) ** 2).mean(axis=1)
     return profile / profile.sum()
 

@@ -40,7 +40,9 @@ def as_float_image(array, name="X"):
         array = np.ma.filled(array.astype(kind), np.nan)
     array = np.asarray(array)
     if array.dtype.kind == "c":
-        raise ValueError(f"Complex data not supported: {name} has dtype {array.dtype}. Pass its modulus or real part.")
+        raise ValueError(
+            f"Complex data not supported: {name} has dtype {array.dtype}. Pass its modulus or real part."
+        )
     if array.dtype.kind not in "biuf":
         raise TypeError(
             f"{name} must hold real numbers. Got an array of dtype {array.dtype} instead: "
@@ -82,9 +84,14 @@ def check_images(X, *, name="X", n_bands=None):
     if is_list:
         images = [np.asanyarray(image) for image in X]
         dimensions = {image.ndim for image in images}
-        allowed, what = ({2}, {3}), "a list of (height, width) or of (n_bands, height, width) arrays"
+        allowed, what = (
+            ({2}, {3}),
+            "a list of (height, width) or of (n_bands, height, width) arrays",
+        )
         if images and dimensions not in allowed:
-            raise ValueError(f"{name} is a list whose arrays have {sorted(dimensions)} dimensions. Expected {what}.")
+            raise ValueError(
+                f"{name} is a list whose arrays have {sorted(dimensions)} dimensions. Expected {what}."
+            )
         has_bands = dimensions == {3}
     else:
         X = np.asanyarray(X)
@@ -118,7 +125,9 @@ def _check_shapes(images, name, n_bands):
             )
     counts = {image.shape[0] for image in images}
     if len(counts) > 1:
-        raise ValueError(f"All images of {name} must have the same number of bands. Got {sorted(counts)} instead.")
+        raise ValueError(
+            f"All images of {name} must have the same number of bands. Got {sorted(counts)} instead."
+        )
     if n_bands is not None and counts != {n_bands}:
         raise ValueError(
             f"{name} has {counts.pop()} bands, but the estimator was fitted with {n_bands}: "
@@ -170,4 +179,6 @@ def check_rms_band(rms_band, n_bands):
 def check_same_shape(shape, expected, name, other):
     """Refuse a map whose `(height, width)` differs from its image's."""
     if tuple(shape) != tuple(expected):
-        raise ValueError(f"{name} has shape {tuple(shape)}, but {other} has shape {tuple(expected)}: they must agree.")
+        raise ValueError(
+            f"{name} has shape {tuple(shape)}, but {other} has shape {tuple(expected)}: they must agree."
+        )

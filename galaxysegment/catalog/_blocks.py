@@ -37,7 +37,9 @@ def sum_label_map(read_labels, pixels, background, with_rms):
         flat = np.flatnonzero(labels[inner]) + inner.start * width
         owner = labels.ravel()[flat].astype(np.int64) - 1
         y, x = np.divmod(flat, width)
-        values = _subtract(image, background, slice(top, bottom), columns).reshape(len(image), -1)[:, flat]
+        values = _subtract(image, background, slice(top, bottom), columns).reshape(len(image), -1)[
+            :, flat
+        ]
         noise = None if rms is None else rms.reshape(-1, labels.size)[:, flat]
         flags = np.stack([_touches_missing(image, y, x), _touches_others(labels, y, x)])
         sums.add(owner, y + top, x, values, noise, flags)

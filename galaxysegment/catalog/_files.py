@@ -65,7 +65,12 @@ def write_catalog(path: str | Path, catalog: "Table", *, overwrite: bool = False
 
 
 def write_regions(
-    path: str | Path, catalog: "Table", *, wcs: "WCS | None" = None, scale: float = 3.0, overwrite: bool = False
+    path: str | Path,
+    catalog: "Table",
+    *,
+    wcs: "WCS | None" = None,
+    scale: float = 3.0,
+    overwrite: bool = False,
 ) -> Path:
     """Write the ellipses of a catalog as a region file of DS9.
 
@@ -118,7 +123,9 @@ def _check_free(path, overwrite):
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists: pass overwrite=True to replace it.")
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {path.parent} to write {path.name} to: make it first.")
+        raise FileNotFoundError(
+            f"There is no folder {path.parent} to write {path.name} to: make it first."
+        )
 
 
 def _axes(catalog, scale):
@@ -130,10 +137,15 @@ def _axes(catalog, scale):
 
 def _ellipses(catalog, scale):
     major, minor, angle = _axes(catalog, scale)
-    rows = zip(catalog["label"], catalog["x"] + 1, catalog["y"] + 1, major, minor, angle, strict=True)
+    rows = zip(
+        catalog["label"], catalog["x"] + 1, catalog["y"] + 1, major, minor, angle, strict=True
+    )
     return [
         "image",
-        *(f"ellipse({x:.3f},{y:.3f},{a:.3f},{b:.3f},{t:.2f}) # text={{{label}}}" for label, x, y, a, b, t in rows),
+        *(
+            f"ellipse({x:.3f},{y:.3f},{a:.3f},{b:.3f},{t:.2f}) # text={{{label}}}"
+            for label, x, y, a, b, t in rows
+        ),
     ]
 
 

@@ -36,11 +36,28 @@ class SourceSums:
         if n <= self.n:
             return
         more = max(n, 2 * self.n) - self.n
-        for name, fill in (("area", 0), ("moments", 0), ("flux", 0), ("variance", 0), ("missing", 0), ("flags", False)):
+        for name, fill in (
+            ("area", 0),
+            ("moments", 0),
+            ("flux", 0),
+            ("variance", 0),
+            ("missing", 0),
+            ("flags", False),
+        ):
             old = getattr(self, name)
-            setattr(self, name, np.concatenate([old, np.full((*old.shape[:-1], more), fill, dtype=old.dtype)], axis=-1))
+            setattr(
+                self,
+                name,
+                np.concatenate(
+                    [old, np.full((*old.shape[:-1], more), fill, dtype=old.dtype)], axis=-1
+                ),
+            )
         self.peak = np.concatenate([self.peak, np.full(more, -np.inf)])
-        for name, columns in (("first", [-1, -1]), ("box", [_FAR, _FAR, 0, 0]), ("peak_place", [-1, -1])):
+        for name, columns in (
+            ("first", [-1, -1]),
+            ("box", [_FAR, _FAR, 0, 0]),
+            ("peak_place", [-1, -1]),
+        ):
             setattr(self, name, np.concatenate([getattr(self, name), np.tile(columns, (more, 1))]))
         self.n += more
 
@@ -72,7 +89,9 @@ class SourceSums:
             return np.bincount(own, values, minlength=len(index))
 
         mean = image[0] if len(image) == 1 else _mean_of_data(image)
-        weight = np.where(mean > 0, mean, 0).astype(float)  # negative pixels and those without data do not count
+        weight = np.where(mean > 0, mean, 0).astype(
+            float
+        )  # negative pixels and those without data do not count
         terms = (None, dy, dx, dy * dy, dx * dx, dy * dx)
         self.area[index] += total()
         for row, term in enumerate(terms):
@@ -91,7 +110,9 @@ class SourceSums:
             self.missing[band, index] += total(missing).astype(np.int64)
             if self.with_rms:
                 noise = rms[band if len(rms) > 1 else 0]
-                self.variance[band, index] += total(np.where(missing, 0, np.square(noise, dtype=float)))
+                self.variance[band, index] += total(
+                    np.where(missing, 0, np.square(noise, dtype=float))
+                )
 
     def _add_extremes(self, index, own, y, x, brightness):
         for column, extreme, place in (
@@ -107,7 +128,10 @@ class SourceSums:
         np.fmax.at(peak, own, brightness)
         is_peak = np.flatnonzero(brightness == peak[own])[::-1]
         place = np.empty((len(index), 2), dtype=np.int64)
-        place[own[is_peak], 0], place[own[is_peak], 1] = y[is_peak], x[is_peak]  # the first of equals
+        place[own[is_peak], 0], place[own[is_peak], 1] = (
+            y[is_peak],
+            x[is_peak],
+        )  # the first of equals
         higher = peak > self.peak[index]
         self.peak[index[higher]] = peak[higher]
         self.peak_place[index[higher]] = place[higher]
@@ -130,8 +154,12 @@ class SourceSums:
         bright = self.moments[0] > 0
         weight = np.where(bright, self.moments[0], self.area)
         with np.errstate(invalid="ignore", divide="ignore"):
-            y, x, yy, xx, yx = np.where(bright, self.moments[1:n_moments], self.moments[n_moments:]) / weight
-        covariance = np.stack([yy - y * y, yx - y * x, yx - y * x, xx - x * x], axis=-1).reshape(-1, 2, 2)
+            y, x, yy, xx, yx = (
+                np.where(bright, self.moments[1:n_moments], self.moments[n_moments:]) / weight
+            )
+        covariance = np.stack([yy - y * y, yx - y * x, yx - y * x, xx - x * x], axis=-1).reshape(
+            -1, 2, 2
+        )
         return y + self.first[:, 0], x + self.first[:, 1], covariance
 
 

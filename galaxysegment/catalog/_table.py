@@ -125,12 +125,16 @@ def source_catalog(
         scores = sources.scores if scores is None else scores
         sums = sum_instances(sources, pixels, subtracted, rms is not None)
     else:
-        sums = sum_label_map(_label_rows(sources, labels_hdu, pixels.shape), pixels, subtracted, rms is not None)
+        sums = sum_label_map(
+            _label_rows(sources, labels_hdu, pixels.shape), pixels, subtracted, rms is not None
+        )
     extra = {
         "class": _check_per_source("classes", classes, sums.n),
         "score": _check_per_source("scores", scores, sums.n),
     }
-    return _make_table(sums, pixels, pixels.wcs if wcs is None else wcs.celestial, zero_point, extra)
+    return _make_table(
+        sums, pixels, pixels.wcs if wcs is None else wcs.celestial, zero_point, extra
+    )
 
 
 def _label_rows(sources, hdu, shape):
@@ -151,7 +155,9 @@ def _background(background, pixels):
         return lambda _rows, _columns: float(background)
     if isinstance(background, str):
         if background != "mesh":
-            raise ValueError(f"background must be a number, a map, 'mesh' or None. Got {background!r} instead.")
+            raise ValueError(
+                f"background must be a number, a map, 'mesh' or None. Got {background!r} instead."
+            )
         return _mesh_background(pixels)
     background = as_float_image(background, "background")
     check_same_shape(background.shape, pixels.shape, "background", "image")
@@ -174,10 +180,14 @@ def _mesh_background(pixels):
     meshes = []
     for band in range(len(image)):
         statistics = box_statistics(_Rows(pixels, band), box)
-        meshes.append(meshes_of_boxes(statistics, box, image.dtype, 3, 15)[0])  # as PhotutilsSegmenter does
+        meshes.append(
+            meshes_of_boxes(statistics, box, image.dtype, 3, 15)[0]
+        )  # as PhotutilsSegmenter does
 
     def window(rows, columns):
-        return np.stack([mesh.window(rows.start, rows.stop, columns.start, columns.stop) for mesh in meshes])
+        return np.stack(
+            [mesh.window(rows.start, rows.stop, columns.start, columns.stop) for mesh in meshes]
+        )
 
     return window
 

@@ -10,7 +10,13 @@ from . import _demo, _evaluate, _segment, _simulate, _train
 
 __all__ = ["main"]
 
-_COMMANDS = {"demo": _demo, "simulate": _simulate, "train": _train, "segment": _segment, "evaluate": _evaluate}
+_COMMANDS = {
+    "demo": _demo,
+    "simulate": _simulate,
+    "train": _train,
+    "segment": _segment,
+    "evaluate": _evaluate,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         resume = " --resume goes on with a run in tiles." if hasattr(arguments, "resume") else ""
-        print(f"galaxysegment {arguments.command}: interrupted; no output is unfinished.{resume}", file=sys.stderr)
+        print(
+            f"galaxysegment {arguments.command}: interrupted; no output is unfinished.{resume}",
+            file=sys.stderr,
+        )
         return 130
     return 0
 

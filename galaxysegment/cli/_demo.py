@@ -14,9 +14,18 @@ SCORES = ("iou", "dice", "recall", "accuracy")
 
 def add_arguments(parser):
     """Declare the command's arguments."""
-    parser.add_argument("--output", type=Path, default=Path("demo-output"), help="folder for the files (%(default)s)")
-    parser.add_argument("--patch-size", type=int, default=128, help="side of the patches in pixels (%(default)s)")
-    parser.add_argument("--folds", type=int, default=4, help="folds of the cross-validation (%(default)s)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("demo-output"),
+        help="folder for the files (%(default)s)",
+    )
+    parser.add_argument(
+        "--patch-size", type=int, default=128, help="side of the patches in pixels (%(default)s)"
+    )
+    parser.add_argument(
+        "--folds", type=int, default=4, help="folds of the cross-validation (%(default)s)"
+    )
 
 
 def run(arguments):
@@ -26,7 +35,9 @@ def run(arguments):
     field = load_sample_field()
     X, y = field.patches(size=arguments.patch_size, rms=True)
     height, width = field.shape[-2:]
-    print(f"Sample field: {height} x {width} pixels, {int(field.labels.max())} sources with a truth.")
+    print(
+        f"Sample field: {height} x {width} pixels, {int(field.labels.max())} sources with a truth."
+    )
     print(
         f"{len(X)} patches of {arguments.patch_size} x {arguments.patch_size}, {arguments.folds}-fold cross-validation."
     )
@@ -39,16 +50,27 @@ def _pipelines():
     """Yield (segmenter, preprocessing, pipeline) for every row of the table."""
     from sklearn.pipeline import make_pipeline
 
-    from ..preprocessing import BandSelector, GaussianSmoother, ImageNormalizer, NoiseNormalizer, make_variant
+    from ..preprocessing import (
+        BandSelector,
+        GaussianSmoother,
+        ImageNormalizer,
+        NoiseNormalizer,
+        make_variant,
+    )
     from ..segmenters import KMeansSegmenter, PhotutilsSegmenter
 
-    for name, segmenter in (("photutils", PhotutilsSegmenter()), ("k-means", KMeansSegmenter(random_state=0))):
+    for name, segmenter in (
+        ("photutils", PhotutilsSegmenter()),
+        ("k-means", KMeansSegmenter(random_state=0)),
+    ):
         for variant in (1, 2, 3, 4):
             yield name, f"variant {variant}", make_pipeline(make_variant(variant), segmenter)
     yield "photutils", "raw image", make_pipeline(BandSelector(bands=0), PhotutilsSegmenter())
     yield "photutils", "image and RMS", make_pipeline(PhotutilsSegmenter(rms_band=-1))
     # Clustering cuts halfway between the mean of the sky and that of the sources: clip where sources begin.
-    clipped = make_pipeline(NoiseNormalizer(rms_band=-1), GaussianSmoother(fwhm=3), ImageNormalizer(interval=(0, 3)))
+    clipped = make_pipeline(
+        NoiseNormalizer(rms_band=-1), GaussianSmoother(fwhm=3), ImageNormalizer(interval=(0, 3))
+    )
     yield "k-means", "smooth S/N", make_pipeline(clipped, KMeansSegmenter(random_state=0))
 
 
@@ -67,7 +89,9 @@ def _print_table(X, y, folds):
             scores = cross_validate(pipeline, X, y, cv=folds, scoring=scoring, error_score="raise")
         cells = [scores[f"test_{score}"] for score in SCORES]
         print(
-            f"{name:<11}{preprocessing:<15}" + "".join(f"{c.mean():>9.3f} +-{c.std():5.3f}" for c in cells), flush=True
+            f"{name:<11}{preprocessing:<15}"
+            + "".join(f"{c.mean():>9.3f} +-{c.std():5.3f}" for c in cells),
+            flush=True,
         )
 
 

@@ -7,12 +7,21 @@ def add_arguments(parser):
     """Declare the command's arguments."""
     parser.add_argument("truth", help="FITS file with the true label map")
     parser.add_argument("prediction", help="FITS file with the predicted label map")
-    parser.add_argument("--truth-hdu", default=None, help="extension of the truth, by number or name")
-    parser.add_argument("--prediction-hdu", default=None, help="extension of the prediction, by number or name")
     parser.add_argument(
-        "--iou", type=float, default=0.5, help="mask IoU at which a source counts as found (%(default)s)"
+        "--truth-hdu", default=None, help="extension of the truth, by number or name"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    parser.add_argument(
+        "--prediction-hdu", default=None, help="extension of the prediction, by number or name"
+    )
+    parser.add_argument(
+        "--iou",
+        type=float,
+        default=0.5,
+        help="mask IoU at which a source counts as found (%(default)s)",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object instead of a table"
+    )
 
 
 def run(arguments):
@@ -27,7 +36,9 @@ def run(arguments):
         print(json.dumps(scores))
         return
     for name, value in scores.items():
-        print(f"{name:<18}{value:>10.4f}" if isinstance(value, float) else f"{name:<18}{value:>10d}")
+        print(
+            f"{name:<18}{value:>10.4f}" if isinstance(value, float) else f"{name:<18}{value:>10d}"
+        )
 
 
 def evaluate(truth, prediction, iou=0.5):

@@ -8,14 +8,24 @@ import numpy as np
 def add_arguments(parser):
     """Declare the command's arguments."""
     parser.add_argument(
-        "field", nargs="+", help="FITS file with image, labels and, at best, RMS map: as simulate writes"
+        "field",
+        nargs="+",
+        help="FITS file with image, labels and, at best, RMS map: as simulate writes",
     )
     parser.add_argument("--output", type=Path, required=True, help="model file to write")
-    parser.add_argument("--method", default="unet", help="unet, randomforest, kmeans, … (%(default)s)")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="parameter of the method; may be repeated"
+        "--method", default="unet", help="unet, randomforest, kmeans, … (%(default)s)"
     )
-    parser.add_argument("--patch-size", type=int, default=256, help="side of the training patches (%(default)s)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="parameter of the method; may be repeated",
+    )
+    parser.add_argument(
+        "--patch-size", type=int, default=256, help="side of the training patches (%(default)s)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
 
 
@@ -26,7 +36,9 @@ def run(arguments):
     from ._segment import make_segmenter
 
     if arguments.output.exists() and not arguments.overwrite:
-        raise FileExistsError(f"{arguments.output} exists: choose another name, or pass --overwrite.")
+        raise FileExistsError(
+            f"{arguments.output} exists: choose another name, or pass --overwrite."
+        )
     fields = [read_field(path) for path in arguments.field]
     with_rms = all(field.has_rms for field in fields)
     segmenter = make_segmenter(arguments.method, arguments.set, with_rms=with_rms)
@@ -34,7 +46,8 @@ def run(arguments):
     if "verbose" in segmenter.get_params():
         segmenter.set_params(verbose=True)
     print(
-        f"Training {type(segmenter).__name__} on {len(X)} patches of {X.shape[-2]} x {X.shape[-1]} pixels.", flush=True
+        f"Training {type(segmenter).__name__} on {len(X)} patches of {X.shape[-2]} x {X.shape[-1]} pixels.",
+        flush=True,
     )
     save(segmenter.fit(X, y), arguments.output)
     print(f"Wrote {arguments.output}: galaxysegment segment IMAGE --model {arguments.output}")

@@ -18,7 +18,11 @@ UNCLASSIFIED = "source"
 
 def as_images(y):
     """Split `y` into label maps, masks, panoptic maps and instances, one per image."""
-    images = [y] if isinstance(y, Instances) else [one if isinstance(one, Instances) else np.asarray(one) for one in y]
+    images = (
+        [y]
+        if isinstance(y, Instances)
+        else [one if isinstance(one, Instances) else np.asarray(one) for one in y]
+    )
     for index, one in enumerate(images):
         if isinstance(one, Instances) or one.ndim == 2 or (one.ndim == 3 and len(one) == 2):
             continue
@@ -31,9 +35,15 @@ def as_images(y):
 
 def image_entries(images, names):
     """COCO's list of images: ids count from 1, names default to numbers."""
-    names = [f"{index:06d}.fits" for index in range(len(images))] if names is None else [str(name) for name in names]
+    names = (
+        [f"{index:06d}.fits" for index in range(len(images))]
+        if names is None
+        else [str(name) for name in names]
+    )
     if len(names) != len(images):
-        raise ValueError(f"images holds {len(names)} names for {len(images)} images: give one per image.")
+        raise ValueError(
+            f"images holds {len(names)} names for {len(images)} images: give one per image."
+        )
     shapes = [tuple(map(int, one.shape[-2:])) for one in images]
     return [
         {"id": index, "file_name": name, "height": height, "width": width}
@@ -95,7 +105,9 @@ def need_list(entry, key, where):
     """Value of a key that must be a list."""
     value = need(entry, key, where)
     if not isinstance(value, list | tuple):
-        raise ValueError(f"{where} has {key!r} of type {type(value).__name__}, but COCO has a list there.")
+        raise ValueError(
+            f"{where} has {key!r} of type {type(value).__name__}, but COCO has a list there."
+        )
     return value
 
 
@@ -105,7 +117,9 @@ def read_categories(document):
     for index, entry in enumerate(need_list(document, "categories", "The COCO document")):
         class_id = need(entry, "id", f"categories[{index}]")
         if not isinstance(class_id, int) or abs(class_id) > _LARGEST_CLASS:
-            raise ValueError(f"categories[{index}] has id {class_id!r:.60}: it must be a whole number of 32 bits.")
+            raise ValueError(
+                f"categories[{index}] has id {class_id!r:.60}: it must be a whole number of 32 bits."
+            )
         entries[class_id] = entry
     return entries
 
@@ -119,10 +133,15 @@ def read_document(source):
         raise FileNotFoundError(f"There is no COCO file {str(path)!r}: check the path.")
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # of JSON, of its encoding, or of a number of thousands of digits
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # of JSON, of its encoding, or of a number of thousands of digits
         raise ValueError(f"{str(path)!r} is no JSON file: {error}") from error
     if not isinstance(document, dict):
-        raise ValueError(f"{str(path)!r} must hold an object with images, annotations and categories, not a list.")
+        raise ValueError(
+            f"{str(path)!r} must hold an object with images, annotations and categories, not a list."
+        )
     return document
 
 
@@ -138,9 +157,13 @@ def read_images(document):
             raise ValueError(f"{where} repeats the image id {image_id!r:.60}: ids must be unique.")
         shape = tuple(need(entry, key, where) for key in ("height", "width"))
         if not all(isinstance(side, int) and side > 0 for side in shape):
-            raise ValueError(f"{where} has height and width {shape!s:.60}: they must be positive whole numbers.")
+            raise ValueError(
+                f"{where} has height and width {shape!s:.60}: they must be positive whole numbers."
+            )
         if shape[0] * shape[1] >= 2**32:
-            raise ValueError(f"{where} has height and width {shape!s:.60}: COCO's run lengths hold 32 bits.")
+            raise ValueError(
+                f"{where} has height and width {shape!s:.60}: COCO's run lengths hold 32 bits."
+            )
         images[image_id] = index, shape
     return images
 
@@ -150,7 +173,9 @@ def image_of(annotation, images, where):
     image_id = need(annotation, "image_id", where)
     if not isinstance(image_id, (int, str)) or image_id not in images:
         known = listing(images)
-        raise ValueError(f"{where} refers to image_id {image_id!r:.60}, which is not among the images {known}.")
+        raise ValueError(
+            f"{where} refers to image_id {image_id!r:.60}, which is not among the images {known}."
+        )
     return images[image_id]
 
 

@@ -111,7 +111,13 @@ def _annotations(sources, entries, segmentation):
         classes = np.full(len(one), GALAXY) if one.classes is None else one.classes
         check_classes(classes, entries, f"y[{index}]")
         masks = _polygons(one) if segmentation == "polygon" else _run_lengths(one)
-        columns = (one.boxes.tolist(), one.areas.tolist(), classes.tolist(), one.scores.tolist(), masks)
+        columns = (
+            one.boxes.tolist(),
+            one.areas.tolist(),
+            classes.tolist(),
+            one.scores.tolist(),
+            masks,
+        )
         for (y0, x0, y1, x1), area, class_id, score, mask in zip(*columns, strict=True):
             annotations.append(
                 {
@@ -141,11 +147,19 @@ def _run_lengths(one):
 
     height, width = one.shape
     if height * width >= 2**32:
-        raise ValueError(f"COCO's run lengths hold 32 bits: an image of shape {one.shape} is too large, cut it in two.")
-    counts = (encode_crop(box, crop, one.shape) for box, crop in zip(one.boxes.tolist(), one.crops, strict=True))
+        raise ValueError(
+            f"COCO's run lengths hold 32 bits: an image of shape {one.shape} is too large, cut it in two."
+        )
+    counts = (
+        encode_crop(box, crop, one.shape)
+        for box, crop in zip(one.boxes.tolist(), one.crops, strict=True)
+    )
     runs = [{"size": [height, width], "counts": one_count} for one_count in counts]
     compressed = mask.frPyObjects(runs, height, width) if runs else []
-    return [{"size": [height, width], "counts": one_mask["counts"].decode("ascii")} for one_mask in compressed]
+    return [
+        {"size": [height, width], "counts": one_mask["counts"].decode("ascii")}
+        for one_mask in compressed
+    ]
 
 
 def _polygons(one):
@@ -204,7 +218,9 @@ def from_coco(source: dict[str, Any] | str | Path, *, keep_crowds: bool = False)
         box, crop = _mask(annotation, shape, where)
         total += crop.size
         if total > _LARGEST_TOTAL:
-            raise ValueError(f"The masks up to {where} fill boxes of {total} pixels in all: cut the document in parts.")
+            raise ValueError(
+                f"The masks up to {where} fill boxes of {total} pixels in all: cut the document in parts."
+            )
         found[position].append((box, crop, _score(annotation, where), class_id))
     unclassified = list(names.values()) == [UNCLASSIFIED]
     return [_collect(found[position], shape, unclassified) for position, shape in images.values()]
@@ -212,7 +228,11 @@ def from_coco(source: dict[str, Any] | str | Path, *, keep_crowds: bool = False)
 
 def _where(annotation, index):
     name = f"annotations[{index}]"
-    return f"{name} (id {annotation['id']!s:.60})" if isinstance(annotation, dict) and "id" in annotation else name
+    return (
+        f"{name} (id {annotation['id']!s:.60})"
+        if isinstance(annotation, dict) and "id" in annotation
+        else name
+    )
 
 
 def _mask(annotation, shape, where):
@@ -223,12 +243,18 @@ def _mask(annotation, shape, where):
         if isinstance(segmentation, list) and segmentation:
             return fill(segmentation, shape)
         if not isinstance(segmentation, dict) or "counts" not in segmentation:
-            raise ValueError("the segmentation is neither a list of polygons nor run lengths with counts")
+            raise ValueError(
+                "the segmentation is neither a list of polygons nor run lengths with counts"
+            )
         size = segmentation.get("size")
         if size is not None and tuple(size) != shape:
-            raise ValueError(f"the run lengths are for an image of shape {tuple(size)}, but it has shape {shape}")
+            raise ValueError(
+                f"the run lengths are for an image of shape {tuple(size)}, but it has shape {shape}"
+            )
         counts = segmentation["counts"]
-        return decode_crop(decompress(counts) if isinstance(counts, (str, bytes)) else counts, shape)
+        return decode_crop(
+            decompress(counts) if isinstance(counts, (str, bytes)) else counts, shape
+        )
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{where} has a broken mask: {error!s:.500}.") from error
 
@@ -239,9 +265,15 @@ def _check_bbox(bbox, shape):
     x, y, width, height = bbox
     # other programs round boxes outwards: a pixel of tolerance
     if not (
-        x >= -1 and y >= -1 and x + width <= shape[1] + 1 and y + height <= shape[0] + 1 and min(width, height) >= 0
+        x >= -1
+        and y >= -1
+        and x + width <= shape[1] + 1
+        and y + height <= shape[0] + 1
+        and min(width, height) >= 0
     ):
-        raise ValueError(f"its bbox {list(bbox)} (x, y, width, height) is not inside the image of shape {shape}")
+        raise ValueError(
+            f"its bbox {list(bbox)} (x, y, width, height) is not inside the image of shape {shape}"
+        )
 
 
 def _score(annotation, where):

@@ -146,7 +146,9 @@ def _png_names(images):
     names = [Path(image["file_name"]).with_suffix(".png").name for image in images]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise ValueError(f"images would write {repeated[0]!r} twice: give every image a name of its own.")
+        raise ValueError(
+            f"images would write {repeated[0]!r} twice: give every image a name of its own."
+        )
     return names
 
 
@@ -157,7 +159,9 @@ def _segments(semantic, labels, stuff, name):
     things = ~is_stuff & ~is_void
     if (ids[things] == 0).any():
         class_id = semantic[things][ids[things] == 0][0]
-        raise ValueError(f"{name} has pixels of class {class_id} with instance id 0: ids of things count from 1.")
+        raise ValueError(
+            f"{name} has pixels of class {class_id} with instance id 0: ids of things count from 1."
+        )
     first = int(ids.max(initial=0)) + 1
     present = [class_id for class_id in stuff if (semantic == class_id).any()]
     for segment, class_id in enumerate(present, start=first):
@@ -170,7 +174,9 @@ def _segments(semantic, labels, stuff, name):
     classes = dict(pairs)
     if len(classes) < len(pairs):
         twice = next(one for one, following in pairwise(pairs) if one[0] == following[0])[0]
-        raise ValueError(f"{name} has two classes for the instance id {twice}: ids must be unique in an image.")
+        raise ValueError(
+            f"{name} has two classes for the instance id {twice}: ids must be unique in an image."
+        )
     return ids, classes | dict(enumerate(present, start=first))
 
 
@@ -179,9 +185,17 @@ def _segments_info(ids, classes):
     index = np.zeros(ids.max(initial=0) + 1, dtype=np.int32)
     index[numbers] = np.arange(1, len(numbers) + 1)
     sources = Instances.from_label_map(index[ids])
-    columns = zip(numbers, classes.values(), sources.areas.tolist(), sources.boxes.tolist(), strict=True)
+    columns = zip(
+        numbers, classes.values(), sources.areas.tolist(), sources.boxes.tolist(), strict=True
+    )
     return [
-        {"id": number, "category_id": class_id, "area": area, "bbox": [x0, y0, x1 - x0, y1 - y0], "iscrowd": 0}
+        {
+            "id": number,
+            "category_id": class_id,
+            "area": area,
+            "bbox": [x0, y0, x1 - x0, y1 - y0],
+            "iscrowd": 0,
+        }
         for number, class_id, area, (y0, x0, y1, x1) in columns
     ]
 
@@ -196,7 +210,10 @@ def _encode_png(ids):
 
 
 def from_coco_panoptic(
-    source: dict[str, Any] | str | Path, folder: str | Path | None = None, *, keep_crowds: bool = False
+    source: dict[str, Any] | str | Path,
+    folder: str | Path | None = None,
+    *,
+    keep_crowds: bool = False,
 ) -> list[Labels]:
     """Read panoptic maps from COCO's panoptic format.
 
@@ -242,7 +259,9 @@ def from_coco_panoptic(
     """
     if folder is None:
         if isinstance(source, dict):
-            raise ValueError("folder must be given along with a dictionary, which does not say where its PNGs are.")
+            raise ValueError(
+                "folder must be given along with a dictionary, which does not say where its PNGs are."
+            )
         folder = Path(source).with_suffix("")
     document = read_document(source)
     images = read_images(document)
@@ -260,10 +279,14 @@ def from_coco_panoptic(
                 f"{where} is the second annotation of image_id {annotation['image_id']!r:.60}: give one per image."
             )
         ids = _read_png(Path(folder), need(annotation, "file_name", where), shape, where)
-        maps[position] = _panoptic_map(ids, need_list(annotation, "segments_info", where), things, keep_crowds, where)
+        maps[position] = _panoptic_map(
+            ids, need_list(annotation, "segments_info", where), things, keep_crowds, where
+        )
     missing = [image_id for image_id, (position, _) in images.items() if maps[position] is None]
     if missing:
-        raise ValueError(f"The images {listing(missing)} have no annotation: every image needs one.")
+        raise ValueError(
+            f"The images {listing(missing)} have no annotation: every image needs one."
+        )
     return maps
 
 
@@ -275,15 +298,28 @@ def _read_png(folder, file_name, shape, where):
     if found is None:
         raise ValueError(f"{name} is no PNG that can be read: it does not begin as one.")
     if found != shape:
-        raise ValueError(f"{where}: the PNG {file_name!r:.60} has shape {found}, but its image has {shape}.")
+        raise ValueError(
+            f"{where}: the PNG {file_name!r:.60} has shape {found}, but its image has {shape}."
+        )
     if 3 * shape[0] * shape[1] > _MOST_UNPACKED * path.stat().st_size:
-        raise ValueError(f"{name} is no PNG that can be read: it promises more pixels than it can hold.")
+        raise ValueError(
+            f"{name} is no PNG that can be read: it promises more pixels than it can hold."
+        )
     try:
         mode, channels = _decode_png(path)
-    except (ValueError, OSError, SyntaxError, MemoryError) as error:  # Pillow has errors of many kinds
-        raise ValueError(f"{name} is no PNG that can be read: {' '.join(str(error).split())}") from error
+    except (
+        ValueError,
+        OSError,
+        SyntaxError,
+        MemoryError,
+    ) as error:  # Pillow has errors of many kinds
+        raise ValueError(
+            f"{name} is no PNG that can be read: {' '.join(str(error).split())}"
+        ) from error
     if mode not in ("RGB", "RGBA"):
-        raise ValueError(f"{where}: the PNG {file_name!r:.60} has mode {mode}; ids are written as RGB.")
+        raise ValueError(
+            f"{where}: the PNG {file_name!r:.60} has mode {mode}; ids are written as RGB."
+        )
     ids = channels[..., 0].astype(np.int32)
     for channel in (1, 2):
         ids += channels[..., channel].astype(np.int32) << (8 * channel)
@@ -297,9 +333,13 @@ def _find_png(folder, file_name, where):
     try:
         is_inside, is_there = path.resolve().is_relative_to(folder.resolve()), path.is_file()
     except (OSError, RuntimeError, ValueError) as error:
-        raise ValueError(f"{where} has file_name {file_name!r:.60}, which names no file: {error!s:.60}") from error
+        raise ValueError(
+            f"{where} has file_name {file_name!r:.60}, which names no file: {error!s:.60}"
+        ) from error
     if not is_inside:
-        raise ValueError(f"{where} has file_name {file_name!r:.60}, which leads out of the folder of PNGs.")
+        raise ValueError(
+            f"{where} has file_name {file_name!r:.60}, which leads out of the folder of PNGs."
+        )
     if not is_there:
         raise FileNotFoundError(
             f"{where} has file_name {file_name!r:.60}, but there is no such PNG in {str(folder)!r}."
@@ -339,17 +379,26 @@ def _panoptic_map(ids, segments_info, things, keep_crowds, where):
         if not isinstance(number, int):
             raise ValueError(f"{here} has id {number!r:.60}: it must be a whole number.")
         if number in classes:
-            raise ValueError(f"{here} repeats the segment id {number!r:.60}: ids must be unique in an image.")
+            raise ValueError(
+                f"{here} repeats the segment id {number!r:.60}: ids must be unique in an image."
+            )
         classes[number] = class_of(segment, things, here)
         if segment.get("iscrowd", 0) and not keep_crowds:
             classes[number] = VOID
     present, inverse = np.unique(ids, return_inverse=True)
-    unknown, absent = set(present.tolist()) - set(classes) - {0}, set(classes) - set(present.tolist())
+    unknown, absent = (
+        set(present.tolist()) - set(classes) - {0},
+        set(classes) - set(present.tolist()),
+    )
     if unknown:
-        raise ValueError(f"{where} has segments in its PNG that segments_info does not name: {listing(unknown)}.")
+        raise ValueError(
+            f"{where} has segments in its PNG that segments_info does not name: {listing(unknown)}."
+        )
     if absent:
         raise ValueError(f"{where} names segments that its PNG does not hold: {listing(absent)}.")
-    class_of_id = np.array([classes.get(number, VOID) for number in present.tolist()], dtype=np.int32)
+    class_of_id = np.array(
+        [classes.get(number, VOID) for number in present.tolist()], dtype=np.int32
+    )
     kept = np.array([things.get(class_id, False) for class_id in class_of_id.tolist()])
     inverse = inverse.reshape(ids.shape)
     return np.stack([class_of_id[inverse], np.where(kept, present, 0).astype(np.int32)[inverse]])

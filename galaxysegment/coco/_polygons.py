@@ -31,7 +31,9 @@ def outline(box, crop):
         y, x = np.array(loop).T
         # Outlines run clockwise, with the mask on their right; the others run around holes.
         if np.dot(x, np.roll(y, -1)) > np.dot(y, np.roll(x, -1)):
-            polygons.append(np.stack([x + box[1], y + box[0]], axis=1).astype(float).ravel().tolist())
+            polygons.append(
+                np.stack([x + box[1], y + box[0]], axis=1).astype(float).ravel().tolist()
+            )
     return polygons
 
 
@@ -39,7 +41,12 @@ def _edges(mask):
     """Directed edges between mask and background, as ``{start: [directions]}``, mask on the right."""
     edges = {}
     inside = mask[1:-1, 1:-1]
-    neighbours = [mask[:-2, 1:-1], mask[1:-1, 2:], mask[2:, 1:-1], mask[1:-1, :-2]]  # above, right, below, left
+    neighbours = [
+        mask[:-2, 1:-1],
+        mask[1:-1, 2:],
+        mask[2:, 1:-1],
+        mask[1:-1, :-2],
+    ]  # above, right, below, left
     corners = [(0, 0), (0, 1), (1, 1), (1, 0)]  # where the edge to each neighbour starts
     for direction, (neighbour, (dy, dx)) in enumerate(zip(neighbours, corners, strict=True)):
         for y, x in np.argwhere(inside & ~neighbour).tolist():
@@ -49,7 +56,9 @@ def _edges(mask):
 
 def _loops(edges):
     """Join edges into closed loops; yield the points where each loop turns."""
-    left = dict.fromkeys((point, direction) for point, outgoing in edges.items() for direction in outgoing)
+    left = dict.fromkeys(
+        (point, direction) for point, outgoing in edges.items() for direction in outgoing
+    )
     while left:
         edge = first = next(iter(left))
         loop = []
@@ -57,7 +66,11 @@ def _loops(edges):
             loop.append(edge)
             del left[edge]
             edge = _following(edge, edges)
-        yield [edge[0] for edge, before in zip(loop, [loop[-1], *loop[:-1]], strict=True) if edge[1] != before[1]]
+        yield [
+            edge[0]
+            for edge, before in zip(loop, [loop[-1], *loop[:-1]], strict=True)
+            if edge[1] != before[1]
+        ]
 
 
 def _following(edge, edges):
@@ -83,11 +96,15 @@ def fill(polygons, shape):
     for polygon in polygons:
         points = np.asarray(polygon)
         if points.dtype.kind not in "iuf" or points.ndim != 1 or len(points) < 6 or len(points) % 2:
-            raise ValueError("a polygon is not a list x0, y0, x1, y1, x2, y2, … of at least three points")
+            raise ValueError(
+                "a polygon is not a list x0, y0, x1, y1, x2, y2, … of at least three points"
+            )
         if not np.isfinite(points).all() or np.abs(points).max() > reach:
             raise ValueError(f"a polygon lies outside the image of shape {tuple(shape)}")
         length = np.abs(np.diff(points.reshape(-1, 2), axis=0, append=points[None, :2])).sum()
         if length > _LONGEST:
             raise ValueError(f"a polygon is {length:.0f} pixels long, of at most {_LONGEST}")
-    merged = mask.merge(mask.frPyObjects([list(map(float, polygon)) for polygon in polygons], height, width))
+    merged = mask.merge(
+        mask.frPyObjects([list(map(float, polygon)) for polygon in polygons], height, width)
+    )
     return decode_crop(decompress(merged["counts"]), shape)

@@ -174,12 +174,21 @@ def make_blends(
     """
     require_galsim("make_blends")
     shape, separation = check_shape(shape), _check_separation(separation)
-    camera = Camera(float(pixel_scale), float(psf_fwhm), "r", (float(sky_level),), (float(depth),), float(read_noise))
+    camera = Camera(
+        float(pixel_scale),
+        float(psf_fwhm),
+        "r",
+        (float(sky_level),),
+        (float(depth),),
+        float(read_noise),
+    )
     seed = seed_of(random_state)
     chunks = [range(start, min(start + _CHUNK, n)) for start in range(0, n, _CHUNK)]
     settings = (camera, shape, n_sources, separation, threshold, seed, return_isolated)
     drawn = Parallel(n_jobs=n_jobs)(delayed(_draw_chunk)(chunk, *settings) for chunk in chunks)
-    images, instances, isolated, sources = zip(*(one for chunk in drawn for one in chunk), strict=True)
+    images, instances, isolated, sources = zip(
+        *(one for chunk in drawn for one in chunk), strict=True
+    )
     result = [np.stack(images), list(instances)]
     if return_isolated:
         result.append(np.stack(isolated))
@@ -198,18 +207,25 @@ def _check_separation(separation):
 
 
 def _draw_chunk(indices, camera, shape, n_sources, separation, threshold, seed, keep_isolated):
-    return [_draw_blend(camera, shape, n_sources, separation, threshold, seed, i, keep_isolated) for i in indices]
+    return [
+        _draw_blend(camera, shape, n_sources, separation, threshold, seed, i, keep_isolated)
+        for i in indices
+    ]
 
 
 def _draw_blend(camera, shape, n_sources, separation, threshold, seed, index, keep_isolated):
     rng = np.random.default_rng([seed, index])
     sources, stamps, parts = None, [], []
     for _ in range(n_sources):
-        sources, stamps, parts = _add_galaxy(rng, camera, shape, separation, threshold, sources, stamps)
+        sources, stamps, parts = _add_galaxy(
+            rng, camera, shape, separation, threshold, sources, stamps
+        )
     light = add_light(stamps, shape)[0]
     sky = camera.sky_level[0]
     image = (add_noise(sky + np.maximum(light, 0), camera.read_noise, rng) - sky).astype(np.float32)
-    instances = Instances(shape, [part.box for part in parts], [part.mask for part in parts], classes=sources["class"])
+    instances = Instances(
+        shape, [part.box for part in parts], [part.mask for part in parts], classes=sources["class"]
+    )
     isolated = None
     if keep_isolated:
         isolated = np.stack([add_light([stamp], shape)[0] for stamp in stamps]).astype(np.float32)

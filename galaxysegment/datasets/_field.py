@@ -173,7 +173,9 @@ def make_field(
     sources = scene.sources()
     stamps = camera.draw_parallel(sources, n_jobs)
     image, rms, sky_rms = scene.expose(add_light(stamps, shape, n_bands=len(bands)))
-    labels, instances, catalog = make_truth(camera, sources, stamps, rms[camera.reference], n_pixels)
+    labels, instances, catalog = make_truth(
+        camera, sources, stamps, rms[camera.reference], n_pixels
+    )
     wcs = make_wcs(shape, camera.pixel_scale)
     catalog["ra"], catalog["dec"] = wcs.wcs_pix2world(catalog["x"], catalog["y"], 0)
     given = rms if rms_source_noise else sky_rms
@@ -199,7 +201,9 @@ def seed_of(random_state):
 def check_shape(shape):
     """Return `shape` as two ints, or refuse it."""
     if len(shape) != 2 or not all(isinstance(side, Integral) and side > 0 for side in shape):
-        raise ValueError(f"shape must be (height, width), two positive whole numbers. Got {shape!r} instead.")
+        raise ValueError(
+            f"shape must be (height, width), two positive whole numbers. Got {shape!r} instead."
+        )
     return int(shape[0]), int(shape[1])
 
 
@@ -213,7 +217,9 @@ def _per_band(value, bands, name, lowest=-np.inf):
             "give one number for all, or one per band."
         )
     if not (np.isfinite(values).all() and (values >= lowest).all()):
-        raise ValueError(f"{name} must be finite{' and not negative' if lowest == 0 else ''}. Got {value!r} instead.")
+        raise ValueError(
+            f"{name} must be finite{' and not negative' if lowest == 0 else ''}. Got {value!r} instead."
+        )
     return tuple(values.tolist())
 
 
@@ -227,7 +233,9 @@ def make_scene(shape, camera, seed, density, star_fraction, sky_gradient, n_pixe
         shape=shape,
         camera=camera,
         seed=seed,
-        galaxy_density=_drawn_density(per_pixel * (1 - star_fraction), camera, GALAXY, galaxy_mags, n_pixels),
+        galaxy_density=_drawn_density(
+            per_pixel * (1 - star_fraction), camera, GALAXY, galaxy_mags, n_pixels
+        ),
         star_density=_drawn_density(per_pixel * star_fraction, camera, STAR, star_mags, n_pixels),
         galaxy_mags=galaxy_mags,
         star_mags=star_mags,
@@ -296,8 +304,16 @@ def _make_header(wcs, scene, density, star_fraction, n_pixels, rms_source_noise)
     ]
     for index, band in enumerate(camera.bands):
         cards += [
-            (f"MAGZP_{band}".upper(), float(camera.zero_point[index]), f"[mag] of one electron in {band}"),
-            (f"DEPTH_{band}".upper(), camera.depth[index], f"[mag] S/N 5 of a point source in {band}"),
+            (
+                f"MAGZP_{band}".upper(),
+                float(camera.zero_point[index]),
+                f"[mag] of one electron in {band}",
+            ),
+            (
+                f"DEPTH_{band}".upper(),
+                camera.depth[index],
+                f"[mag] S/N 5 of a point source in {band}",
+            ),
             (f"SKY_{band}".upper(), camera.sky_level[index], f"[electron] sky in {band}"),
         ]
     header.update([fits.Card(*card) for card in cards])

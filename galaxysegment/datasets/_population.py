@@ -19,7 +19,16 @@ SOURCE = np.dtype(
     + [
         (name, np.float64)
         for name in (
-            *("x", "y", "mag", "radius", "bulge_fraction", "disk_axis_ratio", "bulge_axis_ratio", "angle"),
+            *(
+                "x",
+                "y",
+                "mag",
+                "radius",
+                "bulge_fraction",
+                "disk_axis_ratio",
+                "bulge_axis_ratio",
+                "angle",
+            ),
             *("disk_gr", "disk_rz", "bulge_gr", "bulge_rz"),
         )
     ]
@@ -39,7 +48,9 @@ def draw_galaxies(rng, n, brightest, faintest):
     galaxies = np.zeros(n, dtype=SOURCE)
     galaxies["class"] = GALAXY
     galaxies["mag"] = mag = _magnitudes(rng.uniform(size=n), GALAXY_SLOPE, brightest, faintest)
-    galaxies["radius"] = np.clip(10 ** (-0.42 - 0.11 * (mag - 24) + 0.16 * rng.standard_normal(n)), 0.05, 4.0)
+    galaxies["radius"] = np.clip(
+        10 ** (-0.42 - 0.11 * (mag - 24) + 0.16 * rng.standard_normal(n)), 0.05, 4.0
+    )
     galaxies["angle"] = rng.uniform(0, 180, n)
     _draw_shapes(rng, galaxies)
     _draw_galaxy_colours(rng, galaxies)
@@ -55,7 +66,9 @@ def draw_stars(rng, n, brightest, faintest):
     # Two fifths are the blue stars of the halo, the rest the red dwarfs that end the locus in g - r.
     dwarf = rng.uniform(size=n) < 0.6
     stars["disk_gr"] = np.where(dwarf, rng.normal(1.4, 0.07, n), rng.normal(0.5, 0.15, n))
-    stars["disk_rz"] = np.where(dwarf, rng.uniform(0.9, 2.4, n), 0.55 * stars["disk_gr"] + rng.normal(0, 0.03, n))
+    stars["disk_rz"] = np.where(
+        dwarf, rng.uniform(0.9, 2.4, n), 0.55 * stars["disk_gr"] + rng.normal(0, 0.03, n)
+    )
     return stars
 
 
@@ -89,7 +102,9 @@ def component_radii(sources):
     fractions, ratios = _radius_table()
     disk = sources["radius"] / np.interp(sources["bulge_fraction"], fractions, ratios)
     pure_bulge = sources["bulge_fraction"] == 1
-    return np.where(pure_bulge, 0, disk), np.where(pure_bulge, sources["radius"], BULGE_TO_DISK * disk)
+    return np.where(pure_bulge, 0, disk), np.where(
+        pure_bulge, sources["radius"], BULGE_TO_DISK * disk
+    )
 
 
 @lru_cache(maxsize=1)
@@ -102,7 +117,9 @@ def _radius_table():
         return fraction * bulge + (1 - fraction) * disk - 0.5
 
     fractions = np.linspace(0, 1, 101)
-    return fractions, np.array([optimize.brentq(excess, 0.1, 2, args=(fraction,)) for fraction in fractions])
+    return fractions, np.array(
+        [optimize.brentq(excess, 0.1, 2, args=(fraction,)) for fraction in fractions]
+    )
 
 
 def component_mags(sources, band):
@@ -139,7 +156,11 @@ def surface_brightness_radius(flux, radius, axis_ratio, level, profile):
             units = np.log(flux / (2 * np.pi * scale**2 * level))
         else:
             scale = radius
-            effective = flux * _DE_VAUCOULEURS**8 / (8 * np.pi * radius**2 * np.exp(_DE_VAUCOULEURS) * special.gamma(8))
+            effective = (
+                flux
+                * _DE_VAUCOULEURS**8
+                / (8 * np.pi * radius**2 * np.exp(_DE_VAUCOULEURS) * special.gamma(8))
+            )
             units = np.maximum(1 + np.log(effective / level) / _DE_VAUCOULEURS, 0) ** 4
         distance = scale / np.sqrt(axis_ratio) * np.maximum(units, 0)
     return np.where((flux > 0) & (radius > 0), distance, 0.0)

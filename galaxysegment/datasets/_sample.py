@@ -49,7 +49,9 @@ def read_sample(path):
             labels=labels,
             classes=np.array(catalog["class"]),
             header=hdus["SCI"].header.copy(),
-            instances=_unpack(hdus["BOXES"].data["box"], hdus["MASKS"].data, labels.shape, catalog["class"]),
+            instances=_unpack(
+                hdus["BOXES"].data["box"], hdus["MASKS"].data, labels.shape, catalog["class"]
+            ),
             catalog=catalog,
         )
 
@@ -105,5 +107,7 @@ def _unpack(boxes, packed, shape, classes):
     sides = boxes[:, 2:] - boxes[:, :2]
     ends = np.cumsum(sides.prod(axis=1))
     bits = np.unpackbits(packed.ravel(), count=int(ends[-1])).astype(bool)
-    crops = [part.reshape(side) for part, side in zip(np.split(bits, ends[:-1]), sides, strict=True)]
+    crops = [
+        part.reshape(side) for part, side in zip(np.split(bits, ends[:-1]), sides, strict=True)
+    ]
     return Instances(shape, boxes, crops, classes=np.array(classes))

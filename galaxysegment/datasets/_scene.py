@@ -68,7 +68,9 @@ class Camera:
     def reference_only(self):
         """The same camera with the reference band alone."""
         one = slice(self.reference, self.reference + 1)
-        return replace(self, bands=self.bands[one], sky_level=self.sky_level[one], depth=self.depth[one])
+        return replace(
+            self, bands=self.bands[one], sky_level=self.sky_level[one], depth=self.depth[one]
+        )
 
     @cached_property
     def sky_rms(self):
@@ -93,9 +95,15 @@ class Camera:
         core = self.psf_fwhm / self.pixel_scale / (2 * np.sqrt(2 ** (1 / MOFFAT_BETA) - 1))
         peak = brightest.sum(axis=1) * (MOFFAT_BETA - 1) / (np.pi * core**2)
         reach = core * np.sqrt(np.maximum((peak / level) ** (1 / MOFFAT_BETA) - 1, 0))
-        for index, (profile, radius) in enumerate(zip(("disk", "bulge"), component_radii(sources), strict=True)):
+        for index, (profile, radius) in enumerate(
+            zip(("disk", "bulge"), component_radii(sources), strict=True)
+        ):
             distance = surface_brightness_radius(
-                brightest[:, index], radius / self.pixel_scale, sources[f"{profile}_axis_ratio"], level, profile
+                brightest[:, index],
+                radius / self.pixel_scale,
+                sources[f"{profile}_axis_ratio"],
+                level,
+                profile,
             )
             reach = np.hypot(reach, distance) if profile == "disk" else np.maximum(reach, distance)
         return STAMP_SIZES[np.searchsorted(STAMP_SIZES[:-1], 2 * reach + 4)]
@@ -115,7 +123,9 @@ class Camera:
         fluxes = self.fluxes(sources)
         sizes = self.stamp_sizes(sources, fluxes)
         radii = np.transpose(component_radii(sources))
-        return [self._draw_one(*one) for one in zip(sources, fluxes, sizes.tolist(), radii, strict=True)]
+        return [
+            self._draw_one(*one) for one in zip(sources, fluxes, sizes.tolist(), radii, strict=True)
+        ]
 
     def _draw_one(self, source, fluxes, size, radii):
         y, x = round(float(source["y"])), round(float(source["x"]))
@@ -219,9 +229,15 @@ class Scene:
             columns = slice(column * CELL - x0, min(column * CELL + CELL, x1) - x0)
             for band, letter in enumerate(self.camera.bands):
                 rng = np.random.default_rng([self.seed, _NOISE, ord(letter), row, column])
-                image[band, rows, columns] = add_noise(expected[band, rows, columns], self.camera.read_noise, rng)
+                image[band, rows, columns] = add_noise(
+                    expected[band, rows, columns], self.camera.read_noise, rng
+                )
         variance = self.camera.read_noise**2
-        return image, np.sqrt(expected + variance, dtype=np.float32), np.sqrt(sky + variance, dtype=np.float32)
+        return (
+            image,
+            np.sqrt(expected + variance, dtype=np.float32),
+            np.sqrt(sky + variance, dtype=np.float32),
+        )
 
 
 def add_noise(expected, read_noise, rng):
@@ -271,4 +287,11 @@ def labelled_fraction(camera, kind, mags, n_pixels, n=2000):
     sources["y"], sources["x"] = rng.uniform(-0.5, 0.5, (2, n))
     noise = camera.sky_rms[0] ** 2
     light = (stamp.flux[0] for stamp in camera.draw(sources))
-    return float(np.mean([np.count_nonzero(one > np.sqrt(noise + np.maximum(one, 0))) >= n_pixels for one in light]))
+    return float(
+        np.mean(
+            [
+                np.count_nonzero(one > np.sqrt(noise + np.maximum(one, 0))) >= n_pixels
+                for one in light
+            ]
+        )
+    )

@@ -86,13 +86,17 @@ def write_field(
     require_galsim("write_field")
     path = check_target(path, overwrite)
     if path.suffix != ".fits":
-        raise ValueError(f"path must end in .fits: what is written piece by piece cannot be packed. Got {path}.")
+        raise ValueError(
+            f"path must end in .fits: what is written piece by piece cannot be packed. Got {path}."
+        )
     scene = _make_scene(check_shape(shape), bands, density, seed_of(random_state))
     layout = _Layout(scene, density)
     draft = path.resolve().with_name(f".{path.name}.{uuid4().hex}.part")
     try:
         layout.reserve(draft)
-        found = _run(_draw_block, _blocks(scene.shape), n_jobs, progress, "block", scene, layout, draft)
+        found = _run(
+            _draw_block, _blocks(scene.shape), n_jobs, progress, "block", scene, layout, draft
+        )
         keys, catalog = _number(found, layout.wcs)
         rows = [(y, min(y + CELL, scene.shape[0])) for y in range(0, scene.shape[0], CELL)]
         _run(_number_rows, rows, n_jobs, progress, "numbering", layout, draft, keys)
@@ -128,14 +132,25 @@ class _Layout:
         default = signature(make_field).parameters
         self.n_pixels = default["n_pixels"].default
         self.shape, self.wcs = scene.shape, make_wcs(scene.shape, scene.camera.pixel_scale)
-        star_fraction, source_noise = (default[name].default for name in ("star_fraction", "rms_source_noise"))
+        star_fraction, source_noise = (
+            default[name].default for name in ("star_fraction", "rms_source_noise")
+        )
         header = _make_header(self.wcs, scene, density, star_fraction, self.n_pixels, source_noise)
         n_bands = len(scene.camera.bands)
-        self._parts, self._offsets = [fits.PrimaryHDU(header=_provenance(None)).header.tostring().encode("ascii")], {}
+        self._parts, self._offsets = (
+            [fits.PrimaryHDU(header=_provenance(None)).header.tostring().encode("ascii")],
+            {},
+        )
         end = len(self._parts[0])
-        for name, dtype, n_planes in (("SCI", ">f4", n_bands), ("RMS", ">f4", n_bands), ("LABELS", ">i4", 1)):
+        for name, dtype, n_planes in (
+            ("SCI", ">f4", n_bands),
+            ("RMS", ">f4", n_bands),
+            ("LABELS", ">i4", 1),
+        ):
             cards = (
-                kept_cards(header, self.shape, keep_unit=True) if name == "SCI" else kept_cards(self.wcs, self.shape)
+                kept_cards(header, self.shape, keep_unit=True)
+                if name == "SCI"
+                else kept_cards(self.wcs, self.shape)
             )
             text = _image_header(name, dtype, n_planes, self.shape, cards)
             self._parts.append((end, text))
@@ -214,7 +229,10 @@ def _draw_block(box, scene, layout, path):
     sources, keys, boxes = sources[drawn], keys[drawn], boxes[drawn]
     frame = _frame(boxes, box, scene.shape)
     shape = frame[2] - frame[0], frame[3] - frame[1]
-    stamps = [stamp._replace(y0=stamp.y0 - frame[0], x0=stamp.x0 - frame[1]) for stamp in camera.draw(sources)]
+    stamps = [
+        stamp._replace(y0=stamp.y0 - frame[0], x0=stamp.x0 - frame[1])
+        for stamp in camera.draw(sources)
+    ]
     light = add_light(stamps, shape, n_bands=len(camera.bands))
     rms = np.sqrt(scene.sky(frame) + np.maximum(light, 0) + camera.read_noise**2, dtype=np.float32)
     inner = slice(box[0] - frame[0], box[2] - frame[0]), slice(box[1] - frame[1], box[3] - frame[1])
@@ -227,7 +245,9 @@ def _draw_block(box, scene, layout, path):
             layout.write(file, "SCI", band, box[0], box[1], image[band])
             layout.write(file, "RMS", band, box[0], box[1], inner_rms[band])
         layout.write(file, "LABELS", 0, box[0], box[1], provisional)
-    catalog = truth_catalog(camera, sources[kept], [parts[index] for index in kept], labels, rms[camera.reference])
+    catalog = truth_catalog(
+        camera, sources[kept], [parts[index] for index in kept], labels, rms[camera.reference]
+    )
     mine = _centred(sources[kept], box)
     return keys[kept][mine], catalog[mine]
 
@@ -240,7 +260,9 @@ def _sources_around(scene, box):
     for row, column in scene._cells(box, margin=far):
         found = scene._cell_sources(row, column)
         if len(found) > _PER_CELL:
-            raise ValueError(f"density gives {len(found)} sources in 256 x 256 pixels, too many to stream: lower it.")
+            raise ValueError(
+                f"density gives {len(found)} sources in 256 x 256 pixels, too many to stream: lower it."
+            )
         sources.append(found)
         keys.append((row * n_columns + column) * _PER_CELL + np.arange(len(found)))
     return np.concatenate(sources), np.concatenate(keys)

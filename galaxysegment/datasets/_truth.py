@@ -18,7 +18,9 @@ class Visible(NamedTuple):
     @property
     def window(self):
         """Slices of the frame."""
-        return slice(self.y0, self.y0 + self.mask.shape[0]), slice(self.x0, self.x0 + self.mask.shape[1])
+        return slice(self.y0, self.y0 + self.mask.shape[0]), slice(
+            self.x0, self.x0 + self.mask.shape[1]
+        )
 
     @property
     def box(self):

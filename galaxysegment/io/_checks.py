@@ -45,5 +45,7 @@ def check_shapes(sources, instances):
     if instances is None or isinstance(instances, partial):
         return
     if not isinstance(instances, Instances):
-        raise TypeError(f"instances must be galaxysegment.Instances or None. Got {type(instances).__name__} instead.")
+        raise TypeError(
+            f"instances must be galaxysegment.Instances or None. Got {type(instances).__name__} instead."
+        )
     check_same_shape(instances.shape, shape, "instances", "the image")

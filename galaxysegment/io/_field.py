@@ -98,9 +98,20 @@ class Field:
         classes = None if classes is None else as_classes(classes)
         self._set_up(sources, classes, wcs, header, instances, catalog)
 
-    def _set_up(self, sources, classes=None, wcs=None, header=None, instances=None, catalog=None, origin="the field"):
+    def _set_up(
+        self,
+        sources,
+        classes=None,
+        wcs=None,
+        header=None,
+        instances=None,
+        catalog=None,
+        origin="the field",
+    ):
         if header is not None and not isinstance(header, fits.Header):
-            raise TypeError(f"header must be an astropy Header or None. Got {type(header).__name__} instead.")
+            raise TypeError(
+                f"header must be an astropy Header or None. Got {type(header).__name__} instead."
+            )
         self.header = header
         self._origin = origin
         self._has_own_wcs = wcs is not None

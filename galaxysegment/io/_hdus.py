@@ -75,7 +75,13 @@ class Hdu:
 
     def describe(self):
         """Return one line for a list of what a file holds."""
-        what = "table" if self.kind == "table" else " x ".join(map(str, self.shape)) if self.shape else "no data"
+        what = (
+            "table"
+            if self.kind == "table"
+            else " x ".join(map(str, self.shape))
+            if self.shape
+            else "no data"
+        )
         return f"{self.index} {self.name or '(no name)'}: {what}"
 
 
@@ -101,7 +107,9 @@ def open_stream(path):
         return path.open("rb"), False
     found = next((what for magic, what in _FOREIGN.items() if start.startswith(magic)), None)
     found = found or ("empty" if not start else f"unknown: it starts with {start!r}")
-    raise OSError(f"{path} is not a FITS file but {found}. Give a FITS file, plain or packed as .gz, .bz2 or .fz.")
+    raise OSError(
+        f"{path} is not a FITS file but {found}. Give a FITS file, plain or packed as .gz, .bz2 or .fz."
+    )
 
 
 @contextmanager
@@ -132,9 +140,13 @@ def scan(path):
             if index and not block.startswith(b"XTENSION"):
                 return
             if not index and not block.startswith(b"SIMPLE"):
-                raise OSError(f"{path} is not a FITS file: unpacked, it starts with {block[:10]!r}.")
+                raise OSError(
+                    f"{path} is not a FITS file: unpacked, it starts with {block[:10]!r}."
+                )
             if len(block) < BLOCK:
-                raise OSError(f"{path} is truncated: its first header ends after {len(block)} bytes.")
+                raise OSError(
+                    f"{path} is truncated: its first header ends after {len(block)} bytes."
+                )
             name = f"HDU {index} of {path}"
             header = parse_header(stream, block, name)
             hdu = _make_hdu(path, index, header, stream.tell(), is_stream)
@@ -164,16 +176,23 @@ def _check_columns(header, name):
     """Refuse a number of columns that no table can have: astropy would look for every one of them."""
     n_columns = whole_number(header, "TFIELDS", name, 0)
     if not 0 <= n_columns <= 999:
-        raise OSError(f"{name} has TFIELDS = {n_columns}, which must be 0 to 999: the header is damaged.")
+        raise OSError(
+            f"{name} has TFIELDS = {n_columns}, which must be 0 to 999: the header is damaged."
+        )
 
 
 def _data_length(header, bitpix, shape, name):
     """Bytes that the data of an HDU take."""
-    groups, parameters = whole_number(header, "GCOUNT", name, 1), whole_number(header, "PCOUNT", name, 0)
+    groups, parameters = (
+        whole_number(header, "GCOUNT", name, 1),
+        whole_number(header, "PCOUNT", name, 0),
+    )
     if not shape:
         return 0
     if groups < 1 or parameters < 0:
-        raise OSError(f"{name} has GCOUNT = {groups} and PCOUNT = {parameters}: the header is damaged.")
+        raise OSError(
+            f"{name} has GCOUNT = {groups} and PCOUNT = {parameters}: the header is damaged."
+        )
     return groups * (parameters + prod(shape)) * abs(bitpix) // 8
 
 
@@ -181,11 +200,17 @@ def _axes(header, prefix, name):
     """BITPIX and the shape, last axis of FITS first."""
     bitpix = whole_number(header, f"{prefix}BITPIX", name)
     if bitpix not in _BITPIX:
-        raise OSError(f"{name} has {prefix}BITPIX = {bitpix}, which must be one of {_BITPIX}: the header is damaged.")
+        raise OSError(
+            f"{name} has {prefix}BITPIX = {bitpix}, which must be one of {_BITPIX}: the header is damaged."
+        )
     n_axes = whole_number(header, f"{prefix}NAXIS", name)
     if not 0 <= n_axes <= 999:
-        raise OSError(f"{name} has {prefix}NAXIS = {n_axes}, which must be 0 to 999: the header is damaged.")
-    shape = tuple(whole_number(header, f"{prefix}NAXIS{axis}", name) for axis in range(n_axes, 0, -1))
+        raise OSError(
+            f"{name} has {prefix}NAXIS = {n_axes}, which must be 0 to 999: the header is damaged."
+        )
+    shape = tuple(
+        whole_number(header, f"{prefix}NAXIS{axis}", name) for axis in range(n_axes, 0, -1)
+    )
     if any(length < 0 for length in shape):
         raise OSError(f"{name} promises an image of shape {shape}: the header is damaged.")
     return bitpix, shape
@@ -227,10 +252,17 @@ def find_hdu(path, hdu=None, hdus=None):
 
 def _check_hdu_argument(hdu):
     is_pair = (
-        isinstance(hdu, tuple) and len(hdu) == 2 and isinstance(hdu[0], str) and isinstance(hdu[1], (int, np.integer))
+        isinstance(hdu, tuple)
+        and len(hdu) == 2
+        and isinstance(hdu[0], str)
+        and isinstance(hdu[1], (int, np.integer))
     )
-    if isinstance(hdu, bool) or not (hdu is None or is_pair or isinstance(hdu, (int, np.integer, str))):
-        raise TypeError(f"hdu must be an index, a name, a (name, version) pair or None. Got {hdu!r} instead.")
+    if isinstance(hdu, bool) or not (
+        hdu is None or is_pair or isinstance(hdu, (int, np.integer, str))
+    ):
+        raise TypeError(
+            f"hdu must be an index, a name, a (name, version) pair or None. Got {hdu!r} instead."
+        )
 
 
 def _matches(candidate, hdu):
@@ -239,9 +271,13 @@ def _matches(candidate, hdu):
     if isinstance(hdu, (int, np.integer)):
         return candidate.index == hdu
     name, version = (hdu, None) if isinstance(hdu, str) else hdu
-    if candidate.name != name.strip().upper() and not (candidate.index == 0 and name.strip().upper() == "PRIMARY"):
+    if candidate.name != name.strip().upper() and not (
+        candidate.index == 0 and name.strip().upper() == "PRIMARY"
+    ):
         return False
-    return version is None or whole_number(candidate.header, "EXTVER", candidate.label, 1) == version
+    return (
+        version is None or whole_number(candidate.header, "EXTVER", candidate.label, 1) == version
+    )
 
 
 def _end_note(found):
@@ -258,7 +294,9 @@ def find_image(path, hdu=None, hdus=None):
         raise ValueError(f"{found.label} holds a table, not an image: pass another hdu=.")
     if not found.is_image:
         shape = found.shape or "no data"
-        raise ValueError(f"{found.label} holds no image: two or more axes are needed, but it has {shape}.")
+        raise ValueError(
+            f"{found.label} holds no image: two or more axes are needed, but it has {shape}."
+        )
     if len(found.image_shape) > 3:
         raise ValueError(
             f"{found.label} has shape {found.shape}: a (height, width) image or a (n_bands, height, width) cube "
@@ -273,7 +311,9 @@ def check_complete(hdu):
     The length of a file packed as a whole is not known before it is unpacked, only the most that it can
     be; there, reading stops at the end.
     """
-    if hdu.offset + hdu.n_bytes > (_most_unpacked(hdu.path) if hdu.is_stream else hdu.path.stat().st_size):
+    if hdu.offset + hdu.n_bytes > (
+        _most_unpacked(hdu.path) if hdu.is_stream else hdu.path.stat().st_size
+    ):
         raise too_short(hdu)
     if hdu.kind == "compressed":
         _check_tiles(hdu)
@@ -304,7 +344,10 @@ def _check_tiles(hdu):
         for axis in range(len(hdu.shape), 0, -1)
     ]
     n_rows = whole_number(hdu.header, "NAXIS2", hdu.label)
-    n_tiles = prod(ceil(length / tile) if tile > 0 else -1 for length, tile in zip(hdu.shape, lengths, strict=True))
+    n_tiles = prod(
+        ceil(length / tile) if tile > 0 else -1
+        for length, tile in zip(hdu.shape, lengths, strict=True)
+    )
     if n_tiles != n_rows or prod(hdu.shape) > _MAX_PIXELS_PER_BYTE * hdu.n_bytes:
         raise OSError(
             f"{hdu.label} is damaged: its header promises an image of shape {hdu.shape} in {n_tiles} compressed tiles, "

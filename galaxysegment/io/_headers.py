@@ -108,7 +108,9 @@ def whole_number(header, keyword, name, default=None):
     except fits.VerifyError:
         value = "an illegal card"
     if isinstance(value, bool) or not isinstance(value, int):
-        raise OSError(f"{name} has {keyword} = {value!r}, which must be a whole number: the header is damaged.")
+        raise OSError(
+            f"{name} has {keyword} = {value!r}, which must be a whole number: the header is damaged."
+        )
     return value
 
 

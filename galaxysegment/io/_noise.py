@@ -92,5 +92,7 @@ def read_noise(hdu, kind, section=None):
     if kind != "rms":
         np.sqrt(noise, out=noise)
     if kind == "weight":
-        np.reciprocal(noise, out=noise)  # after the root: the inverse of a tiny weight would overflow
+        np.reciprocal(
+            noise, out=noise
+        )  # after the root: the inverse of a tiny weight would overflow
     return noise

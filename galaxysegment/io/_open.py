@@ -79,7 +79,9 @@ def read_field(
     sources = {"image": _stack([FitsSource(read_floats, band) for band in bands], as_cube=True)}
     noise = _find_rms(files, bands, rms, rms_kind, rms_hdu)
     if noise:
-        sources["rms"] = _stack([FitsSource(partial(_read_noise, kind=kind), found) for found, kind in noise])
+        sources["rms"] = _stack(
+            [FitsSource(partial(_read_noise, kind=kind), found) for found, kind in noise]
+        )
     truth = files[0] if labels is None else _FileHdus(labels)
     found = _find_labels(truth, bands[0], labels is not None, labels_hdu)
     if found is not None:
@@ -88,7 +90,9 @@ def read_field(
         check_complete(one)
     shape = bands[0].image_shape[-2:]
     tables = {**_find_tables(truth, shape), **_find_tables(files[0], shape)}
-    return Field._from_sources(sources, header=image_header(bands[0]), origin=bands[0].label, **tables)
+    return Field._from_sources(
+        sources, header=image_header(bands[0]), origin=bands[0].label, **tables
+    )
 
 
 class _FileHdus:
@@ -112,7 +116,9 @@ def _check_bands(bands):
     shape = bands[0].image_shape
     for band in bands if len(bands) > 1 else ():
         if len(band.image_shape) == 3:
-            raise ValueError(f"{band.label} is a cube of shape {band.image_shape}: in a list, each file is one band.")
+            raise ValueError(
+                f"{band.label} is a cube of shape {band.image_shape}: in a list, each file is one band."
+            )
         if band.image_shape != shape:
             raise ValueError(
                 f"{band.label} has shape {band.image_shape}, but {bands[0].label} has shape {shape}: "
@@ -147,14 +153,22 @@ def _find_rms(files, bands, rms, kind, hdu):
 
 def _find_own_rms(file, band):
     others = (hdu for hdu in file.hdus if hdu.is_image and hdu.index != band.index)
-    named = ((hdu, plain_kind_of_header(hdu)) for hdu in others if hdu.image_shape[-2:] == band.image_shape[-2:])
+    named = (
+        (hdu, plain_kind_of_header(hdu))
+        for hdu in others
+        if hdu.image_shape[-2:] == band.image_shape[-2:]
+    )
     return next(((hdu, kind) for hdu, kind in named if kind is not None), None)
 
 
 def _find_labels(file, band, is_own_file, hdu):
     if is_own_file or hdu is not None:
         return find_labels(file.path, hdu, file.hdus)
-    others = [one for one in file.hdus if one.index != band.index and one.image_shape == band.image_shape[-2:]]
+    others = [
+        one
+        for one in file.hdus
+        if one.index != band.index and one.image_shape == band.image_shape[-2:]
+    ]
     return find_named_labels(others)
 
 

@@ -60,15 +60,23 @@ def mean_rms(rms):
 
 
 def _check_grid(field, size, step, rms, min_sources):
-    for name, value, lowest in (("size", size, 1), ("step", step, 1), ("min_sources", min_sources, 0)):
+    for name, value, lowest in (
+        ("size", size, 1),
+        ("step", step, 1),
+        ("min_sources", min_sources, 0),
+    ):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < lowest:
-            raise ValueError(f"{name} must be a whole number, at least {lowest}. Got {value!r} instead.")
+            raise ValueError(
+                f"{name} must be a whole number, at least {lowest}. Got {value!r} instead."
+            )
     if size > min(field.shape):
         raise ValueError(
             f"size={size} is larger than the field, of shape {field.shape}: use size <= {min(field.shape)}."
         )
     if rms and not field.has_rms:
-        raise ValueError("rms=True needs an RMS map, but the field has none: pass rms= when you make the field.")
+        raise ValueError(
+            "rms=True needs an RMS map, but the field has none: pass rms= when you make the field."
+        )
     if min_sources > 0 and not field.has_labels:
         raise ValueError(
             f"min_sources={min_sources} needs the truth, but the field has none: pass labels= when you make the "

@@ -41,7 +41,9 @@ def read_labels(hdu, section=None):
     if hdu.bitpix < 0 or scale != 1 or zero != int(zero):
         labels = read_floats(hdu, section)
         if np.isinf(labels).any():
-            raise ValueError(f"{name} must hold whole numbers, one per source. Got infinities instead.")
+            raise ValueError(
+                f"{name} must hold whole numbers, one per source. Got infinities instead."
+            )
         return check_label_map(labels, name)
     raw = _read_raw(hdu, section)
     labels = raw.astype(np.int32 if raw.dtype.itemsize <= 4 and zero == 0 else np.int64)
@@ -60,7 +62,9 @@ def _scaling(hdu):
     for keyword, default in (("BSCALE", 1), ("BZERO", 0)):
         value = _card(hdu, keyword, default)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
-            raise OSError(f"{hdu.label} has {keyword} = {value!r}, which must be a number: the header is damaged.")
+            raise OSError(
+                f"{hdu.label} has {keyword} = {value!r}, which must be a number: the header is damaged."
+            )
         values.append(value)
     blank = _card(hdu, "BLANK", _card(hdu, "ZBLANK", None))
     is_blank = isinstance(blank, int) and not isinstance(blank, bool) and hdu.bitpix > 0
@@ -84,7 +88,9 @@ def _read_raw(hdu, section):
     elif hdu.is_stream:
         raw = _read_stream(hdu, rows, columns)
     else:
-        stored = np.memmap(hdu.path, dtype=_DTYPES[hdu.bitpix], mode="r", offset=hdu.offset, shape=hdu.shape)
+        stored = np.memmap(
+            hdu.path, dtype=_DTYPES[hdu.bitpix], mode="r", offset=hdu.offset, shape=hdu.shape
+        )
         raw = np.asarray(stored[..., rows, columns])
     return raw.reshape(*hdu.image_shape[:-2], *raw.shape[-2:])
 
@@ -99,7 +105,9 @@ def _read_stream(hdu, rows, columns):
         for plane in range(planes[0] if planes else 1):
             stream.seek(hdu.offset + (plane * height + rows.start) * width * item)
             data = _read_exactly(stream, (rows.stop - rows.start) * width * item, hdu)
-            parts.append(np.frombuffer(data, dtype=_DTYPES[hdu.bitpix]).reshape(-1, width)[:, columns])
+            parts.append(
+                np.frombuffer(data, dtype=_DTYPES[hdu.bitpix]).reshape(-1, width)[:, columns]
+            )
     return np.stack(parts)
 
 
@@ -129,13 +137,17 @@ def open_compressed(hdu):
     with ExitStack() as stack:
         try:
             with quiet():
-                image = stack.enter_context(fits.open(hdu.path, do_not_scale_image_data=True))[hdu.index]
+                image = stack.enter_context(fits.open(hdu.path, do_not_scale_image_data=True))[
+                    hdu.index
+                ]
             yield image
         except MemoryError:
             raise
         except Exception as error:  # each unpacker has errors of its own, some of no public class
             reason = " ".join(str(error).split())
-            raise OSError(f"{hdu.label} cannot be decompressed: {reason or type(error).__name__}") from error
+            raise OSError(
+                f"{hdu.label} cannot be decompressed: {reason or type(error).__name__}"
+            ) from error
 
 
 def _check_stream_reaches(hdu):

@@ -187,7 +187,9 @@ def find_named_labels(hdus):
     return next((one for one in hdus if one.is_image and one.name in LABEL_NAMES), None)
 
 
-def read_rms(path: str | Path, *, hdu: Hdu = None, section: Section | None = None, kind: str = "rms") -> Floats:
+def read_rms(
+    path: str | Path, *, hdu: Hdu = None, section: Section | None = None, kind: str = "rms"
+) -> Floats:
     """Read an RMS map out of an RMS, variance or weight map.
 
     Parameters

@@ -31,7 +31,9 @@ def resolve_section(section, shape, name="section"):
 
 def _resolve(window, length, axis, name):
     if window.step not in (None, 1):
-        raise ValueError(f"{name} must have step 1. Got {window} for its {axis}: read it, then thin it out.")
+        raise ValueError(
+            f"{name} must have step 1. Got {window} for its {axis}: read it, then thin it out."
+        )
     start = 0 if window.start is None else window.start
     stop = length if window.stop is None else window.stop
     start, stop = (bound + length if bound < 0 else bound for bound in (start, stop))

@@ -80,7 +80,8 @@ class CutSource:
         if section is None:
             return self.source.read((self.rows, self.columns))
         rows, columns = (
-            _shift(part, whole.start) for part, whole in zip(section, (self.rows, self.columns), strict=True)
+            _shift(part, whole.start)
+            for part, whole in zip(section, (self.rows, self.columns), strict=True)
         )
         return self.source.read((rows, columns))
 

@@ -37,7 +37,8 @@ def instances_hdu(instances):
     bits = np.empty(len(instances), dtype=object)
     bits[:] = [np.packbits(crop) for crop in instances.crops]
     columns = [
-        fits.Column(name, "K", array=instances.boxes[:, index]) for index, name in enumerate(("Y0", "X0", "Y1", "X1"))
+        fits.Column(name, "K", array=instances.boxes[:, index])
+        for index, name in enumerate(("Y0", "X0", "Y1", "X1"))
     ]
     columns.append(fits.Column("SCORE", "D", array=instances.scores))
     if instances.classes is not None:
@@ -51,7 +52,9 @@ def instances_hdu(instances):
 def read_instances(hdu, shape):
     """Read what `instances_hdu` made for an image of `shape`."""
     with _reading_table(hdu) as table:
-        boxes = np.stack([table[name] for name in ("Y0", "X0", "Y1", "X1")], axis=1).astype(np.int64)
+        boxes = np.stack([table[name] for name in ("Y0", "X0", "Y1", "X1")], axis=1).astype(
+            np.int64
+        )
         shapes = boxes[:, 2:] - boxes[:, :2]
         crops = [
             _unpack(np.asarray(bits, dtype=np.uint8), crop_shape)
@@ -60,7 +63,9 @@ def read_instances(hdu, shape):
         classes = table["CLASS"] if "CLASS" in table.dtype.names else None
         described = hdu.header["HEIGHT"], hdu.header["WIDTH"]
         if described != tuple(shape):
-            raise ValueError(f"it is for an image of shape {described}, but the image has shape {tuple(shape)}")
+            raise ValueError(
+                f"it is for an image of shape {described}, but the image has shape {tuple(shape)}"
+            )
         return Instances(shape, boxes, crops, table["SCORE"], classes)
 
 
@@ -103,6 +108,10 @@ def _explaining(hdu):
     try:
         with quiet():
             yield
-    except Exception as error:  # headers are parsed late and deep within astropy, with errors of many kinds
+    except (
+        Exception
+    ) as error:  # headers are parsed late and deep within astropy, with errors of many kinds
         reason = " ".join(str(error).split())
-        raise OSError(f"The table in {hdu.label} is damaged: {reason or type(error).__name__}.") from error
+        raise OSError(
+            f"The table in {hdu.label} is damaged: {reason or type(error).__name__}."
+        ) from error

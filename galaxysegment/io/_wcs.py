@@ -61,12 +61,22 @@ def celestial_wcs(header, name="the header"):
             _check_counts(header)
             wcs = WCS(header, naxis=2)  # rows and columns are the first two axes of FITS
             return wcs if wcs.has_celestial else None
-    except (ValueError, AssertionError, AttributeError, TypeError, KeyError, MemoryError, fits.VerifyError) as error:
+    except (
+        ValueError,
+        AssertionError,
+        AttributeError,
+        TypeError,
+        KeyError,
+        MemoryError,
+        fits.VerifyError,
+    ) as error:
         # wcslib's errors are ValueErrors, or MemoryErrors where a distortion has no number of axes; astropy trips
         # over cards of the wrong type, and asserts where a distortion needs a table of the file
         lines = [line for line in str(error).split("\n") if not line.startswith("ERROR")]
         reason = " ".join(" ".join(lines).split()) or type(error).__name__
-    warnings.warn(f"The WCS of {name} cannot be used ({reason}): sky positions are left out.", stacklevel=3)
+    warnings.warn(
+        f"The WCS of {name} cannot be used ({reason}): sky positions are left out.", stacklevel=3
+    )
     return None
 
 
@@ -89,7 +99,9 @@ def cut_header(header, rows, columns):
     """Header of a cut-out: reference pixels moved, size changed, everything else kept."""
     header = header.copy()
     for axis, window in ((1, columns), (2, rows)):
-        for key in [key for key in header if re.fullmatch(rf"(?:CRPIX{axis}[A-Z]?|LTV{axis})", key)]:
+        for key in [
+            key for key in header if re.fullmatch(rf"(?:CRPIX{axis}[A-Z]?|LTV{axis})", key)
+        ]:
             if _is_number(header[key]):
                 header[key] -= window.start
         if f"NAXIS{axis}" in header:
@@ -130,7 +142,9 @@ def kept_cards(header, shape, *, keep_unit=False, keep_wcs=True):
     dropped += [_HIGHER_AXIS] if flat else []
     dropped += [] if keep_unit else [re.compile("BUNIT")]
     dropped += [] if keep_wcs else [_WCS_CARDS]
-    kept = fits.Header([card for card in header.cards if not any(one.fullmatch(card.keyword) for one in dropped)])
+    kept = fits.Header(
+        [card for card in header.cards if not any(one.fullmatch(card.keyword) for one in dropped)]
+    )
     if flat and "WCSAXES" in kept:
         kept["WCSAXES"] = 2
     return kept

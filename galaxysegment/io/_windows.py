@@ -68,7 +68,9 @@ class ArrayPixels:
     def read_parts(self, rows, columns):
         """Return image (n_bands, height, width) and RMS map of a window, the latter None if not wanted."""
         image = as_float_image(self.image[..., rows, columns], "image")
-        return image, None if self.rms is None else as_float_image(self.rms[..., rows, columns], "rms")
+        return image, None if self.rms is None else as_float_image(
+            self.rms[..., rows, columns], "rms"
+        )
 
     def read(self, rows, columns):
         """Return the bands of a window, the RMS map last, shape (n_bands, height, width)."""
@@ -84,7 +86,8 @@ class ArrayPixels:
         for name, array in (("image", self.image), ("rms", self.rms)):
             if array is not None:
                 np.save(
-                    folder / f"{name}.npy", np.ma.filled(array.astype(float), np.nan) if np.ma.isMA(array) else array
+                    folder / f"{name}.npy",
+                    np.ma.filled(array.astype(float), np.nan) if np.ma.isMA(array) else array,
                 )
             parts.append(None if array is None else folder / f"{name}.npy")
         return partial(_open_arrays, *parts, self.header, self.wcs)
@@ -142,18 +145,30 @@ def open_pixels(image, rms, *, hdu=None, rms_hdu=None, rms_kind="rms"):
             given = rms if _is_path(rms) else None
             image = read_field(image, rms=given, hdu=hdu, rms_hdu=rms_hdu, rms_kind=rms_kind)
         if rms is True and not image.has_rms:
-            raise ValueError("rms=True takes the RMS map that comes with the image, but there is none: pass its path.")
-        if all(isinstance(image._sources[name], ArraySource) for name in ("image", "rms") if name in image._sources):
+            raise ValueError(
+                "rms=True takes the RMS map that comes with the image, but there is none: pass its path."
+            )
+        if all(
+            isinstance(image._sources[name], ArraySource)
+            for name in ("image", "rms")
+            if name in image._sources
+        ):
             return ArrayPixels(image.image, image.rms if rms else None, image.header, image.wcs)
         return FieldPixels(image, rms is not None)
     if rms is True or _is_path(rms):
-        raise TypeError(f"rms must be an array or None where image is an array. Got {rms!r} instead.")
+        raise TypeError(
+            f"rms must be an array or None where image is an array. Got {rms!r} instead."
+        )
     return ArrayPixels(*_check_arrays(image, rms))
 
 
 def _is_path(value):
     is_list = isinstance(value, list | tuple) and len(value) > 0
-    return all(isinstance(one, str | Path) for one in value) if is_list else isinstance(value, str | Path)
+    return (
+        all(isinstance(one, str | Path) for one in value)
+        if is_list
+        else isinstance(value, str | Path)
+    )
 
 
 def _check_arrays(image, rms):

@@ -99,7 +99,9 @@ def _as_written(labels):
     checked = check_label_map(labels)
     if not labels.size:
         raise ValueError(f"labels has shape {labels.shape}: there is nothing to write.")
-    return labels.astype(np.int64) if needs_64 and labels.max() <= np.iinfo(np.int64).max else checked
+    return (
+        labels.astype(np.int64) if needs_64 and labels.max() <= np.iinfo(np.int64).max else checked
+    )
 
 
 def _provenance(segmenter):
@@ -139,11 +141,18 @@ def write_field(field, path, overwrite):
     hdus = [fits.PrimaryHDU(header=_provenance(None))]
     image = field.image if field.n_bands > 1 else field.image[0]
     hdus.append(_image_hdu(path, image, _field_cards(field, image.shape, is_image=True), "SCI"))
-    maps = {"RMS": field.rms, "LABELS": field._read("labels") if "labels" in field._sources else None}
+    maps = {
+        "RMS": field.rms,
+        "LABELS": field._read("labels") if "labels" in field._sources else None,
+    }
     for name, pixels in maps.items():
         if pixels is not None:
             hdus.append(_image_hdu(path, pixels, _field_cards(field, pixels.shape), name))
-    tables = (field.classes, classes_hdu), (field.instances, instances_hdu), (field.catalog, catalog_hdu)
+    tables = (
+        (field.classes, classes_hdu),
+        (field.instances, instances_hdu),
+        (field.catalog, catalog_hdu),
+    )
     hdus.extend(make(content) for content, make in tables if content is not None)
     return write_hdus(path, hdus)
 
@@ -166,7 +175,11 @@ def _image_hdu(path, pixels, header, name):
         # Big-endian, or astropy would swap the bytes of the caller's own array while it writes
         return fits.ImageHDU(pixels.astype(pixels.dtype.newbyteorder(">")), header, name=name)
     is_float = pixels.dtype.kind == "f" or pixels.dtype.itemsize > 4
-    options = {"compression_type": "GZIP_2", "quantize_level": 0} if is_float else {"compression_type": "RICE_1"}
+    options = (
+        {"compression_type": "GZIP_2", "quantize_level": 0}
+        if is_float
+        else {"compression_type": "RICE_1"}
+    )
     return fits.CompImageHDU(pixels, header, name=name, **options)
 
 
@@ -178,7 +191,9 @@ def check_target(path, overwrite):
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists: pass overwrite=True to replace it.")
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {path.parent} to write {path.name} to: make it first.")
+        raise FileNotFoundError(
+            f"There is no folder {path.parent} to write {path.name} to: make it first."
+        )
     return path
 
 
@@ -191,7 +206,9 @@ def write_hdus(path, hdus):
     try:
         with draft.open("wb") as file:
             if path.name.lower().endswith(".gz"):
-                with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0) as packed:
+                with gzip.GzipFile(
+                    filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0
+                ) as packed:
                     _write_to(packed, hdus)
             else:
                 _write_to(file, hdus)

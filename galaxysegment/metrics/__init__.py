@@ -1,6 +1,11 @@
 """Scores of segmentations: pixels, sources, panoptic; and scorers for model selection."""
 
-from ._calibration import ReliabilityCurve, brier_score, expected_calibration_error, reliability_curve
+from ._calibration import (
+    ReliabilityCurve,
+    brier_score,
+    expected_calibration_error,
+    reliability_curve,
+)
 from ._coco_summary import CocoSummary, coco_summary
 from ._instance import DetectionScores, average_precision, detection_scores, precision_recall_curve
 from ._panoptic import PanopticQuality, Quality, panoptic_quality

@@ -157,7 +157,9 @@ def _tally(y_true, proba, n_bins, ignore):
     tally = np.zeros((3, n_bins))
     for truth, one in _pixels(y_true, proba, ignore):
         index = np.minimum((one * n_bins).astype(int), n_bins - 1)
-        tally += [np.bincount(index, weights=weights, minlength=n_bins) for weights in (None, one, truth)]
+        tally += [
+            np.bincount(index, weights=weights, minlength=n_bins) for weights in (None, one, truth)
+        ]
     return tally[0].astype(int), tally[1], tally[2]
 
 
@@ -167,9 +169,14 @@ def _pixels(y_true, proba, ignore):
     ignored = [None] * len(truths) if ignore is None else as_image_list(ignore, "ignore")
     for name, group in (("proba", maps), ("ignore", ignored)):
         if len(group) != len(truths):
-            raise ValueError(f"{name} holds {len(group)} images, but y_true holds {len(truths)}: give one per image.")
+            raise ValueError(
+                f"{name} holds {len(group)} images, but y_true holds {len(truths)}: give one per image."
+            )
     for index, (truth, one, hidden) in enumerate(zip(truths, maps, ignored, strict=True)):
-        truth_mask, probabilities = _mask(truth, f"y_true[{index}]"), _check_proba(one, f"proba[{index}]")
+        truth_mask, probabilities = (
+            _mask(truth, f"y_true[{index}]"),
+            _check_proba(one, f"proba[{index}]"),
+        )
         counts = ~np.isnan(probabilities)
         _check_shape(probabilities.shape, truth_mask.shape, f"proba[{index}]", index)
         if hidden is not None:
@@ -185,7 +192,9 @@ def _mask(one, name):
 
 def _check_shape(shape, expected, name, index):
     if shape != expected:
-        raise ValueError(f"{name} has shape {shape}, but y_true[{index}] has shape {expected}: they must agree.")
+        raise ValueError(
+            f"{name} has shape {shape}, but y_true[{index}] has shape {expected}: they must agree."
+        )
 
 
 def _check_proba(one, name):
@@ -195,7 +204,10 @@ def _check_proba(one, name):
             f"Got {type(one).__name__} of shape {one.shape} instead."
         )
     one = np.asarray(one, dtype=np.float64)
-    lowest, highest = np.fmin.reduce(one, axis=None, initial=0.5), np.fmax.reduce(one, axis=None, initial=0.5)
+    lowest, highest = (
+        np.fmin.reduce(one, axis=None, initial=0.5),
+        np.fmax.reduce(one, axis=None, initial=0.5),
+    )
     if lowest < 0 or highest > 1:
         raise ValueError(
             f"{name} must hold probabilities, between 0 and 1. Got values from {lowest:.3g} to {highest:.3g} instead."

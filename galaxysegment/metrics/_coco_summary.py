@@ -127,14 +127,18 @@ def coco_summary(
     if class_ids:
         true_groups, pred_groups, images = _groups(overlaps, y_true)
         truth = _annotations(y_true, kind, true_groups, true_classes, true_bins)
-        found = _annotations(y_pred, kind, pred_groups, pred_classes, pred_bins, _ranks(overlaps.pred.scores))
+        found = _annotations(
+            y_pred, kind, pred_groups, pred_classes, pred_bins, _ranks(overlaps.pred.scores)
+        )
         precision, recall = _evaluate(images, class_ids, truth, found, kind, len(bin_names))
     rows = {"all": _row(precision[..., :1], recall[..., :1], len(true_bins))}
     for k, class_id in enumerate(class_ids if per_class else []):
         n_true = np.count_nonzero(true_classes == class_id)
         rows[class_name(class_id)] = _row(precision[..., [k], :1], recall[..., [k], :1], n_true)
     for a, name in enumerate(bin_names, start=1):
-        rows[name] = _row(precision[..., [a]], recall[..., [a]], np.count_nonzero(true_bins == a - 1))
+        rows[name] = _row(
+            precision[..., [a]], recall[..., [a]], np.count_nonzero(true_bins == a - 1)
+        )
     return CocoSummary(rows)
 
 
@@ -150,19 +154,28 @@ def _bins(overlaps, by, by_pred, n_bins):
         return np.zeros(len(overlaps.true)), np.zeros(len(overlaps.pred)), []
     if isinstance(by, str):
         if by != "area":
-            raise ValueError(f"by must be None, 'area' or a list with one array per image. Got {by!r} instead.")
+            raise ValueError(
+                f"by must be None, 'area' or a list with one array per image. Got {by!r} instead."
+            )
         true, pred, name = overlaps.true.areas, overlaps.pred.areas, "area "
     else:
         true, name = _per_source(by, overlaps.true, overlaps.n_images, "by"), ""
         unknown = np.full(len(overlaps.pred), np.nan)
-        pred = unknown if by_pred is None else _per_source(by_pred, overlaps.pred, overlaps.n_images, "by_pred")
+        pred = (
+            unknown
+            if by_pred is None
+            else _per_source(by_pred, overlaps.pred, overlaps.n_images, "by_pred")
+        )
     if not len(true):
         return true, pred, []
     if not isinstance(n_bins, Integral) or n_bins < 1:
         raise ValueError(f"n_bins must be a whole number of at least 1. Got {n_bins!r} instead.")
     edges = np.unique(np.quantile(true, np.linspace(0, 1, n_bins + 1)))
     inner = edges[1:-1]
-    names = [f"{name}{low:.4g}–{high:.4g}" for low, high in zip([edges[0], *inner], [*inner, edges[-1]], strict=True)]
+    names = [
+        f"{name}{low:.4g}–{high:.4g}"
+        for low, high in zip([edges[0], *inner], [*inner, edges[-1]], strict=True)
+    ]
     pred_bins = np.where(np.isnan(pred), np.nan, np.searchsorted(inner, pred, side="right"))
     return np.searchsorted(inner, true, side="right"), pred_bins, names
 
@@ -171,10 +184,16 @@ def _per_source(values, sources, n_images, name):
     """Join one array per image after checking that it has one number per source."""
     values = [np.asarray(one, dtype=np.float64) for one in values]
     if len(values) != n_images:
-        raise ValueError(f"{name} holds {len(values)} arrays for {n_images} images: give one per image.")
-    for index, (one, n) in enumerate(zip(values, np.bincount(sources.image, minlength=n_images), strict=True)):
+        raise ValueError(
+            f"{name} holds {len(values)} arrays for {n_images} images: give one per image."
+        )
+    for index, (one, n) in enumerate(
+        zip(values, np.bincount(sources.image, minlength=n_images), strict=True)
+    ):
         if one.shape != (n,):
-            raise ValueError(f"{name}[{index}] has shape {one.shape} for {n} sources: give one number per source.")
+            raise ValueError(
+                f"{name}[{index}] has shape {one.shape} for {n} sources: give one number per source."
+            )
     return np.concatenate(values)
 
 
@@ -207,20 +226,35 @@ def _groups(overlaps, images):
     group = np.empty(n_components, dtype=np.int64)
     group[order] = inverse.ravel() + 1
     shapes = [images[index].shape for index in keys[0].tolist()]
-    entries = [{"id": k, "height": shape[0], "width": shape[1]} for k, shape in enumerate(shapes, start=1)]
+    entries = [
+        {"id": k, "height": shape[0], "width": shape[1]} for k, shape in enumerate(shapes, start=1)
+    ]
     return group[component[:n]], group[component[n:]], entries
 
 
 def _annotations(images, kind, groups, classes, bins, scores=None):
     """COCO's annotations; the bin stands in for the area, by which COCOeval selects."""
     annotations = []
-    sources = ((one, box, crop) for one in images for box, crop in zip(one.boxes.tolist(), one.crops, strict=True))
+    sources = (
+        (one, box, crop)
+        for one in images
+        for box, crop in zip(one.boxes.tolist(), one.crops, strict=True)
+    )
     columns = zip(sources, groups.tolist(), classes.tolist(), bins.tolist(), strict=True)
     for index, ((one, (y0, x0, y1, x1), crop), group, class_id, where) in enumerate(columns):
-        entry = {"id": index + 1, "image_id": group, "category_id": class_id, "area": where, "iscrowd": 0}
+        entry = {
+            "id": index + 1,
+            "image_id": group,
+            "category_id": class_id,
+            "area": where,
+            "iscrowd": 0,
+        }
         entry["bbox"] = [x0, y0, x1 - x0, y1 - y0]
         if kind == "segm":
-            entry["segmentation"] = {"size": list(one.shape), "counts": encode_crop((y0, x0, y1, x1), crop, one.shape)}
+            entry["segmentation"] = {
+                "size": list(one.shape),
+                "counts": encode_crop((y0, x0, y1, x1), crop, one.shape),
+            }
         if scores is not None:
             entry["score"] = scores[index]
         annotations.append(entry)
@@ -236,7 +270,11 @@ def _evaluate(images, class_ids, truth, found, kind, n_bins):
         sides = []
         for annotations in (truth, found):
             side = COCO()
-            side.dataset = {"images": images, "annotations": annotations, "categories": [{"id": k} for k in class_ids]}
+            side.dataset = {
+                "images": images,
+                "annotations": annotations,
+                "categories": [{"id": k} for k in class_ids],
+            }
             side.createIndex()
             sides.append(side)
         evaluation = COCOeval(*sides, iouType=kind)

@@ -113,7 +113,9 @@ def detection_scores(y_true, y_pred, iou=0.5, *, average="sources", kind="segm",
     if average is None:
         return [_as_scores(_ratios(one), one) for one in counts.T]
     total = counts.sum(axis=1)
-    return _as_scores(_ratios(counts).mean(axis=1) if average == "images" else _ratios(total), total)
+    return _as_scores(
+        _ratios(counts).mean(axis=1) if average == "images" else _ratios(total), total
+    )
 
 
 def _as_scores(ratios, counts):
@@ -189,7 +191,11 @@ def average_precision(
         groups = [overlaps.of_class(one) for one in np.unique(overlaps.true.classes)]
     else:
         groups = [overlaps] if len(overlaps.true) else []
-    return float(np.mean([_interpolated(group, thresholds) for group in groups])) if groups else float("nan")
+    return (
+        float(np.mean([_interpolated(group, thresholds) for group in groups]))
+        if groups
+        else float("nan")
+    )
 
 
 def _interpolated(overlaps, thresholds):
@@ -198,7 +204,9 @@ def _interpolated(overlaps, thresholds):
     total = 0.0
     for matched in greedy_pairs(overlaps, order, thresholds):
         hits = np.cumsum(matched)
-        precision = hits / (np.arange(1, len(hits) + 1) + np.spacing(1))  # the last term as in COCOeval
+        precision = hits / (
+            np.arange(1, len(hits) + 1) + np.spacing(1)
+        )  # the last term as in COCOeval
         best = np.maximum.accumulate(precision[::-1])[::-1]
         at = np.searchsorted(hits / len(overlaps.true), _RECALLS)
         total += best[at[at < len(best)]].sum()
@@ -206,7 +214,12 @@ def _interpolated(overlaps, thresholds):
 
 
 def precision_recall_curve(
-    y_true: Sources, y_pred: Sources, *, iou: float = 0.5, kind: str = "segm", class_id: int | None = None
+    y_true: Sources,
+    y_pred: Sources,
+    *,
+    iou: float = 0.5,
+    kind: str = "segm",
+    class_id: int | None = None,
 ) -> tuple[Floats, Floats, Floats]:
     """Precision and recall of the sources for every cut in score.
 
@@ -244,7 +257,11 @@ def precision_recall_curve(
     order = np.argsort(-overlaps.pred.scores, kind="stable")
     (matched,) = greedy_pairs(overlaps, order, [iou])
     scores = overlaps.pred.scores[order]
-    last = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1) if len(scores) else np.zeros(0, dtype=int)
+    last = (
+        np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)
+        if len(scores)
+        else np.zeros(0, dtype=int)
+    )
     hits = np.cumsum(matched)[last]
     n_true = len(overlaps.true)
     recall = hits / n_true if n_true else np.full(len(hits), np.nan)

@@ -34,7 +34,13 @@ class Sources:
         return len(self.image)
 
     def select(self, keep):
-        return Sources(self.image[keep], self.areas[keep], self.scores[keep], self.classes[keep], self.told_apart)
+        return Sources(
+            self.image[keep],
+            self.areas[keep],
+            self.scores[keep],
+            self.classes[keep],
+            self.told_apart,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +58,14 @@ class Overlaps:
         """Keep some sources (boolean masks) and the pairs between them."""
         pairs = true_keep[self.i] & pred_keep[self.j]
         i, j = np.cumsum(true_keep)[self.i[pairs]] - 1, np.cumsum(pred_keep)[self.j[pairs]] - 1
-        return Overlaps(self.true.select(true_keep), self.pred.select(pred_keep), i, j, self.iou[pairs], self.n_images)
+        return Overlaps(
+            self.true.select(true_keep),
+            self.pred.select(pred_keep),
+            i,
+            j,
+            self.iou[pairs],
+            self.n_images,
+        )
 
     def of_class(self, class_id):
         """Keep the sources of one class; sources without a class count as galaxies."""
@@ -81,7 +94,9 @@ def find_overlaps(y_true, y_pred, kind="segm"):
     y_pred = [as_sources(one, f"y_pred[{index}]") for index, one in enumerate(y_pred)]
     if kind == "segm" and not any(isinstance(one, Instances) for one in y_true + y_pred):
         return _map_overlaps(y_true, y_pred)
-    return _instance_overlaps([as_instances(one) for one in y_true], [as_instances(one) for one in y_pred], kind)
+    return _instance_overlaps(
+        [as_instances(one) for one in y_true], [as_instances(one) for one in y_pred], kind
+    )
 
 
 def as_sources(one, name):
@@ -99,7 +114,11 @@ def as_instances(one):
     if isinstance(one, Instances):
         return one
     labels, semantic = one
-    return Instances.from_label_map(labels) if semantic is None else Instances.from_panoptic((semantic, labels))
+    return (
+        Instances.from_label_map(labels)
+        if semantic is None
+        else Instances.from_panoptic((semantic, labels))
+    )
 
 
 # --- label maps ---------------------------------------------------------------------------------
@@ -145,7 +164,9 @@ def _map_overlaps(y_true, y_pred):
 
 def _map_pairs(true_labels, true_semantic, pred_labels, pred_semantic):
     """Sources of two label maps of one image, and the pixels that each pair of them shares."""
-    maps = [one for one in (true_labels, pred_labels, true_semantic, pred_semantic) if one is not None]
+    maps = [
+        one for one in (true_labels, pred_labels, true_semantic, pred_semantic) if one is not None
+    ]
     runs, lengths = joint_runs(*maps)
     true, pred = relabel(runs[0]), relabel(runs[1])
     true_classes = None if true_semantic is None else _first_values(true, runs[2])
@@ -171,7 +192,9 @@ def _join_sources(parts):
     counts = [len(areas) for areas, _, _ in parts]
     areas = [areas for areas, _, _ in parts]
     scores = [np.ones(len(areas)) if scores is None else scores for areas, scores, _ in parts]
-    classes = [np.full(len(areas), GALAXY) if classes is None else classes for areas, _, classes in parts]
+    classes = [
+        np.full(len(areas), GALAXY) if classes is None else classes for areas, _, classes in parts
+    ]
     told_apart = all(classes is not None for areas, _, classes in parts if len(areas))
     image = np.repeat(np.arange(len(parts)), counts)
     joined = [np.concatenate(one) for one in (areas, scores, classes)]
@@ -188,7 +211,10 @@ def _iou(true_areas, pred_areas, i, j, shared):
 def _instance_overlaps(y_true, y_pred, kind):
     """Compare instances of all images at once, as if the images were stacked into one tall mosaic."""
     tops = np.cumsum([0, *(one.shape[0] for one in y_true[:-1])])
-    (true, true_boxes, true_crops), (pred, pred_boxes, pred_crops) = _stack(y_true, tops), _stack(y_pred, tops)
+    (true, true_boxes, true_crops), (pred, pred_boxes, pred_crops) = (
+        _stack(y_true, tops),
+        _stack(y_pred, tops),
+    )
     i, j, corners = touching_boxes(true_boxes, pred_boxes)
     if kind == "bbox":
         shared = (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])
@@ -203,7 +229,9 @@ def _instance_overlaps(y_true, y_pred, kind):
 
 def _stack(images, tops):
     sources, _ = _join_sources([(one.areas, one.scores, one.classes) for one in images])
-    boxes = np.concatenate([one.boxes + np.array([top, 0, top, 0]) for one, top in zip(images, tops, strict=True)])
+    boxes = np.concatenate(
+        [one.boxes + np.array([top, 0, top, 0]) for one, top in zip(images, tops, strict=True)]
+    )
     return sources, boxes, [crop for one in images for crop in one.crops]
 
 
@@ -230,7 +258,11 @@ def touching_boxes(first, second):
         The box that the two share.
     """
     if not len(first) or not len(second):
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros((0, 4), dtype=np.int64)
+        return (
+            np.zeros(0, dtype=np.int64),
+            np.zeros(0, dtype=np.int64),
+            np.zeros((0, 4), dtype=np.int64),
+        )
     both = np.concatenate([first, second])
     size = max(8, int(np.median(both[:, 2:] - both[:, :2])))
     n_columns = int(both[:, 3].max()) // size + 1
@@ -240,7 +272,9 @@ def touching_boxes(first, second):
     start, stop = (np.searchsorted(other_cells[order], cells, side) for side in ("left", "right"))
     counts = stop - start
     i, cells, j = np.repeat(i, counts), np.repeat(cells, counts), j[order[_ranges(start, counts)]]
-    corners = np.concatenate([np.maximum(first[i, :2], second[j, :2]), np.minimum(first[i, 2:], second[j, 2:])], axis=1)
+    corners = np.concatenate(
+        [np.maximum(first[i, :2], second[j, :2]), np.minimum(first[i, 2:], second[j, 2:])], axis=1
+    )
     # Two boxes may meet in several cells: the pair counts in the one that holds the corner of what they share.
     home = corners[:, 0] // size * n_columns + corners[:, 1] // size
     keep = np.flatnonzero((corners[:, :2] < corners[:, 2:]).all(axis=1) & (home == cells))
@@ -254,7 +288,9 @@ def _cells_of(boxes, size, n_columns):
     rows, columns = (high - low + 1).T
     index = np.repeat(np.arange(len(boxes)), rows * columns)
     within = _ranges(np.zeros(len(boxes), dtype=np.int64), rows * columns)
-    return index, (low[index, 0] + within // columns[index]) * n_columns + low[index, 1] + within % columns[index]
+    return index, (low[index, 0] + within // columns[index]) * n_columns + low[
+        index, 1
+    ] + within % columns[index]
 
 
 def _ranges(start, counts):
@@ -269,7 +305,9 @@ def _shared_pixels(true_boxes, true_crops, pred_boxes, pred_crops, i, j, corners
     pred_corner = (corners - np.tile(pred_boxes[j, :2], 2)).tolist()
     pairs = zip(i.tolist(), j.tolist(), true_corner, pred_corner, strict=True)
     for pair, (one, other, (y0, x0, y1, x1), (v0, u0, v1, u1)) in enumerate(pairs):
-        shared[pair] = np.count_nonzero(true_crops[one][y0:y1, x0:x1] & pred_crops[other][v0:v1, u0:u1])
+        shared[pair] = np.count_nonzero(
+            true_crops[one][y0:y1, x0:x1] & pred_crops[other][v0:v1, u0:u1]
+        )
     return shared
 
 
@@ -286,7 +324,9 @@ def best_pairs(overlaps, iou):
     """
     pairs = np.flatnonzero(overlaps.iou >= iou)
     i, j, weight = overlaps.i[pairs], overlaps.j[pairs], overlaps.iou[pairs]
-    single = (np.bincount(i)[i] == 1) & (np.bincount(j)[j] == 1) if len(i) else np.zeros(0, dtype=bool)
+    single = (
+        (np.bincount(i)[i] == 1) & (np.bincount(j)[j] == 1) if len(i) else np.zeros(0, dtype=bool)
+    )
     contested = np.flatnonzero(~single)
     chosen = [pairs[single]]
     for members in _components(i[contested], j[contested]):
@@ -316,12 +356,16 @@ def _assign(i, j, iou):
         dense[i, j] = weight
         picked = linear_sum_assignment(dense, maximize=True)
     else:  # the solver wants every row matched: each gets a column of its own that is worth next to nothing
-        i, j, spare = (one.astype(np.int32) for one in (i, j, np.arange(n)))  # all that older solvers take
+        i, j, spare = (
+            one.astype(np.int32) for one in (i, j, np.arange(n))
+        )  # all that older solvers take
         values = np.concatenate([weight, np.full(n, 1e-9)])
         where = (np.concatenate([i, spare]), np.concatenate([j, m + spare]))
         graph = sparse.csr_array((values, where), shape=(n, m + n))
         picked = csgraph.min_weight_full_bipartite_matching(graph, maximize=True)
-    return np.flatnonzero(np.isin(i.astype(np.int64) * (m + n) + j, picked[0].astype(np.int64) * (m + n) + picked[1]))
+    return np.flatnonzero(
+        np.isin(i.astype(np.int64) * (m + n) + j, picked[0].astype(np.int64) * (m + n) + picked[1])
+    )
 
 
 def greedy_pairs(overlaps, order, thresholds):

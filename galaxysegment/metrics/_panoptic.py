@@ -144,7 +144,9 @@ def _as_maps(one, name):
         return (as_label_map(one, name),)
     semantic = np.asarray(one[0])
     if not np.array_equal(semantic, np.rint(semantic)):
-        raise ValueError(f"{name}[0] must hold the class of every pixel as whole numbers. Got fractions instead.")
+        raise ValueError(
+            f"{name}[0] must hold the class of every pixel as whole numbers. Got fractions instead."
+        )
     return semantic, as_label_map(one[1], f"{name}[1]")
 
 
@@ -190,9 +192,13 @@ def _segments(maps, stuff, void):
 
 def _tally(tallies, matched, iou, wrong, missed):
     """Add one image to ``{class: [sum of IoU, tp, fp, fn]}``."""
-    for column, (classes, weights) in enumerate([(matched, iou), (matched, None), (wrong, None), (missed, None)]):
+    for column, (classes, weights) in enumerate(
+        [(matched, iou), (matched, None), (wrong, None), (missed, None)]
+    ):
         found, inverse = np.unique(classes, return_inverse=True)
-        for class_id, amount in zip(found.tolist(), np.bincount(inverse, weights=weights).tolist(), strict=True):
+        for class_id, amount in zip(
+            found.tolist(), np.bincount(inverse, weights=weights).tolist(), strict=True
+        ):
             tallies.setdefault(class_id, [0.0, 0, 0, 0])[column] += amount
 
 
@@ -205,4 +211,6 @@ def _mean(qualities):
     if not qualities:
         return Quality(float("nan"), float("nan"), float("nan"), 0, 0, 0)
     table = np.array(qualities)
-    return Quality(*table[:, :3].mean(axis=0).tolist(), *table[:, 3:].sum(axis=0).astype(int).tolist())
+    return Quality(
+        *table[:, :3].mean(axis=0).tolist(), *table[:, 3:].sum(axis=0).astype(int).tolist()
+    )

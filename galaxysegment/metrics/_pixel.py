@@ -14,7 +14,14 @@ from ..structures import as_binary_mask
 from ..structures._types import Floats, Images, Sources
 from ._inputs import as_image_list, check_pair, is_panoptic
 
-__all__ = ["accuracy_score", "dice_score", "f1_score", "iou_score", "precision_score", "recall_score"]
+__all__ = [
+    "accuracy_score",
+    "dice_score",
+    "f1_score",
+    "iou_score",
+    "precision_score",
+    "recall_score",
+]
 
 _AVERAGES = ("images", "pixels", None)
 _Average: TypeAlias = Literal["images", "pixels"]
@@ -33,9 +40,13 @@ class _Rate(_Option, total=False):
 
 
 @overload
-def iou_score(y_true: Sources, y_pred: Sources, *, average: _Average = "images", **more: Unpack[_Option]) -> float: ...
+def iou_score(
+    y_true: Sources, y_pred: Sources, *, average: _Average = "images", **more: Unpack[_Option]
+) -> float: ...
 @overload
-def iou_score(y_true: Sources, y_pred: Sources, *, average: None, **more: Unpack[_Option]) -> Floats: ...
+def iou_score(
+    y_true: Sources, y_pred: Sources, *, average: None, **more: Unpack[_Option]
+) -> Floats: ...
 def iou_score(y_true, y_pred, *, average="images", ignore=None):
     """Intersection over union of the galaxy pixels (the Jaccard index).
 
@@ -70,9 +81,13 @@ def iou_score(y_true, y_pred, *, average="images", ignore=None):
 
 
 @overload
-def dice_score(y_true: Sources, y_pred: Sources, *, average: _Average = "images", **more: Unpack[_Option]) -> float: ...
+def dice_score(
+    y_true: Sources, y_pred: Sources, *, average: _Average = "images", **more: Unpack[_Option]
+) -> float: ...
 @overload
-def dice_score(y_true: Sources, y_pred: Sources, *, average: None, **more: Unpack[_Option]) -> Floats: ...
+def dice_score(
+    y_true: Sources, y_pred: Sources, *, average: None, **more: Unpack[_Option]
+) -> Floats: ...
 def dice_score(y_true, y_pred, *, average="images", ignore=None):
     """Dice coefficient of the galaxy pixels: twice the intersection over the sum of the areas.
 
@@ -97,9 +112,13 @@ def dice_score(y_true, y_pred, *, average="images", ignore=None):
 
 
 @overload
-def f1_score(y_true: Sources, y_pred: Sources, *, average: _Average = "images", **more: Unpack[_Option]) -> float: ...
+def f1_score(
+    y_true: Sources, y_pred: Sources, *, average: _Average = "images", **more: Unpack[_Option]
+) -> float: ...
 @overload
-def f1_score(y_true: Sources, y_pred: Sources, *, average: None, **more: Unpack[_Option]) -> Floats: ...
+def f1_score(
+    y_true: Sources, y_pred: Sources, *, average: None, **more: Unpack[_Option]
+) -> Floats: ...
 def f1_score(y_true, y_pred, *, average="images", ignore=None):
     """Harmonic mean of pixel precision and recall; for masks it equals `dice_score`.
 
@@ -127,7 +146,9 @@ def precision_score(
     y_true: Sources, y_pred: Sources, *, average: _Average = "images", **more: Unpack[_Rate]
 ) -> float: ...
 @overload
-def precision_score(y_true: Sources, y_pred: Sources, *, average: None, **more: Unpack[_Rate]) -> Floats: ...
+def precision_score(
+    y_true: Sources, y_pred: Sources, *, average: None, **more: Unpack[_Rate]
+) -> Floats: ...
 def precision_score(y_true, y_pred, *, average="images", ignore=None, zero_division=0.0):
     """Fraction of the predicted galaxy pixels that are galaxy.
 
@@ -155,9 +176,13 @@ def precision_score(y_true, y_pred, *, average="images", ignore=None, zero_divis
 
 
 @overload
-def recall_score(y_true: Sources, y_pred: Sources, *, average: _Average = "images", **more: Unpack[_Rate]) -> float: ...
+def recall_score(
+    y_true: Sources, y_pred: Sources, *, average: _Average = "images", **more: Unpack[_Rate]
+) -> float: ...
 @overload
-def recall_score(y_true: Sources, y_pred: Sources, *, average: None, **more: Unpack[_Rate]) -> Floats: ...
+def recall_score(
+    y_true: Sources, y_pred: Sources, *, average: None, **more: Unpack[_Rate]
+) -> Floats: ...
 def recall_score(y_true, y_pred, *, average="images", ignore=None, zero_division=0.0):
     """Fraction of the galaxy pixels that were found (completeness).
 
@@ -189,7 +214,9 @@ def accuracy_score(
     y_true: Sources, y_pred: Sources, *, average: _Average = "images", **more: Unpack[_Option]
 ) -> float: ...
 @overload
-def accuracy_score(y_true: Sources, y_pred: Sources, *, average: None, **more: Unpack[_Option]) -> Floats: ...
+def accuracy_score(
+    y_true: Sources, y_pred: Sources, *, average: None, **more: Unpack[_Option]
+) -> Floats: ...
 def accuracy_score(y_true, y_pred, *, average="images", ignore=None):
     """Fraction of the pixels, galaxy or background, that are predicted right.
 
@@ -233,7 +260,12 @@ def _count(truth, found, ignored, where):
     if ignored is not None:
         truth, found = truth & ~ignored, found & ~ignored
         n_pixels -= np.count_nonzero(ignored)
-    return np.count_nonzero(truth & found), np.count_nonzero(truth), np.count_nonzero(found), n_pixels
+    return (
+        np.count_nonzero(truth & found),
+        np.count_nonzero(truth),
+        np.count_nonzero(found),
+        n_pixels,
+    )
 
 
 def _mask(one, name):
@@ -241,9 +273,13 @@ def _mask(one, name):
 
 
 def _check_ignore(ignore, y_true):
-    ignore = [_mask(one, f"ignore[{index}]") for index, one in enumerate(as_image_list(ignore, "ignore"))]
+    ignore = [
+        _mask(one, f"ignore[{index}]") for index, one in enumerate(as_image_list(ignore, "ignore"))
+    ]
     if len(ignore) != len(y_true):
-        raise ValueError(f"ignore holds {len(ignore)} masks for {len(y_true)} images: give one per image.")
+        raise ValueError(
+            f"ignore holds {len(ignore)} masks for {len(y_true)} images: give one per image."
+        )
     for index, (mask, truth) in enumerate(zip(ignore, y_true, strict=True)):
         if mask.shape != tuple(truth.shape[-2:]):
             raise ValueError(

@@ -81,7 +81,9 @@ class CalibrationScorer:
 def _as_fit_reads(y):
     """Take a `y` of nothing but 0 and 1 as binary masks, whose components are the sources."""
     images = as_image_list(y, "y")
-    if not any(isinstance(one, Instances) or is_panoptic(one) for one in images) and is_binary(images):
+    if not any(isinstance(one, Instances) or is_panoptic(one) for one in images) and is_binary(
+        images
+    ):
         return [one > 0 for one in images]
     return images
 

@@ -12,7 +12,9 @@ def format_table(columns, rows):
     """Align rows ``{name: values}`` under `columns`; floats get three digits."""
     cells = [["", *columns], *([name, *map(_cell, values)] for name, values in rows.items())]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in cells]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in cells
+    ]
     return "\n".join(lines)
 
 

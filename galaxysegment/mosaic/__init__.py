@@ -42,7 +42,12 @@ _Image: TypeAlias = ArrayLike | str | Path | Sequence[str | Path] | Field
 
 @overload
 def segment_mosaic(
-    segmenter: Predictor, image: _Image, *, output: str | Path, kind: str = "labels", **options: Unpack[_Options]
+    segmenter: Predictor,
+    image: _Image,
+    *,
+    output: str | Path,
+    kind: str = "labels",
+    **options: Unpack[_Options],
 ) -> Path: ...
 @overload
 def segment_mosaic(
@@ -55,7 +60,12 @@ def segment_mosaic(
 ) -> NDArray[np.int32] | NDArray[np.int64]: ...
 @overload
 def segment_mosaic(
-    segmenter: Predictor, image: _Image, *, output: None = None, kind: Literal["instances"], **options: Unpack[_Options]
+    segmenter: Predictor,
+    image: _Image,
+    *,
+    output: None = None,
+    kind: Literal["instances"],
+    **options: Unpack[_Options],
 ) -> Instances: ...
 def segment_mosaic(
     segmenter,
@@ -172,7 +182,9 @@ def segment_mosaic(
             )
         output = Path(output).resolve()
     elif resume:
-        raise ValueError("resume=True needs output=: only what goes to a file is kept to be resumed.")
+        raise ValueError(
+            "resume=True needs output=: only what goes to a file is kept to be resumed."
+        )
     pixels = open_pixels(image, rms, hdu=hdu, rms_hdu=rms_hdu, rms_kind=rms_kind)
     _check_segmenter(segmenter, pixels, rms is not None)
     settings = {
@@ -187,7 +199,11 @@ def segment_mosaic(
 
 
 def _check_counts(tile_size, overlap, n_jobs):
-    for name, value, lowest in (("tile_size", tile_size, 1), ("overlap", overlap, 1), ("n_jobs", n_jobs, -(2**31))):
+    for name, value, lowest in (
+        ("tile_size", tile_size, 1),
+        ("overlap", overlap, 1),
+        ("n_jobs", n_jobs, -(2**31)),
+    ):
         is_whole = isinstance(value, Integral) and not isinstance(value, bool)
         if value is None and name != "tile_size":
             continue

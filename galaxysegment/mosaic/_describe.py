@@ -53,8 +53,15 @@ def describe_tile(labels, core, read, shape, margin, *, splits):
     seen = core.grow(1, shape)
     inside = _is_inside(y, x, seen)
     y, x = y[inside], x[inside]
-    nodes, old = _make_nodes(labels[seen.within(read)], values[inside], y - seen.y0, x - seen.x0, cut)
-    record = {"key": key[old], "group": group[old], "cut": cut[old], "boxes": _boxes(y, x, nodes, len(old))}
+    nodes, old = _make_nodes(
+        labels[seen.within(read)], values[inside], y - seen.y0, x - seen.x0, cut
+    )
+    record = {
+        "key": key[old],
+        "group": group[old],
+        "cut": cut[old],
+        "boxes": _boxes(y, x, nodes, len(old)),
+    }
     record.update(_core_pixels(y, x, nodes, core, shape, len(old)))
     record.update(_seam(y, x, nodes, core, shape))
     return record

@@ -55,7 +55,9 @@ def _inside(instances, window):
     """Which instances have a pixel in a window."""
     found = np.zeros(len(instances), dtype=bool)
     rows, columns = window
-    for index, ((y0, x0, y1, x1), crop) in enumerate(zip(instances.boxes.tolist(), instances.crops, strict=True)):
+    for index, ((y0, x0, y1, x1), crop) in enumerate(
+        zip(instances.boxes.tolist(), instances.crops, strict=True)
+    ):
         part = crop[
             max(rows.start - y0, 0) : max(min(rows.stop, y1) - y0, 0),
             max(columns.start - x0, 0) : max(min(columns.stop, x1) - x0, 0),
@@ -91,7 +93,9 @@ def join_instances(records, tiles, shape):
     chosen.sort(key=lambda one: _first_pixel(one, shape[1]))
     boxes, crops, scores, classes = zip(*chosen, strict=True) if chosen else ((), (), (), ())
     has_classes = len(classes) and all(one >= 0 for one in classes)
-    return Instances(shape, list(boxes), crops, list(scores), list(classes) if has_classes else None)
+    return Instances(
+        shape, list(boxes), crops, list(scores), list(classes) if has_classes else None
+    )
 
 
 def _first_pixel(one, width):
@@ -125,7 +129,9 @@ class _Found:
         for iou, one, other in rivals:
             if -iou < _SAME:
                 break
-            mine, its = (group.setdefault(index, {self.tile[index]: index}) for index in (one, other))
+            mine, its = (
+                group.setdefault(index, {self.tile[index]: index}) for index in (one, other)
+            )
             if mine.keys().isdisjoint(its):
                 mine |= its
                 group.update(dict.fromkeys(its.values(), mine))
@@ -134,7 +140,9 @@ class _Found:
 
     def _neighbours(self):
         """Yield pairs of instances of different tiles whose boxes overlap."""
-        crosses = np.flatnonzero(self._leaves_core())  # one inside its core is seen by no other tile
+        crosses = np.flatnonzero(
+            self._leaves_core()
+        )  # one inside its core is seen by no other tile
         order = crosses[np.argsort(self.boxes[crosses, 0], kind="stable")]
         tops, bottoms = self.boxes[order, 0], self.boxes[order, 2]
         for place, one in enumerate(order.tolist()):
@@ -145,15 +153,23 @@ class _Found:
             yield from ((one, other) for other in rivals[near].tolist())
 
     def _leaves_core(self):
-        cores = np.array([(t.core.y0, t.core.x0, t.core.y1, t.core.x1) for t in self.tiles])[self.tile]
-        return (self.boxes[:, :2] < cores[:, :2]).any(axis=1) | (self.boxes[:, 2:] > cores[:, 2:]).any(axis=1)
+        cores = np.array([(t.core.y0, t.core.x0, t.core.y1, t.core.x1) for t in self.tiles])[
+            self.tile
+        ]
+        return (self.boxes[:, :2] < cores[:, :2]).any(axis=1) | (
+            self.boxes[:, 2:] > cores[:, 2:]
+        ).any(axis=1)
 
     def _iou(self, one, other):
         """IoU of two masks on what both tiles read."""
         reads = [self.tiles[self.tile[index]].read for index in (one, other)]
         box = np.array([self.boxes[one], self.boxes[other]])
-        low = np.maximum(box[:, :2].min(axis=0), [max(r.y0 for r in reads), max(r.x0 for r in reads)])
-        high = np.minimum(box[:, 2:].max(axis=0), [min(r.y1 for r in reads), min(r.x1 for r in reads)])
+        low = np.maximum(
+            box[:, :2].min(axis=0), [max(r.y0 for r in reads), max(r.x0 for r in reads)]
+        )
+        high = np.minimum(
+            box[:, 2:].max(axis=0), [min(r.y1 for r in reads), min(r.x1 for r in reads)]
+        )
         if (low >= high).any():
             return 0.0
         a, b = (self._mask(index, low, high) for index in (one, other))
@@ -184,7 +200,9 @@ class _Found:
     def _distance(self, index):
         """How far the middle of an instance is from that of its tile."""
         core, box = self.tiles[self.tile[index]].core, self.boxes[index]
-        return max(abs(box[0] + box[2] - core.y0 - core.y1), abs(box[1] + box[3] - core.x0 - core.x1))
+        return max(
+            abs(box[0] + box[2] - core.y0 - core.y1), abs(box[1] + box[3] - core.x0 - core.x1)
+        )
 
     def _together(self, members):
         """Each member's mask where its own tile is in charge; elsewhere, what any of them says."""
@@ -236,7 +254,9 @@ def write_instances(path, offset, instances):
     for block in blocks:
         visible[_paint_rows(instances, order, *block).ravel()] = True
     visible[0] = False
-    numbers = np.where(visible, np.cumsum(visible), 0).astype(">i4")  # one that others hide has no label
+    numbers = np.where(visible, np.cumsum(visible), 0).astype(
+        ">i4"
+    )  # one that others hide has no label
     with path.open("r+b") as file:
         for y0, y1 in blocks:
             file.seek(offset + y0 * width * numbers.itemsize)

@@ -7,7 +7,17 @@ import numpy as np
 from ._describe import NOWHERE, connect
 from ._tiles import Window
 
-_SMALL = ("key", "group", "cut", "boxes", "first", "ring_index", "ring_value", "border_index", "border_value")
+_SMALL = (
+    "key",
+    "group",
+    "cut",
+    "boxes",
+    "first",
+    "ring_index",
+    "ring_value",
+    "border_index",
+    "border_value",
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,10 @@ def join_tiles(load, n_tiles, *, exact, splits, max_pixels):
 
 def _seam(records, offsets, name):
     index = np.concatenate([record[f"{name}_index"] for record in records])
-    nodes = [record[f"{name}_value"] - 1 + offset for record, offset in zip(records, offsets[:-1], strict=True)]
+    nodes = [
+        record[f"{name}_value"] - 1 + offset
+        for record, offset in zip(records, offsets[:-1], strict=True)
+    ]
     return index, np.concatenate(nodes)
 
 
@@ -83,7 +96,9 @@ def _mostly_same(pairs, tile):
     n_nodes = len(tile)
     unique, shared = np.unique(pairs[0] * n_nodes + pairs[1], return_counts=True)
     own, other = np.divmod(unique, n_nodes)
-    size = [_count(one, tile[another], shared, tile) for one, another in ((own, other), (other, own))]
+    size = [
+        _count(one, tile[another], shared, tile) for one, another in ((own, other), (other, own))
+    ]
     return np.stack([own, other])[:, 2 * shared >= np.minimum(*size)]
 
 
@@ -150,4 +165,8 @@ def number_sources(first, firsts_redone):
     numbers = np.zeros(len(everything), dtype=np.int64)
     numbers[order[:n_sources]] = np.arange(1, n_sources + 1)
     bounds = np.cumsum([len(first), *(len(one) for one in firsts_redone)])
-    return numbers[: len(first)], list(np.split(numbers, bounds)[1:-1]) if firsts_redone else [], n_sources
+    return (
+        numbers[: len(first)],
+        list(np.split(numbers, bounds)[1:-1]) if firsts_redone else [],
+        n_sources,
+    )

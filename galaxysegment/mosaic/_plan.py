@@ -47,11 +47,17 @@ class Plan:
     """
 
     def __init__(self, segmenter, kind="labels"):
-        steps = [step for _, step in segmenter.steps] if isinstance(segmenter, Pipeline) else [segmenter]
+        steps = (
+            [step for _, step in segmenter.steps]
+            if isinstance(segmenter, Pipeline)
+            else [segmenter]
+        )
         self.transformers = [step for step in steps[:-1] if step not in (None, "passthrough")]
         self.segmenter = steps[-1]
         unknown = kind == "instances" and not hasattr(self.segmenter, "_reach")
-        self.output = "instances" if getattr(self.segmenter, "_finds_instances", unknown) else "labels"
+        self.output = (
+            "instances" if getattr(self.segmenter, "_finds_instances", unknown) else "labels"
+        )
         self.meshes = []
         if not hasattr(self.segmenter, "predict"):
             raise TypeError(
@@ -108,7 +114,9 @@ class Plan:
         size = _SAMPLE
         window = Window(0, 0, min(size, height), min(size, width))
         image = mosaic.read(window)
-        image = np.where(np.isnan(image), image.dtype.type(1), image)  # a corner without data would tell nothing
+        image = np.where(
+            np.isnan(image), image.dtype.type(1), image
+        )  # a corner without data would tell nothing
 
         def note(_image, _mask, options):
             asked.append(options)
@@ -211,7 +219,9 @@ class Mosaic:
 def read_transformed(plan, n_steps, pixels, window):
     """Read a window as the step after `n_steps` others sees it."""
     around = window.grow(plan._reach_before(n_steps), pixels.shape)
-    return plan.transform(pixels.read(*around.slices), around, n_steps)[(..., *window.within(around))]
+    return plan.transform(pixels.read(*around.slices), around, n_steps)[
+        (..., *window.within(around))
+    ]
 
 
 def choose_overlap(plan, overlap):

@@ -17,7 +17,16 @@ from ._join import join_tiles, number_sources
 from ._plan import Plan, choose_overlap
 from ._store import Memory, WorkFolder
 from ._tiles import cut_tiles
-from ._work import Blend, Job, TileError, reduce_rows, run_task, segment_blend, segment_tile, write_line
+from ._work import (
+    Blend,
+    Job,
+    TileError,
+    reduce_rows,
+    run_task,
+    segment_blend,
+    segment_tile,
+    write_line,
+)
 from ._write import check_space, flush, label_header, paint_line, reserve
 
 _TILE_ARRAYS = (
@@ -34,7 +43,9 @@ _RECORD_VERSION = 1
 class Run:
     """One call of `segment_mosaic`."""
 
-    def __init__(self, segmenter, pixels, output, *, kind, tile_size, overlap, n_jobs, progress, resume):
+    def __init__(
+        self, segmenter, pixels, output, *, kind, tile_size, overlap, n_jobs, progress, resume
+    ):
         self.segmenter, self.pixels, self.output = segmenter, pixels, output
         self.n_jobs, self.progress, self.resume = n_jobs, progress, resume
         self.kind, self.plan = kind, Plan(segmenter, kind)
@@ -79,7 +90,9 @@ class Run:
         exact = self.plan.reach() is not None
         rules = {"exact": exact, "splits": self.plan.splits, "max_pixels": self._max_pixels()}
         join = join_tiles(self._load_tile, len(self.tiles), **rules)
-        blends = [(Blend(index, window, pixel),) for index, (window, pixel, _) in enumerate(join.redo)]
+        blends = [
+            (Blend(index, window, pixel),) for index, (window, pixel, _) in enumerate(join.redo)
+        ]
         self._all(segment_blend, "blend", blends, _BLEND_ARRAYS)
         if join.too_large:
             warnings.warn(
@@ -99,7 +112,9 @@ class Run:
         """Make what the tasks share: through a file where workers are other processes."""
         pixels, folder = self.pixels, self.folder
         if not self.is_parallel:
-            self.job = Job(self.plan, lambda: pixels, folder, pixels.shape, self.margin, self.overlap)
+            self.job = Job(
+                self.plan, lambda: pixels, folder, pixels.shape, self.margin, self.overlap
+            )
             return
         if self.opener is None:
             self.opener = pixels.for_workers(folder.path)
@@ -114,7 +129,9 @@ class Run:
     def _each(self, task, what, items, done=0):
         """Yield the results of a task for all items, in the order they finish, with their positions."""
         total = len(items) + done
-        bar = tqdm(total=total, initial=done, desc=what, unit=what, disable=not (self.progress and total))
+        bar = tqdm(
+            total=total, initial=done, desc=what, unit=what, disable=not (self.progress and total)
+        )
         with bar:
             if not isinstance(self.job, str):
                 for index, item in enumerate(items):
@@ -122,7 +139,10 @@ class Run:
                     bar.update()
                 return
             parallel = joblib.Parallel(n_jobs=self._n_jobs(), return_as="generator_unordered")
-            calls = (joblib.delayed(_numbered)(index, self.job, task, *item) for index, item in enumerate(items))
+            calls = (
+                joblib.delayed(_numbered)(index, self.job, task, *item)
+                for index, item in enumerate(items)
+            )
             with warnings.catch_warnings():
                 # A worker that has grown is replaced: no loss, and raised as an error it would leave joblib waiting.
                 warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
@@ -141,13 +161,18 @@ class Run:
             for _ in self._each(task, kind, todo, n_done):
                 n_done += 1
         except Exception as error:
-            raise TileError(f"{self._what_failed(error)} {self._what_is_safe(kind, n_done, len(items))}") from error
+            raise TileError(
+                f"{self._what_failed(error)} {self._what_is_safe(kind, n_done, len(items))}"
+            ) from error
 
     def _what_failed(self, error):
         if isinstance(error, TileError):
             return f"{error}".rstrip(".") + "."
         first = str(error).strip().splitlines()[0] if str(error).strip() else ""
-        return f"A worker died or could not be reached: {type(error).__name__}: {first}".rstrip(".: ") + "."
+        return (
+            f"A worker died or could not be reached: {type(error).__name__}: {first}".rstrip(".: ")
+            + "."
+        )
 
     def _what_is_safe(self, kind, n_done, n_items):
         if self.output is None:
@@ -168,7 +193,9 @@ class Run:
         first, parts = join.first.copy(), []
         for index, (_, _, sources) in enumerate(join.redo):
             parts.append(self.folder.load("blend", index, ("first",))["first"])
-            if len(parts[-1]):  # else the segmenter sees nothing there from nearby: what the tiles saw stays
+            if len(
+                parts[-1]
+            ):  # else the segmenter sees nothing there from nearby: what the tiles saw stays
                 first[sources] = NOWHERE
         numbers, numbers_redone, n_sources = number_sources(first, parts)
         if not n_sources:
@@ -207,7 +234,9 @@ class Run:
         header = label_header(self.pixels, stored, self.segmenter)
         with self._writing(draft):
             reserve(draft, header, self.pixels.shape, stored)
-            for _ in self._each(write_line, "row of tiles", [(work, draft, len(header), stored) for work in jobs]):
+            for _ in self._each(
+                write_line, "row of tiles", [(work, draft, len(header), stored) for work in jobs]
+            ):
                 pass
             flush(draft)
         draft.replace(self.output)
@@ -239,11 +268,17 @@ class Run:
         except (OSError, TileError) as error:
             draft.unlink(missing_ok=True)
             safe = self._what_is_safe("tile", len(self.tiles), len(self.tiles))
-            raise TileError(f"The label map cannot be written: {str(error).rstrip('.')}. {safe}") from error
+            raise TileError(
+                f"The label map cannot be written: {str(error).rstrip('.')}. {safe}"
+            ) from error
 
     @staticmethod
     def _warn_of_no_source():
-        warnings.warn("No source was found in the mosaic: its label map is zero.", NoSourcesWarning, stacklevel=6)
+        warnings.warn(
+            "No source was found in the mosaic: its label map is zero.",
+            NoSourcesWarning,
+            stacklevel=6,
+        )
 
 
 def _numbered(index, job, task, *arguments):
@@ -253,7 +288,9 @@ def _numbered(index, job, task, *arguments):
 def _is_parallel(n_jobs):
     """Whether joblib will use other processes or machines."""
     backend, _ = get_active_backend()
-    return joblib.effective_n_jobs(n_jobs) > 1 or not type(backend).__module__.startswith("joblib._parallel")
+    return joblib.effective_n_jobs(n_jobs) > 1 or not type(backend).__module__.startswith(
+        "joblib._parallel"
+    )
 
 
 def work_path(output):

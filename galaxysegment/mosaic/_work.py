@@ -55,7 +55,9 @@ class Job:
     def find(self, window):
         """Label map or instances of a window; nothing, without asking the segmenter, where no pixel has data."""
         image, rms = self.pixels.read_parts(*window.slices)
-        if not _somewhere(np.isfinite, image) or (rms is not None and not _somewhere(_is_positive, rms)):
+        if not _somewhere(np.isfinite, image) or (
+            rms is not None and not _somewhere(_is_positive, rms)
+        ):
             empty = np.zeros(window.shape, dtype=np.int32)
             return empty if self.plan.output == "labels" else Instances(window.shape, [], [])
         return self.plan.predict(append_rms(image, rms), window)
@@ -98,7 +100,9 @@ def run_task(job, task, what, *arguments):
         raise
     except Exception as error:
         where = f" ({what})" if isinstance(what, (Tile, Blend, Window)) else ""
-        raise TileError(f"{task.__doc__.split('.')[0]}{where} failed: {type(error).__name__}: {error}") from error
+        raise TileError(
+            f"{task.__doc__.split('.')[0]}{where} failed: {type(error).__name__}: {error}"
+        ) from error
 
 
 def segment_tile(job, tile):
@@ -107,7 +111,9 @@ def segment_tile(job, tile):
     if isinstance(found, Instances):
         record = describe_instances(found, tile, job.shape, job.margin)
     else:
-        record = describe_tile(found, tile.core, tile.read, job.shape, job.margin, splits=job.plan.splits)
+        record = describe_tile(
+            found, tile.core, tile.read, job.shape, job.margin, splits=job.plan.splits
+        )
     job.folder.save("tile", tile.index, record)
 
 

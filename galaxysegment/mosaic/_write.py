@@ -74,7 +74,9 @@ def paint_line(work, shape, dtype, folder):
     line, tables, blends = work
     top, bottom = line[0].core.y0, line[0].core.y1
     found = [folder.load("tile", tile.index, ("pixels", "values")) for tile in line]
-    redone = [(folder.load("blend", index, ("pixels", "values")), numbers) for index, numbers in blends]
+    redone = [
+        (folder.load("blend", index, ("pixels", "values")), numbers) for index, numbers in blends
+    ]
     for y0 in range(top, bottom, _ROWS):
         y1 = min(y0 + _ROWS, bottom)
         rows = np.zeros((y1 - y0, shape[1]), dtype=dtype)
@@ -82,7 +84,9 @@ def paint_line(work, shape, dtype, folder):
             _paint_tile(rows[:, tile.core.x0 : tile.core.x1], one, table, y0 - top)
         for one, numbers in redone:
             start, stop = np.searchsorted(one["pixels"], (y0 * shape[1], y1 * shape[1]))
-            rows.ravel()[one["pixels"][start:stop] - y0 * shape[1]] = numbers[one["values"][start:stop] - 1]
+            rows.ravel()[one["pixels"][start:stop] - y0 * shape[1]] = numbers[
+                one["values"][start:stop] - 1
+            ]
         yield y0, rows
 
 

@@ -39,7 +39,9 @@ def make_backbone(name, *, n_bands=1, stem_stride=1, channels=128):
     .. [2] Lin et al. 2017, CVPR, 936. :doi:`10.1109/CVPR.2017.106`
     """
     # what torchvision would draw for the stem and the classifier is thrown away
-    resnet = ResNet(BasicBlock, [1, 1, 1, 1]) if name == "resnet10" else get_model(name, weights=None)
+    resnet = (
+        ResNet(BasicBlock, [1, 1, 1, 1]) if name == "resnet10" else get_model(name, weights=None)
+    )
     resnet.conv1 = nn.Conv2d(n_bands, 64, kernel_size=7, stride=stem_stride, padding=3, bias=False)
     nn.init.kaiming_normal_(resnet.conv1.weight, mode="fan_out", nonlinearity="relu")
     widths = [resnet.inplanes >> shift for shift in (3, 2, 1, 0)]
@@ -51,4 +53,6 @@ def widen_stem(weight, n_bands):
     """Make the first convolution of a net for three colours one for `n_bands`, of the same mean response."""
     if weight.shape[1] == n_bands:
         return weight
-    return torch.repeat_interleave(weight.mean(dim=1, keepdim=True), n_bands, dim=1) * (weight.shape[1] / n_bands)
+    return torch.repeat_interleave(weight.mean(dim=1, keepdim=True), n_bands, dim=1) * (
+        weight.shape[1] / n_bands
+    )

@@ -56,7 +56,11 @@ def load_checkpoint(weights, architecture, n_bands, n_classes):
     model = _read(model_class, weights, options, num_labels=n_classes, ignore_mismatched_sizes=True)
     wrapped = module.of_model(model)
     adapt_bands(wrapped.body()[0], n_bands)
-    params = {"n_bands": n_bands, "n_classes": n_classes, "config": json.dumps(model.config.to_diff_dict())}
+    params = {
+        "n_bands": n_bands,
+        "n_classes": n_classes,
+        "config": json.dumps(model.config.to_diff_dict()),
+    }
     return module, params, wrapped.state_dict()
 
 

@@ -7,8 +7,13 @@ from torch.overrides import TorchFunctionMode
 
 __all__ = ["check_claims", "without_downloads"]
 
-_SPARE = 2**22  # values; layers that are made and thrown away again, such as the classifier of a residual net
-_CALLS_PER_TENSOR, _SPARE_CALLS = 40, 1000  # the nets of this package and of transformers take ten or fewer
+_SPARE = (
+    2**22
+)  # values; layers that are made and thrown away again, such as the classifier of a residual net
+_CALLS_PER_TENSOR, _SPARE_CALLS = (
+    40,
+    1000,
+)  # the nets of this package and of transformers take ten or fewer
 _COUNTS = ("n_bands", "n_classes")  # transformers keeps a name for each class
 _COMPILED = "_orig_mod."  # what torch.compile puts before the names
 
@@ -68,10 +73,14 @@ def _check_counts(params, size):
     """Refuse numbers that Python would count to: each class and band has a weight at least."""
     for name in _COUNTS:
         if name in params and not (type(params[name]) is int and 1 <= params[name] <= size):
-            raise ValueError(f"The net's {name} is {params[name]!r}, but the file holds {size} weights in all.")
+            raise ValueError(
+                f"The net's {name} is {params[name]!r}, but the file holds {size} weights in all."
+            )
     total = sum(_whole_numbers(json.loads(params.get("config") or "null")))
     if total > size + _SPARE:
-        raise ValueError(f"The net's config holds numbers as large as {total}, but the file {size} weights in all.")
+        raise ValueError(
+            f"The net's config holds numbers as large as {total}, but the file {size} weights in all."
+        )
 
 
 def _whole_numbers(node):
@@ -97,8 +106,12 @@ class _Limits(TorchFunctionMode):
         kwargs = kwargs or {}
         self.n_calls -= 1
         if self.n_calls < 0:
-            raise ValueError("The net of the file's parameters has far more layers than the file has weights.")
-        if func is torch.linspace:  # Swin transformers read the values, of which there is one per layer
+            raise ValueError(
+                "The net of the file's parameters has far more layers than the file has weights."
+            )
+        if (
+            func is torch.linspace
+        ):  # Swin transformers read the values, of which there is one per layer
             kwargs = {**kwargs, "device": "cpu"}
         found = func(*args, **kwargs)
         if isinstance(found, torch.Tensor) and found.numel() > self.largest:

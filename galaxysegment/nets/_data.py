@@ -46,7 +46,10 @@ class MaskDataset(Dataset):
         if self.training:
             # torch's stream is seeded by the estimator, and differs in each worker process
             generator = np.random.default_rng(torch.randint(2**62, ()).item())
-            spans = [_shifted(span, size, generator) for span, size in zip(spans, target.shape, strict=True)]
+            spans = [
+                _shifted(span, size, generator)
+                for span, size in zip(spans, target.shape, strict=True)
+            ]
         rows, columns = (slice(*span) for span in spans)
         image, target = image[:, rows, columns], self._cut(target, rows, columns)
         if self.training and self.augmenter is not None:

@@ -76,7 +76,9 @@ class DetectionCollate:
     def __call__(self, pairs):
         images, instances = zip(*pairs, strict=True)
         targets = [self._target(one) for one in instances]
-        return DetectionBatch(*stack_padded(images, self.multiple), targets), torch.zeros(len(pairs))
+        return DetectionBatch(*stack_padded(images, self.multiple), targets), torch.zeros(
+            len(pairs)
+        )
 
     def _target(self, instances):
         boxes = instances.boxes[:, [1, 0, 3, 2]]

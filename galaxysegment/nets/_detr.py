@@ -118,7 +118,10 @@ class PanopticDetr(SetModule):
         shape = batch.images.shape[-2:]
         features, states, memory, place = self._attend(batch.images)
         detector = self.model.detr
-        logits, boxes = detector.class_labels_classifier(states).float(), detector.bbox_predictor(states)
+        logits, boxes = (
+            detector.class_labels_classifier(states).float(),
+            detector.bbox_predictor(states),
+        )
         boxes = boxes.float().sigmoid()
 
         def paint(queries):
@@ -128,7 +131,12 @@ class PanopticDetr(SetModule):
             losses, indices = self.criterion.of_sets(logits, boxes, batch.targets)
             return {**losses, **self.criterion.of_masks(paint, indices, batch.targets)}
         shown = show_likeliest(logits[-1], paint)
-        return {**shown, "masks": functional.interpolate(shown["masks"], shape, mode="bilinear", align_corners=False)}
+        return {
+            **shown,
+            "masks": functional.interpolate(
+                shown["masks"], shape, mode="bilinear", align_corners=False
+            ),
+        }
 
     def _attend(self, x):
         """Features of the backbone's stages, states of the queries after each layer, memory, and place of its cells."""
@@ -137,7 +145,9 @@ class PanopticDetr(SetModule):
         features = [one for one, _ in core.backbone(x, everywhere)]
         projected = core.input_projection(features[-1])
         seen = torch.ones((len(x), *projected.shape[-2:]), dtype=torch.bool, device=x.device)
-        place = core.position_embedding(shape=projected.shape, device=x.device, dtype=projected.dtype, mask=seen)
+        place = core.position_embedding(
+            shape=projected.shape, device=x.device, dtype=projected.dtype, mask=seen
+        )
         place = place.flatten(2).transpose(1, 2)
         encoded = core.encoder(
             inputs_embeds=projected.flatten(2).transpose(1, 2), spatial_position_embeddings=place
@@ -152,13 +162,18 @@ class PanopticDetr(SetModule):
         states = [decoded.last_hidden_state]
         if decoded.intermediate_hidden_states is not None:
             states = [*decoded.intermediate_hidden_states[:-1], *states]
-        memory, place = (one.transpose(1, 2).unflatten(2, projected.shape[-2:]) for one in (encoded, place))
+        memory, place = (
+            one.transpose(1, 2).unflatten(2, projected.shape[-2:]) for one in (encoded, place)
+        )
         return [*features, projected], torch.stack(states), memory, place
 
     def _masks(self, features, states, memory, place, queries):
         """Mask logits (n, n_chosen, …) of some queries (n, n_chosen), at the resolution of the first stage."""
         if self.located:
-            states, memory = states + self.model.detr.model.query_position_embeddings.weight, memory + place
+            states, memory = (
+                states + self.model.detr.model.query_position_embeddings.weight,
+                memory + place,
+            )
         chosen = states.gather(1, queries[..., None].expand(-1, -1, states.shape[-1]))
         attention = self.model.bbox_attention(chosen, memory)
         if self.located:

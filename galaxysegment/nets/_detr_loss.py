@@ -2,7 +2,12 @@
 
 import torch
 from torch.nn import functional
-from transformers.loss.loss_for_object_detection import HungarianMatcher, ImageLoss, dice_loss, sigmoid_focal_loss
+from transformers.loss.loss_for_object_detection import (
+    HungarianMatcher,
+    ImageLoss,
+    dice_loss,
+    sigmoid_focal_loss,
+)
 
 from ._segment_data import masks_at, truth_at
 
@@ -54,15 +59,22 @@ class DetrLoss(ImageLoss):
     def of_masks(self, paint, indices, targets):
         """Weighted losses of masks; ``paint(queries)`` makes those of some queries (n, n_chosen)."""
         most = max(len(queries) for queries, _ in indices)
-        chosen = torch.stack([functional.pad(queries, (0, most - len(queries))) for queries, _ in indices])
+        chosen = torch.stack(
+            [functional.pad(queries, (0, most - len(queries))) for queries, _ in indices]
+        )
         masks = paint(chosen.to(targets["labels"].device))
         found = masks_at(masks, targets["points"], targets["labels"].shape[-2:])
-        found = torch.cat([one[: len(queries)] for one, (queries, _) in zip(found, indices, strict=True)])
+        found = torch.cat(
+            [one[: len(queries)] for one, (queries, _) in zip(found, indices, strict=True)]
+        )
         truth = truth_at(targets)
-        truth = torch.cat([one[segments] for one, (_, segments) in zip(truth, indices, strict=True)])
+        truth = torch.cat(
+            [one[segments] for one, (_, segments) in zip(truth, indices, strict=True)]
+        )
         n_masks = max(len(truth), 1)
         return {
-            "loss_mask": self.config.mask_loss_coefficient * sigmoid_focal_loss(found, truth, n_masks),
+            "loss_mask": self.config.mask_loss_coefficient
+            * sigmoid_focal_loss(found, truth, n_masks),
             "loss_dice": self.config.dice_loss_coefficient * dice_loss(found, truth, n_masks),
         }
 
@@ -81,7 +93,9 @@ def paint_masks(head, projected, attention, stages):
         Features of the image, the coarsest first.
     """
     n_queries = attention.shape[1]
-    found = torch.cat([projected.repeat_interleave(n_queries, dim=0), attention.flatten(0, 1)], dim=1)
+    found = torch.cat(
+        [projected.repeat_interleave(n_queries, dim=0), attention.flatten(0, 1)], dim=1
+    )
     found = _refine(head.conv2, _refine(head.conv1, found))
     for fusion, stage in zip(head.fpn_stages, stages, strict=True):
         adapted = fusion.fpn_adapter(stage).repeat_interleave(n_queries, dim=0)
@@ -106,4 +120,7 @@ def show_likeliest(logits, paint):
     proba = 1 - logits.softmax(-1)[..., -1]
     count = int((proba >= _HARDLY).sum(dim=1).max().clamp(min=1))
     kept = proba.topk(count, dim=1).indices
-    return {"classes": logits.gather(1, kept[..., None].expand(-1, -1, logits.shape[-1])), "masks": paint(kept)}
+    return {
+        "classes": logits.gather(1, kept[..., None].expand(-1, -1, logits.shape[-1])),
+        "masks": paint(kept),
+    }

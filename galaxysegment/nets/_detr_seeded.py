@@ -99,7 +99,9 @@ class SeededDetr(SeededModule):
         self.classifier = nn.Linear(d_model, n_classes + 1)
         self.box_head = DetrMLPPredictionHead(d_model, d_model, 4, 3)
         self.attention = DetrMHAttentionMap(d_model, n_heads)
-        self.fall = nn.Linear(d_model, n_heads + 1)  # of the attention in each head, and of the mask
+        self.fall = nn.Linear(
+            d_model, n_heads + 1
+        )  # of the attention in each head, and of the mask
         self.mask_head = DetrMaskHeadSmallConv(d_model + n_heads, finer, d_model)
         self.criterion = DetrLoss(config)
 
@@ -118,7 +120,9 @@ class SeededDetr(SeededModule):
         logits = self.classifier(states).float()
 
         def paint(queries):
-            return self._masks(maps, projected, memory, states[-1] + place, seeds, queries)[..., : shape[0], : shape[1]]
+            return self._masks(maps, projected, memory, states[-1] + place, seeds, queries)[
+                ..., : shape[0], : shape[1]
+            ]
 
         if targets is None:
             return show_likeliest(logits[-1], paint)
@@ -140,7 +144,9 @@ class SeededDetr(SeededModule):
         """States of the queries after each layer, features of the cells, and what the encoder made of them."""
         deep = maps[self.levels[0]]
         projected = self.projection(deep)
-        cells = sine_position(cell_centres(deep, stride_of(deep, maps)), projected.shape[1]).expand(len(deep), -1, -1)
+        cells = sine_position(cell_centres(deep, stride_of(deep, maps)), projected.shape[1]).expand(
+            len(deep), -1, -1
+        )
         encoded = self.encoder(
             inputs_embeds=projected.flatten(2).transpose(1, 2), spatial_position_embeddings=cells
         ).last_hidden_state
@@ -157,20 +163,31 @@ class SeededDetr(SeededModule):
         """Boxes as fractions of the frame, centre and size; the sky's begin as the whole frame."""
         frame = torch.tensor(shape[::-1], device=states.device, dtype=torch.float32)
         offset, growth = self.box_head(states).float().clamp(-8, 8).split(2, dim=-1)
-        centre = torch.cat([seeds[:, :-1].flip(-1) + 0.5, (frame / 2).expand(len(seeds), 1, 2)], dim=1)
-        size = torch.cat([torch.full_like(centre[:, :-1], _BOX), frame.expand(len(seeds), 1, 2)], dim=1)
-        return torch.cat([centre + _STEP * offset, size * (growth / 2).exp()], dim=-1) / frame.repeat(2)
+        centre = torch.cat(
+            [seeds[:, :-1].flip(-1) + 0.5, (frame / 2).expand(len(seeds), 1, 2)], dim=1
+        )
+        size = torch.cat(
+            [torch.full_like(centre[:, :-1], _BOX), frame.expand(len(seeds), 1, 2)], dim=1
+        )
+        return torch.cat(
+            [centre + _STEP * offset, size * (growth / 2).exp()], dim=-1
+        ) / frame.repeat(2)
 
     def _masks(self, maps, projected, memory, states, seeds, queries):
         """Mask logits (n, n_chosen, …) of some queries (n, n_chosen), at full resolution."""
         is_source = queries[..., None] < states.shape[1] - 1
-        states, seeds = (one.gather(1, queries[..., None].expand(-1, -1, one.shape[-1])) for one in (states, seeds))
+        states, seeds = (
+            one.gather(1, queries[..., None].expand(-1, -1, one.shape[-1]))
+            for one in (states, seeds)
+        )
         fall = functional.softplus(self.fall(states).float()) * is_source
         near = log_distance(seeds, cell_centres(projected, stride_of(projected, maps)))
         prior = -(fall[..., :-1, None] * near[:, :, None]).unflatten(3, projected.shape[-2:])
         attention = self.attention(states, memory, prior)
         # relative to its mean: thousandths cannot be seen beside the features, nor the features beside thousands
         attention = torch.log1p(attention * attention[0, 0].numel())
-        masks = paint_masks(self.mask_head, projected, attention, [maps[level] for level in self.levels[1:]])
+        masks = paint_masks(
+            self.mask_head, projected, attention, [maps[level] for level in self.levels[1:]]
+        )
         far = log_distance(seeds, cell_centres(maps[-1], 1)).unflatten(2, maps[-1].shape[-2:])
         return masks - fall[..., -1, None, None] * far

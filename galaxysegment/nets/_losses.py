@@ -32,7 +32,9 @@ class BCEDiceLoss(nn.Module):
         """Loss of ``logits`` (n, 1, h, w) for ``target`` (n, 2, h, w): the mask and each pixel's weight."""
         logits, truth, weight = logits[:, 0].float(), target[:, 0], target[:, 1]
         total = weight.sum().clamp(min=1)
-        entropy = (functional.binary_cross_entropy_with_logits(logits, truth, reduction="none") * weight).sum() / total
+        entropy = (
+            functional.binary_cross_entropy_with_logits(logits, truth, reduction="none") * weight
+        ).sum() / total
         proba = torch.sigmoid(logits) * weight
         overlap = (proba * truth).sum()
         dice = (2 * overlap + 1) / (proba.sum() + (truth * weight).sum() + 1)

@@ -9,7 +9,15 @@ from transformers.models.mask2former.modeling_mask2former import (
     Mask2FormerMLPPredictionHead,
 )
 
-from ._seeds import SeededModule, cell_centres, features_at, log_distance, peak_losses, sine_position, stride_of
+from ._seeds import (
+    SeededModule,
+    cell_centres,
+    features_at,
+    log_distance,
+    peak_losses,
+    sine_position,
+    stride_of,
+)
 from ._segment_data import truth_at
 from ._set_loss import PointLoss
 from ._set_module import draw_weights
@@ -68,7 +76,9 @@ class SeededMask2Former(SeededModule):
         self.n_classes = n_classes
         widths = self._make_unet(n_bands, base_width, depth)
         self.levels = [min(level, depth - 1) for level in range(_LEVELS)]
-        self.projections = nn.ModuleList([nn.Conv2d(widths[level], d_model, 1) for level in self.levels])
+        self.projections = nn.ModuleList(
+            [nn.Conv2d(widths[level], d_model, 1) for level in self.levels]
+        )
         self.level_embed = nn.Embedding(_LEVELS, d_model)
         self.pixels = nn.Conv2d(base_width, d_model // 2, 3, padding=1)
         self._make_queries(n_queries, queries, sum(widths), d_model)
@@ -102,7 +112,10 @@ class SeededMask2Former(SeededModule):
         pixels = _Pixels(self.pixels(maps[-1]).float(), seeds)
         classes, embeddings = self._decode(maps, pixels, content, place)
         if targets is None:
-            return {"classes": classes[-1], "masks": pixels.masks(embeddings[-1])[..., :height, :width]}
+            return {
+                "classes": classes[-1],
+                "masks": pixels.masks(embeddings[-1])[..., :height, :width],
+            }
         masks = pixels.masks_at(embeddings, targets["points"])
         losses = self.criterion.weighted(masks, classes, truth_at(targets), targets["classes"])
         return {**losses, **peak_losses(pixel_logits, targets)}
@@ -112,7 +125,9 @@ class SeededMask2Former(SeededModule):
         tokens, places, sizes = [], [], []
         for index, level in enumerate(self.levels):
             one = self.projections[index](maps[level])
-            tokens.append((one.flatten(2) + self.level_embed.weight[index][:, None]).permute(2, 0, 1))
+            tokens.append(
+                (one.flatten(2) + self.level_embed.weight[index][:, None]).permute(2, 0, 1)
+            )
             grid = cell_centres(one, stride_of(one, maps))
             places.append(sine_position(grid, one.shape[1])[:, None].expand_as(tokens[-1]))
             sizes.append(one.shape[-2:])
@@ -125,7 +140,9 @@ class SeededMask2Former(SeededModule):
             feature_size_list=sizes,
             return_dict=True,
         )
-        classes = [self.classifier(one.transpose(0, 1)).float() for one in found.intermediate_hidden_states]
+        classes = [
+            self.classifier(one.transpose(0, 1)).float() for one in found.intermediate_hidden_states
+        ]
         return classes, found.masks_queries_logits
 
 
@@ -162,7 +179,9 @@ class _Pixels:
 
     def masks(self, embedding):
         """Mask logits (n, n_queries, height, width)."""
-        masks = _combine(embedding, self.features.flatten(2), self._distance(cell_centres(self.features, 1)))
+        masks = _combine(
+            embedding, self.features.flatten(2), self._distance(cell_centres(self.features, 1))
+        )
         return masks.unflatten(2, self.features.shape[-2:])
 
     def coarse_masks(self, embedding):
@@ -175,13 +194,22 @@ class _Pixels:
 
     def masks_at(self, embeddings, points):
         """Mask logits (n, n_queries, n_points) of several embeddings at pixels (n, n_points, 2)."""
-        features, distance = features_at(self.features, points, 1).transpose(1, 2), self._distance(points)
+        features, distance = (
+            features_at(self.features, points, 1).transpose(1, 2),
+            self._distance(points),
+        )
         return [_combine(one, features, distance) for one in embeddings]
 
     def _distance(self, places):
-        return None if self.seeds is None else functional.pad(log_distance(self.seeds[:, :-1], places), (0, 0, 0, 1))
+        return (
+            None
+            if self.seeds is None
+            else functional.pad(log_distance(self.seeds[:, :-1], places), (0, 0, 0, 1))
+        )
 
 
 def _combine(embedding, features, distance):
     logits = torch.einsum("bqc,bcp->bqp", embedding[..., :-1], features)
-    return logits if distance is None else logits - functional.softplus(embedding[..., -1:]) * distance
+    return (
+        logits if distance is None else logits - functional.softplus(embedding[..., -1:]) * distance
+    )

@@ -9,7 +9,13 @@ from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
 from ._segment_data import masks_at, truth_at
 from ._set_loss import PointLoss
 from ._set_module import SetModule
-from ._transformer_backbones import adapt_bands, quiet, resnet_config, resnet_stages, set_stem_stride
+from ._transformer_backbones import (
+    adapt_bands,
+    quiet,
+    resnet_config,
+    resnet_stages,
+    set_stem_stride,
+)
 
 __all__ = ["PlainMask2Former"]
 
@@ -61,7 +67,11 @@ class PlainMask2Former(SetModule):
         super().__init__()
         if config is not None:
             with quiet():
-                self._take(Mask2FormerForUniversalSegmentation(Mask2FormerConfig.from_dict(json.loads(config))))
+                self._take(
+                    Mask2FormerForUniversalSegmentation(
+                        Mask2FormerConfig.from_dict(json.loads(config))
+                    )
+                )
             adapt_bands(self.body()[0], n_bands)
             return
         with quiet():
@@ -94,7 +104,9 @@ class PlainMask2Former(SetModule):
 
     def body(self):
         """Return the backbone and its stages, the stem being the first."""
-        return self.model.model.pixel_level_module.encoder, resnet_stages(self.model.model.pixel_level_module.encoder)
+        return self.model.model.pixel_level_module.encoder, resnet_stages(
+            self.model.model.pixel_level_module.encoder
+        )
 
     def forward(self, batch):
         """Return the logits of all queries, or the losses where the `SegmentBatch` has targets.
@@ -113,7 +125,11 @@ class PlainMask2Former(SetModule):
         classes = [self.model.class_predictor(one.transpose(0, 1)).float() for one in states]
         masks = [one.float() for one in found.masks_queries_logits]
         if batch.targets is None:
-            last = functional.interpolate(masks[-1], x.shape[-2:], mode="bilinear", align_corners=False)
+            last = functional.interpolate(
+                masks[-1], x.shape[-2:], mode="bilinear", align_corners=False
+            )
             return {"classes": classes[-1], "masks": last[..., :height, :width]}
         sampled = [masks_at(one, batch.targets["points"], x.shape[-2:]) for one in masks]
-        return self.criterion.weighted(sampled, classes, truth_at(batch.targets), batch.targets["classes"])
+        return self.criterion.weighted(
+            sampled, classes, truth_at(batch.targets), batch.targets["classes"]
+        )

@@ -7,7 +7,11 @@ from torch.nn import functional
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
-from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, concat_box_prediction_layers
+from torchvision.models.detection.rpn import (
+    RegionProposalNetwork,
+    RPNHead,
+    concat_box_prediction_layers,
+)
 from torchvision.ops import MultiScaleRoIAlign, roi_align
 from torchvision.ops import boxes as box_ops
 from torchvision.ops.poolers import LevelMapper
@@ -76,10 +80,14 @@ class MaskRCNN(nn.Module):
         super().__init__()
         self.multiple = 32 * stem_stride
         self.n_proposals, self.patch_area = n_proposals, patch_area
-        self.backbone = make_backbone(backbone, n_bands=n_bands, stem_stride=stem_stride, channels=channels)
+        self.backbone = make_backbone(
+            backbone, n_bands=n_bands, stem_stride=stem_stride, channels=channels
+        )
         strides = [2 * stem_stride << level for level in range(_LEVELS)]
         self.rpn = _Proposals(_Anchors(anchor_sizes, strides), channels, n_proposals, proposal_nms)
-        self.roi_heads = _Heads(channels, strides[:-1], n_classes + 1, n_samples, box_nms, n_proposals)
+        self.roi_heads = _Heads(
+            channels, strides[:-1], n_classes + 1, n_samples, box_nms, n_proposals
+        )
         self.frozen = ()
 
     def forward(self, batch):
@@ -110,7 +118,9 @@ class MaskRCNN(nn.Module):
         n_proposals = self.n_proposals
         if not self.training:
             area = max(height * width for height, width in batch.sizes)
-            n_proposals = max(min(n_proposals, _FEWEST), round(n_proposals * area / self.patch_area))
+            n_proposals = max(
+                min(n_proposals, _FEWEST), round(n_proposals * area / self.patch_area)
+            )
         self.rpn.set_capacity(n_proposals)
         self.roi_heads.detections_per_img = n_proposals
 
@@ -182,7 +192,9 @@ class _Proposals(RegionProposalNetwork):
         self._post_nms_top_n = dict.fromkeys(("training", "testing"), n_proposals)
 
     def forward(self, batch, features):
-        scores, deltas = ([one.float() for one in maps] for maps in self.head(list(features.values())))
+        scores, deltas = (
+            [one.float() for one in maps] for maps in self.head(list(features.values()))
+        )
         with torch.autocast(scores[0].device.type, enabled=False):
             return self._propose(batch, scores, deltas)
 
@@ -240,14 +252,20 @@ class _Heads(RoIHeads):
         chosen = masks[torch.arange(len(masks), device=masks.device), torch.cat(labels)]
         masks = torch.sigmoid(chosen).split(n_found)
         found = zip(boxes, scores, labels, masks, strict=True)
-        return [dict(zip(("boxes", "scores", "labels", "masks"), one, strict=True)) for one in found], {}
+        return [
+            dict(zip(("boxes", "scores", "labels", "masks"), one, strict=True)) for one in found
+        ], {}
 
     def _classify(self, features, proposals, padded):
-        logits, deltas = self.box_predictor(self.box_head(self.box_roi_pool(features, proposals, padded)))
+        logits, deltas = self.box_predictor(
+            self.box_head(self.box_roi_pool(features, proposals, padded))
+        )
         return logits.float(), deltas.float()
 
     def _mask_logits(self, features, boxes, padded):
-        return self.mask_predictor(self.mask_head(self.mask_roi_pool(features, boxes, padded))).float()
+        return self.mask_predictor(
+            self.mask_head(self.mask_roi_pool(features, boxes, padded))
+        ).float()
 
     def _losses(self, features, proposals, batch, padded):
         proposals, matched, labels, wanted = self.select_training_samples(proposals, batch.targets)
@@ -255,7 +273,8 @@ class _Heads(RoIHeads):
         class_loss, box_loss = fastrcnn_loss(logits, deltas, labels, wanted)
         positive = [torch.where(one > 0)[0] for one in labels]
         boxes, matched, labels = (
-            [one[index] for one, index in zip(part, positive, strict=True)] for part in (proposals, matched, labels)
+            [one[index] for one, index in zip(part, positive, strict=True)]
+            for part in (proposals, matched, labels)
         )
         masks = self._mask_logits(features, boxes, padded)
         truth = [
@@ -272,7 +291,13 @@ class _Heads(RoIHeads):
         scores, labels = functional.softmax(class_logits, -1)[:, 1:].max(dim=1)
         labels = labels + 1
         boxes = boxes[torch.arange(len(boxes), device=boxes.device), labels]
-        parts = zip(boxes.split(n_boxes), scores.split(n_boxes), labels.split(n_boxes), image_shapes, strict=True)
+        parts = zip(
+            boxes.split(n_boxes),
+            scores.split(n_boxes),
+            labels.split(n_boxes),
+            image_shapes,
+            strict=True,
+        )
         return tuple(zip(*(self._select(*part) for part in parts), strict=True))
 
     def _select(self, boxes, scores, labels, shape):

@@ -29,7 +29,10 @@ class DetectionNet(SegmentationNet):
     @property
     def _default_callbacks(self):
         parts = [
-            (f"{prefix}_{name}", PassthroughScoring(f"{prefix}_{name}", lower_is_better=None, on_train=on_train))
+            (
+                f"{prefix}_{name}",
+                PassthroughScoring(f"{prefix}_{name}", lower_is_better=None, on_train=on_train),
+            )
             for name in self.loss_names
             for prefix, on_train in (("train", True), ("valid", False))
         ]

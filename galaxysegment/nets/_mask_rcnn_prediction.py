@@ -25,7 +25,9 @@ def find_boxes(net, images, batch_size, *, score_threshold, box_nms, soft_nms):
         for chunk in batches_by_shape(images, batch_size, _BATCH_PIXELS):
             batch = DetectionBatch(*stack_padded([images[i] for i in chunk], net.module_.multiple))
             for index, found in zip(chunk, net.evaluation_step((batch, None)), strict=True):
-                result[index] = {name: found[name].cpu() for name in ("boxes", "masks", "scores", "labels")}
+                result[index] = {
+                    name: found[name].cpu() for name in ("boxes", "masks", "scores", "labels")
+                }
                 saturated += [index] if found["saturated"] else []
     return result, sorted(saturated)
 
@@ -33,7 +35,9 @@ def find_boxes(net, images, batch_size, *, score_threshold, box_nms, soft_nms):
 def draw_masks(found, shape, n_pixels, threshold):
     """Instances of the boxes found in an image, each with the pixels whose probability is above a threshold."""
     boxes, masks, scores = (found[name].float().numpy() for name in ("boxes", "masks", "scores"))
-    pasted = [paste(box, mask, shape, n_pixels, threshold) for box, mask in zip(boxes, masks, strict=True)]
+    pasted = [
+        paste(box, mask, shape, n_pixels, threshold) for box, mask in zip(boxes, masks, strict=True)
+    ]
     keep = [index for index, one in enumerate(pasted) if one is not None]
     boxes, crops = ([pasted[index][part] for index in keep] for part in (0, 1))
     return Instances(shape, boxes, crops, scores[keep], found["labels"].numpy()[keep])

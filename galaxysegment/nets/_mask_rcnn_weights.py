@@ -12,7 +12,11 @@ __all__ = ["load_torchvision"]
 _COCO = MaskRCNN_ResNet50_FPN_Weights.COCO_V1
 _STEM = "backbone.body.conv1.weight"
 #: What depends on the number of classes, and is learnt anew.
-_CLASS_LAYERS = ("box_predictor.cls_score", "box_predictor.bbox_pred", "mask_predictor.mask_fcn_logits")
+_CLASS_LAYERS = (
+    "box_predictor.cls_score",
+    "box_predictor.bbox_pred",
+    "mask_predictor.mask_fcn_logits",
+)
 
 
 def load_torchvision(module, weights):
@@ -38,7 +42,10 @@ def load_torchvision(module, weights):
         if name in own and tensors[name].shape != own[name].shape:
             tensors[name] = own[name]
     # counters of batches, which frozen normalizations do not have
-    tensors = {**{name: one for name, one in own.items() if name.endswith("num_batches_tracked")}, **tensors}
+    tensors = {
+        **{name: one for name, one in own.items() if name.endswith("num_batches_tracked")},
+        **tensors,
+    }
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
@@ -60,8 +67,12 @@ def _read(weights):
             f"weights={str(weights)!r} cannot be read as a torch state dict ({type(error).__name__}): pass a file that "
             "torch.save made of a state_dict(), or one of galaxysegment.persistence.save."
         ) from error
-    if not isinstance(tensors, dict) or not all(isinstance(one, torch.Tensor) for one in tensors.values()):
-        raise ValueError(f"weights={str(weights)!r} hold no state dict: pass what torch.save made of a state_dict().")
+    if not isinstance(tensors, dict) or not all(
+        isinstance(one, torch.Tensor) for one in tensors.values()
+    ):
+        raise ValueError(
+            f"weights={str(weights)!r} hold no state dict: pass what torch.save made of a state_dict()."
+        )
     return dict(tensors)
 
 

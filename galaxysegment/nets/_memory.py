@@ -10,7 +10,12 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
 _INSIDE = {_MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 64 << 20}
 # The first three are glibc's defaults. Its threshold for mmap starts low and adapts until it is first set; the
 # largest value that it would adapt to is the one to leave behind.
-_AFTER = {_MMAP_MAX: 65536, _TRIM_THRESHOLD: 128 << 10, _TOP_PAD: 128 << 10, _MMAP_THRESHOLD: 32 << 20}
+_AFTER = {
+    _MMAP_MAX: 65536,
+    _TRIM_THRESHOLD: 128 << 10,
+    _TOP_PAD: 128 << 10,
+    _MMAP_THRESHOLD: 32 << 20,
+}
 
 
 class kept_memory:  # noqa: N801 - a context manager reads like a function

@@ -9,7 +9,15 @@ from skorch.helper import predefined_split
 
 from ._memory import kept_memory
 
-__all__ = ["OneCycle", "SegmentationNet", "autocast_dtype", "find_device", "find_optimizer", "seeded", "train"]
+__all__ = [
+    "OneCycle",
+    "SegmentationNet",
+    "autocast_dtype",
+    "find_device",
+    "find_optimizer",
+    "seeded",
+    "train",
+]
 
 _OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
@@ -109,8 +117,12 @@ def find_device(device):
     except RuntimeError as error:
         known = "'auto', 'cpu', 'cuda', 'cuda:1', 'mps' or 'accelerate'"
         raise ValueError(f"device={device!r} is no device of torch: use {known}.") from error
-    if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
-        raise ValueError(f"device={device!r}, but this machine offers no {kind} device to torch: use device='auto'.")
+    if (kind == "cuda" and not torch.cuda.is_available()) or (
+        kind == "mps" and not torch.backends.mps.is_available()
+    ):
+        raise ValueError(
+            f"device={device!r}, but this machine offers no {kind} device to torch: use device='auto'."
+        )
     return device
 
 

@@ -68,12 +68,16 @@ def _predict_tiled(net, image, views):
     """Predict one image tile by tile; the tiles overlap so far that no pixel misses what it would see."""
     halo, (height, width) = net.module_.halo, image.shape[1:]
     # a core is a whole number of the deepest level's pixels, so that all tiles are pooled in phase
-    core = max(_TILE - 2 * halo, net.module_.multiple) // net.module_.multiple * net.module_.multiple
+    core = (
+        max(_TILE - 2 * halo, net.module_.multiple) // net.module_.multiple * net.module_.multiple
+    )
     proba = np.empty((height, width), dtype=np.float32)
     for y in range(0, height, core):
         for x in range(0, width, core):
             y0, x0 = max(y - halo, 0), max(x - halo, 0)
             tile = image[:, y0 : y + core + halo, x0 : x + core + halo]
             found = _predict_batch(net, [tile], views)[0]
-            proba[y : y + core, x : x + core] = found[y - y0 : y - y0 + core, x - x0 : x - x0 + core]
+            proba[y : y + core, x : x + core] = found[
+                y - y0 : y - y0 + core, x - x0 : x - x0 + core
+            ]
     return proba

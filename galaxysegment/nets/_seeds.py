@@ -41,7 +41,10 @@ class SeededModule(SetModule):
         if queries == "peaks":
             self.start = nn.Sequential(nn.Linear(n_features, d_model), nn.LayerNorm(d_model))
         n_learned = 1 if queries == "peaks" else n_queries + 1
-        self.learned, self.learned_place = nn.Embedding(n_learned, d_model), nn.Embedding(n_learned, d_model)
+        self.learned, self.learned_place = (
+            nn.Embedding(n_learned, d_model),
+            nn.Embedding(n_learned, d_model),
+        )
 
     def body(self):
         """Return the U-Net and the levels of its encoder."""
@@ -55,11 +58,15 @@ class SeededModule(SetModule):
     def _queries(self, maps, heat):
         """Seeds (n, n_queries + 1, 2) in pixels with a last one for the sky, content and place of every query."""
         n = len(heat)
-        learned, learned_place = (one.weight[None].expand(n, -1, -1) for one in (self.learned, self.learned_place))
+        learned, learned_place = (
+            one.weight[None].expand(n, -1, -1) for one in (self.learned, self.learned_place)
+        )
         if self.queries == "learned":
             return None, learned, learned_place
         seeds = find_peaks(heat.detach(), self.n_queries)
-        content = self.start(torch.cat([features_at(one, seeds, stride_of(one, maps)) for one in maps], dim=-1))
+        content = self.start(
+            torch.cat([features_at(one, seeds, stride_of(one, maps)) for one in maps], dim=-1)
+        )
         place = sine_position(seeds.float(), content.shape[-1])
         seeds = functional.pad(seeds, (0, 0, 0, 1))
         return seeds, torch.cat([content, learned], dim=1), torch.cat([place, learned_place], dim=1)
@@ -87,13 +94,17 @@ def find_peaks(heat, n_peaks):
     is_peak = heat == functional.max_pool2d(heat[:, None], 3, stride=1, padding=1)[:, 0]
     ranked = torch.where(is_peak, heat, heat - 1e4).flatten(1)
     best = ranked.topk(min(n_peaks, ranked.shape[1]), dim=1).indices
-    return torch.stack([torch.div(best, heat.shape[-1], rounding_mode="floor"), best % heat.shape[-1]], dim=-1)
+    return torch.stack(
+        [torch.div(best, heat.shape[-1], rounding_mode="floor"), best % heat.shape[-1]], dim=-1
+    )
 
 
 def sine_position(places, size):
     """Sines and cosines of pixel coordinates (…, 2), wavelengths of 4 to 1024 pixels: (…, size)."""
     n_waves = size // 4
-    waves = 2 * math.pi / torch.logspace(math.log10(4), math.log10(1024), n_waves, device=places.device)
+    waves = (
+        2 * math.pi / torch.logspace(math.log10(4), math.log10(1024), n_waves, device=places.device)
+    )
     angles = (places[..., None].float() * waves).flatten(-2)
     return functional.pad(torch.cat([angles.sin(), angles.cos()], dim=-1), (0, size - 4 * n_waves))
 

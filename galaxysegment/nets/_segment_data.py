@@ -5,7 +5,14 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
-__all__ = ["SegmentBatch", "SegmentCollate", "decode_target", "encode_target", "masks_at", "truth_at"]
+__all__ = [
+    "SegmentBatch",
+    "SegmentCollate",
+    "decode_target",
+    "encode_target",
+    "masks_at",
+    "truth_at",
+]
 
 _CODES = 64  # more than there are classes
 _NEAR = 3  # pixels around a source of which every one counts
@@ -110,7 +117,11 @@ def centred_boxes(windows, shape):
     """Boxes of sources and, last, of the sky: centre and size, x before y, as fractions of the frame."""
     frame = (slice(0, shape[0]), slice(0, shape[1]))
     edges = np.array(
-        [(columns.start, rows.start, columns.stop, rows.stop) for rows, columns in [*windows, frame]], dtype=np.float32
+        [
+            (columns.start, rows.start, columns.stop, rows.stop)
+            for rows, columns in [*windows, frame]
+        ],
+        dtype=np.float32,
     )
     edges /= np.array([shape[1], shape[0]] * 2, dtype=np.float32)
     return np.concatenate([(edges[:, :2] + edges[:, 2:]) / 2, edges[:, 2:] - edges[:, :2]], axis=1)
@@ -155,14 +166,20 @@ def masks_at(masks, points, shape):
         index = points[..., 0] * shape[1] + points[..., 1]
         return masks.flatten(2).gather(2, index[:, None].expand(-1, masks.shape[1], -1))
     size = torch.tensor(shape, device=masks.device)
-    places = ((points + 0.5) / size * 2 - 1).flip(-1)[:, None]  # grid_sample wants x, y from -1 to 1
-    return functional.grid_sample(masks, places.float(), align_corners=False, padding_mode="border")[:, :, 0]
+    places = ((points + 0.5) / size * 2 - 1).flip(-1)[
+        :, None
+    ]  # grid_sample wants x, y from -1 to 1
+    return functional.grid_sample(
+        masks, places.float(), align_corners=False, padding_mode="border"
+    )[:, :, 0]
 
 
 def truth_at(targets):
     """Masks of every image's segments at its points, the sky's last: list of (n_segments, n_points)."""
     labels = targets["labels"]
-    values = labels.flatten(1).gather(1, targets["points"][..., 0] * labels.shape[-1] + targets["points"][..., 1])
+    values = labels.flatten(1).gather(
+        1, targets["points"][..., 0] * labels.shape[-1] + targets["points"][..., 1]
+    )
     truth = []
     for one, classes in zip(values, targets["classes"], strict=True):
         numbers = torch.arange(1, len(classes) + 1, device=one.device)

@@ -59,8 +59,13 @@ def _candidates(logits, masks, n_queries, lowest):
     kept = (scores >= lowest) & (scores >= proba[:, 0])
     sky = masks[proba[:, 0].argmax()].float().sigmoid()
     chosen = masks[kept].float().sigmoid()
-    scores, classes = (scores[kept] * _sureness(chosen, sky)).cpu().numpy(), classes[kept].cpu().numpy() + 1
-    return Candidates(tuple(sky.shape), scores, classes, chosen.cpu().numpy(), sky.cpu().numpy(), n_queries)
+    scores, classes = (
+        (scores[kept] * _sureness(chosen, sky)).cpu().numpy(),
+        classes[kept].cpu().numpy() + 1,
+    )
+    return Candidates(
+        tuple(sky.shape), scores, classes, chosen.cpu().numpy(), sky.cpu().numpy(), n_queries
+    )
 
 
 def _sureness(masks, sky):
@@ -111,7 +116,11 @@ def predict_instances(net, images, batch_size, window, threshold, n_pixels, name
     What is larger than a window is looked at in windows that overlap by half.
     """
     windows = [cut_windows(image.shape[1:], window) for image in images]
-    crops = [image[:, part.rows, part.columns] for image, parts in zip(images, windows, strict=True) for part in parts]
+    crops = [
+        image[:, part.rows, part.columns]
+        for image, parts in zip(images, windows, strict=True)
+        for part in parts
+    ]
     candidates = iter(find_candidates(net, crops, batch_size, max(threshold, _HARDLY)))
     result, crowded = [], []
     for index, (image, parts) in enumerate(zip(images, windows, strict=True)):
@@ -119,7 +128,9 @@ def predict_instances(net, images, batch_size, window, threshold, n_pixels, name
         if any(one.is_full(threshold) for one in queries):
             crowded.append(index)
         found = [to_instances(one, threshold, n_pixels, names) for one in queries]
-        result.append(found[0] if len(parts) == 1 else join_windows(parts, found, image.shape[1:], n_pixels))
+        result.append(
+            found[0] if len(parts) == 1 else join_windows(parts, found, image.shape[1:], n_pixels)
+        )
     return result, crowded
 
 
@@ -133,7 +144,11 @@ class Window:
 def cut_windows(shape, size):
     """Windows that cover an image: whole where it is no larger than `size` (None: any size)."""
     spans = [_spans(length, size) for length in shape]
-    return [Window(rows, columns, (*core_y, *core_x)) for rows, core_y in spans[0] for columns, core_x in spans[1]]
+    return [
+        Window(rows, columns, (*core_y, *core_x))
+        for rows, core_y in spans[0]
+        for columns, core_x in spans[1]
+    ]
 
 
 def _spans(length, size):
@@ -144,7 +159,8 @@ def _spans(length, size):
     starts = np.linspace(0, length - size, count).round().astype(int)
     edges = [-np.inf, *(starts[:-1] + starts[1:] + size) / 2, np.inf]
     return [
-        (slice(start, start + size), (edges[index], edges[index + 1])) for index, start in enumerate(starts.tolist())
+        (slice(start, start + size), (edges[index], edges[index + 1]))
+        for index, start in enumerate(starts.tolist())
     ]
 
 
@@ -158,7 +174,12 @@ def join_windows(windows, found, shape, n_pixels):
         y0, x0, y1, x1 = sources.boxes.T
         y, x = (y0 + y1 - 1) / 2 + window.rows.start, (x0 + x1 - 1) / 2 + window.columns.start
         low_y, high_y, low_x, high_x = window.core
-        inside = (y >= low_y - _SLACK) & (y < high_y + _SLACK) & (x >= low_x - _SLACK) & (x < high_x + _SLACK)
+        inside = (
+            (y >= low_y - _SLACK)
+            & (y < high_y + _SLACK)
+            & (x >= low_x - _SLACK)
+            & (x < high_x + _SLACK)
+        )
         chosen.append(sources.select(inside).shift(window.rows.start, window.columns.start, shape))
     return paint_apart(chosen, shape, n_pixels)
 
@@ -169,7 +190,11 @@ def paint_apart(groups, shape, n_pixels):
         (score, box, crop, label)
         for one in groups
         for score, box, crop, label in zip(
-            one.scores.tolist(), one.boxes.tolist(), one.crops, one.classes if len(one) else [], strict=True
+            one.scores.tolist(),
+            one.boxes.tolist(),
+            one.crops,
+            one.classes if len(one) else [],
+            strict=True,
         )
     ]
     labels, scores, classes = np.zeros(shape, dtype=np.int32), [], []

@@ -59,13 +59,17 @@ class PointLoss(Mask2FormerLoss):
         }
         super().__init__(config, weights)
         self.matcher = PointMatcher(
-            cost_class=config.class_weight, cost_mask=config.mask_weight, cost_dice=config.dice_weight
+            cost_class=config.class_weight,
+            cost_mask=config.mask_weight,
+            cost_dice=config.dice_weight,
         )
 
     def loss_masks(self, masks_queries_logits, mask_labels, indices, num_masks):
         """Cross-entropy and Dice of the matched masks."""
         found = masks_queries_logits[self._get_predictions_permutation_indices(indices)]
-        truth = torch.cat([masks[segments] for masks, (_, segments) in zip(mask_labels, indices, strict=True)])
+        truth = torch.cat(
+            [masks[segments] for masks, (_, segments) in zip(mask_labels, indices, strict=True)]
+        )
         return {
             "loss_mask": sigmoid_cross_entropy_loss(found, truth, num_masks),
             "loss_dice": dice_loss(found, truth, num_masks),
@@ -85,8 +89,13 @@ class PointLoss(Mask2FormerLoss):
             for mask, logits in zip(masks[:-1], classes[:-1], strict=True)
         ]
         losses = self(masks[-1], classes[-1], mask_labels, class_labels, earlier)
-        short = {"loss_cross_entropy": "loss_class", "loss_mask": "loss_mask", "loss_dice": "loss_dice"}
+        short = {
+            "loss_cross_entropy": "loss_class",
+            "loss_mask": "loss_mask",
+            "loss_dice": "loss_dice",
+        }
         return {
-            name: self.weight_dict[long] * sum(value for key, value in losses.items() if key.startswith(long))
+            name: self.weight_dict[long]
+            * sum(value for key, value in losses.items() if key.startswith(long))
             for long, name in short.items()
         }

@@ -11,9 +11,22 @@ from transformers.utils import logging
 __all__ = ["adapt_bands", "quiet", "resnet_config", "resnet_stages", "set_stem_stride", "thaw"]
 
 _SIZES = {
-    "light": {"embedding_size": 32, "hidden_sizes": [32, 64, 96, 128], "depths": [1, 1, 1, 1], "layer_type": "basic"},
-    "resnet18": {"hidden_sizes": [64, 128, 256, 512], "depths": [2, 2, 2, 2], "layer_type": "basic"},
-    "resnet50": {"hidden_sizes": [256, 512, 1024, 2048], "depths": [3, 4, 6, 3], "layer_type": "bottleneck"},
+    "light": {
+        "embedding_size": 32,
+        "hidden_sizes": [32, 64, 96, 128],
+        "depths": [1, 1, 1, 1],
+        "layer_type": "basic",
+    },
+    "resnet18": {
+        "hidden_sizes": [64, 128, 256, 512],
+        "depths": [2, 2, 2, 2],
+        "layer_type": "basic",
+    },
+    "resnet50": {
+        "hidden_sizes": [256, 512, 1024, 2048],
+        "depths": [3, 4, 6, 3],
+        "layer_type": "bottleneck",
+    },
 }
 
 
@@ -58,10 +71,14 @@ def thaw(module):
 
 def adapt_bands(module, n_bands):
     """Give the first convolution `n_bands` inputs, their weights the mean of those it has, scaled to equal output."""
-    name, first = next((name, one) for name, one in module.named_modules() if isinstance(one, nn.Conv2d))
+    name, first = next(
+        (name, one) for name, one in module.named_modules() if isinstance(one, nn.Conv2d)
+    )
     if first.in_channels == n_bands:
         return
-    settings = {key: getattr(first, key) for key in ("kernel_size", "stride", "padding", "dilation")}
+    settings = {
+        key: getattr(first, key) for key in ("kernel_size", "stride", "padding", "dilation")
+    }
     other = nn.Conv2d(n_bands, first.out_channels, bias=first.bias is not None, **settings)
     with torch.no_grad():
         mean = first.weight.mean(dim=1, keepdim=True)

@@ -16,7 +16,11 @@ class _Block(nn.Sequential):
         layers = []
         for n_from in (n_in, n_out):
             # the normalization has a shift of its own, so a bias of the convolution would be idle
-            layers += [nn.Conv2d(n_from, n_out, 3, padding=1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU(inplace=True)]
+            layers += [
+                nn.Conv2d(n_from, n_out, 3, padding=1, bias=False),
+                nn.BatchNorm2d(n_out),
+                nn.ReLU(inplace=True),
+            ]
         super().__init__(*layers, nn.Dropout2d(dropout))
 
 
@@ -33,7 +37,9 @@ class _Upsampler(nn.ConvTranspose2d):
     def forward(self, x):
         n, _, height, width = x.shape
         pixels = x.permute(0, 2, 3, 1)
-        kernels = self.weight.permute(2, 3, 1, 0).flatten(1, 2)  # one for each of the two output rows
+        kernels = self.weight.permute(2, 3, 1, 0).flatten(
+            1, 2
+        )  # one for each of the two output rows
         rows = [functional.linear(pixels, kernel, self.bias.repeat(2)) for kernel in kernels]
         return torch.stack(rows, dim=2).view(n, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
 
@@ -70,9 +76,15 @@ class UNet(nn.Module):
         reach = 2 * (2**depth - 1) + 2 * (2 ** (depth - 1) - 1) + self.multiple
         self.halo = -(-reach // self.multiple) * self.multiple
         inputs = [n_bands, *widths[:-1]]
-        self.encoder = nn.ModuleList([_Block(*sizes) for sizes in zip(inputs, widths, drop, strict=True)])
-        self.upsamplers = nn.ModuleList([_Upsampler(deep, shallow) for shallow, deep in pairwise(widths)])
-        self.decoder = nn.ModuleList([_Block(2 * width, width, p) for width, p in zip(widths[:-1], drop, strict=False)])
+        self.encoder = nn.ModuleList(
+            [_Block(*sizes) for sizes in zip(inputs, widths, drop, strict=True)]
+        )
+        self.upsamplers = nn.ModuleList(
+            [_Upsampler(deep, shallow) for shallow, deep in pairwise(widths)]
+        )
+        self.decoder = nn.ModuleList(
+            [_Block(2 * width, width, p) for width, p in zip(widths[:-1], drop, strict=False)]
+        )
         self.head = nn.Conv2d(base_width, n_outputs, 1)
 
     def forward(self, x):

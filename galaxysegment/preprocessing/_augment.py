@@ -19,7 +19,9 @@ __all__ = ["AUGMENTATIONS", "augment", "augment_one", "check_kinds"]
 
 #: What `augment` can do, in the order in which it does it.
 AUGMENTATIONS = ("flip", "rotate", "affine", "brightness", "noise")
-_NOISE_PER_MAD = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
+_NOISE_PER_MAD = (
+    1.4826  # standard deviation of a normal distribution over its median absolute deviation
+)
 
 
 @overload
@@ -33,7 +35,12 @@ def augment(
 ) -> tuple[Floats, Labels]: ...
 @overload
 def augment(
-    X: Images, y: Sources, n: int = 1, *, kinds: str | Sequence[str] = AUGMENTATIONS, random_state: RandomState = None
+    X: Images,
+    y: Sources,
+    n: int = 1,
+    *,
+    kinds: str | Sequence[str] = AUGMENTATIONS,
+    random_state: RandomState = None,
 ) -> tuple[Any, Any]: ...
 def augment(X, y, n=1, *, kinds=AUGMENTATIONS, random_state=None):
     """Make `n` randomly changed copies of each image; the labels move with the pixels.
@@ -74,7 +81,9 @@ def augment(X, y, n=1, *, kinds=AUGMENTATIONS, random_state=None):
     """
     kinds = check_kinds(kinds)
     if n < 1:
-        raise ValueError(f"n must be at least 1, the number of copies of each image. Got {n} instead.")
+        raise ValueError(
+            f"n must be at least 1, the number of copies of each image. Got {n} instead."
+        )
     images, layout = check_images(X)
     targets = check_targets(y, images)
     generator = np.random.default_rng(check_random_state(random_state).randint(2**31))
@@ -85,7 +94,9 @@ def augment(X, y, n=1, *, kinds=AUGMENTATIONS, random_state=None):
     ]
     targets = [target if isinstance(target, Instances) else relabel(target) for _, target in pairs]
     as_list = any(isinstance(target, Instances) for target in targets)
-    return layout.pack([image for image, _ in pairs]), targets if as_list else layout.pack_maps(targets)
+    return layout.pack([image for image, _ in pairs]), targets if as_list else layout.pack_maps(
+        targets
+    )
 
 
 def check_kinds(kinds):
@@ -93,7 +104,9 @@ def check_kinds(kinds):
     kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds or ())
     unknown = [kind for kind in kinds if kind not in AUGMENTATIONS]
     if unknown:
-        raise ValueError(f"Unknown augmentation {unknown[0]!r}: choose from {', '.join(AUGMENTATIONS)}.")
+        raise ValueError(
+            f"Unknown augmentation {unknown[0]!r}: choose from {', '.join(AUGMENTATIONS)}."
+        )
     return kinds
 
 
@@ -145,7 +158,11 @@ def _same_sources(instances, moved):
     classes = None if instances.classes is None else instances.classes[left]
     boxes = [moved[index][0] for index in left]
     return Instances(
-        instances.shape, np.reshape(boxes, (-1, 4)), [moved[i][1] for i in left], instances.scores[left], classes
+        instances.shape,
+        np.reshape(boxes, (-1, 4)),
+        [moved[i][1] for i in left],
+        instances.scores[left],
+        classes,
     )
 
 
@@ -166,13 +183,19 @@ def _offset(matrix, shape):
 
 def _resample_image(image, matrix):
     offset = _offset(matrix, image.shape[1:])
-    return np.stack([ndimage.affine_transform(band, matrix, offset, order=1, cval=np.nan) for band in image])
+    return np.stack(
+        [ndimage.affine_transform(band, matrix, offset, order=1, cval=np.nan) for band in image]
+    )
 
 
 def _resample_target(target, matrix):
     if isinstance(target, Instances):
-        return _same_sources(target, [_resample_crop(target.shape, *one, matrix) for one in _boxes_and_crops(target)])
-    moved = ndimage.affine_transform(target.astype(np.int32), matrix, _offset(matrix, target.shape), order=0)
+        return _same_sources(
+            target, [_resample_crop(target.shape, *one, matrix) for one in _boxes_and_crops(target)]
+        )
+    moved = ndimage.affine_transform(
+        target.astype(np.int32), matrix, _offset(matrix, target.shape), order=0
+    )
     return moved.astype(target.dtype)
 
 

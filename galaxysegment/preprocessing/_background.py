@@ -21,7 +21,9 @@ def subtract_background(band, **options):
     # About a typical value: the interpolation of the mesh is good to 1e-5 of what it interpolates, and a
     # high pedestal must not blur the sky. The same holds for single precision.
     values = band[~np.isnan(band)]
-    if is_window() or not values.size:  # a window's own typical value would set it off from the next
+    if (
+        is_window() or not values.size
+    ):  # a window's own typical value would set it off from the next
         typical = band.dtype.type(0)
     else:
         typical = np.median(values[:: max(1, values.size // 10_000)])

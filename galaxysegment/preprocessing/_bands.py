@@ -70,7 +70,9 @@ class BandSelector(BaseImageTransformer):
 
     def _selection(self, n_bands):
         bands = [self.bands] if isinstance(self.bands, Integral) else list(self.bands)
-        if not bands or not all(isinstance(band, Integral) and -n_bands <= band < n_bands for band in bands):
+        if not bands or not all(
+            isinstance(band, Integral) and -n_bands <= band < n_bands for band in bands
+        ):
             raise ValueError(
                 f"bands must name bands of X, which has {n_bands}: integers from {-n_bands} to {n_bands - 1}. "
                 f"Got {self.bands!r} instead."
@@ -79,5 +81,7 @@ class BandSelector(BaseImageTransformer):
             return bands
         kept = np.delete(np.arange(n_bands), bands)
         if not kept.size:
-            raise ValueError(f"bands={self.bands!r} with drop=True leaves none of the {n_bands} band(s) of X.")
+            raise ValueError(
+                f"bands={self.bands!r} with drop=True leaves none of the {n_bands} band(s) of X."
+            )
         return kept

@@ -115,5 +115,7 @@ class LuptonRGB(BaseImageTransformer):
     def _minima(self):
         minima = np.asarray(self.minimum, dtype=np.float64)
         if minima.shape not in {(), (3,)} or not np.isfinite(minima).all():
-            raise ValueError(f"minimum must be one or three finite numbers. Got {self.minimum!r} instead.")
+            raise ValueError(
+                f"minimum must be one or three finite numbers. Got {self.minimum!r} instead."
+            )
         return np.broadcast_to(minima, 3)[:, None, None]

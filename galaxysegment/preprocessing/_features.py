@@ -199,18 +199,28 @@ class PixelFeatures(BaseImageTransformer):
 
     def _fit_images(self, images):
         self._check_parameters(images[0].shape[0])
-        self.level_range_ = self._learn_range(images) if self.level_range is None else self._given_range()
+        self.level_range_ = (
+            self._learn_range(images) if self.level_range is None else self._given_range()
+        )
 
     def _check_parameters(self, n_bands):
         if self.window % 2 == 0:
-            raise ValueError(f"window must be odd, for it has a central pixel. Got {self.window} instead.")
+            raise ValueError(
+                f"window must be odd, for it has a central pixel. Got {self.window} instead."
+            )
         if self.rms_band is not None:
             check_rms_band(self.rms_band, n_bands)
 
     def _given_range(self):
         ends = tuple(self.level_range)
-        if len(ends) != 2 or not all(isinstance(end, Real) for end in ends) or not ends[0] < ends[1]:
-            raise ValueError(f"level_range must be two numbers, low < high. Got {self.level_range!r} instead.")
+        if (
+            len(ends) != 2
+            or not all(isinstance(end, Real) for end in ends)
+            or not ends[0] < ends[1]
+        ):
+            raise ValueError(
+                f"level_range must be two numbers, low < high. Got {self.level_range!r} instead."
+            )
         return float(ends[0]), float(ends[1])
 
     def _learn_range(self, images):
@@ -229,12 +239,20 @@ class PixelFeatures(BaseImageTransformer):
     @property
     def _reach(self):
         smoothing = 0 if self.fwhm is None else gaussian_reach(self.fwhm)
-        return self.window // 2 + int(np.ceil(self.lbp_radius)) + smoothing + BadPixelFiller()._reach + 1
+        return (
+            self.window // 2
+            + int(np.ceil(self.lbp_radius))
+            + smoothing
+            + BadPixelFiller()._reach
+            + 1
+        )
 
     def _transform_image(self, image):
         self._check_parameters(image.shape[0])
         science = self._science(image)
-        features = np.empty((len(science) + 1 + len(HARALICK_NAMES), *image.shape[1:]), dtype=image.dtype)
+        features = np.empty(
+            (len(science) + 1 + len(HARALICK_NAMES), *image.shape[1:]), dtype=image.dtype
+        )
         features[: len(science)] = science
         self._fill_texture(self._grey(image), features[len(science) :])
         return features
@@ -269,7 +287,9 @@ class PixelFeatures(BaseImageTransformer):
     def _quantize(self, grey):
         low, high = self.level_range_
         scale = self.n_levels / (high - low) if high > low else 0.0
-        return np.clip((grey.astype(np.float64) - low) * scale, 0, self.n_levels - 1).astype(np.int16)
+        return np.clip((grey.astype(np.float64) - low) * scale, 0, self.n_levels - 1).astype(
+            np.int16
+        )
 
     def _binary_pattern(self, levels):
         from skimage.feature import local_binary_pattern

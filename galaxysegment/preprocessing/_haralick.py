@@ -70,7 +70,11 @@ def haralick_maps(levels, window, n_levels, *, out=None, n_jobs=None):
     tables = _tables(window, n_levels)
     Parallel(n_jobs=n_jobs, require="sharedmem")(
         delayed(_fill_rows)(
-            padded[first : first + _BLOCK + 2 * radius], window, n_levels, tables, out[:, first : first + _BLOCK]
+            padded[first : first + _BLOCK + 2 * radius],
+            window,
+            n_levels,
+            tables,
+            out[:, first : first + _BLOCK],
         )
         for first in range(0, len(levels), _BLOCK)
     )
@@ -86,7 +90,12 @@ def _tables(window, n_levels):
     n_log_n = np.rint(n_log_n * _SCALE).astype(np.int64)
     gains = np.diff(n_log_n, axis=1, prepend=0)
     idm = 1 / (1 + np.arange(n_levels, dtype=np.float64) ** 2)
-    return n_log_n, gains, np.log2(np.maximum(entries[1], 1)), np.rint(idm * _SCALE).astype(np.int64)
+    return (
+        n_log_n,
+        gains,
+        np.log2(np.maximum(entries[1], 1)),
+        np.rint(idm * _SCALE).astype(np.int64),
+    )
 
 
 @njit(**_OPTIONS)
@@ -121,7 +130,9 @@ def _add_direction(levels, direction, window, n_levels, tables, features, n_dire
     """Add the features of one direction, and count it, at each pixel that has pairs in it."""
     n_log_n, gains, logs, idm = tables
     cells, totals = _number_pairs(levels, direction, n_levels)
-    n_rows = window - (direction != 0)  # of pairs, anchored in the left upper pixel of their 2×2 block
+    n_rows = window - (
+        direction != 0
+    )  # of pairs, anchored in the left upper pixel of their 2×2 block
     n_columns = window - (direction != 2)
     height, width = n_directions.shape
     columns = np.zeros((levels.shape[1], 5), np.int64)
@@ -135,10 +146,21 @@ def _add_direction(levels, direction, window, n_levels, tables, features, n_dire
         _add_row(levels, y + n_rows - 1, direction, 1, idm, columns)
         _slide_moments(columns, n_columns, moments)
         rows = slice(y, y + n_rows)
-        _slide_cells(cells[rows], totals[rows], n_columns, np.uint32(n_levels), gains, counts, histogram, cell_sums)
+        _slide_cells(
+            cells[rows],
+            totals[rows],
+            n_columns,
+            np.uint32(n_levels),
+            gains,
+            counts,
+            histogram,
+            cell_sums,
+        )
         for x in range(width):
             if moments[x, _PAIRS] > 0:
-                _add_features(moments[x], cell_sums[x], n_rows * n_columns, n_log_n, logs, features[y, x])
+                _add_features(
+                    moments[x], cell_sums[x], n_rows * n_columns, n_log_n, logs, features[y, x]
+                )
                 n_directions[y, x] += 1
         _add_row(levels, y, direction, -1, idm, columns)
 

@@ -141,7 +141,11 @@ class FITSLiberatorStretch(BaseImageTransformer):
 
     def _for_mosaic(self, mosaic):
         """Refuse levels that would be estimated in each tile of a mosaic on its own."""
-        missing = [name for name in ("background_level", "peak_level", "black_level") if getattr(self, name) is None]
+        missing = [
+            name
+            for name in ("background_level", "peak_level", "black_level")
+            if getattr(self, name) is None
+        ]
         if missing:
             raise ValueError(
                 f"FITSLiberatorStretch estimates {', '.join(missing)} from each image, which a mosaic in tiles does "
@@ -158,7 +162,9 @@ class FITSLiberatorStretch(BaseImageTransformer):
         ordered = np.sort(band[~missing])
         if not ordered.size:
             return band
-        background = _background_level(ordered) if self.background_level is None else self.background_level
+        background = (
+            _background_level(ordered) if self.background_level is None else self.background_level
+        )
         peak = _peak_level(ordered, background) if self.peak_level is None else self.peak_level
         if not peak > background:
             return self._without_contrast(missing, background)
@@ -207,7 +213,9 @@ def _background_level(ordered):
 
     # Every k-th of the sorted pixels is distributed as they all are.
     sample = ordered[:: max(1, ordered.size // _N_SAMPLES)]
-    return float(sigma_clipped_stats(sample.astype(np.float64))[1])  # float32 squares of faint levels vanish
+    return float(
+        sigma_clipped_stats(sample.astype(np.float64))[1]
+    )  # float32 squares of faint levels vanish
 
 
 def _peak_level(ordered, background):

@@ -121,7 +121,9 @@ class ImageNormalizer(BaseImageTransformer):
 
     def _for_mosaic(self, mosaic):
         """Return a normalizer with the limits of a whole mosaic (see `galaxysegment.mosaic`)."""
-        if self.limits == "fit" or (not isinstance(self.interval, str) and None not in self.interval):
+        if self.limits == "fit" or (
+            not isinstance(self.interval, str) and None not in self.interval
+        ):
             return self
         if self.interval in {"zscale", "percentile"}:
             raise ValueError(
@@ -132,13 +134,20 @@ class ImageNormalizer(BaseImageTransformer):
         low, high = np.fmin.reduce(extremes[..., 0]), np.fmax.reduce(extremes[..., 1])
         known = copy(self)
         known.limits = "fit"
-        known.limits_ = np.array([_limits(self._interval(), [np.array(ends)]) for ends in zip(low, high, strict=True)])
+        known.limits_ = np.array(
+            [_limits(self._interval(), [np.array(ends)]) for ends in zip(low, high, strict=True)]
+        )
         return known
 
     def _limits_of(self, images):
         """Lower and upper limit of each band of all `images` together, NaN where there is no data."""
         interval = self._interval()
-        return np.array([_limits(interval, [image[band] for image in images]) for band in range(images[0].shape[0])])
+        return np.array(
+            [
+                _limits(interval, [image[band] for image in images])
+                for band in range(images[0].shape[0])
+            ]
+        )
 
     def _interval(self):
         """Return the astropy interval, or the string "minmax", which needs no copy of the pixels."""

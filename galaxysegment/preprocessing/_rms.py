@@ -69,7 +69,12 @@ class RMSAdder(BaseImageTransformer):
     _mosaic_limits = None
 
     def __init__(
-        self, *, rms_band: int = -1, stretch: str = "log", stretch_a: float | None = None, normalize: bool = True
+        self,
+        *,
+        rms_band: int = -1,
+        stretch: str = "log",
+        stretch_a: float | None = None,
+        normalize: bool = True,
     ) -> None:
         self.rms_band = rms_band
         self.stretch = stretch
@@ -200,7 +205,9 @@ class NoiseNormalizer(BaseImageTransformer):
         if self.rms_band is not None:
             check_rms_band(self.rms_band, image.shape[0])
             science = np.delete(image, self.rms_band, axis=0)
-            if np.isnan(science).all():  # outside the survey an RMS map may be empty too: nothing to refuse
+            if np.isnan(
+                science
+            ).all():  # outside the survey an RMS map may be empty too: nothing to refuse
                 return science, image[self.rms_band]
         return split_rms(image, self.rms_band)
 
@@ -219,7 +226,9 @@ class NoiseNormalizer(BaseImageTransformer):
             rms = noise if rms is None else rms
         if self.rms_band is None and not (rms > 0).any():
             return np.where(np.isnan(band), band, band.dtype.type(0))
-        with np.errstate(over="ignore"):  # a bright pixel over hardly any noise is as bright as numbers go
+        with np.errstate(
+            over="ignore"
+        ):  # a bright pixel over hardly any noise is as bright as numbers go
             ratio = signal / np.where(rms > 0, rms, rms.dtype.type(np.nan))
         largest = np.finfo(ratio.dtype).max
         return np.clip(ratio, -largest, largest, out=ratio)

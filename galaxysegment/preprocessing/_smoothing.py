@@ -22,7 +22,9 @@ def gaussian_average(band, fwhm):
     sigma = fwhm * _SIGMA_PER_FWHM
     missing = np.isnan(band)
     # On values about their mean a large pedestal costs no precision.
-    pivot = band.dtype.type(np.mean(band, where=~missing, dtype=np.float64)) if not missing.all() else 0
+    pivot = (
+        band.dtype.type(np.mean(band, where=~missing, dtype=np.float64)) if not missing.all() else 0
+    )
     values = np.where(missing, 0, band - pivot)
     # Beyond the image all weights are zero: a kernel that is larger would take memory for nothing.
     options = {"mode": "constant", "radius": min(gaussian_reach(fwhm), max(band.shape) - 1)}
@@ -41,7 +43,9 @@ def _total_weight(missing, sigma, options):
     """Sum of the Gaussian's weights over the pixels with data around each pixel."""
     if missing.any():
         return ndimage.gaussian_filter((~missing).astype(np.float64), sigma, **options)
-    rows, columns = (ndimage.gaussian_filter1d(np.ones(side), sigma, **options) for side in missing.shape)
+    rows, columns = (
+        ndimage.gaussian_filter1d(np.ones(side), sigma, **options) for side in missing.shape
+    )
     return np.multiply.outer(rows, columns)
 
 

@@ -118,7 +118,9 @@ class DeepSegmenterMixin:
         if not hasattr(self, "net_"):
             return self.fit(X, y)  # type: ignore[attr-defined]  # of the segmenter that this is mixed into
         if y is None:
-            raise ValueError(f"{type(self).__name__} requires y to be passed: pass one label map per image.")
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed: pass one label map per image."
+            )
         images, _ = self._check_images(X)  # type: ignore[attr-defined]
         targets = check_targets(y, images)
         self._check_trainable(images, targets)
@@ -182,7 +184,11 @@ class DeepSegmenterMixin:
 
             # skorch would print through accelerate even where nothing is to be printed
             sink = "auto" if self.verbose else print
-            placement = {"accelerator": make_accelerator(), "device": None, "callbacks__print_log__sink": sink}
+            placement = {
+                "accelerator": make_accelerator(),
+                "device": None,
+                "callbacks__print_log__sink": sink,
+            }
             return accelerated(self._net_class()), placement
         return self._net_class(), {"device": find_device(self.device)}
 
@@ -192,7 +198,9 @@ class DeepSegmenterMixin:
 
         scaled = [self._scale(image) for image in images]
         # the same images are held out in every call, so that a warm start never trains on them
-        learn, hold = split_indices(len(images), self.validation_fraction, np.random.default_rng(self._seed))
+        learn, hold = split_indices(
+            len(images), self.validation_fraction, np.random.default_rng(self._seed)
+        )
         self._configure(has_validation=len(hold) > 0)
         dataset, validation = (
             self._make_dataset([scaled[i] for i in part], [targets[i] for i in part], training)
@@ -287,7 +295,9 @@ class DeepSegmenterMixin:
             return path
         shipped = _WEIGHTS_FOLDER / f"{own_name}-{self.weights}.safetensors"
         if not shipped.is_file():
-            names = sorted(one.stem.split("-", 1)[1] for one in _WEIGHTS_FOLDER.glob(f"{own_name}-*"))
+            names = sorted(
+                one.stem.split("-", 1)[1] for one in _WEIGHTS_FOLDER.glob(f"{own_name}-*")
+            )
             raise ValueError(
                 f"weights={str(self.weights)!r} is neither a file nor a name of weights that come with {own_name}: "
                 f"use one of {names} or the path of a model file."
@@ -313,9 +323,14 @@ class DeepSegmenterMixin:
 
     def _get_net_state(self):
         net = self._ready_net()
-        tensors = {name: tensor.detach().cpu().numpy() for name, tensor in net.module_.state_dict().items()}
+        tensors = {
+            name: tensor.detach().cpu().numpy() for name, tensor in net.module_.state_dict().items()
+        }
         module_params = dict(net.get_params_for("module"))
-        history = [{key: value for key, value in row.items() if key != "batches"} for row in (net.history or [])]
+        history = [
+            {key: value for key, value in row.items() if key != "batches"}
+            for row in (net.history or [])
+        ]
         return {
             "n_net_bands": self.n_net_bands_,
             "module_params": module_params,
@@ -343,9 +358,13 @@ class DeepSegmenterMixin:
     def _check_module_params(self, params, n_bands):
         """Refuse, of arguments of a module in a file, what the segmenter's parameters of these names may not be."""
         if params["n_bands"] != n_bands:
-            raise ValueError(f"The net takes {params['n_bands']!r} band(s), but the file says {n_bands!r}.")
+            raise ValueError(
+                f"The net takes {params['n_bands']!r} band(s), but the file says {n_bands!r}."
+            )
         known = {name: rule for name, rule in self._parameter_constraints.items() if name in params}
-        validate_parameter_constraints(known, {name: params[name] for name in known}, type(self).__name__)
+        validate_parameter_constraints(
+            known, {name: params[name] for name in known}, type(self).__name__
+        )
 
 
 class _Augmenter:

@@ -57,7 +57,9 @@ def _inverse_variances(levels):
     has_noise = levels > 0
     if not has_noise.any():
         return np.ones(len(levels))
-    return np.divide(levels[has_noise].min(), levels, out=np.zeros(len(levels)), where=has_noise) ** 2
+    return (
+        np.divide(levels[has_noise].min(), levels, out=np.zeros(len(levels)), where=has_noise) ** 2
+    )
 
 
 def check_odd(estimator, names):

@@ -59,7 +59,11 @@ class DETRWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, BaseSe
             return SeededDetr, {**shared, **seeds}
         from ..nets._checkpoints import module_class
 
-        return module_class(self._kind()), {**shared, "backbone": self._backbone(), "stem_stride": self.stem_stride}
+        return module_class(self._kind()), {
+            **shared,
+            "backbone": self._backbone(),
+            "stem_stride": self.stem_stride,
+        }
 
     def _net_class(self):
         from ..nets._set_net import NETS
@@ -79,7 +83,9 @@ class DETRWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, BaseSe
 
         codes = [self._encode(target) for target in targets]
         augmenter = self._augmenter() if training else None
-        return MaskDataset(images, codes, patch_size=self.patch_size, augmenter=augmenter, training=training)
+        return MaskDataset(
+            images, codes, patch_size=self.patch_size, augmenter=augmenter, training=training
+        )
 
     def _collate(self):
         from ..nets._segment_data import SegmentCollate
@@ -98,7 +104,9 @@ class DETRWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, BaseSe
                 f"y holds the class {min(unknown)}, but classes={tuple(index)!r} are declared: add it there, or leave "
                 "these sources out."
             )
-        return encode_target(labels, np.array([index[one] for one in classes.tolist()], dtype=np.int64))
+        return encode_target(
+            labels, np.array([index[one] for one in classes.tolist()], dtype=np.int64)
+        )
 
     def _declared_classes(self):
         return getattr(self, "_classes_known", None) or tuple(int(one) for one in self.classes)
@@ -113,7 +121,11 @@ class DETRWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, BaseSe
     def _check_parameters(self):
         if self.stages is not None:
             check_stages(self.stages)
-        if len(set(self.classes)) < len(self.classes) or not len(self.classes) or min(self.classes) < 1:
+        if (
+            len(set(self.classes)) < len(self.classes)
+            or not len(self.classes)
+            or min(self.classes) < 1
+        ):
             raise ValueError(
                 f"classes must be different whole numbers from 1 on, at least one. Got {self.classes!r} instead."
             )
@@ -122,9 +134,13 @@ class DETRWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, BaseSe
     def _check_width(self):
         """Refuse what attention heads, sines and the groups of DETR's mask head cannot share out."""
         if self.architecture == "detr":
-            fits = (self.d_model in (32, 64) or self.d_model % 128 == 0) and not self.d_model % self.n_heads
+            fits = (
+                self.d_model in (32, 64) or self.d_model % 128 == 0
+            ) and not self.d_model % self.n_heads
             fits = fits and self.n_heads % 8 == 0
-            remedy = "32, 64 or a multiple of 128, and n_heads that is a multiple of 8 and divides it"
+            remedy = (
+                "32, 64 or a multiple of 128, and n_heads that is a multiple of 8 and divides it"
+            )
         else:
             multiple = max(4 * self.n_heads, 32 if self._backbone() != "unet" else 4)
             fits, remedy = not self.d_model % multiple, f"that is a multiple of {multiple}"
@@ -158,7 +174,9 @@ class DETRWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, BaseSe
         if self.score_threshold == "auto":
             patches = self._make_dataset(images, targets, training=False)
             patches.windows = patches.windows[:: -(-len(patches) // _N_TUNING)]
-            self.score_threshold_ = self._best_threshold([patches[index] for index in range(len(patches))])
+            self.score_threshold_ = self._best_threshold(
+                [patches[index] for index in range(len(patches))]
+            )
 
     def _best_threshold(self, patches):
         """Score with the best panoptic quality of the sources; where that hardly differs, with the best IoU of pixels.
@@ -182,7 +200,9 @@ class DETRWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, BaseSe
             overlap.append(iou_score(truths, sources, average="pixels"))
         rank = np.where(np.array(quality) >= max(quality) - _FLAT, overlap, -1)
         best = np.flatnonzero(rank == rank.max())
-        return float(_THRESHOLDS[best[len(best) // 2]])  # the middle of equal ones, away from where they end
+        return float(
+            _THRESHOLDS[best[len(best) // 2]]
+        )  # the middle of equal ones, away from where they end
 
     def _names(self):
         """Category of each class index, the sky's first."""
@@ -194,10 +214,18 @@ class DETRWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, BaseSe
         from ..nets._segment_prediction import predict_instances
 
         scaled_images = self._scale_all(images)
-        threshold = self.score_threshold_ if self.score_threshold == "auto" else self.score_threshold
+        threshold = (
+            self.score_threshold_ if self.score_threshold == "auto" else self.score_threshold
+        )
         window = None if self.patch_size is None else max(self.patch_size, 32)
         found, crowded = predict_instances(
-            self.net_, scaled_images, self.batch_size, window, threshold, self.n_pixels, self._names()
+            self.net_,
+            scaled_images,
+            self.batch_size,
+            window,
+            threshold,
+            self.n_pixels,
+            self._names(),
         )
         if crowded:
             warnings.warn(

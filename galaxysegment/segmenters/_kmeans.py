@@ -133,7 +133,9 @@ class KMeansSegmenter(SemanticSegmenter):
             drawn.append(pixels[:, has_data].T)
         drawn = np.concatenate(drawn).astype(np.float64)
         if not len(drawn):
-            raise ValueError("X holds no pixel with data in all bands (NaN means no data): pass images with data.")
+            raise ValueError(
+                "X holds no pixel with data in all bands (NaN means no data): pass images with data."
+            )
         return drawn
 
     def _image_proba(self, image):
@@ -151,7 +153,9 @@ class KMeansSegmenter(SemanticSegmenter):
         nearest = np.ones(science.shape[1:], dtype=bool)
         for other in self.cluster_centers_[:-1]:
             middle, direction = (brightest + other) / 2, brightest - other
-            direction /= np.abs(direction).max()  # only its sign counts: no overflow of bright pixels
+            direction /= np.abs(
+                direction
+            ).max()  # only its sign counts: no overflow of bright pixels
             steps = zip(science, middle.tolist(), direction.tolist(), strict=True)
             nearest &= sum((band - value) * weight for band, value, weight in steps) > 0
         return nearest
@@ -159,4 +163,7 @@ class KMeansSegmenter(SemanticSegmenter):
 
 def _is_constant(science):
     """Whether each band has but one value: then nothing stands out."""
-    return all(band.size == 0 or band.min() == band.max() for band in (band[~np.isnan(band)] for band in science))
+    return all(
+        band.size == 0 or band.min() == band.max()
+        for band in (band[~np.isnan(band)] for band in science)
+    )

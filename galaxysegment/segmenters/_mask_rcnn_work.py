@@ -48,7 +48,9 @@ class MaskRCNNWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, Ba
             "anchor_sizes": getattr(self, "anchor_sizes_", None),
             "n_proposals": self.n_proposals,
             "patch_area": getattr(self, "_patch_area", None),
-            "n_samples": getattr(self, "_n_samples", None) if self.n_samples == "auto" else self.n_samples,
+            "n_samples": getattr(self, "_n_samples", None)
+            if self.n_samples == "auto"
+            else self.n_samples,
             "proposal_nms": self.proposal_nms,
         }
 
@@ -77,7 +79,9 @@ class MaskRCNNWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, Ba
             for target, image in zip(targets, images, strict=True)
         ]
         augmenter = self._augmenter() if training else None
-        return SourceDataset(images, targets, patch_size=self.patch_size, augmenter=augmenter, training=training)
+        return SourceDataset(
+            images, targets, patch_size=self.patch_size, augmenter=augmenter, training=training
+        )
 
     def _large_enough(self, target):
         instances = target if isinstance(target, Instances) else Instances.from_label_map(target)
@@ -93,7 +97,11 @@ class MaskRCNNWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, Ba
         if self.stages is not None:
             check_stages(self.stages)
         for index, target in enumerate(targets):
-            unknown = set() if _classes_of(target) is None else {*_classes_of(target).tolist()} - {*self.classes}
+            unknown = (
+                set()
+                if _classes_of(target) is None
+                else {*_classes_of(target).tolist()} - {*self.classes}
+            )
             if unknown:
                 raise ValueError(
                     f"y[{index}] holds the class {min(unknown)}, but classes={tuple(self.classes)!r} are declared: add "
@@ -113,7 +121,9 @@ class MaskRCNNWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, Ba
         self._patch_area = int(sides.prod(axis=1).max())
         targets = [self._large_enough(target) for target in targets]
         density = sum(map(len, targets)) / sum(np.prod(image.shape[1:]) for image in images)
-        self._n_samples = int(np.clip(_SAMPLES_PER_SOURCE * density * self._patch_area, *_N_SAMPLES))
+        self._n_samples = int(
+            np.clip(_SAMPLES_PER_SOURCE * density * self._patch_area, *_N_SAMPLES)
+        )
         if isinstance(self.anchors, str):
             self.anchor_sizes_ = _choose_anchors(targets)
             return
@@ -130,7 +140,10 @@ class MaskRCNNWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, Ba
         self.score_threshold_, self.mask_threshold_ = self.score_threshold, self.mask_threshold
         if "auto" not in (self.score_threshold, self.mask_threshold):
             return
-        images, targets = images[:_N_TUNING], [self._large_enough(target) for target in targets[:_N_TUNING]]
+        images, targets = (
+            images[:_N_TUNING],
+            [self._large_enough(target) for target in targets[:_N_TUNING]],
+        )
         boxes, _ = self._look(images, _LOWEST)
         draw = partial(self._draw, boxes, images)
         if self.score_threshold == "auto":
@@ -142,7 +155,9 @@ class MaskRCNNWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, Ba
     # ---- weights ----
 
     def _torch_weights(self):
-        return self.weights == "coco" or (self.weights is not None and Path(self.weights).suffix in _TORCH_FILES)
+        return self.weights == "coco" or (
+            self.weights is not None and Path(self.weights).suffix in _TORCH_FILES
+        )
 
     def __sklearn_is_fitted__(self):
         # weights of photographs know no galaxies
@@ -206,7 +221,11 @@ class MaskRCNNWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, Ba
         """Boxes with masks of probabilities, and the indices of the images that hold too many."""
         from ..nets._mask_rcnn_prediction import find_boxes
 
-        limits = {"score_threshold": score_threshold, "box_nms": self.box_nms, "soft_nms": self.soft_nms}
+        limits = {
+            "score_threshold": score_threshold,
+            "box_nms": self.box_nms,
+            "soft_nms": self.soft_nms,
+        }
         return find_boxes(self.net_, scaled_images, self.batch_size, **limits)
 
     def _draw(self, boxes, scaled_images, mask_threshold):
@@ -214,7 +233,10 @@ class MaskRCNNWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, Ba
         from ..nets._mask_rcnn_prediction import draw_masks
 
         shapes = [image.shape[1:] for image in scaled_images]
-        found = [draw_masks(*one, self.n_pixels, mask_threshold) for one in zip(boxes, shapes, strict=True)]
+        found = [
+            draw_masks(*one, self.n_pixels, mask_threshold)
+            for one in zip(boxes, shapes, strict=True)
+        ]
         return found if self.mask_nms is None else [suppress(one, self.mask_nms) for one in found]
 
     # ---- what a model file keeps ----
@@ -231,7 +253,10 @@ class MaskRCNNWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, Ba
 
     def _set_net_state(self, state):
         self._set_scaling_state(state)
-        self.score_threshold_, self.mask_threshold_ = state["score_threshold"], state["mask_threshold"]
+        self.score_threshold_, self.mask_threshold_ = (
+            state["score_threshold"],
+            state["mask_threshold"],
+        )
         self._classes_known = tuple(state["classes"])
         self.anchor_sizes_, self._patch_area = state["anchor_sizes"], state["patch_area"]
         super()._set_net_state(state)
@@ -253,7 +278,9 @@ def _best_mask(targets, draw, score_threshold):
     quality = []
     for mask_threshold in _MASK_THRESHOLDS:
         found = [one.select(one.scores >= score_threshold) for one in draw(mask_threshold)]
-        quality.append(np.mean([detection_scores(targets, found, iou=iou).f1 for iou in _MASK_IOUS]))
+        quality.append(
+            np.mean([detection_scores(targets, found, iou=iou).f1 for iou in _MASK_IOUS])
+        )
     return float(_MASK_THRESHOLDS[int(np.argmax(quality))])
 
 
@@ -268,7 +295,9 @@ def _choose_anchors(targets):
     """
     boxes = np.concatenate([target.boxes for target in targets])
     sides = np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
-    small, large = np.percentile(sides, [10, 98]) if len(sides) else (_SMALLEST_ANCHOR, _SMALLEST_ANCHOR)
+    small, large = (
+        np.percentile(sides, [10, 98]) if len(sides) else (_SMALLEST_ANCHOR, _SMALLEST_ANCHOR)
+    )
     small = max(small, _SMALLEST_ANCHOR)
     growth = max(2.0, (large / small) ** (1 / (_N_LEVELS - 1)))
     return [round(float(small * growth**level), 1) for level in range(_N_LEVELS)]

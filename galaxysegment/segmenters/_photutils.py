@@ -180,7 +180,9 @@ class PhotutilsSegmenter(BaseSegmenter):
                 "PhotutilsSegmenter(fast=False) has photutils estimate the background of a whole image, which tiles "
                 "do not have: use fast=True for a mosaic."
             )
-        return learn_backgrounds(self, mosaic, tuple(min(self.box_size, side) for side in mosaic.shape))
+        return learn_backgrounds(
+            self, mosaic, tuple(min(self.box_size, side) for side in mosaic.shape)
+        )
 
     def _at(self, y0, x0):
         placed = copy(self)
@@ -209,7 +211,11 @@ class PhotutilsSegmenter(BaseSegmenter):
         labels = _large_components(above, self.n_pixels, self.connectivity)
         if not self.deblend:
             return labels
-        options = {"n_levels": self.n_levels, "contrast": self.contrast, "connectivity": self.connectivity}
+        options = {
+            "n_levels": self.n_levels,
+            "contrast": self.contrast,
+            "connectivity": self.connectivity,
+        }
         return deblend(labels, smooth, self.n_pixels, **options)
 
     def _smooth_and_compare(self, image, background, noise):
@@ -237,7 +243,9 @@ class PhotutilsSegmenter(BaseSegmenter):
         with warnings.catch_warnings():
             # No source: the base class says so. Linear levels where a source has negative pixels: expected.
             warnings.filterwarnings("ignore", message="No sources were found|The deblending mode")
-            sources = detect_sources(smooth, threshold, self.n_pixels, connectivity=self.connectivity, mask=no_data)
+            sources = detect_sources(
+                smooth, threshold, self.n_pixels, connectivity=self.connectivity, mask=no_data
+            )
             if sources is None:
                 return np.zeros(image.shape, dtype=np.int32)
             if self.deblend:
@@ -267,7 +275,9 @@ class PhotutilsSegmenter(BaseSegmenter):
 
         with warnings.catch_warnings():
             # Boxes without data: they are filled from their neighbours.
-            warnings.filterwarnings("ignore", message="All-NaN slice|Mean of empty slice|Degrees of freedom")
+            warnings.filterwarnings(
+                "ignore", message="All-NaN slice|Mean of empty slice|Degrees of freedom"
+            )
             try:
                 return estimate(self.exclude_percentile)
             except ValueError as error:

@@ -113,7 +113,15 @@ class RandomForestSegmenter(ProbabilisticSegmenter):
         "features": [StrOptions({"texture"}), None],
         **{
             name: PixelFeatures._parameter_constraints[name]
-            for name in ("window", "n_levels", "lbp_radius", "lbp_points", "fwhm", "rms_band", "n_jobs")
+            for name in (
+                "window",
+                "n_levels",
+                "lbp_radius",
+                "lbp_points",
+                "fwhm",
+                "rms_band",
+                "n_jobs",
+            )
         },
         "n_samples": [Interval(Integral, 2, None, closed="left"), None],
         "max_samples": [Interval(Real, 0, 1, closed="right"), None],
@@ -182,7 +190,9 @@ class RandomForestSegmenter(ProbabilisticSegmenter):
             n_jobs=self.n_jobs,
             random_state=random.randint(np.iinfo(np.int32).max),
         ).fit(pixels, classes)
-        self.forest_.n_jobs = 1  # at prediction the threads share the pixels, not the trees: sums keep their order
+        self.forest_.n_jobs = (
+            1  # at prediction the threads share the pixels, not the trees: sums keep their order
+        )
         self.feature_importances_ = self.forest_.feature_importances_
 
     def _check_parameters(self, n_bands):
@@ -226,7 +236,9 @@ class RandomForestSegmenter(ProbabilisticSegmenter):
 
     def _features(self, signal):
         """Features of each pixel, shape (n_features, height, width)."""
-        return signal if self.pixel_features_ is None else self.pixel_features_.transform([signal])[0]
+        return (
+            signal if self.pixel_features_ is None else self.pixel_features_.transform([signal])[0]
+        )
 
     def _sample(self, images, masks, random):
         """Features (n_samples, n_features) and classes of the pixels to learn from."""

@@ -56,7 +56,9 @@ def learn_scale(images, seed):
     finite = np.isfinite(samples)
     if not finite.any(axis=1).all():
         band = int(np.flatnonzero(~finite.any(axis=1))[0])
-        raise ValueError(f"Band {band} of X holds no data, only NaN: there is nothing to learn from. Leave it out.")
+        raise ValueError(
+            f"Band {band} of X holds no data, only NaN: there is nothing to learn from. Leave it out."
+        )
     stats = [_robust(band[mask]) for band, mask in zip(samples, finite, strict=True)]
     centre, scale = np.transpose(stats)
     return centre, scale

@@ -151,12 +151,18 @@ class SEPSegmenter(BaseSegmenter):
     def _segment_image(self, image):
         sep = _import_sep()
         detection, rms, no_data = split_detection(image, self.rms_band, self._background_of)
-        if detection.size == 1 or (no_data is not None and no_data.all()):  # a lone pixel has no noise
+        if detection.size == 1 or (
+            no_data is not None and no_data.all()
+        ):  # a lone pixel has no noise
             return np.zeros(detection.shape, dtype=np.int32)
         subtracted = _filled(detection, no_data)
         background = self._background(sep, subtracted, no_data)
         background.subfrom(subtracted)
-        noise = _noise_map(background, detection.dtype) if rms is None else _filled(rms, np.isnan(rms), 1)
+        noise = (
+            _noise_map(background, detection.dtype)
+            if rms is None
+            else _filled(rms, np.isnan(rms), 1)
+        )
         labels = _extract(
             sep,
             subtracted,
@@ -188,7 +194,9 @@ class SEPSegmenter(BaseSegmenter):
             known = self._backgrounds.detection if band is None else self._backgrounds.bands[band]
             return known.at(*self._corner, image.shape)
         height, width = self._box(image.shape)
-        return sep.Background(image, mask=no_data, bw=width, bh=height, fw=self.filter_size, fh=self.filter_size)
+        return sep.Background(
+            image, mask=no_data, bw=width, bh=height, fw=self.filter_size, fh=self.filter_size
+        )
 
     def _box(self, shape):
         return tuple(_box_side(side, self.box_size) for side in shape)
@@ -251,7 +259,9 @@ def _filled(image, missing, value=0):
 def _noise_map(background, dtype):
     """Noise of each pixel, at least what rounding does to the background: it is no source where all is constant."""
     noise = background.rms(dtype=dtype)
-    return np.maximum(noise, dtype.type(4 * np.finfo(np.float32).eps * abs(background.globalback)), out=noise)
+    return np.maximum(
+        noise, dtype.type(4 * np.finfo(np.float32).eps * abs(background.globalback)), out=noise
+    )
 
 
 def _extract(sep, *args, **options):

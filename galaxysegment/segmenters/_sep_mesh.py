@@ -117,7 +117,9 @@ class _Spline:
             mesh = np.concatenate([mesh, _curvatures(mesh)])
             curvatures = _curvatures(mesh.T).T
         else:
-            curvatures = np.zeros_like(mesh)  # sep draws straight lines along x through a single row of boxes
+            curvatures = np.zeros_like(
+                mesh
+            )  # sep draws straight lines along x through a single row of boxes
         if mesh.shape[1] > 1:
             mesh = np.concatenate([mesh, curvatures], axis=1)
         self._nodes = mesh
@@ -141,7 +143,9 @@ def _weights(position, n_boxes):
     weights = np.stack([s, t, s**3 - s, t**3 - t], axis=1)
     index = first[:, None] + np.array([0, 1, n_boxes, n_boxes + 1])
     pointers = np.arange(0, 4 * len(position) + 1, 4)
-    return sparse.csr_array((weights.ravel(), index.ravel(), pointers), shape=(len(position), 2 * n_boxes))
+    return sparse.csr_array(
+        (weights.ravel(), index.ravel(), pointers), shape=(len(position), 2 * n_boxes)
+    )
 
 
 def _curvatures(mesh):

@@ -39,7 +39,9 @@ def check_stages(stages):
             )
         return STAGES[stages]
     if not len(stages):
-        raise ValueError("stages is empty: give at least one dict, or None for one stage of all layers.")
+        raise ValueError(
+            "stages is empty: give at least one dict, or None for one stage of all layers."
+        )
     for index, stage in enumerate(stages):
         _check_stage(stage, f"stages[{index}]")
     return stages
@@ -47,11 +49,17 @@ def check_stages(stages):
 
 def _check_stage(stage, name):
     if not isinstance(stage, dict) or set(stage) != {"layers", "max_epochs", "lr"}:
-        raise ValueError(f'{name} must be a dict with the keys "layers", "max_epochs" and "lr". Got {stage!r} instead.')
+        raise ValueError(
+            f'{name} must be a dict with the keys "layers", "max_epochs" and "lr". Got {stage!r} instead.'
+        )
     if stage["layers"] not in LAYERS:
-        raise ValueError(f'{name}["layers"] must be one of {LAYERS}. Got {stage["layers"]!r} instead.')
+        raise ValueError(
+            f'{name}["layers"] must be one of {LAYERS}. Got {stage["layers"]!r} instead.'
+        )
     if not isinstance(stage["max_epochs"], Integral) or stage["max_epochs"] < 1:
-        raise ValueError(f'{name}["max_epochs"] must be a whole number from 1 on. Got {stage["max_epochs"]!r} instead.')
+        raise ValueError(
+            f'{name}["max_epochs"] must be a whole number from 1 on. Got {stage["max_epochs"]!r} instead.'
+        )
     if not isinstance(stage["lr"], Real) or not stage["lr"] > 0:
         raise ValueError(f'{name}["lr"] must be a positive number. Got {stage["lr"]!r} instead.')
 

@@ -36,8 +36,12 @@ def _iou(instances, one, other):
     boxes = instances.boxes[[one, other]]
     low, high = boxes[:, :2].max(axis=0), boxes[:, 2:].min(axis=0)
     parts = [
-        instances.crops[index][tuple(slice(a, b) for a, b in zip(low - box[:2], high - box[:2], strict=True))]
+        instances.crops[index][
+            tuple(slice(a, b) for a, b in zip(low - box[:2], high - box[:2], strict=True))
+        ]
         for index, box in zip((one, other), boxes, strict=True)
     ]
     both = np.count_nonzero(parts[0] & parts[1])
-    return both / (np.count_nonzero(instances.crops[one]) + np.count_nonzero(instances.crops[other]) - both)
+    return both / (
+        np.count_nonzero(instances.crops[one]) + np.count_nonzero(instances.crops[other]) - both
+    )

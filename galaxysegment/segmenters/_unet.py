@@ -228,7 +228,9 @@ class UNetSegmenter(ScaledInputMixin, DeepSegmenterMixin, ProbabilisticSegmenter
 
         masks = [target_mask(target) for target in targets]
         augmenter = self._augmenter() if training else None
-        return MaskDataset(images, masks, patch_size=self.patch_size, augmenter=augmenter, training=training)
+        return MaskDataset(
+            images, masks, patch_size=self.patch_size, augmenter=augmenter, training=training
+        )
 
     def _collate(self):
         from ..nets._data import collate_padded
@@ -239,8 +241,13 @@ class UNetSegmenter(ScaledInputMixin, DeepSegmenterMixin, ProbabilisticSegmenter
         self.threshold_ = self.threshold
         if self.threshold == "auto":
             no_data = [np.isnan(image).all(axis=0) for image in images]
-            probas = [np.where(gap, 0, one) for gap, one in zip(no_data, self._proba(images), strict=True)]
-            truths = [np.where(gap, 0, as_label_map(one)) for gap, one in zip(no_data, targets, strict=True)]
+            probas = [
+                np.where(gap, 0, one) for gap, one in zip(no_data, self._proba(images), strict=True)
+            ]
+            truths = [
+                np.where(gap, 0, as_label_map(one))
+                for gap, one in zip(no_data, targets, strict=True)
+            ]
             self.threshold_ = _best_threshold(probas, truths, self.n_pixels)
 
     # ---- prediction ----
@@ -276,7 +283,11 @@ class UNetSegmenter(ScaledInputMixin, DeepSegmenterMixin, ProbabilisticSegmenter
     # ---- what a model file keeps ----
 
     def _get_net_state(self):
-        return {**super()._get_net_state(), **self._get_scaling_state(), "threshold": self.threshold_}
+        return {
+            **super()._get_net_state(),
+            **self._get_scaling_state(),
+            "threshold": self.threshold_,
+        }
 
     def _set_net_state(self, state):
         self._set_scaling_state(state)
@@ -295,5 +306,7 @@ def _best_threshold(probas, truths, n_pixels):
     for threshold in _THRESHOLDS:
         masks = [(proba > threshold) & ~gone for proba, gone in zip(probas, small, strict=True)]
         found = [remove_small(label_components(mask), n_pixels) for mask in masks]
-        quality.append(iou_score(wanted, found, average="pixels") + detection_scores(wanted, found).f1)
+        quality.append(
+            iou_score(wanted, found, average="pixels") + detection_scores(wanted, found).f1
+        )
     return float(_THRESHOLDS[int(np.argmax(quality))])

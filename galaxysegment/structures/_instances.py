@@ -81,19 +81,25 @@ class Instances:
             ("classes", n if classes is None else len(classes)),
         ):
             if length != n:
-                raise ValueError(f"{field} has {length} entries for {n} boxes: give one per source.")
+                raise ValueError(
+                    f"{field} has {length} entries for {n} boxes: give one per source."
+                )
         self._check_crops()
 
     def _check_crops(self):
         height, width = self.shape
-        for index, ((y0, x0, y1, x1), crop) in enumerate(zip(self.boxes.tolist(), self.crops, strict=True)):
+        for index, ((y0, x0, y1, x1), crop) in enumerate(
+            zip(self.boxes.tolist(), self.crops, strict=True)
+        ):
             if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
                 raise ValueError(
                     f"boxes[{index}] = ({y0}, {x0}, {y1}, {x1}) is not inside the image of shape {self.shape}: "
                     "boxes are y0, x0, y1, x1, half-open."
                 )
             if crop.shape != (y1 - y0, x1 - x0):
-                raise ValueError(f"crops[{index}] has shape {crop.shape}, but its box is {(y1 - y0, x1 - x0)}.")
+                raise ValueError(
+                    f"crops[{index}] has shape {crop.shape}, but its box is {(y1 - y0, x1 - x0)}."
+                )
             if not crop.any():
                 raise ValueError(f"crops[{index}] has no pixel: leave out sources without a mask.")
 
@@ -127,7 +133,9 @@ class Instances:
         """Make instances of dense boolean masks ``(n, height, width)``, which may overlap."""
         dense = [np.asarray(mask, dtype=bool) for mask in masks]
         if not dense and shape is None:
-            raise ValueError("masks is empty: pass shape=(height, width) to say how large the image is.")
+            raise ValueError(
+                "masks is empty: pass shape=(height, width) to say how large the image is."
+            )
         boxes, crops = [], []
         for index, mask in enumerate(dense):
             rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -225,7 +233,9 @@ class Instances:
         index = np.flatnonzero(keep) if keep.dtype == bool else keep.astype(np.int64)
         classes = None if self.classes is None else self.classes[index]
         crops = tuple(self.crops[i] for i in index)
-        return replace(self, boxes=self.boxes[index], crops=crops, scores=self.scores[index], classes=classes)
+        return replace(
+            self, boxes=self.boxes[index], crops=crops, scores=self.scores[index], classes=classes
+        )
 
     def shift(self, dy: int, dx: int, shape: tuple[int, int] | None = None) -> Instances:
         """Move every source by `dy`, `dx` pixels into a frame of `shape`.
@@ -245,7 +255,9 @@ class Instances:
         moved = self.boxes + np.array([dy, dx, dy, dx])
         inside = np.clip(moved, 0, [height, width, height, width])
         crops, keep = [], []
-        for index, (old, new, crop) in enumerate(zip(moved.tolist(), inside.tolist(), self.crops, strict=True)):
+        for index, (old, new, crop) in enumerate(
+            zip(moved.tolist(), inside.tolist(), self.crops, strict=True)
+        ):
             part = crop[new[0] - old[0] : new[2] - old[0], new[1] - old[1] : new[3] - old[1]]
             if part.any():
                 crops.append(part)

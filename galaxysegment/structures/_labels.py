@@ -8,7 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-_CONNECTIVITY = {4: ndimage.generate_binary_structure(2, 1), 8: ndimage.generate_binary_structure(2, 2)}
+_CONNECTIVITY = {
+    4: ndimage.generate_binary_structure(2, 1),
+    8: ndimage.generate_binary_structure(2, 2),
+}
 
 
 class NoSourcesWarning(UserWarning):
@@ -37,11 +40,15 @@ def check_label_map(labels: ArrayLike, name: str = "labels") -> NDArray[np.int32
     """
     labels = np.asarray(labels)
     if labels.ndim != 2:
-        raise ValueError(f"{name} must be a (height, width) label map. Got shape {labels.shape} instead.")
+        raise ValueError(
+            f"{name} must be a (height, width) label map. Got shape {labels.shape} instead."
+        )
     if labels.dtype.kind == "f":
         whole = np.where(np.isnan(labels), 0, labels)
         if not np.array_equal(whole, np.rint(whole)):
-            raise ValueError(f"{name} must hold whole numbers, one per source. Got fractions instead.")
+            raise ValueError(
+                f"{name} must hold whole numbers, one per source. Got fractions instead."
+            )
         labels = whole
     elif labels.dtype.kind not in "biu":
         raise TypeError(f"{name} must hold integers. Got dtype {labels.dtype} instead.")
@@ -50,7 +57,9 @@ def check_label_map(labels: ArrayLike, name: str = "labels") -> NDArray[np.int32
     else:
         lowest, highest = (labels.min(), labels.max()) if labels.size else (0, 0)
     if lowest < 0:
-        raise ValueError(f"{name} must be 0 for background and positive for sources. Got {lowest} instead.")
+        raise ValueError(
+            f"{name} must be 0 for background and positive for sources. Got {lowest} instead."
+        )
     if highest > np.iinfo(np.int32).max:
         labels = relabel(labels)
     return labels.astype(np.int32, copy=False)
@@ -80,7 +89,9 @@ def relabel(labels: ArrayLike) -> NDArray[np.int32]:
         return labels.astype(np.int32)
     highest = int(labels.max())
     if int(labels.min()) < 0:
-        raise ValueError(f"labels must be 0 for background and positive for sources. Got {labels.min()} instead.")
+        raise ValueError(
+            f"labels must be 0 for background and positive for sources. Got {labels.min()} instead."
+        )
     if highest > 4 * labels.size:  # a table of that length would cost more than sorting
         values, inverse = np.unique(labels, return_inverse=True)
         start = 0 if values[0] == 0 else 1

@@ -24,7 +24,9 @@ def is_binary(y: Iterable[ArrayLike]) -> bool:
     bool
     """
     maps = [np.asarray(one) for one in y]
-    return all(one.dtype.kind == "b" or (one.size and one.max() <= 1 and one.min() >= 0) for one in maps)
+    return all(
+        one.dtype.kind == "b" or (one.size and one.max() <= 1 and one.min() >= 0) for one in maps
+    )
 
 
 def as_label_map(truth: ArrayLike | Instances, name: str = "y") -> NDArray[np.int32]:
@@ -45,7 +47,9 @@ def as_label_map(truth: ArrayLike | Instances, name: str = "y") -> NDArray[np.in
     truth = np.asarray(truth)
     if truth.dtype.kind == "b":
         if truth.ndim != 2:
-            raise ValueError(f"{name} must be a (height, width) mask. Got shape {truth.shape} instead.")
+            raise ValueError(
+                f"{name} must be a (height, width) mask. Got shape {truth.shape} instead."
+            )
         return label_components(truth)
     return check_label_map(truth, name)
 
@@ -67,7 +71,9 @@ def as_binary_mask(truth: ArrayLike | Instances, name: str = "y") -> NDArray[np.
         return truth.to_mask()
     truth = np.asarray(truth)
     if truth.ndim != 2:
-        raise ValueError(f"{name} must be a (height, width) label map or mask. Got shape {truth.shape} instead.")
+        raise ValueError(
+            f"{name} must be a (height, width) label map or mask. Got shape {truth.shape} instead."
+        )
     if truth.dtype.kind == "b":
         return truth
     return check_label_map(truth, name) > 0

@@ -20,7 +20,10 @@ def sky(shape, seed=0, dtype=np.float32):
 
 def by_photutils(image, box=50, **options):
     found = Background2D(
-        image, tuple(min(box, side) for side in image.shape), bkg_estimator=MedianBackground(), **options
+        image,
+        tuple(min(box, side) for side in image.shape),
+        bkg_estimator=MedianBackground(),
+        **options,
     )
     return found.background, found.background_rms
 
@@ -30,7 +33,9 @@ def by_photutils(image, box=50, **options):
 def test_equals_photutils(shape, dtype):
     image = sky(shape, dtype=dtype)
     for ours, theirs in zip(
-        background_maps(image), by_photutils(image, filter_size=3, exclude_percentile=15), strict=True
+        background_maps(image),
+        by_photutils(image, filter_size=3, exclude_percentile=15),
+        strict=True,
     ):
         assert ours.dtype == dtype
         np.testing.assert_allclose(ours, theirs, rtol=16 * np.finfo(dtype).eps)
@@ -61,7 +66,9 @@ def test_equals_photutils_for_any_shape(shape, box, filter_size, seed):
         theirs = by_photutils(image, box, filter_size=filter_size, exclude_percentile=100)
     ours = background_maps(image, box_size=box, filter_size=filter_size, exclude_percentile=30)
     np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-10)
-    np.testing.assert_allclose(ours[1], theirs[1], atol=1e-7)  # a scatter of zero comes out as a root of rounding
+    np.testing.assert_allclose(
+        ours[1], theirs[1], atol=1e-7
+    )  # a scatter of zero comes out as a root of rounding
 
 
 def test_window_is_a_part_of_the_map():
@@ -104,4 +111,6 @@ def test_spline_weights_equal_zoom(n_boxes, box):
     values = np.random.default_rng(0).normal(size=n_boxes)
     coefficients = ndimage.spline_filter1d(values, order=3, mode="reflect")
     expected = ndimage.zoom(values, box, order=3, mode="reflect", grid_mode=True)
-    np.testing.assert_allclose(spline_weights(0, n_boxes * box, box, n_boxes) @ coefficients, expected, atol=1e-12)
+    np.testing.assert_allclose(
+        spline_weights(0, n_boxes * box, box, n_boxes) @ coefficients, expected, atol=1e-12
+    )

@@ -28,7 +28,9 @@ def crowd(seed, shape=(80, 90), n=40, noise=1.0):
 def by_photutils(labels, image, n_pixels, **options):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The deblending mode")
-        return deblend_sources(image, SegmentationImage(labels), n_pixels, progress_bar=False, **options).data
+        return deblend_sources(
+            image, SegmentationImage(labels), n_pixels, progress_bar=False, **options
+        ).data
 
 
 @settings(max_examples=30, deadline=None)
@@ -73,7 +75,9 @@ def test_too_many_markers_fall_back_to_linear_levels():
     own = np.ones(image.shape, dtype=bool)
     footprint = np.ones((3, 3))
     counts = [
-        deblending._markers(image, own, deblending._thresholds(image[own], 32, exponential), 1, footprint).max()
+        deblending._markers(
+            image, own, deblending._thresholds(image[own], 32, exponential), 1, footprint
+        ).max()
         for exponential in (True, False)
     ]
     assert counts[0] > deblending._MOST_MARKERS > 1

@@ -13,7 +13,11 @@ from galaxysegment._utils.smoothing import convolve_block, gaussian_profile, row
 def smooth(image, fwhm=3, size=5, step=None, prepare=None):
     profile = gaussian_profile(fwhm, size)
     height = image.shape[0]
-    blocks = row_blocks(image.shape) if step is None else [(y, min(y + step, height)) for y in range(0, height, step)]
+    blocks = (
+        row_blocks(image.shape)
+        if step is None
+        else [(y, min(y + step, height)) for y in range(0, height, step)]
+    )
     return np.concatenate([convolve_block(image, y0, y1, profile, prepare) for y0, y1 in blocks])
 
 
@@ -54,7 +58,9 @@ def test_blocks_do_not_change_a_bit(dtype):
 def test_prepare_sees_each_row_with_its_place():
     image = np.zeros((30, 10))
     ramp = np.broadcast_to(np.arange(30.0)[:, None], (30, 10))
-    found = smooth(image, step=8, prepare=lambda rows, y: rows + np.arange(y, y + len(rows))[:, None])
+    found = smooth(
+        image, step=8, prepare=lambda rows, y: rows + np.arange(y, y + len(rows))[:, None]
+    )
     np.testing.assert_allclose(found, smooth(ramp), atol=1e-12)
 
 

@@ -42,7 +42,12 @@ def draw(shape, sources, noise=0.0, seed=0):
 
 @pytest.fixture(scope="module")
 def scene():
-    sources = [(30, 40, 6, 3, 30, 100), (80, 60, 5, 4, -70, 60), (60, 120, 4, 4, 0, 80), (2, 100, 5, 3, 0, 90)]
+    sources = [
+        (30, 40, 6, 3, 30, 100),
+        (80, 60, 5, 4, -70, 60),
+        (60, 120, 4, 4, 0, 80),
+        (2, 100, 5, 3, 0, 90),
+    ]
     image = draw((120, 160), sources, noise=1.0)
     return image, label_components(image > 4)
 
@@ -68,13 +73,21 @@ def test_numbers_are_those_of_photutils(scene):
     }
     for name, values in pairs.items():
         np.testing.assert_allclose(found[name], values, rtol=1e-8, err_msg=name)
-    error = expected.segment_flux_err if hasattr(expected, "segment_flux_err") else expected.segment_fluxerr
+    error = (
+        expected.segment_flux_err
+        if hasattr(expected, "segment_flux_err")
+        else expected.segment_fluxerr
+    )
     np.testing.assert_allclose(found["flux_error"], error)
     axes = ("semimajor_axis", "semiminor_axis")
     if not hasattr(expected, "semimajor_axis"):
         axes = ("semimajor_sigma", "semiminor_sigma")
-    np.testing.assert_allclose(found["semi_major"].value, getattr(expected, axes[0]).value, rtol=1e-6)
-    np.testing.assert_allclose(found["semi_minor"].value, getattr(expected, axes[1]).value, rtol=1e-6)
+    np.testing.assert_allclose(
+        found["semi_major"].value, getattr(expected, axes[0]).value, rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        found["semi_minor"].value, getattr(expected, axes[1]).value, rtol=1e-6
+    )
     turn = (found["angle"] - expected.orientation).to_value("deg")
     np.testing.assert_allclose((turn + 90) % 180 - 90, 0, atol=1e-6)
 
@@ -101,7 +114,9 @@ def test_magnitudes_and_flags(scene):
     assert catalog["magnitude"].unit == u.mag
     np.testing.assert_allclose(catalog["magnitude"].value, 25 - 2.5 * np.log10(catalog["flux"]))
     np.testing.assert_allclose(
-        catalog["magnitude_error"].value, 1.0857362 * catalog["flux_error"] / catalog["flux"], rtol=1e-6
+        catalog["magnitude_error"].value,
+        1.0857362 * catalog["flux_error"] / catalog["flux"],
+        rtol=1e-6,
     )
     assert np.isnan(source_catalog(labels, -np.abs(image), zero_point=25)["magnitude"]).all()
 
@@ -127,11 +142,17 @@ def test_sky_positions_and_angles_anywhere(ra, dec, flip, rotation):
         assert abs((turn + 90) % 180 - 90) < 0.5
         ratio = (row["semi_major_sky"] / row["semi_minor_sky"]).value
         assert ratio == pytest.approx((row["semi_major"] / row["semi_minor"]).value, rel=1e-3)
-        assert row["semi_major_sky"].to_value("arcsec") == pytest.approx(0.2 * row["semi_major"].value, rel=1e-3)
+        assert row["semi_major_sky"].to_value("arcsec") == pytest.approx(
+            0.2 * row["semi_major"].value, rel=1e-3
+        )
 
 
 @settings(max_examples=25, deadline=None)
-@given(shape=st.tuples(st.integers(2, 40), st.integers(2, 40)), block=st.integers(1, 200), seed=st.integers(0, 2**31))
+@given(
+    shape=st.tuples(st.integers(2, 40), st.integers(2, 40)),
+    block=st.integers(1, 200),
+    seed=st.integers(0, 2**31),
+)
 def test_blocks_of_rows_do_not_show(shape, block, seed):
     rng = np.random.default_rng(seed)
     image = rng.normal(size=(2, *shape))
@@ -143,7 +164,9 @@ def test_blocks_of_rows_do_not_show(shape, block, seed):
         patch.setattr(_blocks, "_PIXELS", block)
         parts = source_catalog(labels, image, rms=rms)
     for name in whole.colnames:
-        np.testing.assert_allclose(np.asarray(parts[name]), np.asarray(whole[name]), atol=1e-9, err_msg=name)
+        np.testing.assert_allclose(
+            np.asarray(parts[name]), np.asarray(whole[name]), atol=1e-9, err_msg=name
+        )
 
 
 def test_files_give_what_arrays_give(tmp_path, scene):
@@ -152,8 +175,12 @@ def test_files_give_what_arrays_give(tmp_path, scene):
     fits.PrimaryHDU(image, wcs.to_header()).writeto(tmp_path / "image.fits")
     fits.PrimaryHDU(np.full(image.shape, 2.0)).writeto(tmp_path / "rms.fits")
     write_label_map(tmp_path / "labels.fits", labels)
-    found = source_catalog(tmp_path / "labels.fits", tmp_path / "image.fits", rms=tmp_path / "rms.fits")
-    expected = source_catalog(labels, Field(image, rms=np.full(image.shape, 2.0), wcs=wcs), rms=True)
+    found = source_catalog(
+        tmp_path / "labels.fits", tmp_path / "image.fits", rms=tmp_path / "rms.fits"
+    )
+    expected = source_catalog(
+        labels, Field(image, rms=np.full(image.shape, 2.0), wcs=wcs), rms=True
+    )
     assert found.colnames == expected.colnames
     for name in set(found.colnames) - {"sky_position"}:
         np.testing.assert_allclose(np.asarray(found[name]), np.asarray(expected[name]), rtol=1e-9)
@@ -163,7 +190,9 @@ def test_backgrounds(scene):
     image, labels = scene
     plain = source_catalog(labels, image)
     for background in (7.0, np.full(image.shape, 7.0)):
-        np.testing.assert_allclose(source_catalog(labels, image + 7, background=background)["flux"], plain["flux"])
+        np.testing.assert_allclose(
+            source_catalog(labels, image + 7, background=background)["flux"], plain["flux"]
+        )
     mesh = source_catalog(labels, np.stack([image + 7, 2 * image + 50]), background="mesh")
     np.testing.assert_allclose(mesh["flux"][:, 0], plain["flux"], rtol=0.1)
     np.testing.assert_allclose(mesh["flux"][:, 1], 2 * plain["flux"], rtol=0.1)
@@ -177,7 +206,9 @@ def test_instances_keep_overlaps_classes_and_scores(scene):
     by_map = source_catalog(labels, image, rms=np.ones(image.shape))
     by_instance = source_catalog(apart, image, rms=np.ones(image.shape))
     for name in by_map.colnames:
-        np.testing.assert_allclose(np.asarray(by_instance[name]), np.asarray(by_map[name]), err_msg=name)
+        np.testing.assert_allclose(
+            np.asarray(by_instance[name]), np.asarray(by_map[name]), err_msg=name
+        )
     masks = np.zeros((2, *image.shape), dtype=bool)
     masks[0, 20:40, 30:50] = masks[1, 30:50, 40:60] = True
     both = source_catalog(Instances.from_masks(masks, scores=[0.9, 0.4], classes=[1, 2]), image)
@@ -189,7 +220,9 @@ def test_instances_keep_overlaps_classes_and_scores(scene):
 
 def test_bands_have_a_flux_each(scene):
     image, labels = scene
-    catalog = source_catalog(labels, np.stack([image, 3 * image]), rms=np.ones(image.shape), zero_point=20)
+    catalog = source_catalog(
+        labels, np.stack([image, 3 * image]), rms=np.ones(image.shape), zero_point=20
+    )
     np.testing.assert_allclose(catalog["flux"][:, 1], 3 * catalog["flux"][:, 0])
     assert catalog["magnitude"].shape == catalog["flux_error"].shape == (len(catalog), 2)
 
@@ -213,7 +246,9 @@ def test_catalogs_survive_a_file(tmp_path, scene, suffix):
     if suffix == ".parquet":
         parquet = pytest.importorskip("pyarrow.parquet")
     image, labels = scene
-    catalog = source_catalog(labels, image, wcs=make_wcs(), zero_point=25, classes=np.ones(labels.max(), dtype=int))
+    catalog = source_catalog(
+        labels, image, wcs=make_wcs(), zero_point=25, classes=np.ones(labels.max(), dtype=int)
+    )
     path = write_catalog(tmp_path / f"sources{suffix}", catalog)
     if suffix == ".parquet":  # astropy needs pandas to read what it wrote without
         back = QTable(parquet.read_table(path).to_pydict())
@@ -239,7 +274,9 @@ def test_regions_lie_on_the_sources(tmp_path, scene):
     ellipse = np.array(lines[3].split("(")[1].split(")")[0].split(","), dtype=float)
     np.testing.assert_allclose(ellipse[:2], [catalog["x"][0] + 1, catalog["y"][0] + 1], atol=1e-3)
     np.testing.assert_allclose(
-        ellipse[2:4], [3 * catalog[name][0].value for name in ("semi_major", "semi_minor")], atol=1e-3
+        ellipse[2:4],
+        [3 * catalog[name][0].value for name in ("semi_major", "semi_minor")],
+        atol=1e-3,
     )
     lines = write_regions(tmp_path / "sky.reg", catalog, wcs=wcs).read_text().splitlines()
     assert (lines[2], len(lines)) == ("icrs", 3 + len(catalog))

@@ -17,7 +17,11 @@ X, Y = make_images(n_images=1, shape=(64, 64))
 @pytest.fixture
 def image(tmp_path):
     wcs = WCS(naxis=2)
-    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.cdelt = ["RA---TAN", "DEC--TAN"], [150.0, 2.0], [-1e-4, 1e-4]
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.cdelt = (
+        ["RA---TAN", "DEC--TAN"],
+        [150.0, 2.0],
+        [-1e-4, 1e-4],
+    )
     path = tmp_path / "image.fits"
     fits.PrimaryHDU(X[0], wcs.to_header()).writeto(path)
     return path
@@ -25,7 +29,21 @@ def image(tmp_path):
 
 def test_segment_writes_a_label_map_with_wcs_and_provenance(image, tmp_path, capsys):
     picture = tmp_path / "picture.png"
-    assert main(["segment", str(image), "--set", "n_sigma=3", "--set", "box_size=32", "--picture", str(picture)]) == 0
+    assert (
+        main(
+            [
+                "segment",
+                str(image),
+                "--set",
+                "n_sigma=3",
+                "--set",
+                "box_size=32",
+                "--picture",
+                str(picture),
+            ]
+        )
+        == 0
+    )
     path = tmp_path / "image_segmentation.fits"
     with fits.open(path) as hdus:
         labels, header = hdus[0].data, hdus[0].header
@@ -41,7 +59,12 @@ def test_segment_uses_the_rms_map(image, tmp_path):
     noise[:, 24:] = 1e6
     fits.PrimaryHDU(noise).writeto(rms)
     output = tmp_path / "labels.fits"
-    assert main(["segment", str(image), "--rms", str(rms), "--rms-kind", "rms", "--output", str(output)]) == 0
+    assert (
+        main(
+            ["segment", str(image), "--rms", str(rms), "--rms-kind", "rms", "--output", str(output)]
+        )
+        == 0
+    )
     labels = fits.getdata(output)
     assert labels[:, :24].any() and not labels[:, 24:].any()
 
@@ -50,7 +73,9 @@ def test_segment_takes_the_rms_extension_for_what_it_is(tmp_path):
     """An RMS map in the image's own file is no second image."""
     noise = np.where(np.arange(64) < 24, 1, 1e6) * np.ones((64, 1))
     path = tmp_path / "both.fits"
-    fits.HDUList([fits.PrimaryHDU(X[0]), fits.ImageHDU(noise.astype(np.float32), name="RMS")]).writeto(path)
+    fits.HDUList(
+        [fits.PrimaryHDU(X[0]), fits.ImageHDU(noise.astype(np.float32), name="RMS")]
+    ).writeto(path)
     assert main(["segment", str(path)]) == 0
     labels = fits.getdata(tmp_path / "both_segmentation.fits")
     assert labels[:, :24].any() and not labels[:, 24:].any()
@@ -60,13 +85,32 @@ def test_segment_with_weights_that_ship_and_with_a_model(image, tmp_path, capsys
     from galaxysegment import RandomForestSegmenter
     from galaxysegment.persistence import save
 
-    first, second, model = (tmp_path / name for name in ("unet.fits", "forest.fits", "forest.safetensors"))
-    assert main(["segment", str(image), "--method", "unet", "--set", "weights=vis", "--output", str(first)]) == 0
+    first, second, model = (
+        tmp_path / name for name in ("unet.fits", "forest.fits", "forest.safetensors")
+    )
+    assert (
+        main(
+            [
+                "segment",
+                str(image),
+                "--method",
+                "unet",
+                "--set",
+                "weights=vis",
+                "--output",
+                str(first),
+            ]
+        )
+        == 0
+    )
     assert (fits.getdata(first) > 0)[Y[0] > 0].mean() > 0.5
     save(RandomForestSegmenter(n_estimators=5, random_state=0).fit(X, Y), model)
     assert main(["segment", str(image), "--model", str(model), "--output", str(second)]) == 0
     assert (fits.getdata(second) > 0)[Y[0] > 0].mean() > 0.5
-    assert main(["segment", str(image), "--model", str(model), "--set", "n_pixels=3", "--overwrite"]) == 1
+    assert (
+        main(["segment", str(image), "--model", str(model), "--set", "n_pixels=3", "--overwrite"])
+        == 1
+    )
     assert "one of the two" in capsys.readouterr().err
 
 
@@ -101,7 +145,12 @@ def test_files_are_not_replaced_unasked(image, tmp_path, capsys):
     output.write_text("precious")
     assert main(["segment", str(image), "--output", str(output)]) == 1
     assert "--overwrite" in capsys.readouterr().err and output.read_text() == "precious"
-    assert main(["segment", str(image), "--output", str(output), "--overwrite", "--set", "box_size=32"]) == 0
+    assert (
+        main(
+            ["segment", str(image), "--output", str(output), "--overwrite", "--set", "box_size=32"]
+        )
+        == 0
+    )
 
 
 def test_evaluate_prints_scores(tmp_path, capsys):
@@ -128,9 +177,20 @@ def test_simulate_writes_a_field(tmp_path, capsys):
 
 
 def test_train_then_segment(tmp_path, capsys):
-    field, model, labels = (tmp_path / name for name in ("field.fits", "model.safetensors", "labels.fits"))
+    field, model, labels = (
+        tmp_path / name for name in ("field.fits", "model.safetensors", "labels.fits")
+    )
     assert main(["simulate", str(field), "--shape", "128", "128", "--seed", "1"]) == 0
-    train = ["train", str(field), "--method", "randomforest", "--set", "n_estimators=5", "--patch-size", "64"]
+    train = [
+        "train",
+        str(field),
+        "--method",
+        "randomforest",
+        "--set",
+        "n_estimators=5",
+        "--patch-size",
+        "64",
+    ]
     assert main([*train, "--output", str(model)]) == 0
     assert "4 patches of 64 x 64" in capsys.readouterr().out
     assert main(["segment", str(field), "--model", str(model), "--output", str(labels)]) == 0
@@ -155,6 +215,9 @@ def test_demo_prints_the_table_and_writes_both_files(tmp_path, capsys):
 
 def test_the_command_is_installed():
     done = subprocess.run(
-        [sys.executable, "-m", "galaxysegment", "--version"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "galaxysegment", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.startswith("galaxysegment ")

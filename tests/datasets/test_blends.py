@@ -99,8 +99,14 @@ def test_the_seed_decides():
         ({"n": 0}, "'n' parameter of make_blends must be"),
         ({"n_sources": 0}, "'n_sources' parameter"),
         ({"shape": 120}, "'shape' parameter"),
-        ({"separation": (5, 2)}, r"separation must be \(smallest, largest\).* Got \(5, 2\) instead"),
-        ({"separation": (150, 160), "shape": (400, 400)}, "200 galaxies were tried .* ask for smaller separations"),
+        (
+            {"separation": (5, 2)},
+            r"separation must be \(smallest, largest\).* Got \(5, 2\) instead",
+        ),
+        (
+            {"separation": (150, 160), "shape": (400, 400)},
+            "200 galaxies were tried .* ask for smaller separations",
+        ),
     ],
 )
 def test_bad_parameters(arguments, message):
@@ -110,5 +116,7 @@ def test_bad_parameters(arguments, message):
 
 def test_without_galsim(monkeypatch):
     monkeypatch.setitem(sys.modules, "galsim", None)
-    with pytest.raises(ImportError, match=r'make_blends draws .* run `pip install "galaxysegment\[simulate\]"`'):
+    with pytest.raises(
+        ImportError, match=r'make_blends draws .* run `pip install "galaxysegment\[simulate\]"`'
+    ):
         make_blends(2)

@@ -62,7 +62,9 @@ def test_contested_pixels_belong_to_the_brightest_source_there(small, redrawn):
 def test_labels_lie_within_the_overlapping_masks(field):
     masks = field.instances
     assert np.array_equal(field.labels > 0, masks.to_mask())
-    for label, ((y0, x0, y1, x1), crop) in enumerate(zip(masks.boxes.tolist(), masks.crops, strict=True), start=1):
+    for label, ((y0, x0, y1, x1), crop) in enumerate(
+        zip(masks.boxes.tolist(), masks.crops, strict=True), start=1
+    ):
         own = field.labels == label
         assert not own[:y0].any() and not own[y1:].any()
         assert crop[own[y0:y1, x0:x1]].all()
@@ -97,7 +99,9 @@ def test_catalog_follows_the_labels(field):
     assert catalog["snr"].min() > 3
     at_centre = labels[np.rint(catalog["y"]).astype(int), np.rint(catalog["x"]).astype(int)]
     assert (at_centre == catalog["label"]).mean() > 0.95
-    np.testing.assert_allclose(catalog["flux"], 10 ** (0.4 * (field.header["MAGZP_R"] - catalog["mag"])))
+    np.testing.assert_allclose(
+        catalog["flux"], 10 ** (0.4 * (field.header["MAGZP_R"] - catalog["mag"]))
+    )
 
 
 def test_sky_positions(field):
@@ -120,13 +124,17 @@ def test_density_and_stars():
 
 @pytest.mark.parametrize("density", [30, 200])
 def test_density_is_the_one_asked_for(density):
-    found = [make_field((512, 512), density=density, random_state=seed).labels.max() for seed in range(6)]
+    found = [
+        make_field((512, 512), density=density, random_state=seed).labels.max() for seed in range(6)
+    ]
     expected = density * 6 * 512**2 * 0.1**2 / 3600
     assert sum(found) == pytest.approx(expected, rel=0.15)
 
 
 def test_rms_holds_the_noise_of_the_sources():
-    with_sources, without = (make_field((256, 256), rms_source_noise=on, random_state=5) for on in (True, False))
+    with_sources, without = (
+        make_field((256, 256), rms_source_noise=on, random_state=5) for on in (True, False)
+    )
     np.testing.assert_array_equal(with_sources.image, without.image)
     np.testing.assert_array_equal(with_sources.labels, without.labels)
     light = with_sources.rms**2 - without.rms**2
@@ -148,7 +156,9 @@ def test_sky_has_a_gradient():
 
 
 def test_bands_and_colours():
-    field = make_field((512, 512), bands="grz", star_fraction=0.2, random_state=4, sky_level=(400, 500, 600))
+    field = make_field(
+        (512, 512), bands="grz", star_fraction=0.2, random_state=4, sky_level=(400, 500, 600)
+    )
     assert field.image.shape == field.rms.shape == (3, 512, 512)
     assert field.image.dtype == field.rms.dtype == np.float32
     np.testing.assert_allclose(np.median(field.image, axis=(1, 2)), (400, 500, 600), rtol=0.05)
@@ -178,7 +188,9 @@ def equal(one, other):
         and np.array_equal(one.rms, other.rms)
         and np.array_equal(one.labels, other.labels)
         and one.instances == other.instances
-        and all(np.array_equal(one.catalog[name], other.catalog[name]) for name in one.catalog.colnames)
+        and all(
+            np.array_equal(one.catalog[name], other.catalog[name]) for name in one.catalog.colnames
+        )
     )
 
 
@@ -197,7 +209,12 @@ def test_result_does_not_depend_on_n_jobs():
 
 def test_header_survives_fits(small):
     header = fits.Header.fromstring(small.header.tostring())
-    assert (header["SEED"], header["DENSITY"], header["PSFFWHM"], header["BANDS"]) == (2, 500, 0.17, "r")
+    assert (header["SEED"], header["DENSITY"], header["PSFFWHM"], header["BANDS"]) == (
+        2,
+        500,
+        0.17,
+        "r",
+    )
 
 
 def test_tiny_fields():
@@ -208,7 +225,10 @@ def test_tiny_fields():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"shape": (10, 20, 30)}, r"shape must be \(height, width\), two positive whole numbers. Got \(10, 20, 30\)"),
+        (
+            {"shape": (10, 20, 30)},
+            r"shape must be \(height, width\), two positive whole numbers. Got \(10, 20, 30\)",
+        ),
         ({"shape": (0, 20)}, "two positive whole numbers"),
         ({"shape": (10.5, 20)}, "two positive whole numbers"),
         ({"density": -1}, "'density' parameter of make_field must be"),
@@ -216,7 +236,10 @@ def test_tiny_fields():
         ({"psf_fwhm": 0.04}, "psf_fwhm=0.04 is less than half of pixel_scale=0.1"),
         ({"bands": "ugr"}, "'bands' parameter of make_field must be a str among"),
         ({"star_fraction": 1.5}, "'star_fraction' parameter"),
-        ({"sky_level": (1, 2), "bands": "grz"}, "sky_level has 2 values, but bands='grz' asks for 3"),
+        (
+            {"sky_level": (1, 2), "bands": "grz"},
+            "sky_level has 2 values, but bands='grz' asks for 3",
+        ),
         ({"sky_level": (-5,)}, r"sky_level must be finite and not negative. Got \(-5,\) instead"),
         ({"n_pixels": 10_000}, "n_pixels=10000 leaves 0.0 % of the galaxies a label"),
     ],
@@ -228,5 +251,7 @@ def test_bad_parameters(arguments, message):
 
 def test_without_galsim(monkeypatch):
     monkeypatch.setitem(sys.modules, "galsim", None)
-    with pytest.raises(ImportError, match=r'make_field draws .* run `pip install "galaxysegment\[simulate\]"`'):
+    with pytest.raises(
+        ImportError, match=r'make_field draws .* run `pip install "galaxysegment\[simulate\]"`'
+    ):
         make_field((64, 64))

@@ -38,9 +38,13 @@ def test_component_radii_enclose_half_of_the_light(galaxies):
         fraction = galaxy["bulge_fraction"]
         inside = 0.0
         if fraction < 1:
-            inside += (1 - fraction) * enclosed(galsim.Exponential(half_light_radius=disk), galaxy["radius"])
+            inside += (1 - fraction) * enclosed(
+                galsim.Exponential(half_light_radius=disk), galaxy["radius"]
+            )
         if fraction > 0:
-            inside += fraction * enclosed(galsim.DeVaucouleurs(half_light_radius=bulge), galaxy["radius"])
+            inside += fraction * enclosed(
+                galsim.DeVaucouleurs(half_light_radius=bulge), galaxy["radius"]
+            )
         assert inside == pytest.approx(0.5, abs=2e-3)
 
 
@@ -60,9 +64,13 @@ def test_bulge_and_disk_make_up_the_magnitude(galaxies):
     np.testing.assert_allclose(blue[has_disk] - disk[has_disk], galaxies["disk_gr"][has_disk])
 
 
-@pytest.mark.parametrize(("profile", "kind"), [("disk", galsim.Exponential), ("bulge", galsim.DeVaucouleurs)])
+@pytest.mark.parametrize(
+    ("profile", "kind"), [("disk", galsim.Exponential), ("bulge", galsim.DeVaucouleurs)]
+)
 def test_radius_of_a_level_is_where_the_profile_has_it(profile, kind):
-    radius = surface_brightness_radius(np.array([1000.0]), np.array([4.0]), np.array([0.5]), 0.3, profile)[0]
+    radius = surface_brightness_radius(
+        np.array([1000.0]), np.array([4.0]), np.array([0.5]), 0.3, profile
+    )[0]
     seen = kind(half_light_radius=4.0, flux=1000.0).shear(q=0.5, beta=0 * galsim.degrees)
     assert seen.xValue(radius, 0) == pytest.approx(0.3, rel=1e-3)
 

@@ -26,7 +26,9 @@ def test_equals_galsim(kind, tolerance, pixel_scale, psf_fwhm):
     else:
         ours = drawer.galaxy(kind, 3 * pixel_scale, 0.5, 30.0, size, dy, dx)
         profile = [galsim.Exponential if kind == "disk" else galsim.DeVaucouleurs]
-        profile = [profile[0](half_light_radius=3 * pixel_scale).shear(q=0.5, beta=30 * galsim.degrees)]
+        profile = [
+            profile[0](half_light_radius=3 * pixel_scale).shear(q=0.5, beta=30 * galsim.degrees)
+        ]
     expected = draw_with_galsim(profile, size, dy, dx, pixel_scale, psf_fwhm)
     assert np.abs(ours - expected).max() < tolerance * expected.max()
     assert ours.sum() == pytest.approx(1)

@@ -14,11 +14,16 @@ def sample():
 
 
 def test_is_whole(sample):
-    assert sample.image.shape == (1, 512, 1024) and sample.rms.shape == sample.labels.shape == (512, 1024)
+    assert sample.image.shape == (1, 512, 1024) and sample.rms.shape == sample.labels.shape == (
+        512,
+        1024,
+    )
     assert sample.image.dtype == sample.rms.dtype == np.float32 and sample.labels.dtype == np.int32
     n = sample.labels.max()
     assert n == len(sample.instances) == len(sample.catalog) == len(sample.classes)
-    np.testing.assert_array_equal(sample.catalog["n_pixels"], np.bincount(sample.labels.ravel())[1:])
+    np.testing.assert_array_equal(
+        sample.catalog["n_pixels"], np.bincount(sample.labels.ravel())[1:]
+    )
     np.testing.assert_array_equal(sample.catalog["n_pixels_total"], sample.instances.areas)
     np.testing.assert_array_equal(sample.labels > 0, sample.instances.to_mask())
     assert set(sample.classes) == {GALAXY, STAR}
@@ -59,6 +64,8 @@ def test_needs_no_galsim():
         "from galaxysegment.datasets import load_sample_field\n"
         "print(load_sample_field().labels.max())"
     )
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 100

@@ -41,7 +41,15 @@ def test_a_block_is_the_same_alone(scene, whole, corner):
 
 def test_a_block_needs_only_the_sources_nearby():
     wide = Scene(
-        (4096, 4096), Camera(0.1, 0.17, "r", (500.0,), (27.0,), 9.0), 0, 1e-4, 0.0, (20, 27), (20, 26), 0.0, 0.0
+        (4096, 4096),
+        Camera(0.1, 0.17, "r", (500.0,), (27.0,), 9.0),
+        0,
+        1e-4,
+        0.0,
+        (20, 27),
+        (20, 26),
+        0.0,
+        0.0,
     )
     some = wide.sources((0, 0, CELL, CELL))
     assert 0 < len(some) < 0.1 * len(wide.sources())
@@ -60,5 +68,7 @@ def test_depth_is_the_magnitude_of_signal_to_noise_five(scene):
     camera = scene.camera
     stamp = camera.drawer.star(64, 0.0, 0.0)
     flux = 10 ** (0.4 * (camera.zero_point - 27.0))
-    signal_to_noise = np.sqrt(np.sum((flux[:, None, None] * stamp / camera.sky_rms[:, None, None]) ** 2, axis=(1, 2)))
+    signal_to_noise = np.sqrt(
+        np.sum((flux[:, None, None] * stamp / camera.sky_rms[:, None, None]) ** 2, axis=(1, 2))
+    )
     np.testing.assert_allclose(signal_to_noise, 5)

@@ -15,14 +15,18 @@ def test_blocks_make_the_whole_field(tmp_path, monkeypatch, bands, n_jobs):
     monkeypatch.setattr(_stream, "_BLOCK", (256, 256))
     shape = (400, 700)
     expected = make_field(shape, bands=bands, random_state=3)
-    path = write_field(tmp_path / "field.fits", shape, bands=bands, random_state=3, n_jobs=n_jobs, progress=False)
+    path = write_field(
+        tmp_path / "field.fits", shape, bands=bands, random_state=3, n_jobs=n_jobs, progress=False
+    )
     found = read_field(path)
     for name in ("image", "rms", "labels", "classes"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
     assert found.labels.max() > 30
     for name in expected.catalog.colnames:
         value = np.asarray(found.catalog[name])
-        np.testing.assert_allclose(value, np.asarray(expected.catalog[name]), rtol=1e-12, err_msg=name)
+        np.testing.assert_allclose(
+            value, np.asarray(expected.catalog[name]), rtol=1e-12, err_msg=name
+        )
     np.testing.assert_allclose(found.wcs.wcs.crpix, expected.wcs.wcs.crpix)
     assert found.header["SEED"] == 3
     assert found.header["BUNIT"] == "ct"
@@ -32,7 +36,9 @@ def test_blocks_make_the_whole_field(tmp_path, monkeypatch, bands, n_jobs):
 
 
 def test_an_empty_sky(tmp_path):
-    path = write_field(tmp_path / "field.fits", (100, 120), density=0, random_state=0, progress=False)
+    path = write_field(
+        tmp_path / "field.fits", (100, 120), density=0, random_state=0, progress=False
+    )
     found = read_field(path)
     assert not found.labels.any()
     assert len(found.catalog) == 0

@@ -15,11 +15,30 @@ PACKAGE = Path(__file__).parent / "starfinder"
 def installed(tmp_path_factory):
     """Install a copy of the package, without a network, into a folder of its own."""
     folder = tmp_path_factory.mktemp("embedding")
-    copy = shutil.copytree(PACKAGE, folder / "starfinder", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--target", str(folder / "site")]
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", *options, str(copy)]
+    copy = shutil.copytree(
+        PACKAGE, folder / "starfinder", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+    )
+    options = [
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "--quiet",
+        "--target",
+        str(folder / "site"),
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "install",
+        *options,
+        str(copy),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-    if done.returncode and re.search("No module named '?(pip|setuptools)|Cannot import 'setuptools", done.stderr):
+    if done.returncode and re.search(
+        "No module named '?(pip|setuptools)|Cannot import 'setuptools", done.stderr
+    ):
         pytest.skip("pip or setuptools, which install the package, are not there")
     assert done.returncode == 0, done.stderr
     return folder
@@ -35,7 +54,12 @@ def test_the_package_passes_its_own_tests(installed):
         f"sys.exit(pytest.main([*options, {str(tests)!r}]))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=installed, capture_output=True, text=True, timeout=250, check=False
+        [sys.executable, "-c", code],
+        cwd=installed,
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     counts = re.search(r"(\d+) passed(?:, \d+ skipped)?(?:, (\d+) xfailed)?", done.stdout)
@@ -61,5 +85,7 @@ def test_the_tests_can_fail(installed):
         "        broken.append(name)\n"
         "print(*broken)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
     assert "check_images_input_untouched" in done.stdout.split()

@@ -75,7 +75,8 @@ def images(draw, largest=16, dtypes=("f4", "f8", "i2", "i4", "u1"), bands=None):
     shape = shape if bands is None else (bands, *shape)
     if dtype.kind == "f":
         elements = st.one_of(
-            st.floats(-1e3, 1e3, width=32), st.sampled_from([np.nan, np.inf, -np.inf, 0.0, 1e30, -1e30])
+            st.floats(-1e3, 1e3, width=32),
+            st.sampled_from([np.nan, np.inf, -np.inf, 0.0, 1e30, -1e30]),
         )
     else:
         info = np.iinfo(dtype)

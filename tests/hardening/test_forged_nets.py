@@ -16,13 +16,25 @@ from galaxysegment.testing import make_images
 
 X, Y = make_images(2, shape=(32, 32))
 QUICK = {"max_epochs": 1, "validation_fraction": 0, "random_state": 0}
-SET = {**QUICK, "d_model": 32, "decoder_layers": 1, "n_queries": 4, "n_points": 64, "base_width": 2, "depth": 2}
+SET = {
+    **QUICK,
+    "d_model": 32,
+    "decoder_layers": 1,
+    "n_queries": 4,
+    "n_points": 64,
+    "base_width": 2,
+    "depth": 2,
+}
 NETS = {
     "unet": UNetSegmenter(base_width=2, depth=2, threshold=0.5, **QUICK),
-    "mask_rcnn": MaskRCNNSegmenter(backbone="resnet10", channels=8, n_proposals=20, score_threshold=0.3, **QUICK),
+    "mask_rcnn": MaskRCNNSegmenter(
+        backbone="resnet10", channels=8, n_proposals=20, score_threshold=0.3, **QUICK
+    ),
     "peaks": DETRSegmenter(score_threshold=0.5, **SET),
     "residual": DETRSegmenter(backbone="light", score_threshold=0.5, **SET),
-    "detr": DETRSegmenter(architecture="detr", backbone="light", stem_stride=4, score_threshold=0.5, **SET),
+    "detr": DETRSegmenter(
+        architecture="detr", backbone="light", stem_stride=4, score_threshold=0.5, **SET
+    ),
     "detr-peaks": DETRSegmenter(architecture="detr", score_threshold=0.5, **SET),
 }
 MEGABYTE = 2**20
@@ -69,7 +81,11 @@ def refused(path, words):
 
 FORGERIES = [
     ("unet", {"base_width": 4096}, r"layer of shape \(4096, 4096, 3, 3\), more than all weights"),
-    ("unet", {"base_width": 3}, r"have shape \(2, 1, 3, 3\) in the file, but have shape \(3, 1, 3, 3\)"),
+    (
+        "unet",
+        {"base_width": 3},
+        r"have shape \(2, 1, 3, 3\) in the file, but have shape \(3, 1, 3, 3\)",
+    ),
     ("unet", {"base_width": 2**70}, "more than all weights of the file|Overflow|Error"),
     ("unet", {"depth": 10**9}, r"'depth' parameter of UNetSegmenter .* Got 1000000000"),
     ("unet", {"depth": 8}, "are not in the file"),
@@ -90,8 +106,16 @@ FORGERIES = [
     ("detr", {"d_model": 4096}, "have shape|more than all weights"),
     ("detr-peaks", {"decoder_layers": 10**9}, "far more layers"),
     ("detr-peaks", {"base_width": 4096}, "have shape|more than all weights"),
-    ("detr", {"config": json.dumps({"num_labels": 10**9})}, "config holds numbers as large as 1000000000"),
-    ("detr", {"config": json.dumps({"backbone_config": {"depths": [10**6] * 100}})}, "as large as 100000000"),
+    (
+        "detr",
+        {"config": json.dumps({"num_labels": 10**9})},
+        "config holds numbers as large as 1000000000",
+    ),
+    (
+        "detr",
+        {"config": json.dumps({"backbone_config": {"depths": [10**6] * 100}})},
+        "as large as 100000000",
+    ),
 ]
 
 
@@ -108,7 +132,9 @@ def test_a_net_larger_than_its_file_is_refused_before_memory_is_taken(kind, chan
     assert allocations.largest < 4 * MEGABYTE and time.process_time() - start < 20
 
 
-@pytest.mark.parametrize(("kind", "change", "words"), [one for one in FORGERIES if COUNTED & one[1].keys()])
+@pytest.mark.parametrize(
+    ("kind", "change", "words"), [one for one in FORGERIES if COUNTED & one[1].keys()]
+)
 def test_python_does_not_count_to_a_forged_number(kind, change, words, path):
     forge(kind, path, change_net(change))
     refused(path, words)  # imports what it needs
@@ -134,7 +160,9 @@ def test_the_measure_sees_a_net_that_is_loaded(kind, path):
     save(fitted(kind), path)
     with Allocations() as allocations:
         loaded = load(path)
-    weights = [one.numel() * one.element_size() for one in loaded.net_.module_.state_dict().values()]
+    weights = [
+        one.numel() * one.element_size() for one in loaded.net_.module_.state_dict().values()
+    ]
     assert allocations.largest >= max(weights)
 
 
@@ -176,7 +204,10 @@ def test_weights_that_do_not_fit_are_named(kind, change, words, path):
 def test_a_file_asks_for_no_pretrained_backbone():
     from galaxysegment.nets._claims import without_downloads
 
-    config = {"use_pretrained_backbone": True, "backbone_config": {"use_pretrained_backbone": True, "a": [{"b": 1}]}}
+    config = {
+        "use_pretrained_backbone": True,
+        "backbone_config": {"use_pretrained_backbone": True, "a": [{"b": 1}]},
+    }
     told = json.loads(without_downloads({"config": json.dumps(config), "n_bands": 1})["config"])
     backbone = {"use_pretrained_backbone": False, "a": [{"b": 1}]}
     assert told == {"use_pretrained_backbone": False, "backbone_config": backbone}

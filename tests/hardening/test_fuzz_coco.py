@@ -28,7 +28,9 @@ def test_a_clear_error_or_a_right_answer(name, kind, seed, tmp_path):
 @given(st.integers(1, 9), st.integers(1, 9), st.data())
 @settings(max_examples=60, deadline=None)
 def test_runs_one_by_one_give_the_same_mask(height, width, data):
-    mask = np.array(data.draw(st.lists(st.booleans(), min_size=height * width, max_size=height * width)))
+    mask = np.array(
+        data.draw(st.lists(st.booleans(), min_size=height * width, max_size=height * width))
+    )
     mask = mask.reshape(height, width)
     if not mask.any():
         return
@@ -45,7 +47,11 @@ def test_runs_one_by_one_give_the_same_mask(height, width, data):
 def document(shape, segmentation):
     annotation = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": segmentation}
     images = [{"id": 1, "height": shape[0], "width": shape[1]}]
-    return {"images": images, "annotations": [annotation], "categories": [{"id": 1, "name": "galaxy"}]}
+    return {
+        "images": images,
+        "annotations": [annotation],
+        "categories": [{"id": 1, "name": "galaxy"}],
+    }
 
 
 def test_large_masks_are_read_and_larger_ones_refused():

@@ -73,7 +73,9 @@ def test_files_without_a_checksum_are_read(tmp_path):
 @pytest.mark.parametrize("version", ["²", "9" * 5000, "-1", "1.0", ""])
 def test_versions_that_are_no_number_are_refused(version, tmp_path):
     path = tmp_path / "model.safetensors"
-    save_file({}, path, metadata={"format": "galaxysegment", "format_version": version, "tree": "{}"})
+    save_file(
+        {}, path, metadata={"format": "galaxysegment", "format_version": version, "tree": "{}"}
+    )
     with pytest.raises(ValueError, match="format version") as caught:
         load(path)
     assert len(str(caught.value)) < 500
@@ -81,11 +83,15 @@ def test_versions_that_are_no_number_are_refused(version, tmp_path):
 
 def forest():
     rng = np.random.default_rng(0)
-    return RandomForestClassifier(2, random_state=0).fit(rng.normal(size=(50, 2)), rng.integers(2, size=50))
+    return RandomForestClassifier(2, random_state=0).fit(
+        rng.normal(size=(50, 2)), rng.integers(2, size=50)
+    )
 
 
 @pytest.mark.parametrize("name", ["left_child", "right_child", "feature"])
-@pytest.mark.parametrize("change", [lambda array: np.where(array > 0, np.nan, array), lambda array: array[:, None]])
+@pytest.mark.parametrize(
+    "change", [lambda array: np.where(array > 0, np.nan, array), lambda array: array[:, None]]
+)
 def test_nodes_that_are_no_numbers_are_refused(name, change):
     state = forest_state(forest())
     state["nodes"][name] = change(state["nodes"][name])

@@ -47,7 +47,17 @@ def test_every_area_has_kinds():
 
 
 def test_the_script_counts_outcomes():
-    command = [sys.executable, str(SCRIPT), "20", "--seed", "4", "--areas", "panoptic", "--every", "5"]
+    command = [
+        sys.executable,
+        str(SCRIPT),
+        "20",
+        "--seed",
+        "4",
+        "--areas",
+        "panoptic",
+        "--every",
+        "5",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "20 cases in" in done.stdout and "0 defects" in done.stdout
@@ -71,7 +81,11 @@ def test_the_script_shows_crashes_hangs_and_memory(tmp_path):
     )
     command = [sys.executable, str(script), "4", "--seconds", "3"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-    table = [line.split() for line in done.stdout.splitlines() if line.startswith("bad ") and "|" not in line]
+    table = [
+        line.split()
+        for line in done.stdout.splitlines()
+        if line.startswith("bad ") and "|" not in line
+    ]
     rows = {kind: counts for _, kind, *counts in table}
     assert done.returncode == 1
     # columns: error, read, defect, crash, hang

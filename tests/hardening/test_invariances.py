@@ -18,7 +18,12 @@ X, Y = scenes(3, (100, 100), random_state=5)
 every_segmenter = pytest.mark.parametrize("name", SEGMENTERS)
 # IoU with what was found before the images were mirrored or turned; nets learn it from mirrored copies, more or less
 # as they are trained for longer: these for seconds.
-MIRRORED = {"SEPSegmenter": 0.99, "UNetSegmenter": 0.95, "DETRSegmenter": 0.9, "MaskRCNNSegmenter": 0.8}
+MIRRORED = {
+    "SEPSegmenter": 0.99,
+    "UNetSegmenter": 0.95,
+    "DETRSegmenter": 0.9,
+    "MaskRCNNSegmenter": 0.8,
+}
 NETS = {"DETRSegmenter", "MaskRCNNSegmenter"}  # trained for this
 
 
@@ -73,7 +78,9 @@ def test_the_order_of_a_stack_does_not_matter(found):
     np.testing.assert_array_equal(segmenter(name).predict(X[[2, 0, 1]]), labels[[2, 0, 1]])
     np.testing.assert_array_equal(np.stack(segmenter(name).predict(list(X))), labels)
     alone = np.concatenate([segmenter(name).predict(one[None]) for one in X])
-    if name in NETS:  # products of matrices round in another way where there are more images in a batch
+    if (
+        name in NETS
+    ):  # products of matrices round in another way where there are more images in a batch
         assert overlap(alone, labels) > 0.998
     else:
         np.testing.assert_array_equal(alone, labels)
@@ -83,8 +90,13 @@ def test_the_order_of_a_stack_does_not_matter(found):
 def test_a_constant_sky_does_not_matter(found, sky):
     name, labels = found
     brighter = X + np.float32(sky)
-    if name == "KMeansSegmenter":  # its clusters are of pixel values: those of the images that it was fitted to
-        before, after = (type(fitted(name))(random_state=0).fit(images).predict(images) for images in (X, brighter))
+    if (
+        name == "KMeansSegmenter"
+    ):  # its clusters are of pixel values: those of the images that it was fitted to
+        before, after = (
+            type(fitted(name))(random_state=0).fit(images).predict(images)
+            for images in (X, brighter)
+        )
         np.testing.assert_array_equal(after, before)
     elif name in {"PhotutilsSegmenter", "RandomForestSegmenter"}:
         np.testing.assert_array_equal(segmenter(name).predict(brighter), labels)
@@ -95,7 +107,10 @@ def test_a_constant_sky_does_not_matter(found, sky):
 MOVES = {
     "up-down": (lambda images: images[:, ::-1],) * 2,
     "left-right": (lambda images: images[:, :, ::-1],) * 2,
-    "quarter turn": (lambda images: np.rot90(images, axes=(1, 2)), lambda images: np.rot90(images, -1, axes=(1, 2))),
+    "quarter turn": (
+        lambda images: np.rot90(images, axes=(1, 2)),
+        lambda images: np.rot90(images, -1, axes=(1, 2)),
+    ),
     "diagonal": (lambda images: images.transpose(0, 2, 1),) * 2,
 }
 
@@ -139,7 +154,8 @@ def test_workers_do_not_matter(name):
     """Tiles of a mosaic in one process or two; `test_workers` has the others."""
     image = np.concatenate([np.concatenate(X[:2], axis=1), np.concatenate(X[1:], axis=1)])
     one, two = (
-        segment_mosaic(segmenter(name), image, tile_size=180, n_jobs=n_jobs, progress=False) for n_jobs in (1, 2)
+        segment_mosaic(segmenter(name), image, tile_size=180, n_jobs=n_jobs, progress=False)
+        for n_jobs in (1, 2)
     )
     assert one.max() > 20
     np.testing.assert_array_equal(one, two)

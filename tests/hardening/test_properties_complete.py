@@ -67,7 +67,9 @@ NAMES = sorted(public_names())
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_property_test_is_there(name):
-    assert name in COVERED or name in TAKES_NEITHER, f"{name} has no property test: write one with covers({name!r})"
+    assert name in COVERED or name in TAKES_NEITHER, (
+        f"{name} has no property test: write one with covers({name!r})"
+    )
 
 
 def test_nothing_is_listed_that_is_not_there():

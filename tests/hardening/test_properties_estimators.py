@@ -44,7 +44,11 @@ def test_transformers_keep_shape_and_input(name, image):
         assert "\n" not in str(error) and len(str(error)) > 20
         return
     np.testing.assert_array_equal(X, before)
-    assert transformed.shape[0] == 1 and transformed.shape[-2:] == X.shape[-2:] and transformed.dtype.kind == "f"
+    assert (
+        transformed.shape[0] == 1
+        and transformed.shape[-2:] == X.shape[-2:]
+        and transformed.dtype.kind == "f"
+    )
     assert transformed.dtype.isnative and not np.isinf(transformed).any()
     if X.dtype.itemsize == 8 or (X.dtype.kind == "i" and X.dtype.itemsize == 4):
         assert transformed.dtype == np.float64

@@ -28,7 +28,9 @@ ENDINGS = st.sampled_from([".fits", ".fits.gz", ".fits.fz"])
 @st.composite
 def windows(draw, shape):
     """A section within an image."""
-    edges = [sorted(draw(st.tuples(st.integers(0, side - 1), st.integers(1, side)))) for side in shape]
+    edges = [
+        sorted(draw(st.tuples(st.integers(0, side - 1), st.integers(1, side)))) for side in shape
+    ]
     return tuple(slice(first, max(last, first + 1)) for first, last in edges)
 
 
@@ -49,12 +51,20 @@ def test_label_maps_come_back(tmp_path, labels, ending, data):
 @few
 def test_images_of_any_type_are_read(tmp_path, image, is_cube, data):
     stored = np.stack([image, image[::-1]]) if is_cube else image
-    fits.writeto(tmp_path / "image.fits", stored.astype(stored.dtype.newbyteorder(">")), overwrite=True)
+    fits.writeto(
+        tmp_path / "image.fits", stored.astype(stored.dtype.newbyteorder(">")), overwrite=True
+    )
     read = read_image(tmp_path / "image.fits")
-    assert read.dtype.kind == "f" and read.dtype.isnative and read.shape == image_shape(tmp_path / "image.fits")
+    assert (
+        read.dtype.kind == "f"
+        and read.dtype.isnative
+        and read.shape == image_shape(tmp_path / "image.fits")
+    )
     np.testing.assert_array_equal(read, stored.astype(read.dtype))
     window = data.draw(windows(image.shape))
-    np.testing.assert_array_equal(read_image(tmp_path / "image.fits", section=window), read[(..., *window)])
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "image.fits", section=window), read[(..., *window)]
+    )
 
 
 @covers("io.read_rms")
@@ -102,14 +112,19 @@ def test_coco_comes_back(tmp_path, many):
         np.testing.assert_array_equal(one.masks, other.masks)
         np.testing.assert_array_equal(one.scores, other.scores)
         if has_classes:
-            np.testing.assert_array_equal(np.ones(len(one)) if one.classes is None else one.classes, other.classes)
+            np.testing.assert_array_equal(
+                np.ones(len(one)) if one.classes is None else one.classes, other.classes
+            )
 
 
 @covers("coco.to_coco", "coco.from_coco")
 @given(label_maps())
 @few
 def test_polygons_come_back_with_their_holes_filled(labels):
-    exact, filled = from_coco(to_coco([labels]))[0], from_coco(to_coco([labels], segmentation="polygon"))[0]
+    exact, filled = (
+        from_coco(to_coco([labels]))[0],
+        from_coco(to_coco([labels], segmentation="polygon"))[0],
+    )
     np.testing.assert_array_equal(exact.to_label_map(), relabel(labels))
     assert len(exact) == len(filled) and not (exact.masks & ~filled.masks).any()
 

@@ -15,7 +15,10 @@ PIXEL = ("iou", "dice", "f1", "precision", "recall", "accuracy")
 
 
 def pixel_scores(y_true, y_pred):
-    return {name: getattr(metrics, f"{name}_score")(y_true[None] > 0, y_pred[None] > 0) for name in PIXEL}
+    return {
+        name: getattr(metrics, f"{name}_score")(y_true[None] > 0, y_pred[None] > 0)
+        for name in PIXEL
+    }
 
 
 @covers(
@@ -51,14 +54,19 @@ def test_source_scores_do_not_see_numbers_or_mirrors(maps, iou):
     assert 0 <= scores.n_matched <= min(scores.n_true, scores.n_pred)
     mirrored = [[one[0][::-1, ::-1]] for one in (true, pred)]
     renumbered = [np.where(pred[0] > 0, pred[0].max() + 1 - pred[0], 0)]
-    for other in (metrics.detection_scores(*mirrored, iou=iou), metrics.detection_scores(true, renumbered, iou=iou)):
+    for other in (
+        metrics.detection_scores(*mirrored, iou=iou),
+        metrics.detection_scores(true, renumbered, iou=iou),
+    ):
         assert (other.n_true, other.n_pred) == (scores.n_true, scores.n_pred)
         np.testing.assert_allclose(other.f1, scores.f1)
     quality = metrics.panoptic_quality(true, pred)
     np.testing.assert_allclose(metrics.panoptic_quality(*mirrored).pq, quality.pq)
     assert np.isnan(quality.pq) or 0 <= quality.pq <= 1
     precision = metrics.average_precision(true, pred, iou=iou)
-    assert np.isnan(precision) == (true[0].max() == 0) and (np.isnan(precision) or 0 <= precision <= 1)
+    assert np.isnan(precision) == (true[0].max() == 0) and (
+        np.isnan(precision) or 0 <= precision <= 1
+    )
     if true[0].any():
         assert metrics.average_precision(true, true) == pytest.approx(1)
         assert metrics.detection_scores(true, true).f1 == 1
@@ -79,7 +87,9 @@ def test_the_curve_the_table_and_the_number_agree(maps, sources):
     summary = metrics.coco_summary([true], [sources])
     assert summary["n_true"] == true.max() and 0 <= summary["AR"] <= 1
     assert summary["AP"] == pytest.approx(metrics.average_precision([true], [sources]), abs=1e-6)
-    assert summary["AP50"] == pytest.approx(metrics.average_precision([true], [sources], iou=0.5), abs=1e-6)
+    assert summary["AP50"] == pytest.approx(
+        metrics.average_precision([true], [sources], iou=0.5), abs=1e-6
+    )
 
 
 @st.composite
@@ -99,7 +109,12 @@ def test_calibration(drawn, n_bins):
     error = metrics.expected_calibration_error(truth[None], proba[None], n_bins=n_bins)
     curve = metrics.reliability_curve(truth[None], proba[None], n_bins=n_bins)
     assert curve.count.sum() == truth.size and len(curve.count) == n_bins
-    gap = np.nansum(curve.count * np.abs(np.nan_to_num(curve.observed) - np.nan_to_num(curve.predicted))) / truth.size
+    gap = (
+        np.nansum(
+            curve.count * np.abs(np.nan_to_num(curve.observed) - np.nan_to_num(curve.predicted))
+        )
+        / truth.size
+    )
     assert error == pytest.approx(gap, abs=1e-6) and 0 <= error <= 1
     assert metrics.brier_score(truth[None], truth[None].astype(float)) == 0
 
@@ -142,4 +157,6 @@ def test_scorers_score_what_the_metrics_score(maps):
         assert scorer is getattr(metrics, f"{name}_scorer")
         assert scorer(Oracle(true), true, true) == pytest.approx(1)
         assert 0 <= scorer(Oracle(pred), true, true) <= 1
-    assert metrics.get_scorer("iou")(Oracle(pred), true, true) == pytest.approx(metrics.iou_score(true, pred))
+    assert metrics.get_scorer("iou")(Oracle(pred), true, true) == pytest.approx(
+        metrics.iou_score(true, pred)
+    )

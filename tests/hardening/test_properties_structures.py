@@ -97,7 +97,9 @@ def test_binary_means_nothing_above_one(maps):
 def test_instances_of_a_label_map_are_the_label_map(labels):
     sources = Instances.from_label_map(labels)
     np.testing.assert_array_equal(sources.to_label_map(), relabel(labels))
-    np.testing.assert_array_equal(sources.areas, np.bincount(labels.ravel())[np.unique(labels[labels > 0])])
+    np.testing.assert_array_equal(
+        sources.areas, np.bincount(labels.ravel())[np.unique(labels[labels > 0])]
+    )
     assert Instances.from_panoptic(sources.to_panoptic()).areas.tolist() == sources.areas.tolist()
 
 
@@ -105,10 +107,14 @@ def test_instances_of_a_label_map_are_the_label_map(labels):
 @given(instances(), st.integers(-4, 4), st.integers(-4, 4))
 @few
 def test_instances_keep_masks_that_overlap(sources, dy, dx):
-    again = Instances.from_masks(sources.masks, sources.scores, sources.classes, shape=sources.shape)
+    again = Instances.from_masks(
+        sources.masks, sources.scores, sources.classes, shape=sources.shape
+    )
     assert again == sources
     assert sources.select(np.arange(len(sources))) == sources and len(sources.select([])) == 0
-    np.testing.assert_array_equal(as_binary_mask(sources), sources.masks.any(axis=0) if len(sources) else False)
+    np.testing.assert_array_equal(
+        as_binary_mask(sources), sources.masks.any(axis=0) if len(sources) else False
+    )
     np.testing.assert_array_equal(as_label_map(sources) > 0, as_binary_mask(sources))
     height, width = sources.shape
     far = sources.shift(4 + dy, 4 + dx, (height + 8, width + 8))

@@ -41,11 +41,16 @@ def test_catalogs_measure_what_is_there(drawn, level):
     assert catalog["area"].tolist() == np.bincount(labels.ravel())[present].tolist()
     sums = [image[labels == label].sum() for label in present]
     np.testing.assert_allclose(np.ravel(catalog["flux"]), sums, rtol=1e-9, atol=1e-6)
-    assert ((catalog["x_min"] <= catalog["x"]) & (catalog["x"] <= catalog["x_max"]) | np.isnan(catalog["x"])).all()
+    assert (
+        (catalog["x_min"] <= catalog["x"]) & (catalog["x"] <= catalog["x_max"])
+        | np.isnan(catalog["x"])
+    ).all()
     brighter = source_catalog(labels, image + level, background=level)
     np.testing.assert_allclose(np.ravel(brighter["flux"]), sums, rtol=1e-6, atol=1e-6)
     mirrored = source_catalog(labels[::-1], image[::-1])
-    np.testing.assert_allclose(mirrored["y"], labels.shape[0] - 1 - np.asarray(catalog["y"]), atol=1e-6)
+    np.testing.assert_allclose(
+        mirrored["y"], labels.shape[0] - 1 - np.asarray(catalog["y"]), atol=1e-6
+    )
 
 
 @covers("catalog.write_catalog", "catalog.write_regions", "catalog.source_catalog")
@@ -72,20 +77,32 @@ def test_tiles_do_not_show(seed, tile_size, deblend):
         image[y : y + 6, x : x + 9] += 15
     segmenter = PhotutilsSegmenter(deblend=deblend, n_sigma=3, box_size=20)
     whole = segmenter.predict(image[None])[0]
-    np.testing.assert_array_equal(segment_mosaic(segmenter, image, tile_size=tile_size, progress=False) > 0, whole > 0)
+    np.testing.assert_array_equal(
+        segment_mosaic(segmenter, image, tile_size=tile_size, progress=False) > 0, whole > 0
+    )
 
 
 @covers("preprocessing.augment")
-@given(st.integers(0, 1000), st.integers(1, 3), st.sampled_from(["flip", "rotate", "affine", "brightness", "noise"]))
+@given(
+    st.integers(0, 1000),
+    st.integers(1, 3),
+    st.sampled_from(["flip", "rotate", "affine", "brightness", "noise"]),
+)
 @fewer
 def test_copies_are_of_the_same_kind(seed, n, kind):
     X, y = make_images(2, shape=(48, 48), random_state=seed % 5)
     copies, truth = augment(X, y, n, kinds=kind, random_state=seed)
     again, _ = augment(X, y, n, kinds=kind, random_state=seed)
     np.testing.assert_array_equal(copies, again)
-    assert copies.shape == (2 * n, 48, 48) == truth.shape and copies.dtype == X.dtype and truth.dtype == np.int32
+    assert (
+        copies.shape == (2 * n, 48, 48) == truth.shape
+        and copies.dtype == X.dtype
+        and truth.dtype == np.int32
+    )
     if kind == "flip":
-        assert [np.sort(one.ravel()).tolist() for one in copies[:n]] == [np.sort(X[0].ravel()).tolist()] * n
+        assert [np.sort(one.ravel()).tolist() for one in copies[:n]] == [
+            np.sort(X[0].ravel()).tolist()
+        ] * n
     if kind in ("brightness", "noise"):
         np.testing.assert_array_equal(truth, np.repeat(y, n, axis=0))
 
@@ -97,7 +114,9 @@ def test_anything_can_be_shown(labels, with_truth, bands):
     import matplotlib.pyplot as plt
 
     image = None if bands is None else np.full((bands, *labels.shape), 3.0)
-    shown = SegmentationDisplay.from_predictions(labels if with_truth else None, labels, image=image)
+    shown = SegmentationDisplay.from_predictions(
+        labels if with_truth else None, labels, image=image
+    )
     shown.figure_.canvas.draw()
     assert len(np.ravel(shown.axes_)) >= 1
     plt.close(shown.figure_)
@@ -120,9 +139,22 @@ def test_simulated_files_hold_what_they_say(tmp_path, seed, shape):
 WORDS = st.lists(
     st.one_of(
         st.sampled_from(
-            ["segment", "evaluate", "--output", "--set", "--hdu", "-1", "--tile-size", "--help", "--", "="]
+            [
+                "segment",
+                "evaluate",
+                "--output",
+                "--set",
+                "--hdu",
+                "-1",
+                "--tile-size",
+                "--help",
+                "--",
+                "=",
+            ]
         ),
-        st.sampled_from(["nothing.fits", "labels.fits", "--method", "--iou", "nan", "n_sigma=x", "--n-jobs"]),
+        st.sampled_from(
+            ["nothing.fits", "labels.fits", "--method", "--iou", "nan", "n_sigma=x", "--n-jobs"]
+        ),
         st.text(max_size=4),
     ),
     max_size=5,
@@ -136,7 +168,11 @@ def test_no_arguments_show_a_traceback(tmp_path, words):
     write_label_map(tmp_path / "labels.fits", [[0, 1], [2, 2]], overwrite=True)
     words = [word for word in words if word not in ("demo", "simulate", "train")]
     err = io.StringIO()
-    with contextlib.chdir(tmp_path), contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()):
+    with (
+        contextlib.chdir(tmp_path),
+        contextlib.redirect_stderr(err),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

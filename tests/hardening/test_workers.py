@@ -38,7 +38,9 @@ def with_parameter(parameter):
 
 
 def apply(estimator, images):
-    return estimator.predict(images) if hasattr(estimator, "predict") else estimator.transform(images)
+    return (
+        estimator.predict(images) if hasattr(estimator, "predict") else estimator.transform(images)
+    )
 
 
 def fields_equal(one, other):
@@ -57,11 +59,20 @@ def simulate(n_jobs, seed):
 
 def mosaic(n_jobs):
     image = np.concatenate([np.concatenate(X, axis=1)] * 3)
-    return segment_mosaic(PhotutilsSegmenter(n_sigma=3), image, tile_size=80, n_jobs=n_jobs, progress=False)
+    return segment_mosaic(
+        PhotutilsSegmenter(n_sigma=3), image, tile_size=80, n_jobs=n_jobs, progress=False
+    )
 
 
 # Everything with n_jobs, by the test that runs it with several workers.
-WORKERS = {"make_blends", "make_field", "write_field", "segment_mosaic", "PixelFeatures", "RandomForestSegmenter"}
+WORKERS = {
+    "make_blends",
+    "make_field",
+    "write_field",
+    "segment_mosaic",
+    "PixelFeatures",
+    "RandomForestSegmenter",
+}
 SEEDED = {"augment", "make_blends", "make_field", "make_images", "write_field"}
 
 
@@ -119,14 +130,18 @@ def test_files_with_workers_and_seeds(tmp_path):
 
 
 def test_copies_and_images_with_seeds():
-    for one, other in zip(augment(X, Y, random_state=3), augment(X, Y, random_state=3), strict=True):
+    for one, other in zip(
+        augment(X, Y, random_state=3), augment(X, Y, random_state=3), strict=True
+    ):
         np.testing.assert_array_equal(one, other)
     assert not np.array_equal(augment(X, Y, random_state=3)[0], augment(X, Y, random_state=4)[0])
     np.testing.assert_array_equal(make_images(random_state=1)[0], make_images(random_state=1)[0])
     assert not np.array_equal(make_images(random_state=1)[0], make_images(random_state=2)[0])
 
 
-@pytest.mark.parametrize("name", [name for name in ESTIMATORS if "random_state" in ESTIMATORS[name]().get_params()])
+@pytest.mark.parametrize(
+    "name", [name for name in ESTIMATORS if "random_state" in ESTIMATORS[name]().get_params()]
+)
 def test_estimators_with_seeds(name):
     """The same seed gives the same fit, whatever chance did in between."""
     images, labels = make_images(4, n_bands=n_bands(name))
@@ -152,7 +167,9 @@ def test_threads_of_libraries(name):
             torch.set_num_threads(n)
             with threadpool_limits(n):
                 results.append(apply(estimator, images))
-                probabilities.append(estimator.predict_proba(images) if hasattr(estimator, "predict_proba") else 0)
+                probabilities.append(
+                    estimator.predict_proba(images) if hasattr(estimator, "predict_proba") else 0
+                )
     finally:
         torch.set_num_threads(n_threads)
     np.testing.assert_allclose(*probabilities, atol=1e-2)

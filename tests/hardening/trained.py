@@ -13,7 +13,14 @@ __all__ = ["scenes", "trained"]
 _QUICK = {"scaling": "noise", "validation_fraction": 0, "patience": None, "random_state": 0}
 _NETS = {
     "MaskRCNNSegmenter": MaskRCNNSegmenter(
-        backbone="resnet10", channels=16, stem_stride=2, n_proposals=30, max_epochs=14, batch_size=4, lr=2e-3, **_QUICK
+        backbone="resnet10",
+        channels=16,
+        stem_stride=2,
+        n_proposals=30,
+        max_epochs=14,
+        batch_size=4,
+        lr=2e-3,
+        **_QUICK,
     ),
     "DETRSegmenter": DETRSegmenter(
         base_width=4,
@@ -39,7 +46,9 @@ def scenes(n_images, shape=(64, 64), random_state=0):
         for number in range(1, 2 + shape[0] * shape[1] // 1200):
             empty = ndimage.binary_erosion(images[index] < 0.1, iterations=6)
             cy, cx = random.choice(np.argwhere(empty)) + random.uniform(-0.5, 0.5, size=2)
-            profile = random.uniform(20, 40) * np.exp(-((rows - cy) ** 2 + (columns - cx) ** 2) / 18)
+            profile = random.uniform(20, 40) * np.exp(
+                -((rows - cy) ** 2 + (columns - cx) ** 2) / 18
+            )
             labels[index][(profile > 2) & (profile > images[index])] = number
             images[index] += profile
     images += random.normal(size=images.shape) + 5

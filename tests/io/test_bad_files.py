@@ -12,7 +12,15 @@ from astropy.io import fits
 from astropy.table import Table
 
 from galaxysegment import Instances
-from galaxysegment.io import Field, image_shape, read_field, read_header, read_image, read_label_map, read_rms
+from galaxysegment.io import (
+    Field,
+    image_shape,
+    read_field,
+    read_header,
+    read_image,
+    read_label_map,
+    read_rms,
+)
 
 READERS = [read_image, read_label_map, read_rms, read_field]
 
@@ -113,7 +121,9 @@ def test_truncated_and_packed(tmp_path, reader, suffix):
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])  # the packed stream ends early
     fails(reader, path, OSError, "truncated or damaged")
-    path.write_bytes(__import__(opener).compress(plain_path.read_bytes()[:30_000]))  # a whole stream of half a file
+    path.write_bytes(
+        __import__(opener).compress(plain_path.read_bytes()[:30_000])
+    )  # a whole stream of half a file
     fails(reader, path, OSError, "truncated or damaged")
 
 
@@ -157,7 +167,9 @@ def test_absurd_header(tmp_path, reader, cards):
     fails(reader, path, OSError, "HDU 0")
     packed = tmp_path / "a.fits.gz"
     packed.write_bytes(gzip.compress(path.read_bytes()))
-    if reader is not read_field:  # which reads no pixels yet, and cannot know where a packed file ends
+    if (
+        reader is not read_field
+    ):  # which reads no pixels yet, and cannot know where a packed file ends
         fails(reader, packed, OSError)
 
 
@@ -168,7 +180,9 @@ def test_absurd_counts(write, cards):
     fails(read_image, path, OSError, "HDU 1", "the header is damaged")
 
 
-@pytest.mark.parametrize("cards", [{"ZNAXIS1": 10**9}, {"ZTILE1": 10**9, "ZNAXIS1": 10**9}, {"ZTILE2": 0}], ids=str)
+@pytest.mark.parametrize(
+    "cards", [{"ZNAXIS1": 10**9}, {"ZTILE1": 10**9, "ZNAXIS1": 10**9}, {"ZTILE2": 0}], ids=str
+)
 def test_absurd_header_of_tiles(write, cards):
     path = write("a.fits.fz", fits.CompImageHDU(np.ones((30, 40), np.int32)))
     set_cards(path, cards)
@@ -201,17 +215,35 @@ def test_missing_extension_lists_those_present(write):
             read_image(path, hdu=hdu)
         assert all(word.replace("'RMS'", repr(hdu)) in str(caught.value) for word in words)
     for hdu in (3, -4):
-        fails(lambda path, hdu=hdu: read_image(path, hdu=hdu), path, ValueError, f"holds no HDU {hdu}", *words[1:])
+        fails(
+            lambda path, hdu=hdu: read_image(path, hdu=hdu),
+            path,
+            ValueError,
+            f"holds no HDU {hdu}",
+            *words[1:],
+        )
     fails(lambda path: read_image(path, hdu="CAT"), path, ValueError, "holds a table, not an image")
-    fails(lambda path: read_image(path, hdu=0), path, ValueError, "two or more axes are needed, but it has no data")
+    fails(
+        lambda path: read_image(path, hdu=0),
+        path,
+        ValueError,
+        "two or more axes are needed, but it has no data",
+    )
     with pytest.raises(TypeError, match=r"hdu must be an index, a name"):
         read_image(path, hdu=1.5)
 
 
 def test_missing_extension_of_a_truncated_file(write):
-    path = write("a.fits", fits.ImageHDU(np.ones((100, 100))), fits.ImageHDU(np.ones((100, 100)), name="RMS"))
+    path = write(
+        "a.fits", fits.ImageHDU(np.ones((100, 100))), fits.ImageHDU(np.ones((100, 100)), name="RMS")
+    )
     path.write_bytes(path.read_bytes()[:40_000])
-    fails(lambda path: read_image(path, hdu="RMS"), path, ValueError, "the file ends inside HDU 1: it is truncated")
+    fails(
+        lambda path: read_image(path, hdu="RMS"),
+        path,
+        ValueError,
+        "the file ends inside HDU 1: it is truncated",
+    )
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -224,8 +256,19 @@ def test_no_image(write, reader):
 
 def test_one_axis_four_axes_and_no_pixels(write):
     path = write("a.fits", fits.ImageHDU(np.ones(7)), fits.ImageHDU(np.ones((2, 3, 4, 5))))
-    fails(lambda path: read_image(path, hdu=1), path, ValueError, "two or more axes are needed, but it has (7,)")
-    fails(lambda path: read_image(path, hdu=2), path, ValueError, "has shape (2, 3, 4, 5)", "cube is needed")
+    fails(
+        lambda path: read_image(path, hdu=1),
+        path,
+        ValueError,
+        "two or more axes are needed, but it has (7,)",
+    )
+    fails(
+        lambda path: read_image(path, hdu=2),
+        path,
+        ValueError,
+        "has shape (2, 3, 4, 5)",
+        "cube is needed",
+    )
     path.unlink()
     path = plain(path.parent, NAXIS1=0)
     fails(read_image, path, ValueError, "holds no image")
@@ -240,7 +283,9 @@ def test_junk_behind_the_last_hdu_is_ignored(tmp_path):
 
 def _some_file(write, number):
     pixels = np.random.default_rng(number).integers(0, 9, (20, 30))
-    header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 3.0, "BLANK": 3, "EXTNAME": "LABELS"})
+    header = fits.Header(
+        {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 3.0, "BLANK": 3, "EXTNAME": "LABELS"}
+    )
     if number % 3 == 0:
         return write("a.fits", fits.ImageHDU(pixels.astype(np.int16), header))
     if number % 3 == 1:
@@ -291,11 +336,15 @@ def test_a_packed_file_that_promises_more_than_any_can_hold(tmp_path):
     packed.write_bytes(gzip.compress(path.read_bytes()))
     fails(read_image, packed, OSError, "more than the file holds")
     path.unlink()
-    packed.write_bytes(gzip.compress(plain(tmp_path, shape=(3000, 2000), dtype=np.uint8).read_bytes()))
+    packed.write_bytes(
+        gzip.compress(plain(tmp_path, shape=(3000, 2000), dtype=np.uint8).read_bytes())
+    )
     assert read_image(packed).shape == (3000, 2000)
 
 
-@pytest.mark.parametrize(("suffix", "start"), [(".bz2", b"BZh9"), (".xz", b"\xfd7zXZ\x00"), (".gz", b"\x1f\x8b\x08")])
+@pytest.mark.parametrize(
+    ("suffix", "start"), [(".bz2", b"BZh9"), (".xz", b"\xfd7zXZ\x00"), (".gz", b"\x1f\x8b\x08")]
+)
 def test_a_packed_file_of_noise(tmp_path, suffix, start):
     path = tmp_path / f"a.fits{suffix}"
     path.write_bytes(start + np.random.default_rng(0).bytes(5000))
@@ -309,9 +358,13 @@ def test_a_long_list_of_hdus_is_cut(write):
     assert len(str(caught.value)) < 1000
 
 
-@pytest.mark.parametrize("card", [("WCSAXES", 10**9), ("A_ORDER", 10**5), ("BP_ORDER", -1), ("CPDIS1", "Lookup")])
+@pytest.mark.parametrize(
+    "card", [("WCSAXES", 10**9), ("A_ORDER", 10**5), ("BP_ORDER", -1), ("CPDIS1", "Lookup")]
+)
 def test_a_wcs_that_would_take_the_memory_is_left_out(write, card):
-    header = fits.Header({"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "CRVAL1": 5.0, "CRVAL2": 5.0})
+    header = fits.Header(
+        {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "CRVAL1": 5.0, "CRVAL2": 5.0}
+    )
     header[card[0]] = card[1]
     field = read_field(write("a.fits", fits.ImageHDU(np.ones((3, 4)), header)))
     with pytest.warns(UserWarning, match="sky positions are left out"):
@@ -333,10 +386,25 @@ def with_tables(tmp_path):
 @pytest.mark.parametrize(
     ("part", "table", "change", "words"),
     [
-        ("instances", "INSTANCES", lambda hdu: hdu.header.set("HEIGHT", 10**12), "for an image of shape"),
+        (
+            "instances",
+            "INSTANCES",
+            lambda hdu: hdu.header.set("HEIGHT", 10**12),
+            "for an image of shape",
+        ),
         ("instances", "INSTANCES", lambda hdu: hdu.header.set("TTYPE1", "x"), "Y0"),
-        ("instances", "INSTANCES", lambda hdu: hdu.data["Y1"].__setitem__(0, 10**9), "cannot have shape"),
-        ("classes", "CLASSES", lambda hdu: hdu.data["LABEL"].__setitem__(0, 2**31 - 1), "labels reach"),
+        (
+            "instances",
+            "INSTANCES",
+            lambda hdu: hdu.data["Y1"].__setitem__(0, 10**9),
+            "cannot have shape",
+        ),
+        (
+            "classes",
+            "CLASSES",
+            lambda hdu: hdu.data["LABEL"].__setitem__(0, 2**31 - 1),
+            "labels reach",
+        ),
         ("classes", "CLASSES", lambda hdu: hdu.data["LABEL"].__setitem__(0, -1), "labels reach"),
     ],
 )
@@ -346,7 +414,9 @@ def test_a_damaged_table_is_named(with_tables, part, table, change, words):
         change(opened[table])
     field = read_field(with_tables)
     assert field.image.shape == (1, 20, 30)
-    with pytest.raises(OSError, match=f"The table in HDU .*{table}.* is damaged.*{words}") as caught:
+    with pytest.raises(
+        OSError, match=f"The table in HDU .*{table}.* is damaged.*{words}"
+    ) as caught:
         getattr(field, part)
     assert "\n" not in str(caught.value)
 

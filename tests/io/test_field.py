@@ -58,10 +58,22 @@ def test_from_arrays(field, image, labels):
     assert field.image.dtype == np.float32
     assert field.labels.dtype == np.int32
     assert field.wcs.wcs.ctype[0] == "RA---TAN-SIP"
-    assert repr(field) == "Field(n_bands=2, shape=(30, 40), with rms, labels, classes, instances, catalog)"
+    assert (
+        repr(field)
+        == "Field(n_bands=2, shape=(30, 40), with rms, labels, classes, instances, catalog)"
+    )
     bare = Field(image)
     assert bare.image.shape == (1, *SHAPE)
-    assert bare.rms is bare.labels is bare.classes is bare.wcs is bare.header is bare.instances is bare.catalog is None
+    assert (
+        bare.rms
+        is bare.labels
+        is bare.classes
+        is bare.wcs
+        is bare.header
+        is bare.instances
+        is bare.catalog
+        is None
+    )
     assert repr(bare) == "Field(n_bands=1, shape=(30, 40))"
 
 
@@ -97,7 +109,11 @@ def test_labels_are_painted_from_instances(image, labels):
         ({"labels": -np.ones(SHAPE, int)}, ValueError, "positive for sources"),
         ({"instances": Instances((3, 4), [], [])}, ValueError, r"instances has shape \(3, 4\)"),
         ({"instances": 3}, TypeError, "instances must be galaxysegment.Instances or None. Got int"),
-        ({"labels": np.full(SHAPE, 2), "classes": [1]}, ValueError, "classes has 1 entries, but labels go up to 2"),
+        (
+            {"labels": np.full(SHAPE, 2), "classes": [1]},
+            ValueError,
+            "classes has 1 entries, but labels go up to 2",
+        ),
         ({"classes": [[1]]}, ValueError, "classes must be one whole number per source"),
         ({"classes": [1.5]}, ValueError, "classes must be one whole number per source"),
         ({"wcs": "TAN"}, TypeError, "wcs must be an astropy.wcs.WCS or None. Got str"),
@@ -148,9 +164,18 @@ def test_section_of_everything_else(field):
 
 
 def test_header_of_a_section():
-    header = fits.Header({"NAXIS": 2, "NAXIS1": 40, "NAXIS2": 30, "CRPIX1A": 9.0, "CRPIX2": 8.0, "LTV1": -3.0})
+    header = fits.Header(
+        {"NAXIS": 2, "NAXIS1": 40, "NAXIS2": 30, "CRPIX1A": 9.0, "CRPIX2": 8.0, "LTV1": -3.0}
+    )
     cut = Field(np.zeros(SHAPE), header=header).section(slice(2, 12), slice(5, 25)).header
-    assert dict(cut) == {"NAXIS": 2, "NAXIS1": 20, "NAXIS2": 10, "CRPIX1A": 4.0, "CRPIX2": 6.0, "LTV1": -8.0}
+    assert dict(cut) == {
+        "NAXIS": 2,
+        "NAXIS1": 20,
+        "NAXIS2": 10,
+        "CRPIX1A": 4.0,
+        "CRPIX2": 6.0,
+        "LTV1": -8.0,
+    }
 
 
 @pytest.mark.parametrize("rows", [slice(0, 31), slice(3, 3), slice(0, 10, 2)])
@@ -163,7 +188,9 @@ def test_header_without_positions_and_with_broken_ones():
     assert Field(np.zeros(SHAPE), header=fits.Header({"OBJECT": "x"})).wcs is None
     broken = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "GLAT-TAN", "CRVAL1": 1.0, "CRVAL2": 2.0})
     field = Field(np.zeros(SHAPE), header=broken)
-    with pytest.warns(UserWarning, match=r"The WCS of the field cannot be used \(.*\): sky positions are left out"):
+    with pytest.warns(
+        UserWarning, match=r"The WCS of the field cannot be used \(.*\): sky positions are left out"
+    ):
         assert field.wcs is None
     assert field.wcs is None  # said once
 
@@ -211,7 +238,12 @@ def test_nothing_is_read_before_it_is_asked_for(files, monkeypatch):
         return read(self, section)
 
     monkeypatch.setattr(_sources.FitsSource, "read", counting)
-    field = read_field(files / "g.fits", rms=files / "g.weight.fits", labels=files / "labels.fits", rms_kind="weight")
+    field = read_field(
+        files / "g.fits",
+        rms=files / "g.weight.fits",
+        labels=files / "labels.fits",
+        rms_kind="weight",
+    )
     field.shape, field.n_bands, field.wcs, field.header, repr(field)
     cut = field.section(slice(2, 7), slice(3, 9))
     assert not reads
@@ -221,7 +253,11 @@ def test_nothing_is_read_before_it_is_asked_for(files, monkeypatch):
     assert field.image is field.image
     assert cut.image is cut.image
     assert reads.count(("g.fits", None)) == 1
-    assert field.section(slice(0, 3), slice(0, 3)).image.shape == (1, 3, 3)  # cut from what is in memory
+    assert field.section(slice(0, 3), slice(0, 3)).image.shape == (
+        1,
+        3,
+        3,
+    )  # cut from what is in memory
     assert [name for name, _ in reads].count("g.fits") == 2
 
 
@@ -251,12 +287,24 @@ def test_gzipped_files(files, image):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"image": ["g.fits", "small.fits"]}, r"small.fits has shape \(10, 10\), but HDU 0 .* has shape \(30, 40\)"),
+        (
+            {"image": ["g.fits", "small.fits"]},
+            r"small.fits has shape \(10, 10\), but HDU 0 .* has shape \(30, 40\)",
+        ),
         ({"image": ["g.fits", "cube.fits"]}, r"cube.fits is a cube of shape \(2, 30, 40\)"),
         ({"image": []}, "image is an empty list"),
-        ({"image": "g.fits", "rms": "small.fits"}, r"The RMS map has shape \(10, 10\), but the image"),
-        ({"image": "g.fits", "rms": "cube.fits"}, r"The RMS map has shape \(2, 30, 40\), but the image"),
-        ({"image": "g.fits", "labels": "small.fits"}, r"The label map has shape \(10, 10\), but the image"),
+        (
+            {"image": "g.fits", "rms": "small.fits"},
+            r"The RMS map has shape \(10, 10\), but the image",
+        ),
+        (
+            {"image": "g.fits", "rms": "cube.fits"},
+            r"The RMS map has shape \(2, 30, 40\), but the image",
+        ),
+        (
+            {"image": "g.fits", "labels": "small.fits"},
+            r"The label map has shape \(10, 10\), but the image",
+        ),
         ({"image": ["g.fits"] * 3, "rms": ["g.fits"] * 2}, "rms lists 2 files, but image lists 3"),
         ({"image": "g.fits", "labels_hdu": "LABELS"}, "holds no HDU 'LABELS'"),
         ({"image": "g.fits", "rms": "g.fits", "rms_kind": "sigma"}, "kind must be one of"),
@@ -285,7 +333,11 @@ def exposure(path, image, name="VARIANCE", **shapes):
 
 def test_exposure_of_several_extensions(tmp_path, image):
     path = exposure(tmp_path / "a.fits", image)
-    for options in ({}, {"rms_hdu": 3, "rms_kind": "variance"}, {"hdu": "IMAGE", "rms": path, "rms_kind": "auto"}):
+    for options in (
+        {},
+        {"rms_hdu": 3, "rms_kind": "variance"},
+        {"hdu": "IMAGE", "rms": path, "rms_kind": "auto"},
+    ):
         field = read_field(path, **options)
         np.testing.assert_array_equal(field.rms, np.full(SHAPE, 3))
     other = exposure(tmp_path / "b.fits", image)
@@ -296,7 +348,9 @@ def test_exposure_of_several_extensions(tmp_path, image):
     assert read_field(stamp).rms is None
     drizzled = exposure(tmp_path / "e.fits", image, name="WHT")  # which may be exposure times
     assert read_field(drizzled).rms is None
-    np.testing.assert_allclose(read_field(drizzled, rms_hdu="WHT", rms_kind="weight").rms, np.full(SHAPE, 1 / 3))
+    np.testing.assert_allclose(
+        read_field(drizzled, rms_hdu="WHT", rms_kind="weight").rms, np.full(SHAPE, 1 / 3)
+    )
     assert read_field(exposure(tmp_path / "f.fits", image, name="IVAR")).rms is not None
     variance = read_field(path, hdu="VARIANCE")  # as an image: it is not its own noise
     assert variance.rms is None
@@ -313,8 +367,19 @@ def test_round_trip(tmp_path, field, name):
     assert list(again.catalog["id"]) == [1, 2, 3]
     assert sky(again, 3, 4).separation(sky(field, 3, 4)).arcsec < 1e-8
     with fits.open(path) as opened:
-        assert [hdu.name for hdu in opened] == ["PRIMARY", "SCI", "RMS", "LABELS", "CLASSES", "INSTANCES", "CATALOG"]
-        assert all(WCS(opened[extension].header, naxis=2).has_celestial for extension in ("SCI", "RMS", "LABELS"))
+        assert [hdu.name for hdu in opened] == [
+            "PRIMARY",
+            "SCI",
+            "RMS",
+            "LABELS",
+            "CLASSES",
+            "INSTANCES",
+            "CATALOG",
+        ]
+        assert all(
+            WCS(opened[extension].header, naxis=2).has_celestial
+            for extension in ("SCI", "RMS", "LABELS")
+        )
     unpickled = pickle.loads(pickle.dumps(read_field(path)))
     same(unpickled, field)
 
@@ -350,7 +415,9 @@ def test_own_wcs_goes_before_that_of_the_header(tmp_path, image, sky_header):
 
 
 def test_catalog_with_units_and_sky_positions(tmp_path, image):
-    catalog = QTable({"flux": [1, 2] * u.Jy, "sky": SkyCoord([1, 2], [3, 4], unit="deg"), "name": ["a", "b"]})
+    catalog = QTable(
+        {"flux": [1, 2] * u.Jy, "sky": SkyCoord([1, 2], [3, 4], unit="deg"), "name": ["a", "b"]}
+    )
     again = read_field(Field(image, catalog=catalog).write(tmp_path / "a.fits")).catalog
     assert (again["flux"] == catalog["flux"]).all()
     assert (again["sky"].separation(catalog["sky"]).arcsec < 1e-9).all()
@@ -358,7 +425,9 @@ def test_catalog_with_units_and_sky_positions(tmp_path, image):
 
 
 def test_no_sources(tmp_path, image):
-    nothing = Field(image, labels=np.zeros(SHAPE, int), classes=[], instances=Instances(SHAPE, [], []))
+    nothing = Field(
+        image, labels=np.zeros(SHAPE, int), classes=[], instances=Instances(SHAPE, [], [])
+    )
     again = read_field(nothing.write(tmp_path / "a.fits"))
     same(again, nothing)
     assert len(again.instances) == len(again.classes) == 0

@@ -41,7 +41,10 @@ def test_labels_of_64_bits_are_told_apart(write):
 
 
 def test_blank_and_nan_are_background(write):
-    path = write("a.fits", fits.PrimaryHDU(np.array([[-1, 0, 4]], dtype=np.int32), fits.Header({"BLANK": -1})))
+    path = write(
+        "a.fits",
+        fits.PrimaryHDU(np.array([[-1, 0, 4]], dtype=np.int32), fits.Header({"BLANK": -1})),
+    )
     np.testing.assert_array_equal(read_label_map(path), [[0, 0, 4]])
     path = write("b.fits", fits.PrimaryHDU(np.array([[np.nan, 0, 4]])))
     np.testing.assert_array_equal(read_label_map(path), [[0, 0, 4]])
@@ -74,10 +77,14 @@ def test_named_extension_comes_before_the_first_image(write):
 # Writing
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     labels=hnp.arrays(
-        np.int32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=20), elements=st.integers(0, 2**31 - 1)
+        np.int32,
+        hnp.array_shapes(min_dims=2, max_dims=2, max_side=20),
+        elements=st.integers(0, 2**31 - 1),
     ),
     name=st.sampled_from(["a.fits", "a.fits.gz", "a.fits.fz"]),
 )
@@ -135,7 +142,9 @@ def test_wcs_is_kept(tmp_path, sky_header, name):
 
 
 def test_cards_are_kept_but_not_stale_ones(tmp_path, write, sky_header):
-    sky_header.update({"BUNIT": "adu", "OBJECT": "Coma", "EXTNAME": "CCD3", "DATE": "1999-01-01", "DATAMAX": 7.0})
+    sky_header.update(
+        {"BUNIT": "adu", "OBJECT": "Coma", "EXTNAME": "CCD3", "DATE": "1999-01-01", "DATAMAX": 7.0}
+    )
     stored = np.arange(6, dtype=np.uint16).reshape(2, 3)
     path = write("in.fits", fits.ImageHDU(stored, sky_header))
     header = fits.getheader(path, 1)
@@ -143,21 +152,32 @@ def test_cards_are_kept_but_not_stale_ones(tmp_path, write, sky_header):
     header["BLANK"], header["CHECKSUM"] = -5, "abc"
     written = fits.getheader(write_label_map(tmp_path / "out.fits", LABELS, header=header))
     assert (written["BITPIX"], written["EXTNAME"], written["OBJECT"]) == (32, "LABELS", "Coma")
-    assert not {"BZERO", "BSCALE", "BLANK", "CHECKSUM", "BUNIT", "DATAMAX", "XTENSION"} & set(written)
+    assert not {"BZERO", "BSCALE", "BLANK", "CHECKSUM", "BUNIT", "DATAMAX", "XTENSION"} & set(
+        written
+    )
     assert written["DATE"] > "2020"
     np.testing.assert_array_equal(read_label_map(tmp_path / "out.fits"), LABELS)
 
 
 def test_header_of_a_cube_and_of_a_compressed_table(tmp_path, write):
     header = fits.Header(
-        {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CTYPE3": "FREQ", "CRVAL3": 1e9, "CDELT3": 1e6, "PC3_3": 1.0}
+        {
+            "CTYPE1": "RA---TAN",
+            "CTYPE2": "DEC--TAN",
+            "CTYPE3": "FREQ",
+            "CRVAL3": 1e9,
+            "CDELT3": 1e6,
+            "PC3_3": 1.0,
+        }
     )
     cube = write("cube.fits", fits.PrimaryHDU(np.zeros((4, 2, 3)), header))
     written = fits.getheader(write_label_map(tmp_path / "a.fits", LABELS, header=read_header(cube)))
     assert (written["NAXIS"], WCS(written).naxis, WCS(written).has_celestial) == (2, 2, True)
     tiles = write("tiles.fits", fits.CompImageHDU(LABELS, header[:2]))
     with fits.open(tiles, disable_image_compression=True) as opened:
-        written = fits.getheader(write_label_map(tmp_path / "b.fits", LABELS, header=opened[1].header))
+        written = fits.getheader(
+            write_label_map(tmp_path / "b.fits", LABELS, header=opened[1].header)
+        )
     assert not {"ZIMAGE", "ZNAXIS1", "TFIELDS", "TFORM1", "ZCMPTYPE"} & set(written)
     assert written["CTYPE1"] == "RA---TAN"
 
@@ -166,7 +186,9 @@ def test_illegal_cards_are_dropped(tmp_path):
     header = fits.Header({"OBJECT": "Coma"})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        header.append(fits.Card.fromstring("ESO-LOG 03:04:08>-START EXPO EMMI RED          / Start exp."))
+        header.append(
+            fits.Card.fromstring("ESO-LOG 03:04:08>-START EXPO EMMI RED          / Start exp.")
+        )
         header.append(fits.Card.fromstring("SEEING  = 1.2.3"))
     written = read_header(write_label_map(tmp_path / "a.fits", LABELS, header=header))
     assert written["OBJECT"] == "Coma"
@@ -175,9 +197,14 @@ def test_illegal_cards_are_dropped(tmp_path):
 
 def test_header_of_another_image_is_refused(tmp_path, write):
     header = fits.getheader(write("in.fits", fits.PrimaryHDU(np.zeros((20, 30)))))
-    with pytest.raises(ValueError, match=r"header is of an image of shape \(20, 30\), but the map has shape \(2, 3\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"header is of an image of shape \(20, 30\), but the map has shape \(2, 3\)",
+    ):
         write_label_map(tmp_path / "a.fits", LABELS, header=header)
-    with pytest.raises(TypeError, match=r"header must be an astropy Header, a WCS or None. Got dict"):
+    with pytest.raises(
+        TypeError, match=r"header must be an astropy Header, a WCS or None. Got dict"
+    ):
         write_label_map(tmp_path / "a.fits", LABELS, header={})
 
 
@@ -191,7 +218,9 @@ class Segmenter(BaseEstimator):
 
 @pytest.mark.parametrize("name", ["a.fits", "a.fits.gz", "a.fits.fz"])
 def test_provenance(tmp_path, name):
-    segmenter = Segmenter(sizes=np.arange(3), inner=KMeans(n_clusters=np.int64(2)), function=np.mean)
+    segmenter = Segmenter(
+        sizes=np.arange(3), inner=KMeans(n_clusters=np.int64(2)), function=np.mean
+    )
     header = read_header(write_label_map(tmp_path / name, LABELS, segmenter=segmenter))
     assert header["SEGCLASS"] == "Segmenter"
     assert __version__ in header["SEGVERS"]
@@ -204,10 +233,14 @@ def test_provenance(tmp_path, name):
     assert "mean" in params["function"]
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(text=st.text(max_size=300))
 def test_provenance_survives_any_text(tmp_path, text):
-    path = write_label_map(tmp_path / "a.fits", LABELS, segmenter=Segmenter(text=text), overwrite=True)
+    path = write_label_map(
+        tmp_path / "a.fits", LABELS, segmenter=Segmenter(text=text), overwrite=True
+    )
     assert json.loads(read_header(path)["SEGPARAM"])["text"] == text
 
 
@@ -216,7 +249,9 @@ def test_provenance_of_a_pipeline_and_anew(tmp_path):
     path = write_label_map(tmp_path / "a.fits", LABELS, segmenter=pipeline)
     params = json.loads(read_header(path)["SEGPARAM"])
     assert params["b__n_clusters"] == 8
-    again = write_label_map(tmp_path / "b.fits", LABELS, segmenter=KMeans(), header=read_header(path))
+    again = write_label_map(
+        tmp_path / "b.fits", LABELS, segmenter=KMeans(), header=read_header(path)
+    )
     header = read_header(again)
     assert header["SEGCLASS"] == "KMeans"
     assert header.count("SEGPARAM") == header.count("SEGVERS") == 1
@@ -226,7 +261,9 @@ def test_provenance_without_a_segmenter(tmp_path):
     header = read_header(write_label_map(tmp_path / "a.fits", LABELS))
     assert "SEGCLASS" not in header
     assert "SEGVERS" in header
-    with pytest.raises(TypeError, match=r"segmenter must be an estimator with get_params, or None\. Got str"):
+    with pytest.raises(
+        TypeError, match=r"segmenter must be an estimator with get_params, or None\. Got str"
+    ):
         write_label_map(tmp_path / "b.fits", LABELS, segmenter="photutils")
 
 

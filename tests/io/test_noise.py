@@ -29,7 +29,9 @@ def test_no_data_is_nan(write, kind):
 
 def test_extreme_weights(write):
     path = write("a.fits", fits.PrimaryHDU(np.array([[1e-44, 1e38, 1e-24]], dtype=np.float32)))
-    np.testing.assert_allclose(read_rms(path, kind="weight"), [[1 / np.sqrt(1e-44), 1e-19, 1e12]], rtol=0.02)
+    np.testing.assert_allclose(
+        read_rms(path, kind="weight"), [[1 / np.sqrt(1e-44), 1e-19, 1e12]], rtol=0.02
+    )
 
 
 def test_integer_weights(write):
@@ -64,7 +66,9 @@ def test_kind_is_told_from_names(write, cards, name, kind):
 
 def test_kind_that_cannot_be_told(write):
     path = write("variety.fits", fits.PrimaryHDU(RMS))
-    with pytest.raises(ValueError, match=r"kind='auto' cannot tell what HDU 0 \(PRIMARY\) of .*variety.fits is"):
+    with pytest.raises(
+        ValueError, match=r"kind='auto' cannot tell what HDU 0 \(PRIMARY\) of .*variety.fits is"
+    ):
         read_rms(path, kind="auto")
     with pytest.raises(ValueError, match=r"kind must be one of .* Got 'sigma' instead"):
         read_rms(path, kind="sigma")
@@ -85,6 +89,8 @@ def test_exposure_of_several_extensions(write):
     ):
         np.testing.assert_array_equal(read_rms(path, **options), RMS)
     # A variance is never taken for an RMS, nor the image for noise, by mistake
-    with pytest.raises(ValueError, match=r"no extension that calls itself rms, but HDU 3 of .* is a variance map"):
+    with pytest.raises(
+        ValueError, match=r"no extension that calls itself rms, but HDU 3 of .* is a variance map"
+    ):
         read_rms(path)
     np.testing.assert_array_equal(read_rms(path, hdu=3), RMS**2)

@@ -163,7 +163,9 @@ def test_result_is_new_and_writable(write, image):
     np.testing.assert_array_equal(read_image(path), image)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="the file is sparse, which truncate() does not do on Windows")
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="the file is sparse, which truncate() does not do on Windows"
+)
 def test_section_of_a_mosaic_reads_no_mosaic(tmp_path):
     path = tmp_path / "mosaic.fits"
     side = 20_000

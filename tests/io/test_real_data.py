@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from galaxysegment.io import image_shape, read_field, read_header, read_image, read_label_map, read_rms, write_label_map
+from galaxysegment.io import (
+    image_shape,
+    read_field,
+    read_header,
+    read_image,
+    read_label_map,
+    read_rms,
+    write_label_map,
+)
 
 FOLDER = Path(os.environ.get("GALAXYSEGMENT_DATA", "missing"))
 NAMES = sorted(str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.fits*"))
@@ -19,7 +27,9 @@ WITHOUT_IMAGE = {"lsst_deblender_sims/test1_catalog_true.fits"}
 def test_every_file(data_dir, name):
     path = data_dir / name
     if name.replace(os.sep, "/") in WITHOUT_IMAGE:
-        with pytest.raises(ValueError, match=r"holds no image .* It has 0 PRIMARY: no data; 1 \(no name\): table"):
+        with pytest.raises(
+            ValueError, match=r"holds no image .* It has 0 PRIMARY: no data; 1 \(no name\): table"
+        ):
             read_image(path)
         return
     image = read_image(path)
@@ -46,7 +56,10 @@ def test_every_header_can_be_kept(data_dir, name, tmp_path):
     path = write_label_map(tmp_path / "labels.fits", np.ones(shape, int), header=header)
     written, original = read_field(path), read_field(data_dir / name) if shape != (4, 5) else None
     if original is not None and original.wcs is not None:
-        assert written.wcs.pixel_to_world(7, 9).separation(original.wcs.pixel_to_world(7, 9)).arcsec < 1e-6
+        assert (
+            written.wcs.pixel_to_world(7, 9).separation(original.wcs.pixel_to_world(7, 9)).arcsec
+            < 1e-6
+        )
     with fits.open(path) as opened:
         opened.verify("exception")
 
@@ -61,7 +74,9 @@ def test_real_label_maps(data_dir):
     np.testing.assert_array_equal(np.unique(read_label_map(path, relabel=True)), [0, 1, 2, 3])
 
 
-@pytest.mark.parametrize("name", ["HSC-0908120-056-small", "act-img_suprimecam_i", "cutout-HSC-R-9071-s18a_wide"])
+@pytest.mark.parametrize(
+    "name", ["HSC-0908120-056-small", "act-img_suprimecam_i", "cutout-HSC-R-9071-s18a_wide"]
+)
 def test_exposures_of_image_mask_and_variance(data_dir, name):
     path = data_dir / f"lsst_mef_exposures/{name}.fits"
     field = read_field(path)
@@ -75,7 +90,9 @@ def test_exposures_of_image_mask_and_variance(data_dir, name):
 
 def test_bands_with_rms_and_truth(data_dir):
     folder = data_dir / "sim_galsim_fields"
-    field = read_field([folder / f"dev_{band}.fits.fz" for band in "grz"], labels=folder / "dev_truth.fits.fz")
+    field = read_field(
+        [folder / f"dev_{band}.fits.fz" for band in "grz"], labels=folder / "dev_truth.fits.fz"
+    )
     assert (field.n_bands, field.shape, field.rms.shape) == (3, (1024, 1024), (3, 1024, 1024))
     assert np.isnan(field.rms).any()
     assert len(field.catalog) == 429
@@ -106,5 +123,7 @@ def test_sextractor_maps(data_dir):
 
 def test_archives_are_refused(data_dir):
     for path in sorted(data_dir.rglob("*.npz")):
-        with pytest.raises(OSError, match=r"is not a FITS file but a zip archive \(a NumPy .npz file is one\)"):
+        with pytest.raises(
+            OSError, match=r"is not a FITS file but a zip archive \(a NumPy .npz file is one\)"
+        ):
             read_image(path)

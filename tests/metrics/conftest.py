@@ -16,7 +16,9 @@ def random_instances(rng, n, shape=(40, 50), *, classes=True):
         crop[0, 0] = True
         boxes.append((y0, x0, y0 + height, x0 + width))
         crops.append(crop)
-    return Instances(shape, boxes, crops, np.round(rng.random(n), 1), rng.integers(1, 3, n) if classes else None)
+    return Instances(
+        shape, boxes, crops, np.round(rng.random(n), 1), rng.integers(1, 3, n) if classes else None
+    )
 
 
 def imperfect(rng, truth):
@@ -27,7 +29,9 @@ def imperfect(rng, truth):
     n = len(moved) + len(false)
     classes = None if truth.classes is None else np.concatenate([moved.classes, false.classes])
     boxes = np.concatenate([moved.boxes, false.boxes])
-    return Instances(truth.shape, boxes, moved.crops + false.crops, np.round(rng.random(n), 1), classes)
+    return Instances(
+        truth.shape, boxes, moved.crops + false.crops, np.round(rng.random(n), 1), classes
+    )
 
 
 @pytest.fixture

@@ -111,7 +111,9 @@ def test_what_always_holds(proba, truth, n_bins):
     edges = np.linspace(0, 1, n_bins + 1)
     assert (curve.predicted[filled] >= edges[:-1][filled] - 1e-12).all()
     assert (curve.predicted[filled] <= edges[1:][filled] + 1e-12).all()
-    assert (curve.observed[filled] * curve.count[filled]).sum() == pytest.approx(np.count_nonzero(truth))
+    assert (curve.observed[filled] * curve.count[filled]).sum() == pytest.approx(
+        np.count_nonzero(truth)
+    )
     error = expected_calibration_error(truth, proba, n_bins=n_bins)
     gaps = np.abs(curve.predicted - curve.observed)[filled]
     assert error == pytest.approx(np.average(gaps, weights=curve.count[filled]))
@@ -123,11 +125,23 @@ def test_what_always_holds(proba, truth, n_bins):
 @pytest.mark.parametrize(
     ("y", "proba", "message"),
     [
-        ([[0, 1]], [[0.5, 1.5]], r"proba\[0\] must hold probabilities, between 0 and 1\. Got values from 0.5 to 1.5"),
+        (
+            [[0, 1]],
+            [[0.5, 1.5]],
+            r"proba\[0\] must hold probabilities, between 0 and 1\. Got values from 0.5 to 1.5",
+        ),
         ([[0, 1]], [[-0.1, 0.5]], r"Got values from -0.1 to 0.5"),
-        ([[0, 1]], [[0.5, 0.5, 0.5]], r"proba\[0\] has shape \(1, 3\), but y_true\[0\] has shape \(1, 2\)"),
+        (
+            [[0, 1]],
+            [[0.5, 0.5, 0.5]],
+            r"proba\[0\] has shape \(1, 3\), but y_true\[0\] has shape \(1, 2\)",
+        ),
         (np.zeros((2, 3, 3), int), np.zeros((1, 3, 3)), "proba holds 1 images, but y_true holds 2"),
-        (np.zeros((1, 3, 3), int), np.zeros((1, 2, 3, 3)), r"proba\[0\] must be a \(height, width\) map of prob"),
+        (
+            np.zeros((1, 3, 3), int),
+            np.zeros((1, 2, 3, 3)),
+            r"proba\[0\] must be a \(height, width\) map of prob",
+        ),
     ],
 )
 def test_bad_input(y, proba, message):
@@ -137,9 +151,13 @@ def test_bad_input(y, proba, message):
 
 
 def test_bad_ignore():
-    with pytest.raises(ValueError, match=r"ignore\[0\] has shape \(2, 2\), but y_true\[0\] has shape \(1, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"ignore\[0\] has shape \(2, 2\), but y_true\[0\] has shape \(1, 2\)"
+    ):
         brier_score([[0, 1]], [[0.5, 0.5]], ignore=[np.ones((2, 2), bool)])
-    with pytest.raises(ValueError, match="The 'n_bins' parameter of reliability_curve must be an int"):
+    with pytest.raises(
+        ValueError, match="The 'n_bins' parameter of reliability_curve must be an int"
+    ):
         reliability_curve([[0, 1]], [[0.5, 0.5]], n_bins=0)
 
 
@@ -148,11 +166,15 @@ def test_the_scorer_prefers_the_calibrated(maps):
     X = np.random.default_rng(1).normal(size=y.shape)
     share = float((y > 0).mean())
     assert calibration_scorer(Constant(proba=share), X, y) == pytest.approx(1, abs=1e-6)
-    assert calibration_scorer(Constant(proba=0.9), X, y) == pytest.approx(1 - abs(0.9 - share), abs=1e-6)
+    assert calibration_scorer(Constant(proba=0.9), X, y) == pytest.approx(
+        1 - abs(0.9 - share), abs=1e-6
+    )
     assert get_scorer("calibration") is calibration_scorer
 
 
 def test_the_scorer_needs_probabilities(maps):
     y, _ = maps
-    with pytest.raises(TypeError, match="needs predict_proba, which KMeansSegmenter does not have: use a segmenter"):
+    with pytest.raises(
+        TypeError, match="needs predict_proba, which KMeansSegmenter does not have: use a segmenter"
+    ):
         calibration_scorer(KMeansSegmenter().fit(y.astype(float)), y.astype(float), y)

@@ -26,7 +26,9 @@ def pycocotools_tables(y_true, y_pred, kind, area_ranges=()):
     def dataset(images):
         annotations = []
         for image_id, one in enumerate(images):
-            for dense, box, score, class_id in zip(one.masks, one.boxes.tolist(), one.scores, one.classes, strict=True):
+            for dense, box, score, class_id in zip(
+                one.masks, one.boxes.tolist(), one.scores, one.classes, strict=True
+            ):
                 y0, x0, y1, x1 = box
                 annotations.append(
                     {
@@ -41,8 +43,14 @@ def pycocotools_tables(y_true, y_pred, kind, area_ranges=()):
                     }
                 )
         coco = COCO()
-        sizes = [{"id": k, "height": one.shape[0], "width": one.shape[1]} for k, one in enumerate(images)]
-        coco.dataset = {"images": sizes, "categories": [{"id": 1}, {"id": 2}], "annotations": annotations}
+        sizes = [
+            {"id": k, "height": one.shape[0], "width": one.shape[1]} for k, one in enumerate(images)
+        ]
+        coco.dataset = {
+            "images": sizes,
+            "categories": [{"id": 1}, {"id": 2}],
+            "annotations": annotations,
+        }
         coco.createIndex()
         return coco
 
@@ -63,8 +71,12 @@ def test_average_precision_equals_that_of_pycocotools(make_pair, kind, seed):
     precision = precision[..., 0]
     assert 0 < precision.mean() < 1
     assert average_precision(y_true, y_pred, kind=kind) == pytest.approx(precision.mean(), abs=1e-9)
-    assert average_precision(y_true, y_pred, kind=kind, iou=0.75) == pytest.approx(precision[5].mean(), abs=1e-9)
-    assert average_precision(y_true, y_pred, kind=kind, iou=[0.5, 0.6]) == pytest.approx(precision[[0, 2]].mean())
+    assert average_precision(y_true, y_pred, kind=kind, iou=0.75) == pytest.approx(
+        precision[5].mean(), abs=1e-9
+    )
+    assert average_precision(y_true, y_pred, kind=kind, iou=[0.5, 0.6]) == pytest.approx(
+        precision[[0, 2]].mean()
+    )
     for k in (0, 1):
         one_class = average_precision(y_true, y_pred, kind=kind, class_id=k + 1)
         assert one_class == pytest.approx(precision[:, :, k].mean(), abs=1e-9)
@@ -92,8 +104,15 @@ def test_coco_summary_equals_plain_pycocotools(make_pair, kind, seed, capsys):
     assert list(summary.rows) == list(expected)
     for name, (p, r) in expected.items():
         row = summary.rows[name]
-        values = [p[p > -1].mean(), p[0][p[0] > -1].mean(), p[5][p[5] > -1].mean(), r[r > -1].mean()]
-        assert [row[key] for key in ("AP", "AP50", "AP75", "AR")] == pytest.approx(values, abs=1e-9), name
+        values = [
+            p[p > -1].mean(),
+            p[0][p[0] > -1].mean(),
+            p[5][p[5] > -1].mean(),
+            r[r > -1].mean(),
+        ]
+        assert [row[key] for key in ("AP", "AP50", "AP75", "AR")] == pytest.approx(
+            values, abs=1e-9
+        ), name
     assert sum(summary.rows[name]["n_true"] for name in names) == len(areas) == summary["n_true"]
 
 
@@ -110,7 +129,9 @@ def test_coco_summary_is_quiet_and_prints_as_a_table(make_pair, capsys):
 
 
 def test_coco_summary_hides_no_source():
-    labels = np.arange(1, 401, dtype=np.int32).reshape(20, 20)  # 400 sources: COCO's own table stops at 100
+    labels = np.arange(1, 401, dtype=np.int32).reshape(
+        20, 20
+    )  # 400 sources: COCO's own table stops at 100
     assert coco_summary(labels, labels)["AR"] == 1
 
 
@@ -123,7 +144,9 @@ def test_coco_summary_by_a_quantity_of_ones_own():
     assert (summary.rows[faint]["AR"], summary.rows[bright]["AR"]) == (0.5, 1.0)
     wrong = np.array([[1, 0, 0, 4, 2, 0, 3]])  # label 4 is a false source
     without = coco_summary(labels, wrong, by=noise, n_bins=2).rows
-    placed = coco_summary(labels, wrong, by=noise, by_pred=[np.array([1.0, 30.0, 40.0, 1.5])], n_bins=2).rows
+    placed = coco_summary(
+        labels, wrong, by=noise, by_pred=[np.array([1.0, 30.0, 40.0, 1.5])], n_bins=2
+    ).rows
     assert without[bright]["AP"] <= placed[bright]["AP"] == 1.0
 
 
@@ -133,7 +156,10 @@ def test_coco_summary_by_a_quantity_of_ones_own():
         ({"by": "flux"}, "by must be None, 'area' or a list.*Got 'flux'"),
         ({"by": [np.ones(3)]}, r"by\[0\] has shape \(3,\) for 2 sources"),
         ({"by": [np.ones(2)] * 2}, "by holds 2 arrays for 1 images"),
-        ({"by": [np.ones(2)], "by_pred": [np.ones(1)]}, r"by_pred\[0\] has shape \(1,\) for 2 sources"),
+        (
+            {"by": [np.ones(2)], "by_pred": [np.ones(1)]},
+            r"by_pred\[0\] has shape \(1,\) for 2 sources",
+        ),
         ({"by": "area", "n_bins": 0}, "n_bins must be a whole number of at least 1. Got 0"),
         ({"kind": "mask"}, "kind must be"),
     ],
@@ -159,7 +185,9 @@ def test_classes_count_only_where_both_sides_tell_them_apart():
     swapped = Instances.from_label_map(truth, classes=[2, 1])
     assert average_precision(told, swapped) == 0
     assert coco_summary(told, swapped)["AP"] == 0
-    assert average_precision(truth, swapped) == coco_summary(truth, swapped)["AP"] == pytest.approx(1)
+    assert (
+        average_precision(truth, swapped) == coco_summary(truth, swapped)["AP"] == pytest.approx(1)
+    )
     # A source without a class counts as a galaxy where one class is asked for.
     assert average_precision(truth, told, class_id=1) < 1
     assert detection_scores(told, swapped).f1 == 1
@@ -174,7 +202,9 @@ def test_curve_agrees_with_detections_at_every_cut(seed, iou):
     for label, (y, x) in enumerate(np.argwhere(rng.random((6, 6)) < 0.5) * 5, start=1):
         labels[y : y + 3, x : x + 3] = label
     truth = Instances.from_label_map(labels)
-    jitter = [part.shift(0, rng.integers(0, 3)) for part in (truth.select([k]) for k in range(len(truth)))]
+    jitter = [
+        part.shift(0, rng.integers(0, 3)) for part in (truth.select([k]) for k in range(len(truth)))
+    ]
     boxes = np.concatenate([np.zeros((0, 4), int), *[part.boxes for part in jitter]])
     crops = [crop for part in jitter for crop in part.crops]
     found = Instances(truth.shape, boxes, crops, np.round(rng.random(len(boxes)), 1))
@@ -197,7 +227,9 @@ def test_curve_equals_that_of_scikit_learn():
     expected_precision, expected_recall, expected_thresholds = binary_curve(real, scores)
     np.testing.assert_allclose(precision, expected_precision)
     np.testing.assert_allclose(thresholds, expected_thresholds)
-    np.testing.assert_allclose(recall * 10, expected_recall * real.sum())  # theirs counts the found ones only
+    np.testing.assert_allclose(
+        recall * 10, expected_recall * real.sum()
+    )  # theirs counts the found ones only
 
 
 def test_curve_without_sources():
@@ -239,7 +271,9 @@ def test_iou_is_checked(iou):
     for score in (
         lambda: detection_scores(labels, labels, iou),
         lambda: precision_recall_curve(labels, labels, iou=iou),
-        lambda: average_precision(labels, labels, iou=[0.5, iou] if not isinstance(iou, str) else iou),
+        lambda: average_precision(
+            labels, labels, iou=[0.5, iou] if not isinstance(iou, str) else iou
+        ),
     ):
         with pytest.raises(ValueError, match="iou must be above 0 and at most 1"):
             score()

@@ -14,14 +14,21 @@ maps = st.tuples(st.integers(1, 7), st.integers(1, 7)).flatmap(
     lambda shape: st.tuples(*[arrays(np.int32, shape, elements=st.integers(0, 4))] * 2)
 )
 boxes = st.lists(
-    st.tuples(st.integers(0, 60), st.integers(0, 60), st.integers(1, 40), st.integers(1, 40)), max_size=12
-).map(lambda rows: np.array([(y, x, y + h, x + w) for y, x, h, w in rows], dtype=np.int64).reshape(-1, 4))
+    st.tuples(st.integers(0, 60), st.integers(0, 60), st.integers(1, 40), st.integers(1, 40)),
+    max_size=12,
+).map(
+    lambda rows: np.array([(y, x, y + h, x + w) for y, x, h, w in rows], dtype=np.int64).reshape(
+        -1, 4
+    )
+)
 
 
 def dense_iou(y_true, y_pred):
     """IoU of every pair, the slow way."""
     true, pred = y_true.masks, y_pred.masks
-    return np.array([[(a & b).sum() / (a | b).sum() for b in pred] for a in true]).reshape(len(true), len(pred))
+    return np.array([[(a & b).sum() / (a | b).sum() for b in pred] for a in true]).reshape(
+        len(true), len(pred)
+    )
 
 
 def sparse_iou(overlaps):
@@ -97,7 +104,9 @@ def best_by_exhaustion(table, iou):
 @pytest.mark.parametrize("dense_pairs", [250_000, 0])
 @pytest.mark.parametrize("seed", range(6))
 def test_matching_is_optimal(seed, dense_pairs, monkeypatch):
-    monkeypatch.setattr(_matching, "_DENSE_PAIRS", dense_pairs)  # 0 sends every component to the sparse solver
+    monkeypatch.setattr(
+        _matching, "_DENSE_PAIRS", dense_pairs
+    )  # 0 sends every component to the sparse solver
     rng = np.random.default_rng(seed)
 
     def crowd(n):
@@ -114,7 +123,10 @@ def test_matching_is_optimal(seed, dense_pairs, monkeypatch):
         assert len(set(rows)) == len(set(columns)) == len(chosen)
         assert (overlaps.iou[chosen] >= iou).all()
         expected = best_by_exhaustion(dense_iou(y_true, y_pred), iou)
-        assert (len(chosen), overlaps.iou[chosen].sum()) == (expected[0], pytest.approx(expected[1]))
+        assert (len(chosen), overlaps.iou[chosen].sum()) == (
+            expected[0],
+            pytest.approx(expected[1]),
+        )
 
 
 def test_greed_would_lose_a_match_that_the_optimum_finds():

@@ -8,13 +8,20 @@ from galaxysegment.metrics import panoptic_quality
 
 
 def blocks(rng, low, high, cells, size):
-    return np.kron(rng.integers(low, high, (cells, cells)), np.ones((size, size), dtype=np.int32)).astype(np.int32)
+    return np.kron(
+        rng.integers(low, high, (cells, cells)), np.ones((size, size), dtype=np.int32)
+    ).astype(np.int32)
 
 
 def random_panoptic(seed, n_images=3, lowest_class=-1):
     """Truth with void, and a prediction that is the truth with errors and without void."""
     rng = np.random.default_rng(seed)
-    truth = np.stack([np.stack([blocks(rng, lowest_class, 3, 6, 4), blocks(rng, 0, 4, 3, 8)]) for _ in range(n_images)])
+    truth = np.stack(
+        [
+            np.stack([blocks(rng, lowest_class, 3, 6, 4), blocks(rng, 0, 4, 3, 8)])
+            for _ in range(n_images)
+        ]
+    )
     found = truth.copy()
     wrong = rng.random(found.shape) < rng.choice([0.02, 0.1, 0.3])
     found[wrong] = rng.integers(0, 3, wrong.sum())
@@ -31,10 +38,15 @@ def test_quality_equals_that_of_torchmetrics(seed, lowest_class):
     truth, found = random_panoptic(seed, lowest_class=lowest_class)
     ours = panoptic_quality(truth, found)
     target, preds = (torch.tensor(np.moveaxis(one, 1, -1)) for one in (truth, found))
-    classes = {"things": {1, 2}, "stuffs": {0}}  # torchmetrics takes other classes of the truth as void
+    classes = {
+        "things": {1, 2},
+        "stuffs": {0},
+    }  # torchmetrics takes other classes of the truth as void
     mean = functional.panoptic_quality(preds, target, **classes, return_sq_and_rq=True)
     assert (ours.pq, ours.sq, ours.rq) == pytest.approx(mean.tolist())
-    each = functional.panoptic_quality(preds, target, **classes, return_sq_and_rq=True, return_per_class=True)
+    each = functional.panoptic_quality(
+        preds, target, **classes, return_sq_and_rq=True, return_per_class=True
+    )
     for class_id, row in zip((1, 2, 0), each.tolist(), strict=True):
         assert ours.per_class[class_id][:3] == pytest.approx(row)
 
@@ -72,7 +84,10 @@ def test_every_form_of_a_segmentation_scores_the_same():
     instances = [Instances.from_label_map(one) for one in y_pred]
     assert panoptic_quality(y_true, instances) == expected
     assert panoptic_quality(y_true, [one.to_panoptic() for one in instances]) == expected
-    assert panoptic_quality(list(y_true), np.stack([one.to_panoptic() for one in instances])) == expected
+    assert (
+        panoptic_quality(list(y_true), np.stack([one.to_panoptic() for one in instances]))
+        == expected
+    )
 
 
 def test_boolean_masks_are_split_into_components():
@@ -86,7 +101,14 @@ def test_a_perfect_and_an_empty_prediction():
     assert perfect.all[:3] == perfect.things[:3] == perfect.stuff[:3] == (1, 1, 1)
     empty = panoptic_quality(labels, np.zeros_like(labels))
     assert empty.things == (0, 0, 0, 0, 0, 2)
-    assert empty.stuff == (0, 0, 0, 0, 1, 1)  # half of what it calls sky is sky, and a match needs more
+    assert empty.stuff == (
+        0,
+        0,
+        0,
+        0,
+        1,
+        1,
+    )  # half of what it calls sky is sky, and a match needs more
     nothing = panoptic_quality(np.zeros_like(labels), np.zeros_like(labels))
     assert nothing.pq == 1
     assert np.isnan(nothing.things.pq)

@@ -59,7 +59,9 @@ def test_every_form_of_a_segmentation_scores_the_same(score):
     assert 0 < expected < 1
     assert score(y_true > 0, (y_pred > 0).astype(np.uint8)) == expected
     assert score(list(y_true), [one.tolist() for one in y_pred]) == expected
-    assert score([Instances.from_label_map(one) for one in y_true], y_pred.astype(">f4")) == expected
+    assert (
+        score([Instances.from_label_map(one) for one in y_true], y_pred.astype(">f4")) == expected
+    )
     panoptic = np.stack([np.stack([one > 0, one]) for one in y_pred]).astype(np.int32)
     assert score(y_true, panoptic) == expected
     assert score(y_true, list(panoptic)) == expected
@@ -120,21 +122,56 @@ def test_ignored_pixels_do_not_count(score, pair, seed):
 @pytest.mark.parametrize(
     ("y_true", "y_pred", "options", "message"),
     [
-        (np.zeros((2, 3, 3), int), np.zeros((1, 3, 3), int), {}, r"y_true holds 2 images, but y_pred holds 1"),
-        (np.zeros((2, 3, 3), int), np.zeros((2, 3, 4), int), {}, r"y_pred\[0\] has shape \(3, 4\), but y_true\[0\]"),
-        (np.zeros(3, int), np.zeros(3, int), {}, r"y_true must be a \(height, width\).*Got shape \(3,\)"),
+        (
+            np.zeros((2, 3, 3), int),
+            np.zeros((1, 3, 3), int),
+            {},
+            r"y_true holds 2 images, but y_pred holds 1",
+        ),
+        (
+            np.zeros((2, 3, 3), int),
+            np.zeros((2, 3, 4), int),
+            {},
+            r"y_pred\[0\] has shape \(3, 4\), but y_true\[0\]",
+        ),
+        (
+            np.zeros(3, int),
+            np.zeros(3, int),
+            {},
+            r"y_true must be a \(height, width\).*Got shape \(3,\)",
+        ),
         (np.zeros((1, 3, 3, 3), int), np.zeros((1, 3, 3), int), {}, r"Got shape \(1, 3, 3, 3\)"),
-        ([np.zeros((3, 3, 3), int)], np.zeros((1, 3, 3), int), {}, r"y_true\[0\] must be.*Got shape \(3, 3, 3\)"),
+        (
+            [np.zeros((3, 3, 3), int)],
+            np.zeros((1, 3, 3), int),
+            {},
+            r"y_true\[0\] must be.*Got shape \(3, 3, 3\)",
+        ),
         (np.zeros((3, 3), int), np.full((3, 3), 0.5), {}, r"y_pred\[0\] must hold whole numbers"),
-        (np.zeros((3, 3), int), np.full((3, 3), -1), {}, r"y_pred\[0\] must be 0 for background and positive"),
-        (np.zeros((3, 3), int), np.zeros((3, 3), int), {"average": "macro"}, r"average must be one of .*'macro'"),
+        (
+            np.zeros((3, 3), int),
+            np.full((3, 3), -1),
+            {},
+            r"y_pred\[0\] must be 0 for background and positive",
+        ),
+        (
+            np.zeros((3, 3), int),
+            np.zeros((3, 3), int),
+            {"average": "macro"},
+            r"average must be one of .*'macro'",
+        ),
         (
             np.zeros((3, 3), int),
             np.zeros((3, 3), int),
             {"ignore": np.zeros((2, 3, 3), bool)},
             r"ignore holds 2 masks for 1",
         ),
-        (np.zeros((3, 3), int), np.zeros((3, 3), int), {"ignore": np.zeros((3, 4), bool)}, r"ignore\[0\] has shape"),
+        (
+            np.zeros((3, 3), int),
+            np.zeros((3, 3), int),
+            {"ignore": np.zeros((3, 4), bool)},
+            r"ignore\[0\] has shape",
+        ),
         ([], [], {}, r"y_true holds 0 images"),
     ],
 )
@@ -146,5 +183,8 @@ def test_bad_input_is_refused(y_true, y_pred, options, message):
 @pytest.mark.parametrize("shape", [(3,), (2, 3, 4, 4), ()])
 @pytest.mark.parametrize("score", ALL)
 def test_what_are_no_maps_is_refused(score, shape):
-    with pytest.raises(ValueError, match=rf"y_true must be a .*label map.*Got shape {re.escape(str(shape))} instead"):
+    with pytest.raises(
+        ValueError,
+        match=rf"y_true must be a .*label map.*Got shape {re.escape(str(shape))} instead",
+    ):
         score(np.zeros(shape), np.zeros((4, 4)))

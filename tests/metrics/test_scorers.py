@@ -28,7 +28,9 @@ NAMES = [name for name in scorer_names() if name != "calibration"]
 
 @pytest.fixture
 def pipeline():
-    return Pipeline([("smooth", GaussianSmoother(fwhm=1)), ("segment", KMeansSegmenter(random_state=0))])
+    return Pipeline(
+        [("smooth", GaussianSmoother(fwhm=1)), ("segment", KMeansSegmenter(random_state=0))]
+    )
 
 
 def instances(y):
@@ -41,7 +43,8 @@ def panoptic(y):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
-    "as_truth", [list, instances, panoptic, np.asarray, lambda y: y > 0, lambda y: (y > 0).astype(int)]
+    "as_truth",
+    [list, instances, panoptic, np.asarray, lambda y: y > 0, lambda y: (y > 0).astype(int)],
 )
 def test_scorers_work_on_segmenters_and_pipelines(field, pipeline, name, as_truth):
     X, y = field
@@ -55,7 +58,9 @@ def test_scorers_work_on_segmenters_and_pipelines(field, pipeline, name, as_trut
 def test_each_scorer_is_its_metric(field):
     X, y = field
     segmenter = KMeansSegmenter(random_state=0).fit(X)
-    X = X + np.where(np.arange(24) < 12, 0, np.nan)  # hide half of the sources, so that no score is 1
+    X = X + np.where(
+        np.arange(24) < 12, 0, np.nan
+    )  # hide half of the sources, so that no score is 1
     found = segmenter.predict(X)
     expected = {
         "accuracy": metrics.accuracy_score(y, found),
@@ -80,7 +85,9 @@ class Recorder(KMeansSegmenter):
         return super().predict(X, output)
 
 
-@pytest.mark.parametrize(("name", "output"), [("iou", "labels"), ("ap", "instances"), ("pq", "panoptic")])
+@pytest.mark.parametrize(
+    ("name", "output"), [("iou", "labels"), ("ap", "instances"), ("pq", "panoptic")]
+)
 def test_scorers_ask_for_the_output_they_need(field, name, output):
     X, y = field
     segmenter = Recorder(random_state=0).fit(X)
@@ -91,7 +98,9 @@ def test_scorers_ask_for_the_output_they_need(field, name, output):
 def test_pixel_scorers_share_one_prediction(field):
     X, y = field
     scoring = {name: get_scorer(name) for name in ("iou", "dice", "recall", "accuracy", "pq")}
-    result = cross_validate(Recorder(random_state=0), X, y, scoring=scoring, cv=2, return_estimator=True)
+    result = cross_validate(
+        Recorder(random_state=0), X, y, scoring=scoring, cv=2, return_estimator=True
+    )
     assert [one.outputs_ for one in result["estimator"]] == [["labels", "panoptic"]] * 2
     assert result["test_iou"].min() > 0.8
 
@@ -99,18 +108,29 @@ def test_pixel_scorers_share_one_prediction(field):
 @pytest.mark.parametrize("name", NAMES)
 def test_model_selection_ships_scorers_to_workers(field, pipeline, name):
     X, y = field
-    search = GridSearchCV(pipeline, {"smooth__fwhm": [1, 8]}, scoring=get_scorer(name), cv=2, n_jobs=2).fit(X, y)
-    alone = GridSearchCV(pipeline, {"smooth__fwhm": [1, 8]}, scoring=get_scorer(name), cv=2).fit(X, y)
-    np.testing.assert_array_equal(search.cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"])
+    search = GridSearchCV(
+        pipeline, {"smooth__fwhm": [1, 8]}, scoring=get_scorer(name), cv=2, n_jobs=2
+    ).fit(X, y)
+    alone = GridSearchCV(pipeline, {"smooth__fwhm": [1, 8]}, scoring=get_scorer(name), cv=2).fit(
+        X, y
+    )
+    np.testing.assert_array_equal(
+        search.cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"]
+    )
     assert search.best_params_ == {"smooth__fwhm": 1}
 
 
 @pytest.mark.parametrize("name", ["iou", "ap", "pq"])
 def test_model_selection_takes_lists_of_different_sizes(field, name):
     X, y = field
-    X, y = [x[:, : 24 - k] for k, x in enumerate(X)], [labels[:, : 24 - k] for k, labels in enumerate(y)]
+    X, y = (
+        [x[:, : 24 - k] for k, x in enumerate(X)],
+        [labels[:, : 24 - k] for k, labels in enumerate(y)],
+    )
     for truth in (y, instances(y)):
-        scores = cross_val_score(KMeansSegmenter(random_state=0), X, truth, scoring=get_scorer(name), cv=3)
+        scores = cross_val_score(
+            KMeansSegmenter(random_state=0), X, truth, scoring=get_scorer(name), cv=3
+        )
         assert scores.min() > 0.5
 
 
@@ -125,7 +145,9 @@ def test_scorers_survive_pickling_and_cloning(name):
 def test_names():
     assert get_scorer("iou") is iou_scorer
     assert all(getattr(metrics, f"{name}_scorer") is get_scorer(name) for name in scorer_names())
-    with pytest.raises(ValueError, match=r"name must be one of \['accuracy', 'ap', .*Got 'roc_auc'"):
+    with pytest.raises(
+        ValueError, match=r"name must be one of \['accuracy', 'ap', .*Got 'roc_auc'"
+    ):
         get_scorer("roc_auc")
 
 
@@ -133,7 +155,6 @@ def test_importing_metrics_loads_no_peer():
     import subprocess
     import sys
 
-    code = (
-        "import galaxysegment.metrics, sys; print({'pycocotools', 'torch', 'pandas', 'matplotlib'} & set(sys.modules))"
-    )
+    heavy = {"pycocotools", "torch", "pandas", "matplotlib"}
+    code = f"import galaxysegment.metrics, sys; print({heavy} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"

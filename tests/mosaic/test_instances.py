@@ -26,7 +26,8 @@ class Disks(BaseSegmenter):
         codes = image[0, y, x].astype(int)
         rows, columns = np.mgrid[: image.shape[1], : image.shape[2]]
         masks = [
-            np.hypot(rows - cy, columns - cx) <= code // 10 % 100 for cy, cx, code in zip(y, x, codes, strict=True)
+            np.hypot(rows - cy, columns - cx) <= code // 10 % 100
+            for cy, cx, code in zip(y, x, codes, strict=True)
         ]
         return Instances.from_masks(masks, codes % 10 / 10, codes // 1000, shape=image.shape[1:])
 
@@ -60,7 +61,9 @@ def in_order(instances):
 def test_tiles_find_the_instances_of_the_whole(shape, tile_size, n, seed):
     image = draw(shape, n, seed)
     whole = Disks().predict(image[np.newaxis], output="instances")[0]
-    tiled = segment_mosaic(Disks(), image, kind="instances", tile_size=tile_size, overlap=30, progress=False)
+    tiled = segment_mosaic(
+        Disks(), image, kind="instances", tile_size=tile_size, overlap=30, progress=False
+    )
     assert len(tiled) == len(whole)
     rank = [
         sorted(
@@ -87,15 +90,21 @@ def test_an_object_larger_than_a_tile_is_put_together():
 
     y, x = np.mgrid[:150, :160]
     image = (np.hypot(y - 70, x - 80) < 65).astype(float)
-    found = segment_mosaic(Blob(), image, kind="instances", tile_size=40, overlap=16, progress=False)
+    found = segment_mosaic(
+        Blob(), image, kind="instances", tile_size=40, overlap=16, progress=False
+    )
     assert len(found) == 1
     np.testing.assert_array_equal(found.masks[0], image > 0)
 
 
 def test_the_file_holds_labels_and_instances(tmp_path):
     image = draw((100, 120), 20, 1)
-    output = segment_mosaic(Disks(), image, output=tmp_path / "sources.fits", tile_size=50, overlap=30, progress=False)
-    instances = segment_mosaic(Disks(), image, kind="instances", tile_size=50, overlap=30, progress=False)
+    output = segment_mosaic(
+        Disks(), image, output=tmp_path / "sources.fits", tile_size=50, overlap=30, progress=False
+    )
+    instances = segment_mosaic(
+        Disks(), image, kind="instances", tile_size=50, overlap=30, progress=False
+    )
     labels = segment_mosaic(Disks(), image, tile_size=50, overlap=30, progress=False)
     np.testing.assert_array_equal(read_label_map(output), labels)
     np.testing.assert_array_equal(labels, instances.to_label_map())
@@ -111,7 +120,9 @@ def test_instances_of_a_label_map():
     rng = np.random.default_rng(0)
     image = rng.normal(size=(150, 160))
     image[60:70, 20:140] += 30
-    found = segment_mosaic(PhotutilsSegmenter(), image, kind="instances", tile_size=60, progress=False)
+    found = segment_mosaic(
+        PhotutilsSegmenter(), image, kind="instances", tile_size=60, progress=False
+    )
     assert isinstance(found, Instances)
     assert found.areas.max() > 1000
     with pytest.raises(ValueError, match="kind must be"):

@@ -74,7 +74,9 @@ def tiled(segmenter, image, **options):
     holes=st.booleans(),
     seed=st.integers(0, 2**31),
 )
-def test_joined_tiles_are_the_whole_image(shape, tile_size, halo, n_pixels, smoothness, threshold, holes, seed):
+def test_joined_tiles_are_the_whole_image(
+    shape, tile_size, halo, n_pixels, smoothness, threshold, holes, seed
+):
     image = make_image(shape, smoothness, seed, holes)
     segmenter = LocalSegmenter(n_pixels=n_pixels, threshold=threshold)
     found = tiled(segmenter, image, tile_size=tile_size, overlap=n_pixels + 1 + halo)
@@ -95,7 +97,9 @@ def test_blends_are_split_as_in_the_whole_image(shape, tile_size, overlap, thres
     segmenter = LocalSegmenter(deblend=True, threshold=threshold)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = segment_mosaic(segmenter, image, tile_size=tile_size, overlap=overlap, progress=False)
+        found = segment_mosaic(
+            segmenter, image, tile_size=tile_size, overlap=overlap, progress=False
+        )
     if not any("blend" in str(warning.message) for warning in caught):
         np.testing.assert_array_equal(found, in_raster_order(whole(segmenter, image)))
 
@@ -107,7 +111,9 @@ def test_the_blends_of_that_test_do_cross_tiles_and_do_split():
     labels = tiled(segmenter, image, tile_size=40, overlap=8)
     assert labels.max() > unsplit.max()
     across = np.unique(
-        np.concatenate([labels[39][labels[40] == labels[39]], labels[:, 44][labels[:, 45] == labels[:, 44]]])
+        np.concatenate(
+            [labels[39][labels[40] == labels[39]], labels[:, 44][labels[:, 45] == labels[:, 44]]]
+        )
     )
     assert len(across) > 3
     np.testing.assert_array_equal(labels, in_raster_order(whole(segmenter, image)))
@@ -115,7 +121,9 @@ def test_the_blends_of_that_test_do_cross_tiles_and_do_split():
 
 def test_a_source_wider_than_many_tiles_is_one():
     image = np.zeros((120, 120))
-    image[5:115, 5:8] = image[5:8, 5:115] = image[112:115, 5:115] = 10  # a C that no tile sees much of
+    image[5:115, 5:8] = image[5:8, 5:115] = image[112:115, 5:115] = (
+        10  # a C that no tile sees much of
+    )
     labels = tiled(LocalSegmenter(), image, tile_size=16, overlap=6)
     assert labels.max() == 1
     np.testing.assert_array_equal(labels, whole(LocalSegmenter(), image))
@@ -125,7 +133,9 @@ def test_workers_do_not_show(tmp_path):
     image = make_image((150, 170), 3, 5)
     segmenter = LocalSegmenter(deblend=True, threshold=9)
     alone = tiled(segmenter, image, tile_size=50, overlap=10)
-    np.testing.assert_array_equal(tiled(segmenter, image, tile_size=50, overlap=10, n_jobs=2), alone)
+    np.testing.assert_array_equal(
+        tiled(segmenter, image, tile_size=50, overlap=10, n_jobs=2), alone
+    )
 
 
 def test_blends_larger_than_four_tiles_are_left_with_a_warning():
@@ -140,7 +150,9 @@ def test_pixels_without_data_change_nothing_elsewhere():
     image = make_image((90, 90), 2, 3)
     masked = image.copy()
     masked[40:60, :45] = np.nan
-    before, after = (tiled(LocalSegmenter(), one, tile_size=30, overlap=8) for one in (image, masked))
+    before, after = (
+        tiled(LocalSegmenter(), one, tile_size=30, overlap=8) for one in (image, masked)
+    )
     far = np.ones(image.shape, dtype=bool)
     far[38:62, :47] = False
     touched = np.unique(before[~far])
@@ -172,7 +184,9 @@ def test_no_source_is_zeros_and_a_warning():
 
 def test_nothing_but_pixels_without_data():
     with pytest.warns(NoSourcesWarning):
-        assert not segment_mosaic(LocalSegmenter(), np.full((30, 30), np.nan), tile_size=20, progress=False).any()
+        assert not segment_mosaic(
+            LocalSegmenter(), np.full((30, 30), np.nan), tile_size=20, progress=False
+        ).any()
 
 
 def test_a_stranger_is_joined_where_most_pixels_agree():
@@ -188,7 +202,9 @@ def test_a_stranger_is_joined_where_most_pixels_agree():
             return labels
 
     image = np.zeros((60, 120))
-    image[10:50, 20:40] = image[10:50, 41:100] = 9  # two neighbours and the seams of tiles within them
+    image[10:50, 20:40] = image[10:50, 41:100] = (
+        9  # two neighbours and the seams of tiles within them
+    )
     labels = tiled(Stranger(), image, tile_size=30, overlap=20)
     assert len(np.unique(labels[12:48, 20:40])) == len(np.unique(labels[12:48, 41:100])) == 1
     assert labels[30, 30] != labels[30, 60]

@@ -15,9 +15,13 @@ def test_unet_leaves_no_seam(scaling):
     from galaxysegment import UNetSegmenter
 
     X, y = make_images(n_images=4, shape=(64, 64))
-    unet = UNetSegmenter(base_width=4, depth=2, max_epochs=3, scaling=scaling, n_pixels=3, random_state=0).fit(X, y)
+    unet = UNetSegmenter(
+        base_width=4, depth=2, max_epochs=3, scaling=scaling, n_pixels=3, random_state=0
+    ).fit(X, y)
     rng = np.random.default_rng(0)
-    image = np.concatenate([np.concatenate([X[rng.integers(4)] for _ in range(5)], axis=1) for _ in range(4)])
+    image = np.concatenate(
+        [np.concatenate([X[rng.integers(4)] for _ in range(5)], axis=1) for _ in range(4)]
+    )
     # After so little training no fixed threshold means anything.
     unet.set_params(threshold=float(np.percentile(unet.predict_proba(image[np.newaxis]), 85)))
     whole = unet.predict(image[np.newaxis])[0]

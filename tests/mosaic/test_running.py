@@ -37,7 +37,9 @@ class Threshold(BaseSegmenter):
         self.tally = tally
 
     def _segment_image(self, image):
-        if image.shape[1] < 100:  # not the window on which a step is asked what it wants to know of the whole
+        if (
+            image.shape[1] < 100
+        ):  # not the window on which a step is asked what it wants to know of the whole
             self._count()
         return label_components(image[0] > self.level)
 
@@ -86,7 +88,8 @@ def test_the_file_holds_the_map_the_sky_and_what_made_it(tmp_path, image, image_
     header = read_header(output)
     assert (header["SEGCLASS"], header["OBJECT"], header["BITPIX"]) == ("Threshold", "field", 32)
     np.testing.assert_allclose(
-        WCS(header).all_pix2world([[3, 4]], 0), WCS(read_header(image_path)).all_pix2world([[3, 4]], 0)
+        WCS(header).all_pix2world([[3, 4]], 0),
+        WCS(read_header(image_path)).all_pix2world([[3, 4]], 0),
     )
     with fits.open(output) as opened:
         opened.verify("exception")
@@ -98,7 +101,14 @@ def test_fields_arrays_and_packed_files_give_the_same(tmp_path, image, image_pat
     packed = tmp_path / "image.fits.fz"
     fits.CompImageHDU(image, compression_type="GZIP_2", quantize_level=0).writeto(packed)
     expected = label_components(image > 1)
-    for source in (image, image[np.newaxis], image.astype(">f8"), Field(image), packed, np.ma.masked_invalid(image)):
+    for source in (
+        image,
+        image[np.newaxis],
+        image.astype(">f8"),
+        Field(image),
+        packed,
+        np.ma.masked_invalid(image),
+    ):
         np.testing.assert_array_equal(segment_mosaic(Threshold(), source, **OPTIONS), expected)
 
 
@@ -109,12 +119,18 @@ def test_rms_travels_as_the_last_band(tmp_path, image, image_path, n_jobs):
     fits.PrimaryHDU(rms).writeto(tmp_path / "rms.fits")
     segmenter = PhotutilsSegmenter(rms_band=-1, n_pixels=3)
     labels = segment_mosaic(
-        segmenter, image_path, rms=tmp_path / "rms.fits", n_jobs=n_jobs, tile_size=60, progress=False
+        segmenter,
+        image_path,
+        rms=tmp_path / "rms.fits",
+        n_jobs=n_jobs,
+        tile_size=60,
+        progress=False,
     )
     assert labels[:, :75].any()
     assert not labels[:, 75:].any()
     np.testing.assert_array_equal(
-        segment_mosaic(segmenter, image, rms=rms, n_jobs=n_jobs, tile_size=60, progress=False), labels
+        segment_mosaic(segmenter, image, rms=rms, n_jobs=n_jobs, tile_size=60, progress=False),
+        labels,
     )
     with pytest.raises(ValueError, match="rms_band=-1"):
         segment_mosaic(PhotutilsSegmenter(), image, rms=rms, progress=False)
@@ -131,7 +147,9 @@ def test_a_killed_run_resumes_to_the_same_file(tmp_path, image_path):
         "import test_running as t\n"
         f"t.segment_mosaic(t.Threshold(tally={str(tally)!r}), {str(image_path)!r}, output={str(output)!r}, **t.OPTIONS)"
     )
-    killed = subprocess.run([sys.executable, "-c", code], env={**os.environ, "TEST_KILL_AT": "5"}, check=False)
+    killed = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "TEST_KILL_AT": "5"}, check=False
+    )
     assert killed.returncode == -9
     assert not output.exists()
     assert len(list(unfinished(output).glob("tile*.npz"))) == 4
@@ -142,17 +160,23 @@ def test_a_killed_run_resumes_to_the_same_file(tmp_path, image_path):
     assert not unfinished(output).exists()
 
 
-def test_resume_does_damaged_tiles_again_and_refuses_other_arguments(tmp_path, image_path, monkeypatch):
+def test_resume_does_damaged_tiles_again_and_refuses_other_arguments(
+    tmp_path, image_path, monkeypatch
+):
     output = tmp_path / "labels.fits"
     monkeypatch.setenv("TEST_FAIL_AT", "7")
-    with pytest.raises(TileError, match=r"tile 6, rows .*ValueError: this tile is bad.*6 of 16 tiles.*resume=True"):
+    with pytest.raises(
+        TileError, match=r"tile 6, rows .*ValueError: this tile is bad.*6 of 16 tiles.*resume=True"
+    ):
         segment_mosaic(Threshold(), image_path, output=output, **OPTIONS)
     assert not output.exists()
     monkeypatch.delenv("TEST_FAIL_AT")
     with pytest.raises(ValueError, match="another segmenter"):
         segment_mosaic(Threshold(level=2), image_path, output=output, resume=True, **OPTIONS)
     with pytest.raises(ValueError, match="another tile_size"):
-        segment_mosaic(Threshold(), image_path, output=output, resume=True, **{**OPTIONS, "tile_size": 50})
+        segment_mosaic(
+            Threshold(), image_path, output=output, resume=True, **{**OPTIONS, "tile_size": 50}
+        )
     damaged = sorted(unfinished(output).glob("tile*.npz"))[2]
     content = bytearray(damaged.read_bytes())
     content[200] ^= 0xFF
@@ -161,7 +185,9 @@ def test_resume_does_damaged_tiles_again_and_refuses_other_arguments(tmp_path, i
     segment_mosaic(Threshold(), image_path, output=output, resume=True, **OPTIONS)
     assert Threshold.calls == 16 - 6 + 1
     monkeypatch.undo()
-    np.testing.assert_array_equal(read_label_map(output), segment_mosaic(Threshold(), image_path, **OPTIONS))
+    np.testing.assert_array_equal(
+        read_label_map(output), segment_mosaic(Threshold(), image_path, **OPTIONS)
+    )
 
 
 def test_a_full_disk_leaves_nothing_that_looks_whole(tmp_path, image_path, monkeypatch):
@@ -200,14 +226,18 @@ def test_a_missing_part_of_the_image_is_an_error(tmp_path, image_path):
 def test_a_worker_that_dies_is_an_error_and_the_run_resumes(tmp_path, image_path, monkeypatch):
     output = tmp_path / "labels.fits"
     monkeypatch.setenv("TEST_KILL_AT", "3")
-    joblib.externals.loky.get_reusable_executor().shutdown(kill_workers=True)  # so that new ones see the variable
+    joblib.externals.loky.get_reusable_executor().shutdown(
+        kill_workers=True
+    )  # so that new ones see the variable
     with pytest.raises(TileError, match=r"worker died.*resume=True"):
         segment_mosaic(Threshold(), image_path, output=output, n_jobs=2, **OPTIONS)
     assert not output.exists()
     monkeypatch.delenv("TEST_KILL_AT")
     joblib.externals.loky.get_reusable_executor().shutdown(kill_workers=True)
     segment_mosaic(Threshold(), image_path, output=output, n_jobs=2, resume=True, **OPTIONS)
-    np.testing.assert_array_equal(read_label_map(output), segment_mosaic(Threshold(), image_path, **OPTIONS))
+    np.testing.assert_array_equal(
+        read_label_map(output), segment_mosaic(Threshold(), image_path, **OPTIONS)
+    )
 
 
 def test_workers_do_not_confuse_one_run_with_the_next(tmp_path, image, image_path):
@@ -247,7 +277,10 @@ def test_labels_of_64_bits_where_32_are_too_few(tmp_path, image, monkeypatch):
     assert segment_mosaic(Threshold(), image, **OPTIONS).dtype == np.int64
 
 
-@pytest.mark.skipif("GALAXYSEGMENT_LARGE" not in os.environ, reason="writes 2.2 GB: set GALAXYSEGMENT_LARGE=1 to run")
+@pytest.mark.skipif(
+    "GALAXYSEGMENT_LARGE" not in os.environ,
+    reason="writes 2.2 GB: set GALAXYSEGMENT_LARGE=1 to run",
+)
 def test_a_map_of_more_than_two_to_the_31_bytes(tmp_path):
     side = 23_300
     image = np.memmap(tmp_path / "image", dtype=np.uint8, mode="w+", shape=(side, side))
@@ -255,7 +288,12 @@ def test_a_map_of_more_than_two_to_the_31_bytes(tmp_path):
     for y, x in marks:
         image[y : y + 4, x : x + 6] = 200
     output = segment_mosaic(
-        Threshold(), image, output=tmp_path / "labels.fits", tile_size=4096, n_jobs=2, progress=False
+        Threshold(),
+        image,
+        output=tmp_path / "labels.fits",
+        tile_size=4096,
+        n_jobs=2,
+        progress=False,
     )
     assert output.stat().st_size > 2**31
     assert image_shape(output) == (side, side)

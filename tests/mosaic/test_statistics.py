@@ -25,7 +25,12 @@ def field():
     rms = (1 + x / 420).astype(np.float32)
     image = 100 + 0.02 * x + 0.03 * y + rms * rng.normal(size=x.shape)
     for _ in range(90):
-        cy, cx, size, peak = rng.uniform(0, 310), rng.uniform(0, 420), rng.uniform(1.5, 4), rng.uniform(10, 60)
+        cy, cx, size, peak = (
+            rng.uniform(0, 310),
+            rng.uniform(0, 420),
+            rng.uniform(1.5, 4),
+            rng.uniform(10, 60),
+        )
         image += peak * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * size**2))
     image[100:130, 200:330] = np.nan
     return image.astype(np.float32), rms
@@ -44,11 +49,15 @@ def both(segmenter, image, rms=None, **options):
     X = image if image.ndim == 3 else image[np.newaxis]
     X = X if rms is None else np.concatenate([X, rms[np.newaxis]])
     whole = segmenter.fit(X[np.newaxis]).predict(X[np.newaxis])[0]
-    return in_raster_order(whole), segment_mosaic(segmenter, image, rms=rms, tile_size=130, progress=False, **options)
+    return in_raster_order(whole), segment_mosaic(
+        segmenter, image, rms=rms, tile_size=130, progress=False, **options
+    )
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"deblend": True}, {"fwhm": None, "connectivity": 4}, {"box_size": 64, "filter_size": 5}], ids=str
+    "options",
+    [{}, {"deblend": True}, {"fwhm": None, "connectivity": 4}, {"box_size": 64, "filter_size": 5}],
+    ids=str,
 )
 def test_photutils_is_exact(field, options):
     whole, tiled = both(PhotutilsSegmenter(**options), field[0])
@@ -71,7 +80,9 @@ def test_photutils_own_background_is_refused(field):
         segment_mosaic(PhotutilsSegmenter(fast=False), field[0], progress=False)
 
 
-@pytest.mark.parametrize("options", [{}, {"deblend": True}, {"box_size": 37, "filter_size": 5}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"deblend": True}, {"box_size": 37, "filter_size": 5}], ids=str
+)
 def test_sep_finds_the_sources_of_the_whole_image(field, options):
     pytest.importorskip("sep")
     from galaxysegment import SEPSegmenter
@@ -98,12 +109,18 @@ def test_the_mesh_of_sep_is_that_of_sep():
         ((330, 50), 3, no_data),
         ((50, 420), 1, None),
     ):
-        expected = sep.Background(image, mask=mask, bw=box[1], bh=box[0], fw=filter_size, fh=filter_size)
-        found = MosaicBackground(measure_boxes(sep, image, mask, box), box, filter_size).at(0, 0, image.shape)
+        expected = sep.Background(
+            image, mask=mask, bw=box[1], bh=box[0], fw=filter_size, fh=filter_size
+        )
+        found = MosaicBackground(measure_boxes(sep, image, mask, box), box, filter_size).at(
+            0, 0, image.shape
+        )
         np.testing.assert_allclose(found.back(), expected.back(), atol=2e-5)
         np.testing.assert_allclose(found.rms(), expected.rms(), atol=2e-5)
         np.testing.assert_allclose(
-            [found.globalback, found.globalrms], [expected.globalback, expected.globalrms], rtol=1e-6
+            [found.globalback, found.globalrms],
+            [expected.globalback, expected.globalrms],
+            rtol=1e-6,
         )
 
 
@@ -114,7 +131,12 @@ def test_the_mesh_of_sep_is_that_of_sep():
         (BackgroundSubtractor(rms_band=-1), NoiseNormalizer(rms_band=-1), PhotutilsSegmenter()),
         (BandSelector(), BackgroundSubtractor(plane=True), NoiseNormalizer(), PhotutilsSegmenter()),
         (RMSAdder(), ImageNormalizer(), PhotutilsSegmenter()),
-        (BandSelector(), ImageNormalizer(interval=(None, 150)), GaussianSmoother(), KMeansSegmenter(random_state=0)),
+        (
+            BandSelector(),
+            ImageNormalizer(interval=(None, 150)),
+            GaussianSmoother(),
+            KMeansSegmenter(random_state=0),
+        ),
     ],
     ids=lambda steps: "-".join(type(step).__name__ for step in steps),
 )

@@ -53,7 +53,9 @@ def test_batches_of_different_sizes():
 
 
 def test_an_image_without_sources_has_the_sky():
-    batch, _ = SegmentCollate(n_points=20)([(np.zeros((2, 8, 8), np.float32), np.zeros((8, 8), np.int32))])
+    batch, _ = SegmentCollate(n_points=20)(
+        [(np.zeros((2, 8, 8), np.float32), np.zeros((8, 8), np.int32))]
+    )
     assert batch.targets["classes"][0].tolist() == [0] and batch.targets["heat"].max() == 0
 
 
@@ -113,7 +115,10 @@ def test_cores_of_windows_cover_every_place_once(height, width, size):
     for y, x in ((0, 0), (height - 1, width - 1), (height / 2, width / 3)):
         owners = [w for w in windows if w.core[0] <= y < w.core[1] and w.core[2] <= x < w.core[3]]
         assert len(owners) == 1
-        assert owners[0].rows.start <= y < owners[0].rows.stop and owners[0].columns.start <= x < owners[0].columns.stop
+        assert (
+            owners[0].rows.start <= y < owners[0].rows.stop
+            and owners[0].columns.start <= x < owners[0].columns.stop
+        )
 
 
 def test_windows_are_joined_without_doubles():
@@ -125,7 +130,9 @@ def test_windows_are_joined_without_doubles():
     for window in windows:
         part = labels[window.rows, window.columns]
         n_found = len(np.unique(part[part > 0]))
-        found.append(Instances.from_label_map(part, np.linspace(0.5, 0.9, n_found), np.ones(n_found, int)))
+        found.append(
+            Instances.from_label_map(part, np.linspace(0.5, 0.9, n_found), np.ones(n_found, int))
+        )
     joined = join_windows(windows, found, labels.shape, 4)
     assert len(joined) == 5
     np.testing.assert_array_equal(joined.to_label_map() > 0, labels > 0)

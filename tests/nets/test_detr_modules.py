@@ -52,7 +52,9 @@ def test_losses_reach_every_weight_and_outputs_have_the_shape_of_the_images(cls,
     with torch.no_grad():
         found = module(SegmentBatch(torch.randn(2, 1, 33, 21)))
     assert found["masks"].shape[-2:] == (33, 21)
-    assert found["classes"].shape[:2] == found["masks"].shape[:2] and found["classes"].shape[-1] == 3
+    assert (
+        found["classes"].shape[:2] == found["masks"].shape[:2] and found["classes"].shape[-1] == 3
+    )
 
 
 @pytest.mark.parametrize(("cls", "params"), MODULES)
@@ -89,13 +91,23 @@ def test_detr_losses_are_transformers_losses():
     module = make_module(PanopticDetr, RESIDUAL).eval()
     batch = make_batch()
     labels = [
-        {"class_labels": classes, "boxes": boxes, "masks": torch.stack([one == k for k in (1, 2, 3, 0)]).float()}
-        for classes, boxes, one in zip(*(batch.targets[name] for name in ("classes", "boxes", "labels")), strict=True)
+        {
+            "class_labels": classes,
+            "boxes": boxes,
+            "masks": torch.stack([one == k for k in (1, 2, 3, 0)]).float(),
+        }
+        for classes, boxes, one in zip(
+            *(batch.targets[name] for name in ("classes", "boxes", "labels")), strict=True
+        )
     ]
     with torch.no_grad():
         theirs = module.model(pixel_values=batch.images, labels=labels).loss_dict
         ours = module(batch)
-    for name, (key, weight) in {"class": ("loss_ce", 1), "box": ("loss_bbox", 5), "giou": ("loss_giou", 2)}.items():
+    for name, (key, weight) in {
+        "class": ("loss_ce", 1),
+        "box": ("loss_bbox", 5),
+        "giou": ("loss_giou", 2),
+    }.items():
         layers = [loss.item() for part, loss in theirs.items() if part.startswith(key)]
         assert len(layers) == 3
         assert ours[f"loss_{name}"].item() == pytest.approx(weight * sum(layers), rel=1e-4)
@@ -114,7 +126,9 @@ def test_the_backbone_of_detr_learns():
 def test_the_stride_of_the_masks(cls, stem_stride):
     module = make_module(cls, {**RESIDUAL, "stem_stride": stem_stride}).eval()
     with torch.no_grad():
-        stages = module.body()[0](torch.zeros(1, 1, 64, 64), *([torch.ones(1, 64, 64)] if cls is PanopticDetr else []))
+        stages = module.body()[0](
+            torch.zeros(1, 1, 64, 64), *([torch.ones(1, 64, 64)] if cls is PanopticDetr else [])
+        )
     first = stages[0][0] if cls is PanopticDetr else stages.feature_maps[0]
     assert first.shape[-1] == 64 // stem_stride
 
@@ -122,7 +136,10 @@ def test_the_stride_of_the_masks(cls, stem_stride):
 def test_point_loss_is_transformers_loss_at_all_pixels():
     """Where the points are all pixels, the costs are those of the dense masks."""
     from transformers import Mask2FormerConfig
-    from transformers.models.mask2former.modeling_mask2former import dice_loss, sigmoid_cross_entropy_loss
+    from transformers.models.mask2former.modeling_mask2former import (
+        dice_loss,
+        sigmoid_cross_entropy_loss,
+    )
 
     loss = PointLoss(Mask2FormerConfig(num_labels=2))
     torch.manual_seed(0)
@@ -134,7 +151,9 @@ def test_point_loss_is_transformers_loss_at_all_pixels():
     assert dict(zip(segments.tolist(), queries.tolist(), strict=True)) == {0: 4, 1: 0, 2: 2}
     found = loss.weighted([logits], [classes], list(truth), labels)
     ordered = logits[0, [4, 0, 2]]
-    assert found["loss_mask"].item() == pytest.approx(5 * sigmoid_cross_entropy_loss(ordered, truth[0], 3).item())
+    assert found["loss_mask"].item() == pytest.approx(
+        5 * sigmoid_cross_entropy_loss(ordered, truth[0], 3).item()
+    )
     assert found["loss_dice"].item() == pytest.approx(5 * dice_loss(ordered, truth[0], 3).item())
 
 
@@ -143,7 +162,9 @@ def test_a_loss_that_is_no_number_does_not_stop_the_matching():
 
     matcher = PointLoss(Mask2FormerConfig(num_labels=1)).matcher
     logits = torch.full((1, 3, 8), float("nan"))
-    ((queries, _),) = matcher(logits, torch.zeros(1, 3, 2), [torch.ones(2, 8)], [torch.tensor([0, 0])])
+    ((queries, _),) = matcher(
+        logits, torch.zeros(1, 3, 2), [torch.ones(2, 8)], [torch.tensor([0, 0])]
+    )
     assert len(queries) == 2
 
 
@@ -175,6 +196,8 @@ def test_masks_are_read_at_pixels():
     masks = torch.arange(12.0).reshape(1, 1, 3, 4)
     points = torch.tensor([[[0, 0], [2, 3], [1, 2]]])
     assert masks_at(masks, points, (3, 4)).tolist() == [[[0.0, 11.0, 6.0]]]
-    twice = torch.nn.functional.interpolate(masks, scale_factor=2, mode="bilinear", align_corners=False)
+    twice = torch.nn.functional.interpolate(
+        masks, scale_factor=2, mode="bilinear", align_corners=False
+    )
     fine = torch.tensor([[[0, 0], [5, 7], [2, 5]]])
     torch.testing.assert_close(masks_at(masks, fine, (6, 8)), masks_at(twice, fine, (6, 8)))

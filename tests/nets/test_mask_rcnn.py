@@ -12,13 +12,21 @@ from galaxysegment.nets._mask_rcnn import LOSSES, MaskRCNN, _Anchors, crop_masks
 from galaxysegment.nets._mask_rcnn_prediction import paste  # noqa: E402
 from galaxysegment.testing import make_images  # noqa: E402
 
-LIGHT = {"backbone": "resnet10", "channels": 8, "stem_stride": 2, "n_proposals": 20, "n_samples": 16}
+LIGHT = {
+    "backbone": "resnet10",
+    "channels": 8,
+    "stem_stride": 2,
+    "n_proposals": 20,
+    "n_samples": 16,
+}
 X, Y = make_images(3)
 INSTANCES = [Instances.from_label_map(one) for one in Y]
 
 
 def make_batch(images=X, instances=INSTANCES, multiple=64):
-    return DetectionCollate(multiple, (1, 2))([(x[None], y) for x, y in zip(images, instances, strict=True)])[0]
+    return DetectionCollate(multiple, (1, 2))(
+        [(x[None], y) for x, y in zip(images, instances, strict=True)]
+    )[0]
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +39,17 @@ def module():
 
 
 def test_a_batch_holds_boxes_labels_and_crops():
-    overlapping = Instances((48, 40), [(2, 3, 6, 10), (4, 5, 6, 8)], [np.ones((4, 7)), np.eye(2, 3)], classes=[2, 1])
+    overlapping = Instances(
+        (48, 40), [(2, 3, 6, 10), (4, 5, 6, 8)], [np.ones((4, 7)), np.eye(2, 3)], classes=[2, 1]
+    )
     batch = make_batch(X[:1], [overlapping])
     assert batch.images.shape == (1, 1, 64, 64) and batch.sizes == [(48, 40)]
     np.testing.assert_array_equal(batch.images[0, 0, :48, :40], X[0])
     assert not batch.images[0, 0, 48:].any() and not batch.images[0, 0, :, 40:].any()
     (target,) = batch.targets
-    assert target["boxes"].tolist() == [[3, 2, 10, 6], [5, 4, 8, 6]] and target["labels"].tolist() == [2, 1]
+    assert target["boxes"].tolist() == [[3, 2, 10, 6], [5, 4, 8, 6]] and target[
+        "labels"
+    ].tolist() == [2, 1]
     assert target["crops"].shape == (2, 6, 9)
     np.testing.assert_array_equal(target["crops"][1, 1:3, 1:4], np.eye(2, 3))
     assert target["crops"][1].sum() == 2
@@ -55,7 +67,12 @@ def test_missing_pixels_are_sky():
 
 
 @settings(max_examples=30, deadline=None)
-@given(y0=st.integers(0, 30), x0=st.integers(0, 30), height=st.integers(1, 18), width=st.integers(1, 10))
+@given(
+    y0=st.integers(0, 30),
+    x0=st.integers(0, 30),
+    height=st.integers(1, 18),
+    width=st.integers(1, 10),
+)
 def test_a_window_holds_what_reaches_into_it(y0, x0, height, width):
     rows, columns = slice(y0, y0 + height), slice(x0, x0 + width)
     found = cut(INSTANCES[0], rows, columns)
@@ -83,7 +100,9 @@ def test_a_mask_comes_back_from_its_grid(box, tilt, stretch):
     y0, x0, height, width = box
     rows, columns = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     crop = rows**2 / stretch + (columns - 0.3 * tilt * rows) ** 2 <= 1
-    instances = Instances.from_masks([np.pad(crop, ((y0, 50 - y0 - height), (x0, 50 - x0 - width)))])
+    instances = Instances.from_masks(
+        [np.pad(crop, ((y0, 50 - y0 - height), (x0, 50 - x0 - width)))]
+    )
     (target,) = make_batch([np.zeros((50, 50), dtype=np.float32)], [instances]).targets
     grid = crop_masks(target["crops"], target["boxes"], target["boxes"], torch.tensor([0]), 28)
     found = paste(target["boxes"][0].tolist(), grid[0].numpy(), (50, 50))
@@ -102,7 +121,9 @@ def test_masks_are_sampled_from_crops_as_from_dense_ones():
     corner = torch.from_numpy(rng.uniform(0, 25, size=(4, 2)).astype(np.float32))
     boxes = torch.cat([corner, corner + torch.tensor([[9.3, 12.1]])], dim=1)
     dense = torch.from_numpy(instances.masks.astype(np.float32))[index][:, None]
-    expected = roi_align(dense, torch.cat([torch.arange(4.0)[:, None], boxes], dim=1), (14, 14), aligned=True)[:, 0]
+    expected = roi_align(
+        dense, torch.cat([torch.arange(4.0)[:, None], boxes], dim=1), (14, 14), aligned=True
+    )[:, 0]
     found = crop_masks(target["crops"], target["boxes"], boxes, index, 14)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -162,7 +183,9 @@ def test_losses_in_training_and_sources_otherwise(module):
     assert len(found[0]["boxes"]) > 0
     for one in found:
         n = len(one["boxes"])
-        assert one["masks"].shape == (n, 28, 28) and one["scores"].shape == one["labels"].shape == (n,)
+        assert one["masks"].shape == (n, 28, 28) and one["scores"].shape == one["labels"].shape == (
+            n,
+        )
         assert (one["boxes"] >= 0).all() and (one["boxes"][:, [0, 2]] <= 40).all()
         assert set(one["labels"].tolist()) <= {1}
         assert (one["scores"].diff() <= 0).all()
@@ -180,12 +203,18 @@ def test_images_without_sources(module):
 def test_frozen_layers_neither_learn_nor_keep_statistics(module):
     module.freeze("4+").train()
     body = module.backbone.body
-    assert not body.conv1.weight.requires_grad and not any(p.requires_grad for p in body.layer2.parameters())
+    assert not body.conv1.weight.requires_grad and not any(
+        p.requires_grad for p in body.layer2.parameters()
+    )
     assert all(p.requires_grad for p in body.layer3.parameters())
     assert not body.layer2.training and body.layer3.training
     before = {name: buffer.clone() for name, buffer in body.named_buffers()}
     module(make_batch())
-    changed = {name.split(".")[0] for name, buffer in body.named_buffers() if not torch.equal(buffer, before[name])}
+    changed = {
+        name.split(".")[0]
+        for name, buffer in body.named_buffers()
+        if not torch.equal(buffer, before[name])
+    }
     assert changed == {"layer3", "layer4"}
     module.freeze("heads")
     assert not any(p.requires_grad for p in body.parameters())
@@ -208,10 +237,14 @@ def test_images_get_proposals_by_their_size(module):
     module.patch_area = 50 * 64
     module._set_capacity(make_batch(X[:1, :, :32], [cut(INSTANCES[0], slice(0, 48), slice(0, 32))]))
     assert module.rpn.post_nms_top_n() == 20
-    module._set_capacity(make_batch([np.zeros((100, 128), dtype=np.float32)], [Instances((100, 128), [], [])]))
+    module._set_capacity(
+        make_batch([np.zeros((100, 128), dtype=np.float32)], [Instances((100, 128), [], [])])
+    )
     assert module.rpn.post_nms_top_n() == module.roi_heads.detections_per_img == 80
     module.n_proposals, module.patch_area = 128, 100 * 128
-    module._set_capacity(make_batch([np.zeros((50, 128), dtype=np.float32)], [Instances((50, 128), [], [])]))
+    module._set_capacity(
+        make_batch([np.zeros((50, 128), dtype=np.float32)], [Instances((50, 128), [], [])])
+    )
     assert module.rpn.post_nms_top_n() == 64
 
 
@@ -219,12 +252,23 @@ def test_parameters_have_the_names_of_torchvision():
     from torchvision.models.detection import maskrcnn_resnet50_fpn
 
     with torch.device("meta"):
-        theirs = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=3).state_dict()
-        ours = MaskRCNN(
-            backbone="resnet50", channels=256, stem_stride=2, n_bands=3, n_classes=2, anchor_sizes=[1] * 5
+        theirs = maskrcnn_resnet50_fpn(
+            weights=None, weights_backbone=None, num_classes=3
         ).state_dict()
-    own = {name: one.shape for name, one in ours.items() if not name.endswith("num_batches_tracked")}
-    assert own == {name: one.shape for name, one in theirs.items() if not name.endswith("num_batches_tracked")}
+        ours = MaskRCNN(
+            backbone="resnet50",
+            channels=256,
+            stem_stride=2,
+            n_bands=3,
+            n_classes=2,
+            anchor_sizes=[1] * 5,
+        ).state_dict()
+    own = {
+        name: one.shape for name, one in ours.items() if not name.endswith("num_batches_tracked")
+    }
+    assert own == {
+        name: one.shape for name, one in theirs.items() if not name.endswith("num_batches_tracked")
+    }
 
 
 @pytest.mark.parametrize(("stem_stride", "finest"), [(1, 32), (2, 16)])

@@ -10,7 +10,9 @@ X, Y = make_images(4)
 
 @pytest.mark.parametrize("depth", [1, 3])
 def test_tiles_have_no_seams(depth, monkeypatch):
-    unet = UNetSegmenter(base_width=4, depth=depth, max_epochs=2, precision="float32", random_state=0).fit(X, Y)
+    unet = UNetSegmenter(
+        base_width=4, depth=depth, max_epochs=2, precision="float32", random_state=0
+    ).fit(X, Y)
     image = np.random.default_rng(0).normal(5, 3, size=(1, 203, 150)).astype(np.float32)
     whole = unet.predict_proba(image)
     monkeypatch.setattr(_prediction, "_TILE", 2 * unet.net_.module_.halo + 40)
@@ -18,7 +20,9 @@ def test_tiles_have_no_seams(depth, monkeypatch):
 
 
 def test_order_is_kept_among_images_of_different_shapes():
-    unet = UNetSegmenter(base_width=2, depth=2, max_epochs=1, precision="float32", random_state=0).fit(X, Y)
+    unet = UNetSegmenter(
+        base_width=2, depth=2, max_epochs=1, precision="float32", random_state=0
+    ).fit(X, Y)
     images = [X[0], X[1][:20], X[2], X[3][:20], X[1]]
     together = unet.predict_proba(images)
     for image, found in zip(images, together, strict=True):
@@ -27,11 +31,15 @@ def test_order_is_kept_among_images_of_different_shapes():
 
 @pytest.mark.parametrize(("n_views", "turn"), [(4, "flip"), (8, "rotation")])
 def test_the_mean_over_views_turns_with_the_image(n_views, turn):
-    unet = UNetSegmenter(base_width=2, depth=2, max_epochs=1, precision="float32", random_state=0).fit(X, Y)
+    unet = UNetSegmenter(
+        base_width=2, depth=2, max_epochs=1, precision="float32", random_state=0
+    ).fit(X, Y)
     image = np.random.default_rng(0).normal(5, 3, size=(1, 24, 40)).astype(np.float32)
     turned = np.rot90(image, axes=(1, 2)) if turn == "rotation" else image[:, ::-1]
     one = unet.set_params(n_views=1).predict_proba(turned)[0]
-    found, expected = (unet.set_params(n_views=n_views).predict_proba(x)[0] for x in (turned, image))
+    found, expected = (
+        unet.set_params(n_views=n_views).predict_proba(x)[0] for x in (turned, image)
+    )
     expected = np.rot90(expected) if turn == "rotation" else expected[::-1]
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert np.abs(one - found).max() > 1e-4

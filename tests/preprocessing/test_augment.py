@@ -26,7 +26,9 @@ def test_flips_move_labels_with_pixels_exactly(seed):
     moved, labels = augment(images, Y, 2, kinds="flip", random_state=seed)
     np.testing.assert_array_equal(moved[:, 0] > 0, labels > 0)
     np.testing.assert_array_equal(moved[:, 1], moved[:, 0] + 0.5)
-    np.testing.assert_array_equal(np.sort(moved[:, 0], axis=None), np.sort(np.repeat(Y, 2, axis=0), axis=None))
+    np.testing.assert_array_equal(
+        np.sort(moved[:, 0], axis=None), np.sort(np.repeat(Y, 2, axis=0), axis=None)
+    )
 
 
 def test_flips_reach_all_eight_symmetries():
@@ -41,10 +43,15 @@ def test_oblong_images_keep_their_shape():
     assert moved.dtype == X.dtype and labels.dtype == np.int32
 
 
-@given(seed=st.integers(0, 10_000), kinds=st.sampled_from([("rotate",), ("affine",), ("rotate", "affine")]))
+@given(
+    seed=st.integers(0, 10_000),
+    kinds=st.sampled_from([("rotate",), ("affine",), ("rotate", "affine")]),
+)
 def test_resampling_moves_labels_with_pixels(seed, kinds):
     labels = disks()
-    moved, new = augment((labels > 0).astype(float)[None], labels[None], kinds=kinds, random_state=seed)
+    moved, new = augment(
+        (labels > 0).astype(float)[None], labels[None], kinds=kinds, random_state=seed
+    )
     inside = np.nan_to_num(moved[0]) > 0.5
     disagree = np.count_nonzero(inside != (new[0] > 0))
     assert disagree <= 0.12 * np.count_nonzero(labels)
@@ -80,7 +87,9 @@ def test_brightness_and_noise_leave_labels_and_places():
 def test_nan_stays_and_containers_are_kept():
     holed = X.copy()
     holed[:, :5] = np.nan
-    moved, labels = augment(list(holed), list(Y), 2, kinds=("flip", "brightness", "noise"), random_state=0)
+    moved, labels = augment(
+        list(holed), list(Y), 2, kinds=("flip", "brightness", "noise"), random_state=0
+    )
     assert isinstance(moved, list) and isinstance(labels, list) and len(moved) == 6
     assert all(np.isnan(one).sum() == 5 * 48 for one in moved)
     empty, _ = augment(np.full((1, 8, 8), np.nan), np.ones((1, 8, 8), dtype=int), random_state=0)

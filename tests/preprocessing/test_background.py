@@ -49,7 +49,8 @@ def test_plane_leaves_nothing_at_the_edges(shape, box_size):
     image = sky + rng.normal(0, 1, shape)
     image[10:20, 10:20] += 50  # a source does not tilt the sky
     flat, tilted = (
-        BackgroundSubtractor(box_size=box_size, plane=plane).fit_transform(image[None])[0] for plane in (False, True)
+        BackgroundSubtractor(box_size=box_size, plane=plane).fit_transform(image[None])[0]
+        for plane in (False, True)
     )
     assert abs(np.median(flat[:, -5:])) > 2  # what the mesh alone leaves
     for strip in (tilted[:5], tilted[-5:], tilted[:, :5], tilted[:, -5:]):
@@ -68,7 +69,9 @@ def test_plane_without_noise(noise):
 def test_plane_is_none_under_a_flat_sky(image):
     image = image - 0.2 * np.arange(image.shape[1])
     expected = BackgroundSubtractor(box_size=30).fit_transform(image[None])
-    assert_allclose(BackgroundSubtractor(box_size=30, plane=True).fit_transform(image[None]), expected, atol=0.3)
+    assert_allclose(
+        BackgroundSubtractor(box_size=30, plane=True).fit_transform(image[None]), expected, atol=0.3
+    )
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (49, 51), (20, 300)])
@@ -88,7 +91,9 @@ def test_rms_band_passes_untouched(image):
     assert_array_equal(result[0, 0], BackgroundSubtractor().fit_transform(image[None])[0])
 
 
-@pytest.mark.parametrize(("parameter", "value"), [("box_size", 0), ("filter_size", 4), ("exclude_percentile", -1)])
+@pytest.mark.parametrize(
+    ("parameter", "value"), [("box_size", 0), ("filter_size", 4), ("exclude_percentile", -1)]
+)
 def test_bad_parameter_is_refused(image, parameter, value):
     with pytest.raises(ValueError, match=f"The '{parameter}' parameter of BackgroundSubtractor"):
         BackgroundSubtractor(**{parameter: value}).fit(image[None])

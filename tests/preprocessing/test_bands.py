@@ -33,7 +33,9 @@ def test_image_without_band_axis_keeps_its_form():
 @pytest.mark.parametrize("bands", [4, -5, [0, 4], [], [0.5]])
 def test_band_that_is_not_there_is_refused(images, bands):
     for call in (BandSelector(bands=bands).fit, BandSelector(bands=bands).transform):
-        with pytest.raises(ValueError, match=r"bands must name bands of X, which has 4: integers from -4 to 3. Got"):
+        with pytest.raises(
+            ValueError, match=r"bands must name bands of X, which has 4: integers from -4 to 3. Got"
+        ):
             call(images)
 
 

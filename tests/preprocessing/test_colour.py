@@ -43,7 +43,9 @@ def test_minimum_becomes_black(bands):
     shifted = bands + np.array(minimum)[:, None, None]
     result = LuptonRGB(minimum=minimum).fit_transform(shifted[None])
     assert_allclose(result, LuptonRGB().fit_transform(bands[None]), atol=1e-12)
-    assert_allclose(LuptonRGB(minimum=5).fit_transform(bands[None] + 5), LuptonRGB().fit_transform(bands[None]))
+    assert_allclose(
+        LuptonRGB(minimum=5).fit_transform(bands[None] + 5), LuptonRGB().fit_transform(bands[None])
+    )
 
 
 def test_colour_is_kept_at_any_brightness():
@@ -62,7 +64,9 @@ def test_pixel_missing_in_one_band_is_missing(bands):
 
 @pytest.mark.parametrize("order", [(0, 1), (0, 1, 3), (0, 1, 2, 2), (0, 1, 0.5), ()])
 def test_bad_order_is_refused(bands, order):
-    with pytest.raises(ValueError, match=r"order must hold the indices .*X has 3 band\(s\).*order=\(0, 0, 0\)"):
+    with pytest.raises(
+        ValueError, match=r"order must hold the indices .*X has 3 band\(s\).*order=\(0, 0, 0\)"
+    ):
         LuptonRGB(order=order).fit(bands[None])
 
 

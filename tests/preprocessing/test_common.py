@@ -72,7 +72,9 @@ shapes = st.tuples(st.just(3), st.integers(1, 12), st.integers(1, 12))
 
 
 @transformers
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     image=arrays(np.float32, shapes, elements=values, fill=st.just(np.nan))
     | arrays(np.float64, shapes, elements=values)
@@ -155,7 +157,9 @@ def test_clone_pickle_and_pipeline(transformer, bands, images):
 def test_stateless_ones_need_no_fit(transformer, bands, images):
     if transformer.__sklearn_tags__().requires_fit:
         pytest.skip("learns its limits")
-    assert_array_equal(clone(transformer).transform(images), clone(transformer).fit_transform(images))
+    assert_array_equal(
+        clone(transformer).transform(images), clone(transformer).fit_transform(images)
+    )
 
 
 @transformers

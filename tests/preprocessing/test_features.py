@@ -32,7 +32,11 @@ def test_bands_pass_and_ten_features_follow(n_bands):
     assert out.shape == (2, n_bands + 10, 20, 24) and np.isfinite(out).all()
     assert_array_equal(out[:, :n_bands], X)
     names = features.get_feature_names_out()
-    assert names.tolist() == [*(f"band_{k}" for k in range(n_bands)), "local_binary_pattern", *HARALICK_NAMES]
+    assert names.tolist() == [
+        *(f"band_{k}" for k in range(n_bands)),
+        "local_binary_pattern",
+        *HARALICK_NAMES,
+    ]
 
 
 def test_thirteen_features_of_a_colour_image_have_names():
@@ -49,10 +53,17 @@ def test_texture_is_that_of_the_quantized_mean_of_the_bands(n_levels):
     levels = quantized(IMAGES[0].mean(axis=0), 90, 140, n_levels)
     padded = np.pad(levels, 7, mode="symmetric")
     assert_array_equal(out[3], local_binary_pattern(padded, 36, 6, method="uniform")[7:-7, 7:-7])
-    assert_array_equal(out[3, 7:-7, 7:-7], local_binary_pattern(levels, 36, 6, method="uniform")[7:-7, 7:-7])
+    assert_array_equal(
+        out[3, 7:-7, 7:-7], local_binary_pattern(levels, 36, 6, method="uniform")[7:-7, 7:-7]
+    )
     for y, x in [(2, 2), (20, 20), (14, 25), (37, 45), (0, 47)]:
         around = levels[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3]
-        assert_allclose(out[4:, y, x], mahotas.features.haralick(around, return_mean=True)[:9], rtol=1e-9, atol=1e-9)
+        assert_allclose(
+            out[4:, y, x],
+            mahotas.features.haralick(around, return_mean=True)[:9],
+            rtol=1e-9,
+            atol=1e-9,
+        )
 
 
 @pytest.mark.parametrize(("radius", "points"), [(1, 8), (2.5, 16), (24, 192)])
@@ -70,7 +81,9 @@ def test_level_range_is_learnt_from_all_images_or_given():
     assert_allclose(learnt.level_range_, np.percentile(IMAGES.mean(axis=1), [0.1, 99.9]))
     assert clone(PLAIN).set_params(level_range=(0, 7)).fit(IMAGES).level_range_ == (0, 7)
     # what was learnt is used: an image of other brightness falls on other levels
-    assert (learnt.transform(IMAGES + 1e3)[:, 3 + 6] == 2 * 31).all(), "the sum average of the highest level"
+    assert (learnt.transform(IMAGES + 1e3)[:, 3 + 6] == 2 * 31).all(), (
+        "the sum average of the highest level"
+    )
 
 
 def test_asinh_stretch_makes_texture_independent_of_units():
@@ -92,11 +105,17 @@ def test_rms_band_is_dropped_and_divides():
     X = np.concatenate([IMAGES, rms], axis=1)
     features = PixelFeatures(window=5, rms_band=-1, fwhm=None).fit(X)
     out = features.transform(X)
-    assert out.shape == (2, 13, 40, 48) and features.n_bands_in_ == 4 and len(features.get_feature_names_out()) == 13
+    assert (
+        out.shape == (2, 13, 40, 48)
+        and features.n_bands_in_ == 4
+        and len(features.get_feature_names_out()) == 13
+    )
     assert_array_equal(out[:, :3], IMAGES)
     grey = np.concatenate([IMAGES.mean(axis=1, keepdims=True), rms], axis=1)
     signal = NoiseNormalizer(rms_band=-1, stretch="asinh").fit_transform(grey)
-    plain = PixelFeatures(window=5, stretch="linear", fwhm=None, level_range=features.level_range_).fit(signal)
+    plain = PixelFeatures(
+        window=5, stretch="linear", fwhm=None, level_range=features.level_range_
+    ).fit(signal)
     assert_array_equal(out[:, 3:], plain.transform(signal)[:, 1:])
 
 
@@ -104,7 +123,9 @@ def test_rms_band_is_dropped_and_divides():
 def test_nan_stays_and_touches_nothing_beyond_its_windows(features):
     X = IMAGES[:, :1].copy()
     X[0, 0, 10, 12] = np.nan
-    features = clone(features).set_params(level_range=(90, 110) if features.stretch == "linear" else (-2, 4))
+    features = clone(features).set_params(
+        level_range=(90, 110) if features.stretch == "linear" else (-2, 4)
+    )
     whole, holed = features.fit_transform(IMAGES[:, :1]), features.fit_transform(X)
     missing = np.zeros(holed.shape, dtype=bool)
     missing[0, :, 10, 12] = True

@@ -12,7 +12,9 @@ from hypothesis.extra.numpy import arrays
 
 from galaxysegment.preprocessing._haralick import haralick_maps
 
-CONSTANT = np.array([1, 0, 1, 0, 1, 0, 0, 0, 0], dtype=float)  # and twice the level as the sum average
+CONSTANT = np.array(
+    [1, 0, 1, 0, 1, 0, 0, 0, 0], dtype=float
+)  # and twice the level as the sum average
 
 
 @st.composite
@@ -72,7 +74,9 @@ def test_constant_windows_have_correlation_one(level):
     expected[5] = 2 * level
     np.testing.assert_allclose(by_mahotas(levels), expected, atol=1e-12)
     maps = haralick_maps(levels, 5, 256)
-    np.testing.assert_allclose(maps, np.broadcast_to(expected[:, None, None], maps.shape), atol=1e-12)
+    np.testing.assert_allclose(
+        maps, np.broadcast_to(expected[:, None, None], maps.shape), atol=1e-12
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -81,7 +85,9 @@ def test_missing_pixels_take_part_in_no_pair(image, data):
     levels, n_levels = image
     missing = data.draw(arrays(np.bool_, levels.shape))
     ours = haralick_maps(np.where(missing, -1, levels), 5, n_levels)
-    assert np.array_equal(np.isnan(ours).all(axis=0), missing) and np.array_equal(np.isnan(ours).any(axis=0), missing)
+    assert np.array_equal(np.isnan(ours).all(axis=0), missing) and np.array_equal(
+        np.isnan(ours).any(axis=0), missing
+    )
     shifted = np.where(missing, 0, levels + 1)
     for y, x in some_pixels(data, levels.shape):
         if missing[y, x]:
@@ -129,7 +135,9 @@ def test_largest_window_and_levels_do_not_overflow():
     levels = np.random.default_rng(0).integers(0, 256, (129, 130))
     levels[0] = 0
     levels[:, 0] = 255
-    np.testing.assert_allclose(haralick_maps(levels, 127, 256)[:, 64, 64], by_mahotas(levels[1:128, 1:128]), rtol=1e-9)
+    np.testing.assert_allclose(
+        haralick_maps(levels, 127, 256)[:, 64, 64], by_mahotas(levels[1:128, 1:128]), rtol=1e-9
+    )
     constant = haralick_maps(np.full((127, 127), 255), 127, 256)[:, 63, 63]
     np.testing.assert_allclose(constant, [1, 0, 1, 0, 1, 510, 0, 0, 0], atol=1e-12)
 

@@ -31,7 +31,12 @@ def image():
 def test_formula_between_the_levels(stretch):
     X = np.linspace(100, 200, 60).reshape(1, 6, 10)
     result = FITSLiberatorStretch(
-        stretch=stretch, background_level=100, peak_level=200, scaled_peak_level=25, black_level=0, white_level=1e3
+        stretch=stretch,
+        background_level=100,
+        peak_level=200,
+        scaled_peak_level=25,
+        black_level=0,
+        white_level=1e3,
     ).fit_transform(X)
     assert_allclose(result, FORMULAS[stretch]((X - 100) / 100 * 25), rtol=1e-12)
 
@@ -48,7 +53,9 @@ def test_stretches_are_increasing_and_leave_the_background_at_zero(stretch):
 
 def test_black_and_white_clip_the_stretched_values():
     X = np.linspace(-50, 150, 101).reshape(1, 1, 101)
-    result = FITSLiberatorStretch(background_level=0, peak_level=100, black_level=0.5, white_level=2.0).fit_transform(X)
+    result = FITSLiberatorStretch(
+        background_level=0, peak_level=100, black_level=0.5, white_level=2.0
+    ).fit_transform(X)
     assert_allclose(result, np.clip(np.arcsinh(X / 10), 0.5, 2.0))
 
 
@@ -57,18 +64,24 @@ def test_levels_are_estimated(image):
     peak = np.percentile(image, 99.9)
     sky = np.median(image[image < 1040])  # without the source
     scaled = np.arcsinh((image - sky) / (peak - sky) * 10)
-    assert_allclose(estimated[0], np.clip(scaled, np.percentile(scaled, 5), np.arcsinh(10)), atol=5e-3)
+    assert_allclose(
+        estimated[0], np.clip(scaled, np.percentile(scaled, 5), np.arcsinh(10)), atol=5e-3
+    )
 
 
 def test_unit_and_zero_point_do_not_matter(image):
     expected = FITSLiberatorStretch().fit_transform(image[None])
-    assert_allclose(FITSLiberatorStretch().fit_transform(image[None] * 1e-12 + 3e-9), expected, atol=1e-9)
+    assert_allclose(
+        FITSLiberatorStretch().fit_transform(image[None] * 1e-12 + 3e-9), expected, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("stretch", FORMULAS)
 def test_noise_far_below_the_background_becomes_black(stretch):
     X = np.linspace(-1000, 1000, 400).reshape(1, 20, 20)
-    result = FITSLiberatorStretch(stretch=stretch, background_level=0, peak_level=100).fit_transform(X)
+    result = FITSLiberatorStretch(
+        stretch=stretch, background_level=0, peak_level=100
+    ).fit_transform(X)
     assert np.isfinite(result).all()
     assert (np.diff(result.ravel()) >= 0).all()
     assert result.max() == pytest.approx(FORMULAS[stretch](10.0))
@@ -77,7 +90,9 @@ def test_noise_far_below_the_background_becomes_black(stretch):
 @pytest.mark.parametrize("stretch", ["log", "log_sqrt"])
 def test_image_all_too_faint_for_a_logarithm_is_black(stretch):
     X = np.full((1, 5, 5), -1000.0)
-    result = FITSLiberatorStretch(stretch=stretch, background_level=0, peak_level=100).fit_transform(X)
+    result = FITSLiberatorStretch(
+        stretch=stretch, background_level=0, peak_level=100
+    ).fit_transform(X)
     assert len(np.unique(result)) == 1
     assert np.isfinite(result).all()
 
@@ -110,11 +125,15 @@ def test_rms_band_passes_untouched(image):
 
 def test_bad_levels_are_refused(image):
     X = image[None]
-    with pytest.raises(ValueError, match=r"peak_level must be above background_level. Got peak_level=1"):
+    with pytest.raises(
+        ValueError, match=r"peak_level must be above background_level. Got peak_level=1"
+    ):
         FITSLiberatorStretch(background_level=2, peak_level=1).fit(X)
     with pytest.raises(ValueError, match="white_level must be above black_level"):
         FITSLiberatorStretch(black_level=2, white_level=2).transform(X)
-    with pytest.raises(ValueError, match=r"peak_level=5 is not above the background level .*give background_level"):
+    with pytest.raises(
+        ValueError, match=r"peak_level=5 is not above the background level .*give background_level"
+    ):
         FITSLiberatorStretch(peak_level=5).transform(X)
     with pytest.raises(ValueError, match=r"white_level must be above black_level.*Give both"):
         FITSLiberatorStretch(black_level=20).transform(X)
@@ -124,5 +143,7 @@ def test_bad_levels_are_refused(image):
         FITSLiberatorStretch(background_level=np.nan).fit(X)
     with pytest.raises(ValueError, match="The 'scaled_peak_level' parameter"):
         FITSLiberatorStretch(scaled_peak_level=0).fit(X)
-    with pytest.raises(ValueError, match=r"rms_band=1 asks for an RMS map among the bands, but X has 1 band"):
+    with pytest.raises(
+        ValueError, match=r"rms_band=1 asks for an RMS map among the bands, but X has 1 band"
+    ):
         FITSLiberatorStretch(rms_band=1).fit_transform(X)

@@ -9,7 +9,10 @@ from galaxysegment.preprocessing import ImageNormalizer
 ASTROPY_INTERVALS = {
     "minmax": ({"interval": "minmax"}, visualization.MinMaxInterval()),
     "zscale": ({"interval": "zscale"}, visualization.ZScaleInterval()),
-    "percentile": ({"interval": "percentile", "percentile": 90}, visualization.PercentileInterval(90)),
+    "percentile": (
+        {"interval": "percentile", "percentile": 90},
+        visualization.PercentileInterval(90),
+    ),
     "manual": ({"interval": (95.0, 120)}, visualization.ManualInterval(95, 120)),
     "half manual": ({"interval": [None, 120]}, visualization.ManualInterval(None, 120)),
 }
@@ -41,7 +44,9 @@ def images():
 def test_interval_is_that_of_astropy(images, name):
     parameters, interval = ASTROPY_INTERVALS[name]
     result = ImageNormalizer(**parameters).fit_transform(images)
-    for image, normalized in zip(images.reshape(-1, 40, 50), result.reshape(-1, 40, 50), strict=True):
+    for image, normalized in zip(
+        images.reshape(-1, 40, 50), result.reshape(-1, 40, 50), strict=True
+    ):
         assert_allclose(normalized, interval(image), rtol=1e-12, atol=1e-15)
 
 
@@ -110,15 +115,25 @@ def test_band_without_data_is_refused_where_limits_are_learnt(images):
         ImageNormalizer(limits="fit").fit(images)
 
 
-@pytest.mark.parametrize("interval", [(1, 0), (1, 1), (1,), (1, 2, 3), ("a", 2), (np.nan, 1), (0, np.inf)])
+@pytest.mark.parametrize(
+    "interval", [(1, 0), (1, 1), (1,), (1, 2, 3), ("a", 2), (np.nan, 1), (0, np.inf)]
+)
 def test_bad_pair_is_refused(images, interval):
-    with pytest.raises(ValueError, match=r"interval must be 'minmax'.*two numbers \(low, high\).*Got"):
+    with pytest.raises(
+        ValueError, match=r"interval must be 'minmax'.*two numbers \(low, high\).*Got"
+    ):
         ImageNormalizer(interval=interval).fit(images)
 
 
 @pytest.mark.parametrize(
     ("parameter", "value"),
-    [("interval", "nonsense"), ("stretch", "cubic"), ("limits", "all"), ("percentile", 0), ("stretch_a", -1)],
+    [
+        ("interval", "nonsense"),
+        ("stretch", "cubic"),
+        ("limits", "all"),
+        ("percentile", 0),
+        ("stretch_a", -1),
+    ],
 )
 def test_bad_parameter_is_refused(images, parameter, value):
     with pytest.raises(ValueError, match=f"The '{parameter}' parameter of ImageNormalizer"):
@@ -130,4 +145,8 @@ def test_tiny_and_huge_units_do_not_matter():
     X = rng.gamma(2.0, size=(1, 30, 30)).astype(np.float32)
     expected = ImageNormalizer(stretch="asinh").fit_transform(X)
     for unit in (1e-30, 1e30):
-        assert_allclose(ImageNormalizer(stretch="asinh").fit_transform(X * np.float32(unit)), expected, rtol=1e-5)
+        assert_allclose(
+            ImageNormalizer(stretch="asinh").fit_transform(X * np.float32(unit)),
+            expected,
+            rtol=1e-5,
+        )

@@ -61,11 +61,15 @@ def test_adder_constant_rms_adds_nothing_and_nan_stays(field):
     assert_array_equal(result[0, 0], expected)
 
 
-@pytest.mark.parametrize("transformer", [RMSAdder(), NoiseNormalizer(rms_band=-1), NoiseNormalizer(rms_band=2)])
+@pytest.mark.parametrize(
+    "transformer", [RMSAdder(), NoiseNormalizer(rms_band=-1), NoiseNormalizer(rms_band=2)]
+)
 def test_missing_rms_band_is_refused(transformer):
     X = np.ones((1, 1, 8, 8))
     for call in (transformer.fit, transformer.transform):
-        with pytest.raises(ValueError, match=r"asks for an RMS map among the bands, but X has 1 band"):
+        with pytest.raises(
+            ValueError, match=r"asks for an RMS map among the bands, but X has 1 band"
+        ):
             call(X)
 
 
@@ -89,7 +93,9 @@ def test_noise_normalizer_makes_sky_standard(field, rms_band):
 
 def test_noise_normalizer_does_not_depend_on_unit_and_sky(field):
     expected = NoiseNormalizer().fit_transform(field[:, :1])
-    assert_allclose(NoiseNormalizer().fit_transform(field[:, :1] * 1e-12 + 1e-9), expected, atol=1e-6)
+    assert_allclose(
+        NoiseNormalizer().fit_transform(field[:, :1] * 1e-12 + 1e-9), expected, atol=1e-6
+    )
 
 
 def test_pixels_of_unknown_noise_become_nan(field):

@@ -62,6 +62,8 @@ def test_a_kernel_wider_than_the_image_takes_no_more_memory(image):
     assert_allclose(wide, mean, rtol=1e-9)
     fwhm = 30  # cut at 49 pixels instead of 51: beyond the image there is nothing to weigh
     rows, columns = np.indices(image.shape)
-    weight = np.exp(-0.5 * ((rows - 20) ** 2 + (columns - 25) ** 2) / (fwhm * gaussian_fwhm_to_sigma) ** 2)
+    weight = np.exp(
+        -0.5 * ((rows - 20) ** 2 + (columns - 25) ** 2) / (fwhm * gaussian_fwhm_to_sigma) ** 2
+    )
     result = GaussianSmoother(fwhm=fwhm).fit_transform(image[None])[0, 20, 25]
     assert_allclose(result, np.average(image, weights=weight), rtol=1e-9)

@@ -23,7 +23,10 @@ def field():
     y, x = np.mgrid[:64, :64]
     centers = rng.uniform(8, 56, (3, 4, 2))
     source = sum(
-        np.exp(-((y - centers[:, k, 0, None, None]) ** 2 + (x - centers[:, k, 1, None, None]) ** 2) / 12)
+        np.exp(
+            -((y - centers[:, k, 0, None, None]) ** 2 + (x - centers[:, k, 1, None, None]) ** 2)
+            / 12
+        )
         for k in range(4)
     )
     rms = np.sqrt(1 + 30 * source)
@@ -67,7 +70,9 @@ def test_variants_differ(field):
 
 @pytest.mark.parametrize("variant", [0, 5, "1", 1.5])
 def test_other_variants_are_refused(variant):
-    with pytest.raises(ValueError, match="The 'variant' parameter of make_variant must be an int in the range"):
+    with pytest.raises(
+        ValueError, match="The 'variant' parameter of make_variant must be an int in the range"
+    ):
         make_variant(variant)
 
 

@@ -46,7 +46,9 @@ quiet = pytest.mark.filterwarnings("ignore:No source was found", "ignore:All 8 q
 
 @pytest.fixture(scope="module")
 def fitted():
-    return DETRSegmenter(**TINY | {"max_epochs": 40, "validation_fraction": 0, "lr": 3e-3}).fit(X, Y)
+    return DETRSegmenter(**TINY | {"max_epochs": 40, "validation_fraction": 0, "lr": 3e-3}).fit(
+        X, Y
+    )
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -77,7 +79,9 @@ def test_the_threshold_keeps_large_galaxies(fitted, monkeypatch):
     truth = (masks[1] + 2 * masks[2]).astype(np.int32)
     truth[:40, :40] = 3
     scores = np.array([0.7, 0.9, 0.9, 0.75])
-    found = prediction.Candidates((64, 64), scores, np.ones(4, dtype=int), masks, 1 - masks.max(axis=0), 8)
+    found = prediction.Candidates(
+        (64, 64), scores, np.ones(4, dtype=int), masks, 1 - masks.max(axis=0), 8
+    )
     monkeypatch.setattr(prediction, "find_candidates", lambda *_: [found])
     codes = encode_target(truth, np.ones(3, dtype=np.int64))
     assert fitted._best_threshold([(np.zeros((1, 64, 64), np.float32), codes)]) <= 0.7
@@ -97,7 +101,9 @@ def test_the_losses_of_the_parts_are_in_the_history(each):
     parts += ["pixel", "centre"] if each.backbone == "auto" else []
     for prefix in ("train", "valid"):
         assert np.isfinite([row[f"{prefix}_loss_{part}"] for part in parts]).all()
-    assert sum(row[f"train_loss_{part}"] for part in parts) == pytest.approx(row["train_loss"], rel=1e-3)
+    assert sum(row[f"train_loss_{part}"] for part in parts) == pytest.approx(
+        row["train_loss"], rel=1e-3
+    )
 
 
 def small_patches(n_patches=8, size=48):
@@ -111,7 +117,8 @@ def test_detr_overfits_eight_patches():
     """The wiring of peaks, boxes, classes, matching, attention and masks."""
     images, labels = small_patches()
     detr = DETRSegmenter(
-        **TINY | {"architecture": "detr", "base_width": 8, "depth": 4, "n_queries": 16, "n_points": 1024},
+        **TINY
+        | {"architecture": "detr", "base_width": 8, "depth": 4, "n_queries": 16, "n_points": 1024},
         **{"lr": 3e-3, "validation_fraction": 0, "augment": None},
     )
     detr.set_params(max_epochs=120, batch_size=8).fit(images, labels)
@@ -138,7 +145,9 @@ def test_detr_on_a_residual_net_learns_masks():
 
 def test_two_fits_with_one_seed_are_equal():
     first, second = (DETRSegmenter(**TINY).fit(X, Y) for _ in range(2))
-    assert [row["train_loss"] for row in first.history_] == [row["train_loss"] for row in second.history_]
+    assert [row["train_loss"] for row in first.history_] == [
+        row["train_loss"] for row in second.history_
+    ]
     other = DETRSegmenter(**TINY | {"random_state": 1}).fit(X, Y)
     assert first.history_[-1, "train_loss"] != other.history_[-1, "train_loss"]
 
@@ -158,18 +167,31 @@ def test_early_stopping_and_callbacks():
         def on_epoch_begin(self, net, **kwargs):
             net.n_counted_ = getattr(net, "n_counted_", 0) + 1
 
-    detr = DETRSegmenter(**TINY | {"max_epochs": 30, "lr": 1e-9, "patience": 2}, callbacks=[Count()]).fit(X, Y)
+    detr = DETRSegmenter(
+        **TINY | {"max_epochs": 30, "lr": 1e-9, "patience": 2}, callbacks=[Count()]
+    ).fit(X, Y)
     assert len(detr.history_) < 20 and detr.net_.n_counted_ == len(detr.history_)
 
 
 def test_stages_train_the_heads_first():
-    stages = [{"layers": "heads", "max_epochs": 1, "lr": 1e-3}, {"layers": "all", "max_epochs": 2, "lr": 1e-4}]
+    stages = [
+        {"layers": "heads", "max_epochs": 1, "lr": 1e-3},
+        {"layers": "all", "max_epochs": 2, "lr": 1e-4},
+    ]
     tiny = {**TINY, "decoder_layers": 3}
     one, other = (
-        dict(DETRSegmenter(**tiny, stages=[{**stages[0], "lr": lr}]).fit(X, Y).net_.module_.named_parameters())
+        dict(
+            DETRSegmenter(**tiny, stages=[{**stages[0], "lr": lr}])
+            .fit(X, Y)
+            .net_.module_.named_parameters()
+        )
         for lr in (1e-3, 1e-4)
     )
-    same = [name for name, weight in one.items() if np.array_equal(weight.detach(), other[name].detach())]
+    same = [
+        name
+        for name, weight in one.items()
+        if np.array_equal(weight.detach(), other[name].detach())
+    ]
     assert {name.split(".")[0] for name in same} == {"unet"}
     assert len(same) == len([name for name in one if name.startswith("unet.")])
     assert len(DETRSegmenter(**TINY, stages=stages).fit(X, Y).history_) == 3
@@ -189,12 +211,16 @@ def test_stars_and_galaxies_are_told_apart():
     images = np.where(Y == 2, 10 * X, X)
     detr = DETRSegmenter(**TINY | {"max_epochs": 40, "validation_fraction": 0, "lr": 3e-3})
     detr.fit(images, [with_classes(labels) for labels in Y])
-    quality = panoptic_quality([with_classes(one) for one in Y], detr.predict(images, output="panoptic"))
+    quality = panoptic_quality(
+        [with_classes(one) for one in Y], detr.predict(images, output="panoptic")
+    )
     assert quality.per_class[1].pq > 0.3 and quality.per_class[2].pq > 0.3
 
 
 def test_a_class_that_is_not_declared_is_refused():
-    with pytest.raises(ValueError, match=r"y holds the class 2, but classes=\(1,\) are declared: add it"):
+    with pytest.raises(
+        ValueError, match=r"y holds the class 2, but classes=\(1,\) are declared: add it"
+    ):
         DETRSegmenter(**TINY, classes=[1]).fit(X, [with_classes(labels) for labels in Y])
     with pytest.raises(ValueError, match="classes must be different whole numbers"):
         DETRSegmenter(**TINY, classes=[1, 1]).fit(X, Y)
@@ -213,7 +239,9 @@ def test_images_without_and_with_one_source():
 
 
 def test_more_sources_than_queries_in_training():
-    with pytest.warns(UserWarning, match=r"3 sources, but n_queries=2 finds at most 2 .*Use n_queries >= 3"):
+    with pytest.warns(
+        UserWarning, match=r"3 sources, but n_queries=2 finds at most 2 .*Use n_queries >= 3"
+    ):
         DETRSegmenter(**TINY | {"n_queries": 2}).fit(X, Y)
     with pytest.warns(UserWarning, match=r"n_queries=3 finds at most 2 .*Use n_queries >= 4"):
         DETRSegmenter(**KINDS["detr-residual"] | {"n_queries": 3}).fit(X, Y)
@@ -222,7 +250,9 @@ def test_more_sources_than_queries_in_training():
 def test_all_queries_used_in_prediction():
     with pytest.warns(UserWarning, match="3 sources"):
         detr = DETRSegmenter(**TINY | {"n_queries": 1, "max_epochs": 20, "lr": 3e-3}).fit(X, Y)
-    with pytest.warns(UserWarning, match=r"All 1 queries are used in \d of 6 images .*larger n_queries"):
+    with pytest.warns(
+        UserWarning, match=r"All 1 queries are used in \d of 6 images .*larger n_queries"
+    ):
         detr.predict(X)
 
 
@@ -257,19 +287,25 @@ def test_outputs_agree(each):
 def test_several_bands_and_sizes():
     images, labels = make_images(4, n_bands=3)
     sizes = [images[0], images[1][:, :-8], images[2][..., :-5], images[3]]
-    targets = [one[: image.shape[1], : image.shape[2]] for one, image in zip(labels, sizes, strict=True)]
+    targets = [
+        one[: image.shape[1], : image.shape[2]] for one, image in zip(labels, sizes, strict=True)
+    ]
     for kind in ("peaks", "detr", "residual"):
         detr = DETRSegmenter(**KINDS[kind] | {"max_epochs": 1}).fit(sizes, targets)
         assert [one.shape for one in detr.predict(sizes)] == [one.shape for one in targets]
 
 
 def mosaic():
-    return np.concatenate([np.concatenate(list(X[:3]), axis=1), np.concatenate(list(X[3:]), axis=1)])
+    return np.concatenate(
+        [np.concatenate(list(X[:3]), axis=1), np.concatenate(list(X[3:]), axis=1)]
+    )
 
 
 def mosaic_truth():
     parts = [labels + 3 * index for index, labels in enumerate(Y)]
-    raised = [np.where(labels % 1 == 0, labels * (Y[index] > 0), 0) for index, labels in enumerate(parts)]
+    raised = [
+        np.where(labels % 1 == 0, labels * (Y[index] > 0), 0) for index, labels in enumerate(parts)
+    ]
     return np.concatenate([np.concatenate(raised[:3], axis=1), np.concatenate(raised[3:], axis=1)])
 
 
@@ -293,7 +329,9 @@ def test_model_files_and_pickles_predict_the_same(each, tmp_path):
     save(each, tmp_path / "detr.safetensors")
     for other in (load(tmp_path / "detr.safetensors"), pickle.loads(pickle.dumps(each))):
         np.testing.assert_array_equal(other.predict(X), expected)
-        assert [row["train_loss"] for row in other.history_] == [row["train_loss"] for row in each.history_]
+        assert [row["train_loss"] for row in other.history_] == [
+            row["train_loss"] for row in each.history_
+        ]
     ready = DETRSegmenter(**each.get_params() | {"weights": tmp_path / "detr.safetensors"})
     np.testing.assert_array_equal(ready.predict(X), expected)
 
@@ -303,18 +341,29 @@ def test_model_files_and_pickles_predict_the_same(each, tmp_path):
 def test_a_checkpoint_folder(architecture, tmp_path):
     from galaxysegment.nets._checkpoints import module_class
 
-    params = {"n_bands": 3, "n_classes": 7, "stem_stride": 4, "d_model": 32, "encoder_layers": 1, "decoder_layers": 1}
-    module_class({"detr": "detr", "mask2former": "plain"}[architecture])(**params, n_queries=8).model.save_pretrained(
-        tmp_path / "checkpoint"
-    )
+    params = {
+        "n_bands": 3,
+        "n_classes": 7,
+        "stem_stride": 4,
+        "d_model": 32,
+        "encoder_layers": 1,
+        "decoder_layers": 1,
+    }
+    module_class({"detr": "detr", "mask2former": "plain"}[architecture])(
+        **params, n_queries=8
+    ).model.save_pretrained(tmp_path / "checkpoint")
     images, labels = make_images(4, n_bands=2)
     detr = DETRSegmenter(**TINY, architecture=architecture, weights=str(tmp_path / "checkpoint"))
     detr.fit(images, labels).set_params(score_threshold=0.0)
     assert detr.net_.module_.n_queries == 8
     save(detr, tmp_path / "model.safetensors")
-    np.testing.assert_array_equal(load(tmp_path / "model.safetensors").predict(images), detr.predict(images))
+    np.testing.assert_array_equal(
+        load(tmp_path / "model.safetensors").predict(images), detr.predict(images)
+    )
     other = {"detr": "mask2former", "mask2former": "detr"}[architecture]
-    with pytest.raises(ValueError, match=f"hold a model of type '{architecture}', but architecture='{other}'"):
+    with pytest.raises(
+        ValueError, match=f"hold a model of type '{architecture}', but architecture='{other}'"
+    ):
         clone(detr).set_params(architecture=other).fit(images, labels)
 
 
@@ -332,8 +381,12 @@ def test_no_hub_says_how_to_get_the_checkpoint():
         "except OSError as error: print(error)"
     )
     environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": "/nonexistent", "PATH": "/usr/bin:/bin"}
-    shown = subprocess.check_output([sys.executable, "-W", "ignore", "-c", code], text=True, env=environment)
-    assert "could not be had from the Hugging Face hub" in shown and "hf download facebook/" in shown
+    shown = subprocess.check_output(
+        [sys.executable, "-W", "ignore", "-c", code], text=True, env=environment
+    )
+    assert (
+        "could not be had from the Hugging Face hub" in shown and "hf download facebook/" in shown
+    )
 
 
 def test_unfitted_and_foreign_weights(tmp_path):
@@ -351,7 +404,9 @@ def test_unfitted_and_foreign_weights(tmp_path):
 
 @quiet
 def test_model_selection():
-    pipeline = make_pipeline(ImageNormalizer(stretch="asinh"), DETRSegmenter(**TINY | {"max_epochs": 1}))
+    pipeline = make_pipeline(
+        ImageNormalizer(stretch="asinh"), DETRSegmenter(**TINY | {"max_epochs": 1})
+    )
     pipeline.set_params(detrsegmenter__score_threshold=0.0)
     search = GridSearchCV(pipeline, {"detrsegmenter__n_queries": [8, 9]}, scoring=pq_scorer, cv=2)
     with warnings.catch_warnings():
@@ -365,4 +420,8 @@ def test_torch_is_loaded_by_fitting_only():
         "repr(clone(DETRSegmenter(lr=1))); DETRSegmenter()._validate_params();"
         "print(json.dumps([name in sys.modules for name in ('torch', 'skorch', 'transformers')]))"
     )
-    assert json.loads(subprocess.check_output([sys.executable, "-c", code], text=True)) == [False, False, False]
+    assert json.loads(subprocess.check_output([sys.executable, "-c", code], text=True)) == [
+        False,
+        False,
+        False,
+    ]

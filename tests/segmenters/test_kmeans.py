@@ -37,7 +37,9 @@ def squares(n_images=3, n_bands=None, seed=0, contrast=20.0):
 def test_bright_cluster_is_galaxy(n_bands):
     images, mask = squares(n_bands=n_bands)
     segmenter = KMeansSegmenter(random_state=0).fit(images)
-    np.testing.assert_allclose(segmenter.cluster_centers_, [[10] * (n_bands or 1), [30] * (n_bands or 1)], atol=0.5)
+    np.testing.assert_allclose(
+        segmenter.cluster_centers_, [[10] * (n_bands or 1), [30] * (n_bands or 1)], atol=0.5
+    )
     labels = segmenter.predict(images)
     assert np.array_equal(labels > 0, mask)
     assert labels.dtype == np.int32
@@ -49,10 +51,14 @@ def test_bright_cluster_is_galaxy(n_bands):
 @pytest.mark.filterwarnings("ignore::galaxysegment.structures.NoSourcesWarning")
 def test_equals_scikit_learn(seed, n_clusters, n_bands):
     images = np.random.default_rng(seed).gamma(1, 5, (2, n_bands, 20, 15))
-    segmenter = KMeansSegmenter(n_clusters=n_clusters, n_init=2, n_pixels=1, random_state=seed).fit(images)
+    segmenter = KMeansSegmenter(n_clusters=n_clusters, n_init=2, n_pixels=1, random_state=seed).fit(
+        images
+    )
     pixels = np.moveaxis(images, 1, -1).reshape(-1, n_bands)
     with threadpool_limits(1):
-        reference = KMeans(n_clusters, n_init=2, random_state=np.random.RandomState(seed)).fit(pixels)
+        reference = KMeans(n_clusters, n_init=2, random_state=np.random.RandomState(seed)).fit(
+            pixels
+        )
     bright = np.argmax(reference.cluster_centers_.mean(axis=1))
     expected = (reference.predict(pixels) == bright).reshape(2, 20, 15)
     assert np.array_equal(segmenter.predict(images) > 0, expected)
@@ -86,7 +92,9 @@ def test_deblending_splits_touching_sources():
 
 def test_missing_pixels_and_rms_band():
     images, mask = squares(n_bands=3)
-    images[:, 2] = np.random.default_rng(0).uniform(0, 1000, images[:, 2].shape)  # would drown the others
+    images[:, 2] = np.random.default_rng(0).uniform(
+        0, 1000, images[:, 2].shape
+    )  # would drown the others
     images[0, 0, :10] = np.nan
     labels = KMeansSegmenter(rms_band=2, random_state=0).fit(images).predict(images)
     assert not labels[0, :10].any()
@@ -151,7 +159,10 @@ def test_sample_of_pixels_is_enough():
 
 def test_seed_decides():
     images = np.random.default_rng(0).normal(size=(2, 60, 60))
-    centres = [KMeansSegmenter(max_samples=500, random_state=seed).fit(images).cluster_centers_ for seed in (0, 0, 1)]
+    centres = [
+        KMeansSegmenter(max_samples=500, random_state=seed).fit(images).cluster_centers_
+        for seed in (0, 0, 1)
+    ]
     assert np.array_equal(centres[0], centres[1])
     assert not np.array_equal(centres[0], centres[2])
 
@@ -163,7 +174,11 @@ def test_threads_do_not_change_a_bit():
         "print(json.dumps(KMeansSegmenter(random_state=0, n_init=2).fit(X).cluster_centers_.tolist()))"
     )
     found = [
-        json.loads(subprocess.check_output([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": n}))
+        json.loads(
+            subprocess.check_output(
+                [sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": n}
+            )
+        )
         for n in ("1", "4")
     ]
     assert found[0] == found[1]

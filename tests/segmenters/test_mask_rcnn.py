@@ -86,12 +86,16 @@ def test_the_mask_threshold_is_chosen_and_obeyed(trained):
     areas = []
     for threshold in (0.2, 0.8, "auto"):
         one = copy.copy(trained).set_params(mask_threshold=threshold)
-        areas.append(np.mean(np.concatenate([found.areas for found in one.predict(X, output="instances")])))
+        areas.append(
+            np.mean(np.concatenate([found.areas for found in one.predict(X, output="instances")]))
+        )
     assert areas[1] < areas[2] < areas[0]
 
 
 def test_instances_labels_and_panoptic_agree(trained):
-    instances, labels, panoptic = (trained.predict(X, output=kind) for kind in ("instances", "labels", "panoptic"))
+    instances, labels, panoptic = (
+        trained.predict(X, output=kind) for kind in ("instances", "labels", "panoptic")
+    )
     for sources, one, maps in zip(instances, labels, panoptic, strict=True):
         np.testing.assert_array_equal(sources.to_label_map(), one)
         np.testing.assert_array_equal(maps, sources.to_panoptic())
@@ -119,7 +123,9 @@ def test_two_fits_with_one_seed_are_equal(tiny):
 
 def test_validation_draws_the_same_boxes_each_time_and_no_statistics():
     segmenter = MaskRCNNSegmenter(**TINY).fit(X, Y)
-    batch = segmenter._collate()(list(segmenter._make_dataset([segmenter._scale(X[0][None])], [Y[0]], False)))
+    batch = segmenter._collate()(
+        list(segmenter._make_dataset([segmenter._scale(X[0][None])], [Y[0]], False))
+    )
     before = tensors(segmenter)
     first, second = (segmenter.net_.validation_step(batch)["loss"].item() for _ in range(2))
     assert first == second
@@ -149,11 +155,15 @@ def test_images_without_sources_are_fine():
 
 def test_classes_must_be_declared():
     truth = two_classes(Y)
-    with pytest.raises(ValueError, match=r"y\[0\] holds the class 2, but classes=\(1,\) are declared"):
+    with pytest.raises(
+        ValueError, match=r"y\[0\] holds the class 2, but classes=\(1,\) are declared"
+    ):
         MaskRCNNSegmenter(**TINY, classes=(1,)).fit(X, truth)
     renamed = [Instances(one.shape, one.boxes, one.crops, classes=[7, 7, 9]) for one in truth]
     segmenter = MaskRCNNSegmenter(**TINY, classes=(9, 7), score_threshold=0.0).fit(X, renamed)
-    assert set(np.concatenate([one.classes for one in segmenter.predict(X, output="instances")])) <= {7, 9}
+    assert set(
+        np.concatenate([one.classes for one in segmenter.predict(X, output="instances")])
+    ) <= {7, 9}
 
 
 def test_truth_of_another_shape_is_named():
@@ -174,7 +184,9 @@ def test_small_sources_are_not_asked_for():
     truth = Y.copy()
     truth[:, 47, 39] = 4
     segmenter = MaskRCNNSegmenter(**TINY, n_pixels=2)
-    assert [len(segmenter._large_enough(one)) for one in check_targets(truth, X[:, None])] == [3] * 6
+    assert [len(segmenter._large_enough(one)) for one in check_targets(truth, X[:, None])] == [
+        3
+    ] * 6
 
 
 # ---- images of every kind ----
@@ -183,7 +195,9 @@ def test_small_sources_are_not_asked_for():
 def test_sizes_that_differ_patches_and_bands():
     bands = np.stack([X, 2 * X, X + 1], axis=1)
     images = [bands[0], bands[1][:, :33, :39], bands[2][:, :7], bands[3]]
-    labels = [one[: image.shape[1], : image.shape[2]] for one, image in zip(Y, images, strict=False)]
+    labels = [
+        one[: image.shape[1], : image.shape[2]] for one, image in zip(Y, images, strict=False)
+    ]
     segmenter = MaskRCNNSegmenter(**TINY, patch_size=32).fit(images, labels)
     assert segmenter.n_net_bands_ == 3
     assert [one.shape for one in segmenter.predict(images)] == [one.shape[1:] for one in images]
@@ -212,9 +226,15 @@ def test_more_sources_than_proposals(trained):
 
 def test_anchors_suit_the_sources(tiny):
     assert tiny.anchor_sizes_ == _choose_anchors([Instances.from_label_map(one) for one in Y])
-    sides = np.sqrt(np.prod([box[2:] - box[:2] for one in Y for box in Instances.from_label_map(one).boxes], axis=1))
+    sides = np.sqrt(
+        np.prod(
+            [box[2:] - box[:2] for one in Y for box in Instances.from_label_map(one).boxes], axis=1
+        )
+    )
     assert tiny.anchor_sizes_[0] <= np.median(sides) <= tiny.anchor_sizes_[-1]
-    mixed = Instances((900, 900), [(0, 0, 3, 3), (0, 0, 800, 800)], [np.ones((3, 3)), np.ones((800, 800))])
+    mixed = Instances(
+        (900, 900), [(0, 0, 3, 3), (0, 0, 800, 800)], [np.ones((3, 3)), np.ones((800, 800))]
+    )
     sizes = np.array(_choose_anchors([mixed]))
     assert (sizes[1:] / sizes[:-1] >= 1.99).all() and sizes[-1] >= 700
     own = MaskRCNNSegmenter(**TINY, anchors=[6, 8, 12, 20, 40]).fit(X, Y)
@@ -232,7 +252,9 @@ def test_suppression_is_greedy(seed, n, iou):
     crops = [rng.random(tuple(side)) < 0.8 for side in sides]
     for crop in crops:
         crop[0, 0] = True
-    instances = Instances((40, 40), np.hstack([corners, corners + sides]), crops, np.sort(rng.random(n))[::-1])
+    instances = Instances(
+        (40, 40), np.hstack([corners, corners + sides]), crops, np.sort(rng.random(n))[::-1]
+    )
     masks, kept = instances.masks, []
     for index in range(n):
         overlaps = [(masks[index] & masks[k]).sum() / (masks[index] | masks[k]).sum() for k in kept]
@@ -253,13 +275,20 @@ def test_every_suppression_leaves_fewer_sources(trained, params):
 
 
 def test_stages_train_what_they_say():
-    stages = [{"layers": "heads", "max_epochs": 1, "lr": 1e-3}, {"layers": "5+", "max_epochs": 2, "lr": 1e-4}]
+    stages = [
+        {"layers": "heads", "max_epochs": 1, "lr": 1e-3},
+        {"layers": "5+", "max_epochs": 2, "lr": 1e-4},
+    ]
     start = tensors(MaskRCNNSegmenter(**TINY | {"lr": 1e-30, "optimizer": "sgd"}).fit(X, Y))
     segmenter = MaskRCNNSegmenter(**TINY, stages=stages).fit(X, Y)
     assert len(segmenter.history_) == 3
     end = tensors(segmenter)
     weights = [name for name in start if name.endswith("weight")]
-    changed = {name.split(".")[2] for name in weights if "body" in name and not torch.equal(start[name], end[name])}
+    changed = {
+        name.split(".")[2]
+        for name in weights
+        if "body" in name and not torch.equal(start[name], end[name])
+    }
     assert changed == {"layer4"}
     assert not torch.equal(start["rpn.head.cls_logits.weight"], end["rpn.head.cls_logits.weight"])
     assert all(one.requires_grad for one in segmenter.net_.module_.parameters())
@@ -288,7 +317,9 @@ def test_named_schedules():
     assert all(check_stages(name) == stages for name, stages in STAGES.items())
     assert [stage["max_epochs"] for stage in STAGES["overlapping-2019"]] == [15, 5, 40, 20]
     rates = [stage["lr"] for stage in STAGES["deep-fields-2020"]]
-    assert rates == sorted(rates, reverse=True) and STAGES["deep-fields-2020"][0]["layers"] == "heads"
+    assert (
+        rates == sorted(rates, reverse=True) and STAGES["deep-fields-2020"][0]["layers"] == "heads"
+    )
 
 
 @pytest.mark.parametrize(
@@ -334,11 +365,21 @@ def test_copies_predict_identically(trained, tmp_path):
     loaded = load(tmp_path / "model.safetensors")
     joblib.dump(trained, tmp_path / "model.joblib")
     ready = MaskRCNNSegmenter(weights=tmp_path / "model.safetensors")
-    for twin in (loaded, pickle.loads(pickle.dumps(trained)), joblib.load(tmp_path / "model.joblib"), ready):
+    for twin in (
+        loaded,
+        pickle.loads(pickle.dumps(trained)),
+        joblib.load(tmp_path / "model.joblib"),
+        ready,
+    ):
         assert twin.predict(X, output="instances") == expected
-    assert loaded.score_threshold_ == trained.score_threshold_ and loaded.mask_threshold_ == trained.mask_threshold_
+    assert (
+        loaded.score_threshold_ == trained.score_threshold_
+        and loaded.mask_threshold_ == trained.mask_threshold_
+    )
     assert loaded.anchor_sizes_ == trained.anchor_sizes_
-    assert len(loaded.set_params(max_epochs=1).partial_fit(X, Y).history_) == len(trained.history_) + 1
+    assert (
+        len(loaded.set_params(max_epochs=1).partial_fit(X, Y).history_) == len(trained.history_) + 1
+    )
 
 
 def test_interrupt_leaves_a_usable_model():
@@ -358,14 +399,27 @@ def test_interrupt_leaves_a_usable_model():
 def test_a_state_dict_of_other_bands_and_classes(tmp_path):
     from galaxysegment.nets._mask_rcnn import MaskRCNN
 
-    theirs = MaskRCNN(backbone="resnet10", channels=8, stem_stride=2, n_bands=3, n_classes=90, anchor_sizes=[8] * 5)
-    state = {name: one for name, one in theirs.state_dict().items() if not name.endswith("num_batches_tracked")}
+    theirs = MaskRCNN(
+        backbone="resnet10",
+        channels=8,
+        stem_stride=2,
+        n_bands=3,
+        n_classes=90,
+        anchor_sizes=[8] * 5,
+    )
+    state = {
+        name: one
+        for name, one in theirs.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
     torch.save(state, tmp_path / "theirs.pth")
     frozen = TINY | {"lr": 1e-30, "optimizer": "sgd"}
     segmenter = MaskRCNNSegmenter(**frozen, weights=tmp_path / "theirs.pth").fit(X, Y)
     found = tensors(segmenter)
     assert torch.equal(found["rpn.head.cls_logits.weight"], state["rpn.head.cls_logits.weight"])
-    assert torch.equal(found["roi_heads.mask_head.0.0.weight"], state["roi_heads.mask_head.0.0.weight"])
+    assert torch.equal(
+        found["roi_heads.mask_head.0.0.weight"], state["roi_heads.mask_head.0.0.weight"]
+    )
     assert found["backbone.body.conv1.weight"].shape == (64, 1, 7, 7)
     assert found["roi_heads.box_predictor.cls_score.weight"].shape[0] == 3
     with pytest.raises(NotFittedError):
@@ -397,7 +451,8 @@ def test_coco_without_a_network_says_where_to_get_it(monkeypatch):
 
     monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", offline)
     with pytest.raises(
-        OSError, match=r"could not be downloaded.*no network.*https://.*maskrcnn_resnet50.*weights='path"
+        OSError,
+        match=r"could not be downloaded.*no network.*https://.*maskrcnn_resnet50.*weights='path",
     ):
         MaskRCNNSegmenter(**TINY, weights="coco").fit(X, Y)
     with pytest.raises(NotFittedError):
@@ -405,7 +460,13 @@ def test_coco_without_a_network_says_where_to_get_it(monkeypatch):
 
 
 def test_parameters_out_of_range():
-    for params in ({"stem_stride": 3}, {"box_nms": 0}, {"backbone": "vgg"}, {"score_threshold": 2}, {"n_samples": 0}):
+    for params in (
+        {"stem_stride": 3},
+        {"box_nms": 0},
+        {"backbone": "vgg"},
+        {"score_threshold": 2},
+        {"n_samples": 0},
+    ):
         with pytest.raises(ValueError, match=next(iter(params))):
             MaskRCNNSegmenter(**TINY | params).fit(X, Y)
 
@@ -415,7 +476,9 @@ def test_parameters_out_of_range():
 
 def test_a_mosaic_gives_the_sources_of_the_whole(trained):
     rng = np.random.default_rng(0)
-    image = np.concatenate([np.concatenate([X[rng.integers(6)] for _ in range(5)], axis=1) for _ in range(4)])
+    image = np.concatenate(
+        [np.concatenate([X[rng.integers(6)] for _ in range(5)], axis=1) for _ in range(4)]
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         whole = trained.predict(image[np.newaxis], output="instances")[0]

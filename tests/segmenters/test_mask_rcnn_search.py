@@ -13,7 +13,9 @@ from galaxysegment.testing import make_images
 
 pytest.importorskip("torch")
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:No source was found"),  # by a net that has learnt for an epoch
+    pytest.mark.filterwarnings(
+        "ignore:No source was found"
+    ),  # by a net that has learnt for an epoch
     pytest.mark.filterwarnings("ignore:.*may hold more sources"),
 ]
 
@@ -37,7 +39,9 @@ def search():
     )
     pipeline = Pipeline([("noise", NoiseNormalizer(rms_band=-1)), ("segment", segmenter)])
     grid = {"segment__max_epochs": [1, 15]}
-    return GridSearchCV(pipeline, grid, scoring=ap_scorer, cv=2, error_score="raise").fit(X, list(y))
+    return GridSearchCV(pipeline, grid, scoring=ap_scorer, cv=2, error_score="raise").fit(
+        X, list(y)
+    )
 
 
 def test_the_better_setting_wins(search):

@@ -55,7 +55,9 @@ def by_photutils(image, rms=None, deblend=False, exclude_percentile=15):
         if sources is None:
             return np.zeros(image.shape, dtype=int)
         if deblend:
-            sources = deblend_sources(smooth, sources, n_pixels=10, n_levels=32, contrast=0.001, progress_bar=False)
+            sources = deblend_sources(
+                smooth, sources, n_pixels=10, n_levels=32, contrast=0.001, progress_bar=False
+            )
     return sources.data
 
 
@@ -129,7 +131,11 @@ REAL = [
     ("emmi_sep_sextractor/image.fits", 0, None),
     ("emmi_sep_sextractor/galaxies.fits", 0, None),
     ("kpno_clusters_int16/A1656-1-3_coma.fits", 0, None),
-    ("xdf_hst/xdf_hst_wfc3ir_60mas_f105w_sci.fits", 0, "xdf_hst/xdf_hst_wfc3ir_60mas_f105w_rms.fits"),
+    (
+        "xdf_hst/xdf_hst_wfc3ir_60mas_f105w_sci.fits",
+        0,
+        "xdf_hst/xdf_hst_wfc3ir_60mas_f105w_rms.fits",
+    ),
     ("sim_galsim_fields/dev_r.fits.fz", "SCI", "RMS"),
 ]
 
@@ -155,7 +161,10 @@ def test_finds_what_sextractor_finds(data_dir):
     catalog = catalog[catalog["FLUX_AUTO"] > 10 * catalog["FLUXERR_AUTO"]]
     positions = np.stack([catalog["Y_IMAGE"], catalog["X_IMAGE"]], axis=1) - 1
     assert len(positions) > 30
-    near = ndimage.distance_transform_edt(predict(image) == 0)[tuple(np.rint(positions).astype(int).T)] <= 2
+    near = (
+        ndimage.distance_transform_edt(predict(image) == 0)[tuple(np.rint(positions).astype(int).T)]
+        <= 2
+    )
     assert near.mean() >= 0.95
     labels = predict(image, deblend=True)
     light = np.clip(image - np.median(image), 0, None)
@@ -183,7 +192,10 @@ def test_noisy_and_empty_bands_hardly_count():
     constant, empty = np.full_like(image, 3), np.full_like(image, np.nan)
     alone = predict(image)
     together = predict(np.stack([image, noisy, constant, empty]))
-    both, either = np.count_nonzero((alone > 0) & (together > 0)), np.count_nonzero((alone > 0) | (together > 0))
+    both, either = (
+        np.count_nonzero((alone > 0) & (together > 0)),
+        np.count_nonzero((alone > 0) | (together > 0)),
+    )
     assert both > 0.9 * either
 
 
@@ -208,7 +220,15 @@ def test_pixel_with_data_in_one_band_can_be_source():
         np.where(np.eye(60) > 0, 5.0, np.nan),
         np.where(np.arange(3600).reshape(60, 60) == 1830, 5.0, np.nan),
     ],
-    ids=["constant", "all NaN", "integer zeros", "one pixel", "one row", "diagonal", "one pixel with data"],
+    ids=[
+        "constant",
+        "all NaN",
+        "integer zeros",
+        "one pixel",
+        "one row",
+        "diagonal",
+        "one pixel with data",
+    ],
 )
 def test_nothing_there(image, fast):
     with pytest.warns(NoSourcesWarning):
@@ -220,7 +240,9 @@ def test_nothing_there(image, fast):
 @pytest.mark.parametrize("fast", [True, False])
 def test_mostly_missing_image(fast):
     image = sky(seed=6)
-    image[np.random.default_rng(0).random(image.shape) < 0.4] = np.nan  # no box has 85 % of its pixels
+    image[np.random.default_rng(0).random(image.shape) < 0.4] = (
+        np.nan
+    )  # no box has 85 % of its pixels
     labels = predict(image, fast=fast)
     assert labels.max() > 5
     assert np.array_equal(labels, by_photutils(image, exclude_percentile=100))
@@ -273,17 +295,28 @@ def test_list_of_sizes_and_other_outputs():
     instances = PhotutilsSegmenter().predict(images, output="instances")
     assert all(isinstance(one, Instances) for one in instances)
     assert [len(one) for one in instances] == [one.max() for one in labels]
-    assert PhotutilsSegmenter().predict(images[1][np.newaxis], output="panoptic").shape == (1, 2, 64, 90)
+    assert PhotutilsSegmenter().predict(images[1][np.newaxis], output="panoptic").shape == (
+        1,
+        2,
+        64,
+        90,
+    )
 
 
 @pytest.mark.parametrize("as_list", [False, True])
 def test_grid_search(as_list):
     X, y = make_images(6)
     if as_list:
-        X, y = [one[: 48 - i] for i, one in enumerate(X)], [one[: 48 - i] for i, one in enumerate(y)]
+        X, y = (
+            [one[: 48 - i] for i, one in enumerate(X)],
+            [one[: 48 - i] for i, one in enumerate(y)],
+        )
     pipeline = Pipeline([("normalize", ImageNormalizer()), ("segment", PhotutilsSegmenter())])
     grid = {"segment__n_sigma": [0.5, 1.5, 4], "normalize__stretch": ["linear", "sqrt"]}
-    searches = [GridSearchCV(pipeline, grid, scoring=iou_scorer, cv=2, n_jobs=n_jobs).fit(X, y) for n_jobs in (1, 2)]
+    searches = [
+        GridSearchCV(pipeline, grid, scoring=iou_scorer, cv=2, n_jobs=n_jobs).fit(X, y)
+        for n_jobs in (1, 2)
+    ]
     scores = [search.cv_results_["mean_test_score"] for search in searches]
     assert np.array_equal(*scores)
     assert np.ptp(scores[0]) > 0.01
@@ -292,13 +325,23 @@ def test_grid_search(as_list):
 
 @pytest.mark.parametrize(("parameter", "value"), [("kernel_size", 4), ("filter_size", 2)])
 def test_even_windows_are_refused(parameter, value):
-    with pytest.raises(ValueError, match=f"'{parameter}' parameter of PhotutilsSegmenter must be odd.*use {value + 1}"):
+    with pytest.raises(
+        ValueError,
+        match=f"'{parameter}' parameter of PhotutilsSegmenter must be odd.*use {value + 1}",
+    ):
         predict(sky(), **{parameter: value})
 
 
 @pytest.mark.parametrize(
     ("parameter", "value"),
-    [("fwhm", 0), ("n_sigma", -1), ("n_pixels", 0), ("connectivity", 6), ("contrast", 2), ("exclude_percentile", 101)],
+    [
+        ("fwhm", 0),
+        ("n_sigma", -1),
+        ("n_pixels", 0),
+        ("connectivity", 6),
+        ("contrast", 2),
+        ("exclude_percentile", 101),
+    ],
 )
 def test_bad_parameters_are_refused(parameter, value):
     with pytest.raises(ValueError, match=f"'{parameter}' parameter of PhotutilsSegmenter"):

@@ -34,26 +34,37 @@ def patches():
     field = load_sample_field()
     image, labels = np.asarray(field.image)[0], np.asarray(field.labels)
     half = image.shape[1] // 2
-    return (image[None, :, :half], labels[None, :, :half]), (image[None, :, half:], labels[None, :, half:])
+    return (image[None, :, :half], labels[None, :, :half]), (
+        image[None, :, half:],
+        labels[None, :, half:],
+    )
 
 
 def test_finds_what_it_was_taught(fitted):
     fresh, truth = make_images(n_images=2, shape=(64, 56), random_state=7)
     assert fitted.score(fresh, truth) > 0.8
     labels = fitted.predict(fresh)
-    assert labels.dtype == np.int32 and labels.shape == truth.shape and set(np.unique(labels[0])) == {0, 1, 2, 3}
+    assert (
+        labels.dtype == np.int32
+        and labels.shape == truth.shape
+        and set(np.unique(labels[0])) == {0, 1, 2, 3}
+    )
 
 
 def test_defaults_on_the_sample_field(patches):
     (train, y_train), (test, y_test) = patches
-    forest = RandomForestSegmenter(n_estimators=40, n_samples=30_000, random_state=0).fit(train, y_train)
+    forest = RandomForestSegmenter(n_estimators=40, n_samples=30_000, random_state=0).fit(
+        train, y_train
+    )
     labels = forest.predict(test)
     assert f1_score(y_test, labels) > 0.85
     assert detection_scores(y_test, labels).f1 > 0.7
 
 
 def test_attributes(fitted):
-    assert fitted.feature_importances_.shape == (11,) and fitted.feature_importances_.sum() == pytest.approx(1)
+    assert fitted.feature_importances_.shape == (
+        11,
+    ) and fitted.feature_importances_.sum() == pytest.approx(1)
     assert fitted.feature_names_[1] == "local_binary_pattern" and len(fitted.feature_names_) == 11
     assert isinstance(fitted.pixel_features_, PixelFeatures) and fitted.pixel_features_.window == 5
     assert fitted.forest_.n_estimators == 10 and fitted.forest_.max_depth == 12
@@ -61,7 +72,12 @@ def test_attributes(fitted):
 
 def test_probabilities_are_those_of_the_forest_and_predict_cuts_them(fitted):
     proba = fitted.predict_proba(X)
-    assert proba.shape == X.shape and proba.dtype == np.float32 and proba.min() >= 0 and 0.9 < proba.max() <= 1
+    assert (
+        proba.shape == X.shape
+        and proba.dtype == np.float32
+        and proba.min() >= 0
+        and 0.9 < proba.max() <= 1
+    )
     assert_array_equal(clone(fitted).set_params(n_pixels=1).fit(X, Y).predict(X) > 0, proba > 0.5)
     raw = NoiseNormalizer().fit_transform(X)
     bare = RandomForestSegmenter(n_estimators=10, features=None, random_state=0).fit(raw, Y)
@@ -87,15 +103,21 @@ def test_rms_band_is_the_noise():
 
 
 def test_units_and_pedestal_do_not_matter(fitted):
-    assert_allclose(fitted.predict_proba(1e-6 * X.astype(float) + 3e-5), fitted.predict_proba(X), atol=0.11)
-    assert fitted.score(1e-6 * X.astype(float) + 3e-5, Y) == pytest.approx(fitted.score(X, Y), abs=0.01)
+    assert_allclose(
+        fitted.predict_proba(1e-6 * X.astype(float) + 3e-5), fitted.predict_proba(X), atol=0.11
+    )
+    assert fitted.score(1e-6 * X.astype(float) + 3e-5, Y) == pytest.approx(
+        fitted.score(X, Y), abs=0.01
+    )
 
 
 def test_threads_and_seeds():
     alone = clone(SMALL).fit(X, Y)
     shared = clone(SMALL).set_params(n_jobs=2).fit(X, Y)
     assert_array_equal(shared.predict_proba(X), alone.predict_proba(X))
-    assert shared.forest_.n_jobs == 1, "trees that share the work would be summed in the order in which they finish"
+    assert shared.forest_.n_jobs == 1, (
+        "trees that share the work would be summed in the order in which they finish"
+    )
     assert_array_equal(clone(SMALL).fit(X, Y).predict_proba(X), alone.predict_proba(X))
     other = clone(SMALL).set_params(random_state=1).fit(X, Y)
     assert not np.array_equal(other.predict_proba(X), alone.predict_proba(X))
@@ -117,9 +139,13 @@ def test_sample_keeps_the_share_of_galaxy_pixels():
     usable = np.ones_like(mask)
     usable[50:] = False
     index = _draw(mask, usable, 0.1, random)
-    assert len(np.unique(index)) == len(index) == 500 and np.count_nonzero(mask.ravel()[index]) == 30
+    assert (
+        len(np.unique(index)) == len(index) == 500 and np.count_nonzero(mask.ravel()[index]) == 30
+    )
     assert usable.ravel()[index].all()
-    assert np.count_nonzero(mask.ravel()[_draw(mask, usable, 1e-6, random)]) == 1, "one of each class at least"
+    assert np.count_nonzero(mask.ravel()[_draw(mask, usable, 1e-6, random)]) == 1, (
+        "one of each class at least"
+    )
     assert len(_draw(mask, usable, 1.0, random)) == 5000
 
 
@@ -158,7 +184,11 @@ def test_threshold_smoothing_and_smallest_size(fitted):
     assert np.count_nonzero(strict.predict(X)) < np.count_nonzero(fitted.predict(X))
     smooth = clone(SMALL).set_params(smoothing=3).fit(X, Y)
     proba, sharp = smooth.predict_proba(X), fitted.predict_proba(X)
-    assert np.abs(np.diff(proba)).mean() < np.abs(np.diff(sharp)).mean() and proba.min() >= 0 and proba.max() <= 1
+    assert (
+        np.abs(np.diff(proba)).mean() < np.abs(np.diff(sharp)).mean()
+        and proba.min() >= 0
+        and proba.max() <= 1
+    )
     assert proba.sum() == pytest.approx(sharp.sum(), rel=0.02)
     sizes = [len(Instances.from_label_map(one)) for one in fitted.predict(X)]
     large = clone(SMALL).set_params(n_pixels=4000).fit(X, Y)
@@ -172,7 +202,9 @@ def test_deblend_splits_a_blend():
     image = (pair + np.random.default_rng(0).normal(size=pair.shape))[None]
     split = clone(SMALL).set_params(deblend=True, fwhm=1.5).fit(image, pair[None] > 2)
     assert split.predict(image).max() == 2
-    assert clone(split).set_params(deblend=False).fit(image, pair[None] > 2).predict(image).max() == 1
+    assert (
+        clone(split).set_params(deblend=False).fit(image, pair[None] > 2).predict(image).max() == 1
+    )
 
 
 def test_pixels_without_data_are_no_galaxy():
@@ -197,7 +229,9 @@ def test_image_without_data_has_no_source(fitted):
 
 @pytest.mark.parametrize("container", [np.asarray, list])
 def test_after_pixel_features_in_a_pipeline(container):
-    pipeline = make_pipeline(NoiseNormalizer(stretch="asinh"), PixelFeatures(window=5), clone(SMALL))
+    pipeline = make_pipeline(
+        NoiseNormalizer(stretch="asinh"), PixelFeatures(window=5), clone(SMALL)
+    )
     pipeline.set_params(randomforestsegmenter__features=None)
     pipeline.fit(container(X), Y)
     assert pipeline.score(container(X), Y) > 0.8
@@ -205,7 +239,9 @@ def test_after_pixel_features_in_a_pipeline(container):
     assert pipeline[-1].feature_names_[10] == "band_10"
 
 
-def test_grid_search_computes_features_once_for_each_window_where_the_pipeline_caches(tmp_path, monkeypatch):
+def test_grid_search_computes_features_once_for_each_window_where_the_pipeline_caches(
+    tmp_path, monkeypatch
+):
     computed = []
     transform = PixelFeatures.fit_transform
 
@@ -214,14 +250,24 @@ def test_grid_search_computes_features_once_for_each_window_where_the_pipeline_c
         return transform(self, X, y)
 
     monkeypatch.setattr(PixelFeatures, "fit_transform", count)
-    steps = [("pixel_features", PixelFeatures()), ("forest", clone(SMALL).set_params(features=None))]
+    steps = [
+        ("pixel_features", PixelFeatures()),
+        ("forest", clone(SMALL).set_params(features=None)),
+    ]
     grid = {"pixel_features__window": [3, 7], "forest__max_depth": [2, 6, 12]}
-    search = GridSearchCV(Pipeline(steps, memory=str(tmp_path)), grid, scoring=iou_scorer, cv=3, error_score="raise")
+    search = GridSearchCV(
+        Pipeline(steps, memory=str(tmp_path)), grid, scoring=iou_scorer, cv=3, error_score="raise"
+    )
     search.fit(X, Y)
     # three folds and two windows, and one refit on all images
     assert sorted(computed[:-1]) == [3] * 3 + [7] * 3 and len(computed) == 7
     scores = search.cv_results_["mean_test_score"]
-    assert scores.shape == (6,) and np.isfinite(scores).all() and len(set(scores)) > 1 and search.best_score_ > 0.7
+    assert (
+        scores.shape == (6,)
+        and np.isfinite(scores).all()
+        and len(set(scores)) > 1
+        and search.best_score_ > 0.7
+    )
 
 
 def test_tiles_of_a_mosaic_give_what_the_whole_gives():

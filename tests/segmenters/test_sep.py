@@ -70,7 +70,10 @@ def test_equals_sep_on_a_real_image(data_dir):
 
 def test_is_close_to_photutils():
     image = sky(n=15)
-    assert iou_score(predict(image)[np.newaxis], PhotutilsSegmenter().predict(image[np.newaxis])) > 0.85
+    assert (
+        iou_score(predict(image)[np.newaxis], PhotutilsSegmenter().predict(image[np.newaxis]))
+        > 0.85
+    )
 
 
 @pytest.mark.parametrize("matched_filter", [False, True])
@@ -79,7 +82,9 @@ def test_threshold_of_each_pixel_from_the_rms_map(matched_filter):
     rms = np.ones_like(image)
     rms[:, 125:] = 5
     labels = predict(np.stack([rms, image]), rms_band=0, matched_filter=matched_filter)
-    assert np.array_equal(labels, by_sep(image, rms, filter_type="matched" if matched_filter else "conv"))
+    assert np.array_equal(
+        labels, by_sep(image, rms, filter_type="matched" if matched_filter else "conv")
+    )
     assert 0 < np.count_nonzero(labels[:, 130:]) < np.count_nonzero(predict(image)[:, 130:])
 
 
@@ -214,7 +219,15 @@ def test_missing_sep_is_named(monkeypatch):
 
 
 def test_bad_parameters_are_refused():
-    bad = {"fwhm": 0, "n_sigma": -1, "n_pixels": 0, "contrast": 2, "clean_param": 0, "n_levels": 0, "kernel_size": 2}
+    bad = {
+        "fwhm": 0,
+        "n_sigma": -1,
+        "n_pixels": 0,
+        "contrast": 2,
+        "clean_param": 0,
+        "n_levels": 0,
+        "kernel_size": 2,
+    }
     for parameter, value in bad.items():
         with pytest.raises(ValueError, match=f"'{parameter}' parameter of SEPSegmenter"):
             predict(sky(), **{parameter: value})

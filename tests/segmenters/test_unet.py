@@ -59,7 +59,9 @@ def test_the_best_weights_come_back():
     valid = history(unet, "valid_loss")
     assert valid[-1] > 1.2 * min(valid)
     hold = split_indices(len(X), unet.validation_fraction, np.random.default_rng(unet._seed))[1]
-    dataset = unet._make_dataset([unet._scale(X[i][None]) for i in hold], [Y[i] for i in hold], training=False)
+    dataset = unet._make_dataset(
+        [unet._scale(X[i][None]) for i in hold], [Y[i] for i in hold], training=False
+    )
     batch = unet._collate()(list(dataset))
     assert unet.net_.validation_step(batch)["loss"].item() == pytest.approx(min(valid), rel=1e-3)
 
@@ -174,7 +176,9 @@ def test_units_and_pedestals_do_not_matter(scaling):
     params = TINY | {"scaling": scaling, "precision": "float32"}
     expected = UNetSegmenter(**params).fit(X, Y).predict_proba(X)
     shifted = 1e-12 * (X.astype(np.float64) - 300)
-    np.testing.assert_allclose(UNetSegmenter(**params).fit(shifted, Y).predict_proba(shifted), expected, atol=2e-2)
+    np.testing.assert_allclose(
+        UNetSegmenter(**params).fit(shifted, Y).predict_proba(shifted), expected, atol=2e-2
+    )
 
 
 def test_many_bands_and_an_rms_band():
@@ -196,7 +200,9 @@ def test_truth_of_every_kind():
     masks = Y > 0
     expected = UNetSegmenter(**TINY).fit(X, Y).predict_proba(X)
     for truth in (masks, masks.astype(np.uint8), [Instances.from_label_map(one) for one in Y]):
-        np.testing.assert_array_equal(UNetSegmenter(**TINY).fit(X, truth).predict_proba(X), expected)
+        np.testing.assert_array_equal(
+            UNetSegmenter(**TINY).fit(X, truth).predict_proba(X), expected
+        )
 
 
 def test_truth_that_teaches_nothing():
@@ -209,8 +215,15 @@ def test_truth_that_teaches_nothing():
 
 
 def test_bad_parameters_are_refused_before_any_work():
-    for params in ({"augment": "blur"}, {"device": "toaster"}, {"optimizer": "magic"}, {"threshold": 2}):
-        with pytest.raises(ValueError, match=next(iter(params.values())) if params.get("augment") else "."):
+    for params in (
+        {"augment": "blur"},
+        {"device": "toaster"},
+        {"optimizer": "magic"},
+        {"threshold": 2},
+    ):
+        with pytest.raises(
+            ValueError, match=next(iter(params.values())) if params.get("augment") else "."
+        ):
             UNetSegmenter(**TINY | params).fit(X, Y)
 
 
@@ -254,7 +267,9 @@ def test_deblending_splits_touching_sources(fitted):
     image += np.random.default_rng(0).normal(size=image.shape).astype(np.float32)
     for x in (19, 28):
         image += 40 * np.exp(-((rows - 24) ** 2 + (columns - x) ** 2) / 10)
-    merged, split = (clone_with(fitted, deblend=deblend).predict(image[None])[0] for deblend in (False, True))
+    merged, split = (
+        clone_with(fitted, deblend=deblend).predict(image[None])[0] for deblend in (False, True)
+    )
     assert merged[24, 19] == merged[24, 28]
     assert split[24, 19] != split[24, 28] and split[24, 19] > 0
 
@@ -302,7 +317,10 @@ def test_torch_is_loaded_by_fitting_only():
         "repr(clone(UNetSegmenter(lr=1))); UNetSegmenter()._validate_params();"
         "print(json.dumps([name in sys.modules for name in ('torch', 'skorch')]))"
     )
-    assert json.loads(subprocess.check_output([sys.executable, "-c", code], text=True)) == [False, False]
+    assert json.loads(subprocess.check_output([sys.executable, "-c", code], text=True)) == [
+        False,
+        False,
+    ]
 
 
 def test_accelerate_must_be_there(monkeypatch):

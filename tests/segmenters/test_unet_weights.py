@@ -15,7 +15,9 @@ from galaxysegment.structures import remove_small
 @pytest.fixture(scope="module")
 def sim_field(data_dir):
     folder = data_dir / "sim_galsim_fields"
-    image, rms = (fits.getdata(folder / "dev_r.fits.fz", name).astype(np.float32) for name in ("SCI", "RMS"))
+    image, rms = (
+        fits.getdata(folder / "dev_r.fits.fz", name).astype(np.float32) for name in ("SCI", "RMS")
+    )
     return image, rms, fits.getdata(folder / "dev_truth.fits.fz", "LABEL").astype(np.int32)
 
 
@@ -46,7 +48,9 @@ def test_units_background_and_preprocessing_do_not_matter():
 
 
 def test_more_bands_than_the_weights_know():
-    with pytest.raises(ValueError, match=r"sees 1 band\(s\) after scaling, but X gives 2: pass one band"):
+    with pytest.raises(
+        ValueError, match=r"sees 1 band\(s\) after scaling, but X gives 2: pass one band"
+    ):
         UNetSegmenter(weights="vis").predict(np.zeros((1, 2, 32, 32)))
 
 

@@ -31,7 +31,9 @@ def test_relabel_is_scikit_images(labels):
 
 @given(hnp.arrays(np.int64, SHAPES, elements=st.sampled_from([0, 5, 2**33, 2**40])))
 def test_relabel_takes_huge_numbers(labels):
-    np.testing.assert_array_equal(relabel(labels), np.searchsorted(np.unique([0, *labels.flat]), labels))
+    np.testing.assert_array_equal(
+        relabel(labels), np.searchsorted(np.unique([0, *labels.flat]), labels)
+    )
 
 
 def test_relabel_keeps_what_is_consecutive():
@@ -47,7 +49,9 @@ def test_relabel_refuses_negative_numbers():
 @given(MASKS, st.sampled_from([4, 8]))
 def test_components_are_scipys(mask, connectivity):
     structure = ndimage.generate_binary_structure(2, 1 if connectivity == 4 else 2)
-    np.testing.assert_array_equal(label_components(mask, connectivity), ndimage.label(mask, structure)[0])
+    np.testing.assert_array_equal(
+        label_components(mask, connectivity), ndimage.label(mask, structure)[0]
+    )
 
 
 @pytest.mark.parametrize("check", [as_label_map, check_label_map])
@@ -144,7 +148,9 @@ def test_overlaps_are_painted_by_score():
 def test_a_hidden_source_has_no_label_and_labels_stay_consecutive():
     masks = np.zeros((3, 2, 2), dtype=bool)
     masks[0, 0, 0], masks[1, 0], masks[2, 1] = True, True, True
-    np.testing.assert_array_equal(Instances.from_masks(masks, scores=[0.1, 0.5, 0.9]).to_label_map(), [[1, 1], [2, 2]])
+    np.testing.assert_array_equal(
+        Instances.from_masks(masks, scores=[0.1, 0.5, 0.9]).to_label_map(), [[1, 1], [2, 2]]
+    )
 
 
 def test_classes_reach_the_panoptic_map():
@@ -183,7 +189,9 @@ def test_empty_masks_need_a_shape():
     with pytest.raises(ValueError, match=r"masks\[0\] has no pixel"):
         Instances.from_masks(np.zeros((1, 2, 2)))
     empty = Instances.from_masks([], shape=(2, 3))
-    assert len(empty) == 0 and not empty.to_label_map().any() and empty.to_label_map().shape == (2, 3)
+    assert (
+        len(empty) == 0 and not empty.to_label_map().any() and empty.to_label_map().shape == (2, 3)
+    )
 
 
 def test_truth_in_every_form():
@@ -191,7 +199,11 @@ def test_truth_in_every_form():
     np.testing.assert_array_equal(as_label_map(mask), [[1, 0, 2]])
     np.testing.assert_array_equal(as_binary_mask(as_label_map(mask)), mask)
     np.testing.assert_array_equal(as_binary_mask(Instances.from_label_map([[3, 0, 3]])), mask)
-    assert is_binary([mask]) and is_binary([np.array([[0, 1]])]) and not is_binary([np.array([[0, 2]]), mask])
+    assert (
+        is_binary([mask])
+        and is_binary([np.array([[0, 1]])])
+        and not is_binary([np.array([[0, 2]]), mask])
+    )
     for function in (as_label_map, as_binary_mask):
         with pytest.raises(ValueError, match="shape"):
             function(np.ones((1, 2, 3), dtype=bool))

@@ -19,9 +19,12 @@ def cut(rng, data, block):
     length = len(data)
     kind = int(rng.integers(4))
     border = int(rng.integers(0, length // block + 1)) * block
-    stop = [int(rng.integers(0, length)), border, border + int(rng.integers(-2, 3)), length - int(rng.integers(1, 9))][
-        kind
-    ]
+    stop = [
+        int(rng.integers(0, length)),
+        border,
+        border + int(rng.integers(-2, 3)),
+        length - int(rng.integers(1, 9)),
+    ][kind]
     return data[: max(0, stop)]
 
 
@@ -48,7 +51,9 @@ def cards_of(data):
             keyword = bytes(data[position : position + 8]).rstrip()
             if keyword == b"END":
                 break
-            if data[position + 8 : position + 10] == b"= " and re.fullmatch(rb"[A-Z0-9_-]+", keyword):
+            if data[position + 8 : position + 10] == b"= " and re.fullmatch(
+                rb"[A-Z0-9_-]+", keyword
+            ):
                 found.append((position, keyword.decode()))
     return found
 
@@ -63,7 +68,25 @@ def set_card(data, position, keyword, value):
     data[position : position + 80] = card(keyword, value)
 
 
-_WHOLE = [0, 1, 2, 3, -1, 7, 999, 1000, 2**15, 2**31 - 1, 2**31, 2**32, 2**63 - 1, 2**63, -(2**63), 10**18, 10**40]
+_WHOLE = [
+    0,
+    1,
+    2,
+    3,
+    -1,
+    7,
+    999,
+    1000,
+    2**15,
+    2**31 - 1,
+    2**31,
+    2**32,
+    2**63 - 1,
+    2**63,
+    -(2**63),
+    10**18,
+    10**40,
+]
 _OTHER = [
     "T",
     "F",
@@ -83,8 +106,24 @@ _OTHER = [
     "1 2",
     "'T'",
 ]
-_OTHER += ["'" + "A" * 67 + "'", "'1PE(10)'", "'1QB(99999999999)'", "'999999999B'", "'RICE_1'", "'GZIP_2'", "'PLIO_1'"]
-_OTHER += ["'HCOMPRESS_1'", "'NOCOMPRESS'", "'SUBTRACTIVE_DITHER_1'", "'IMAGE'", "'BINTABLE'", "'TABLE'", "'LABELS'"]
+_OTHER += [
+    "'" + "A" * 67 + "'",
+    "'1PE(10)'",
+    "'1QB(99999999999)'",
+    "'999999999B'",
+    "'RICE_1'",
+    "'GZIP_2'",
+    "'PLIO_1'",
+]
+_OTHER += [
+    "'HCOMPRESS_1'",
+    "'NOCOMPRESS'",
+    "'SUBTRACTIVE_DITHER_1'",
+    "'IMAGE'",
+    "'BINTABLE'",
+    "'TABLE'",
+    "'LABELS'",
+]
 
 
 def absurd_value(rng, whole=None):
@@ -97,19 +136,46 @@ def absurd_value(rng, whole=None):
 
 def random_json(rng, depth=0):
     """Any JSON value."""
-    scalars = [None, True, False, 0, 1, -1, 2**31, 2**63, 10**25, 1.5, -0.0, float("nan"), float("inf"), "", "x", "1"]
+    scalars = [
+        None,
+        True,
+        False,
+        0,
+        1,
+        -1,
+        2**31,
+        2**63,
+        10**25,
+        1.5,
+        -0.0,
+        float("nan"),
+        float("inf"),
+        "",
+        "x",
+        "1",
+    ]
     scalars += ["../x", "\x00", "é" * 3, [], {}, [[]], [0], [1, 2, 3, 4], {"x": 1}, "0" * 50]
     kind = rng.random()
     if depth > 2 or kind < 0.7:
         return scalars[int(rng.integers(len(scalars)))]
     if kind < 0.85:
         return [random_json(rng, depth + 1) for _ in range(int(rng.integers(0, 4)))]
-    return {str(rng.choice(["id", "name", "x", "counts", "size", "__kind__"])): random_json(rng, depth + 1)}
+    return {
+        str(rng.choice(["id", "name", "x", "counts", "size", "__kind__"])): random_json(
+            rng, depth + 1
+        )
+    }
 
 
 def all_places(node, place=()):
     """Every place in a tree of lists and dictionaries, as tuples of keys."""
-    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    children = (
+        node.items()
+        if isinstance(node, dict)
+        else enumerate(node)
+        if isinstance(node, list)
+        else ()
+    )
     for key, child in children:
         yield (*place, key)
         yield from all_places(child, (*place, key))

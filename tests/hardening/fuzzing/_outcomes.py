@@ -18,7 +18,9 @@ class Case:
     path: Path
     same_as: object = None  # the pixels that reading must give
     must_fail: bool = False
-    oracle: bool = False  # whether astropy, where it reads the file without complaint, says the same
+    oracle: bool = (
+        False  # whether astropy, where it reads the file without complaint, says the same
+    )
 
 
 def attempt(function, *args, names=(), allowed=(ValueError, OSError), **options):
@@ -70,13 +72,19 @@ def run_command(argv):
 
     out, err = io.StringIO(), io.StringIO()
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("default")
             status = main([str(one) for one in argv])
     except Exception as error:
         raise Defect(f"galaxysegment {argv[0]} raises {type(error).__name__}: {error}") from error
     lines = [line for line in err.getvalue().splitlines() if ": error: " in line]
-    if len(lines) != (1 if status else 0) or (status and not lines[0].split(": error: ")[1].strip()):
+    if len(lines) != (1 if status else 0) or (
+        status and not lines[0].split(": error: ")[1].strip()
+    ):
         raise Defect(f"galaxysegment {argv[0]} ends with {status} and says {err.getvalue()!r}")
     if "MemoryError" in err.getvalue() or "Unable to allocate" in err.getvalue():
         raise Defect(f"galaxysegment {argv[0]} takes the memory: {err.getvalue()!r}")

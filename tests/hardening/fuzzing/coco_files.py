@@ -7,7 +7,23 @@ import numpy as np
 from ._damage import all_places, cut, damage_tree, flip_bits, splice
 from ._outcomes import Case, Defect, attempt
 
-_HUGE = [-1, 0, 10**4, 65_537, 10**6, 2**31, 2**32, 2**40, 10**18, 2**63, 2**64, 10**30, 0.5, 1e300, float("nan")]
+_HUGE = [
+    -1,
+    0,
+    10**4,
+    65_537,
+    10**6,
+    2**31,
+    2**32,
+    2**40,
+    10**18,
+    2**63,
+    2**64,
+    10**30,
+    0.5,
+    1e300,
+    float("nan"),
+]
 
 
 def _document(rng):
@@ -36,7 +52,9 @@ def damaged(rng, folder):
 
 
 def bits(rng, folder):
-    return _write(folder, flip_bits(rng, json.dumps(_document(rng)).encode(), int(rng.integers(1, 10))))
+    return _write(
+        folder, flip_bits(rng, json.dumps(_document(rng)).encode(), int(rng.integers(1, 10)))
+    )
 
 
 def truncated(rng, folder):
@@ -69,7 +87,12 @@ def counts(rng, folder):
     for annotation in document["annotations"]:
         kind = int(rng.integers(5))
         text = rng.integers(32, 127, int(rng.integers(0, 30)), dtype=np.uint8).tobytes().decode()
-        numbers = [int(one) for one in rng.choice([0, 1, 5, 180, -1, 2**31, 2**63 - 1, 2**40], int(rng.integers(0, 6)))]
+        numbers = [
+            int(one)
+            for one in rng.choice(
+                [0, 1, 5, 180, -1, 2**31, 2**63 - 1, 2**40], int(rng.integers(0, 6))
+            )
+        ]
         value = [text, "\x80é☃", numbers, [*numbers, 2**70], text + "P" * 40][kind]
         annotation["segmentation"] = {"size": [12, 15], "counts": value}
     return _write(folder, json.dumps(document))
@@ -80,7 +103,8 @@ def polygons(rng, folder):
     document = _document(rng)
     for annotation in document["annotations"]:
         points = rng.choice(
-            [0.0, 1, 3.5, 12, -5, 29, 1e300, float("nan"), float("inf"), 14.99], int(rng.integers(0, 20))
+            [0.0, 1, 3.5, 12, -5, 29, 1e300, float("nan"), float("inf"), 14.99],
+            int(rng.integers(0, 20)),
         )
         annotation["segmentation"] = [points.tolist()] * int(rng.integers(1, 3))
         annotation.pop("bbox", None)
@@ -105,7 +129,11 @@ _TEXTS += [
     "\x00" * 100,
     '{"images": {"id": 1}}',
 ]
-_TEXTS += ['{"images": [], "annotations": [], "categories": [{"id": [1], "name": "x"}]}', "{'images': []}", "\udce9"]
+_TEXTS += [
+    '{"images": [], "annotations": [], "categories": [{"id": [1], "name": "x"}]}',
+    "{'images': []}",
+    "\udce9",
+]
 
 
 def texts(rng, folder):
@@ -125,13 +153,27 @@ def many(rng, folder):
 def names(rng, folder):
     """File names that lead elsewhere are only names."""
     document = _document(rng)
-    places = [place for place in all_places(document) if place[-1] in ("file_name", "name", "description")]
+    places = [
+        place for place in all_places(document) if place[-1] in ("file_name", "name", "description")
+    ]
     for *above, key in places:
         parent = document
         for step in above:
             parent = parent[step]
         parent[key] = str(
-            rng.choice(["../../etc/passwd", "/etc/passwd", "$(id)", "%s", "a\x00b", "{0}", "☃", "a\nb", "source"])
+            rng.choice(
+                [
+                    "../../etc/passwd",
+                    "/etc/passwd",
+                    "$(id)",
+                    "%s",
+                    "a\x00b",
+                    "{0}",
+                    "☃",
+                    "a\nb",
+                    "source",
+                ]
+            )
         )
     return _write(folder, json.dumps(document))
 
@@ -152,9 +194,16 @@ def check(case, thorough=False):
     attempt(from_coco, case.path, keep_crowds=True, names=_words(case))
     for sources in found:
         if any(crop.size > 10**8 for crop in sources.crops):
-            raise Defect(f"made masks of {max(crop.size for crop in sources.crops)} pixels of a small file")
+            raise Defect(
+                f"made masks of {max(crop.size for crop in sources.crops)} pixels of a small file"
+            )
     if all(sources.shape[0] * sources.shape[1] < 10**6 for sources in found):
-        back = from_coco(to_coco(found, categories={k: str(k) for sources in found for k in _classes(sources)} or None))
+        back = from_coco(
+            to_coco(
+                found,
+                categories={k: str(k) for sources in found for k in _classes(sources)} or None,
+            )
+        )
         if [one.boxes.tolist() for one in back] != [one.boxes.tolist() for one in found]:
             raise Defect("the round trip changed boxes")
     return "read"

@@ -10,7 +10,14 @@ from ._outcomes import Defect, attempt, run_command
 
 def check(case, thorough=False):
     """Read a file in every way; return "error" where no pixel came out of it."""
-    from galaxysegment.io import image_shape, read_field, read_header, read_image, read_label_map, read_rms
+    from galaxysegment.io import (
+        image_shape,
+        read_field,
+        read_header,
+        read_image,
+        read_label_map,
+        read_rms,
+    )
 
     path, names = case.path, (case.path.name,)
     error, image = attempt(read_image, path, names=names)
@@ -56,7 +63,10 @@ def _compare_with_astropy(path, image):
                 expected = np.squeeze(hdu.data)
     except Exception:
         return
-    if type(hdu) not in (fits.PrimaryHDU, fits.ImageHDU) or expected.shape != np.squeeze(image).shape:
+    if (
+        type(hdu) not in (fits.PrimaryHDU, fits.ImageHDU)
+        or expected.shape != np.squeeze(image).shape
+    ):
         return
     with np.errstate(all="ignore"):
         if not np.allclose(np.squeeze(image), expected.astype(float), rtol=1e-5, equal_nan=True):
@@ -70,9 +80,17 @@ def _check_work(case):
 
     output = case.path.parent / "out.fits"
     image = case.path.parent / f"./{case.path.name}"
-    status = run_command(["segment", "--output", output, "--overwrite", "--method", "sep", "--", image])
+    status = run_command(
+        ["segment", "--output", output, "--overwrite", "--method", "sep", "--", image]
+    )
     if (status == 0) != output.exists():
         raise Defect(f"the command ends with {status}, output exists: {output.exists()}")
     output.unlink(missing_ok=True)
     run_command(["evaluate", "--", image, image])
-    attempt(segment_mosaic, SEPSegmenter(), case.path, progress=False, allowed=(ValueError, OSError, RuntimeError))
+    attempt(
+        segment_mosaic,
+        SEPSegmenter(),
+        case.path,
+        progress=False,
+        allowed=(ValueError, OSError, RuntimeError),
+    )

@@ -30,7 +30,9 @@ def bits(rng, folder):
 def header_bits(rng, folder):
     path, data = sources.any_file(rng, folder)
     start = int(rng.choice(hdu_starts(data)))
-    data[start : start + BLOCK] = flip_bits(rng, data[start : start + BLOCK], int(rng.integers(1, 30)))
+    data[start : start + BLOCK] = flip_bits(
+        rng, data[start : start + BLOCK], int(rng.integers(1, 30))
+    )
     path.write_bytes(data)
     return Case(path, oracle=True)
 
@@ -53,9 +55,43 @@ def absurd_cards(rng, folder):
     return Case(path, oracle=True)
 
 
-_STRUCTURE = ("BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "PCOUNT", "GCOUNT", "TFIELDS", "THEAP", "TFORM1")
-_TILES = ("ZBITPIX", "ZNAXIS", "ZNAXIS1", "ZNAXIS2", "ZTILE1", "ZTILE2", "ZCMPTYPE", "ZQUANTIZ", "ZBLANK", "ZDITHER0")
-_TILES += ("ZNAME1", "ZVAL1", "ZVAL2", "ZIMAGE", "NAXIS1", "NAXIS2", "PCOUNT", "TFORM1", "TTYPE1", "TTYPE2", "ZSIMPLE")
+_STRUCTURE = (
+    "BITPIX",
+    "NAXIS",
+    "NAXIS1",
+    "NAXIS2",
+    "NAXIS3",
+    "PCOUNT",
+    "GCOUNT",
+    "TFIELDS",
+    "THEAP",
+    "TFORM1",
+)
+_TILES = (
+    "ZBITPIX",
+    "ZNAXIS",
+    "ZNAXIS1",
+    "ZNAXIS2",
+    "ZTILE1",
+    "ZTILE2",
+    "ZCMPTYPE",
+    "ZQUANTIZ",
+    "ZBLANK",
+    "ZDITHER0",
+)
+_TILES += (
+    "ZNAME1",
+    "ZVAL1",
+    "ZVAL2",
+    "ZIMAGE",
+    "NAXIS1",
+    "NAXIS2",
+    "PCOUNT",
+    "TFORM1",
+    "TTYPE1",
+    "TTYPE2",
+    "ZSIMPLE",
+)
 
 
 def _structure(rng, folder, keywords, kinds):
@@ -76,7 +112,12 @@ def huge_axes(rng, folder):
     path, data = sources.any_file(rng, folder)
     for position, keyword in cards_of(data):
         if keyword in ("NAXIS1", "NAXIS2", "ZNAXIS1", "ZNAXIS2") and rng.random() < 0.7:
-            set_card(data, position, keyword, int(rng.choice([10**5, 2**31 - 1, 2**31, 2**32 + 1, 10**12, 2**63])))
+            set_card(
+                data,
+                position,
+                keyword,
+                int(rng.choice([10**5, 2**31 - 1, 2**31, 2**32 + 1, 10**12, 2**63])),
+            )
     path.write_bytes(data)
     return Case(path, oracle=True)
 
@@ -85,7 +126,9 @@ def wrong_bitpix(rng, folder):
     path, data = sources.any_file(rng, folder)
     for position, keyword in cards_of(data):
         if keyword in ("BITPIX", "ZBITPIX"):
-            set_card(data, position, keyword, int(rng.choice([0, 1, 7, -8, 128, -63, 2**40, 64, -64, 8])))
+            set_card(
+                data, position, keyword, int(rng.choice([0, 1, 7, -8, 128, -63, 2**40, 64, -64, 8]))
+            )
     path.write_bytes(data)
     return Case(path, oracle=True)
 
@@ -99,17 +142,23 @@ def shifted(rng, folder):
 
 def shuffled_hdus(rng, folder):
     """HDUs repeated, swapped and left out, the first one anywhere."""
-    path, data = sources.any_file(rng, folder, (sources.extensions, sources.field, sources.compressed))
+    path, data = sources.any_file(
+        rng, folder, (sources.extensions, sources.field, sources.compressed)
+    )
     starts = [*hdu_starts(data), len(data)]
     parts = [bytes(data[first:last]) for first, last in pairwise(starts)]
     order = rng.integers(0, len(parts), int(rng.integers(1, 12)))
-    path.write_bytes(b"".join(parts[index] for index in ([0, *order] if rng.random() < 0.7 else order)))
+    path.write_bytes(
+        b"".join(parts[index] for index in ([0, *order] if rng.random() < 0.7 else order))
+    )
     return Case(path, oracle=True)
 
 
 def backwards(rng, folder):
     """Sizes of data that are negative or zero: a reader that follows them goes round in a circle."""
-    path, data = sources.any_file(rng, folder, (sources.extensions, sources.field, sources.compressed))
+    path, data = sources.any_file(
+        rng, folder, (sources.extensions, sources.field, sources.compressed)
+    )
     for position, keyword in cards_of(data):
         if keyword in ("PCOUNT", "GCOUNT"):
             set_card(data, position, keyword, int(rng.choice([-1, 0, -2880, -(10**6), -(2**40)])))
@@ -122,18 +171,45 @@ def backwards(rng, folder):
 def many_hdus(rng, folder):
     path = folder / "case.fits"
     empty = bytes(fits.ImageHDU().header.tostring(), "ascii")
-    path.write_bytes(bytes(fits.PrimaryHDU().header.tostring(), "ascii") + empty * int(rng.integers(100, 500)))
+    path.write_bytes(
+        bytes(fits.PrimaryHDU().header.tostring(), "ascii") + empty * int(rng.integers(100, 500))
+    )
     return Case(path, must_fail=True)
 
 
-_NAMES = ["../../etc/passwd", "/etc/passwd", "..", "%s%n", "{0.__class__}", "$(touch hacked)", "`id`", "a;b", "SCI[1]"]
-_NAMES += ["file:///etc/passwd", "http://localhost/x.fits", "\x00SCI", "S" * 68, "", "'", "''", "𝛂", "LABELS\n", "!x"]
+_NAMES = [
+    "../../etc/passwd",
+    "/etc/passwd",
+    "..",
+    "%s%n",
+    "{0.__class__}",
+    "$(touch hacked)",
+    "`id`",
+    "a;b",
+    "SCI[1]",
+]
+_NAMES += [
+    "file:///etc/passwd",
+    "http://localhost/x.fits",
+    "\x00SCI",
+    "S" * 68,
+    "",
+    "'",
+    "''",
+    "𝛂",
+    "LABELS\n",
+    "!x",
+]
 
 
 def name_tricks(rng, folder):
     """Names in headers that look like paths, commands or formats are names and nothing else."""
     path, data = sources.any_file(rng, folder, (sources.extensions, sources.field))
-    starts = [one for one in cards_of(data) if one[1] in ("EXTNAME", "EXTVER", "OBJECT", "TTYPE1", "TTYPE2")]
+    starts = [
+        one
+        for one in cards_of(data)
+        if one[1] in ("EXTNAME", "EXTVER", "OBJECT", "TTYPE1", "TTYPE2")
+    ]
     for position, keyword in starts:
         if rng.random() < 0.6:
             set_card(data, position, keyword, repr(_NAMES[int(rng.integers(len(_NAMES)))]))
@@ -141,7 +217,17 @@ def name_tricks(rng, folder):
     return Case(path, oracle=True)
 
 
-_FILES = ["a[1].fits", "a.fits[0]", "-h.fits", "--set.fits", "!a.fits", "a b.fits", "ä☃.fits", "a;b.fits", "%d.fits"]
+_FILES = [
+    "a[1].fits",
+    "a.fits[0]",
+    "-h.fits",
+    "--set.fits",
+    "!a.fits",
+    "a b.fits",
+    "ä☃.fits",
+    "a;b.fits",
+    "%d.fits",
+]
 _FILES += [
     "$(id).fits",
     "a.fits+1",
@@ -175,7 +261,11 @@ def packed(rng, folder):
         data = cut(rng, data, BLOCK)
     outer = bytearray(sources.pack(data, suffix))
     if inner > 0.4:
-        outer = cut(rng, outer, 512) if rng.random() < 0.5 else flip_bits(rng, outer, int(rng.integers(1, 20)))
+        outer = (
+            cut(rng, outer, 512)
+            if rng.random() < 0.5
+            else flip_bits(rng, outer, int(rng.integers(1, 20)))
+        )
     path.unlink()
     path = folder / f"case.fits{suffix}"
     path.write_bytes(outer)
@@ -198,7 +288,9 @@ def tiles(rng, folder):
     start = hdu_starts(data)[1] + BLOCK
     while not data[start - BLOCK : start].rstrip().endswith(b"END") and start < len(data):
         start += BLOCK
-    data[start:] = flip_bits(rng, data[start:], int(rng.integers(1, 30)), used=len(bytes(data[start:]).rstrip(b"\0")))
+    data[start:] = flip_bits(
+        rng, data[start:], int(rng.integers(1, 30)), used=len(bytes(data[start:]).rstrip(b"\0"))
+    )
     path.write_bytes(data)
     return Case(path)
 
@@ -273,10 +365,20 @@ def code(rng, folder):
     if rng.random() < 0.3:
         path.write_bytes(pickle.dumps(_Payload(mark)))
         return Case(path, must_fail=True)
-    table = fits.BinTableHDU.from_columns([fits.Column("a", "J", array=np.arange(3))], name="CATALOG")
-    for line in ("--BEGIN-ASTROPY-SERIALIZED-COLUMNS--", "datatype:", "- {name: a, datatype: int32}"):
+    table = fits.BinTableHDU.from_columns(
+        [fits.Column("a", "J", array=np.arange(3))], name="CATALOG"
+    )
+    for line in (
+        "--BEGIN-ASTROPY-SERIALIZED-COLUMNS--",
+        "datatype:",
+        "- {name: a, datatype: int32}",
+    ):
         table.header["COMMENT"] = line
-    call = _CODE.format(mark) if rng.random() < 0.5 else "{__class__: os.system, a: !astropy.table.SerializedColumn {}}"
+    call = (
+        _CODE.format(mark)
+        if rng.random() < 0.5
+        else "{__class__: os.system, a: !astropy.table.SerializedColumn {}}"
+    )
     table.header["COMMENT"] = ["meta: !!omap", "- __serialized_columns__: "][0]
     table.header["COMMENT"] = f"- x: {call}"[:72]
     table.header["COMMENT"] = "--END-ASTROPY-SERIALIZED-COLUMNS--"
@@ -331,12 +433,31 @@ def foreign(rng, folder):
 
 KINDS = {
     function.__name__: function
-    for function in (truncated, bits, header_bits, header_characters, absurd_cards, huge_axes, wrong_bitpix, shifted)
+    for function in (
+        truncated,
+        bits,
+        header_bits,
+        header_characters,
+        absurd_cards,
+        huge_axes,
+        wrong_bitpix,
+        shifted,
+    )
 }
 KINDS |= {"structure": structure, "tile_cards": tile_cards}
 KINDS |= {
     function.__name__: function
-    for function in (shuffled_hdus, backwards, many_hdus, name_tricks, file_tricks, packed, bomb, tiles, sky)
+    for function in (
+        shuffled_hdus,
+        backwards,
+        many_hdus,
+        name_tricks,
+        file_tricks,
+        packed,
+        bomb,
+        tiles,
+        sky,
+    )
 }
 KINDS |= {function.__name__: function for function in (tables, code, long_headers, foreign)}
 

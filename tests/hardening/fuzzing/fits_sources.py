@@ -23,7 +23,9 @@ def _pixels(rng, dtype=np.float32):
 
 def _header(rng):
     header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 3.0, "CRPIX2": 4.0})
-    header.update({"CRVAL1": 150.0, "CRVAL2": 2.0, "CDELT1": -1e-4, "CDELT2": 1e-4, "OBJECT": "A 'cluster'"})
+    header.update(
+        {"CRVAL1": 150.0, "CRVAL2": 2.0, "CDELT1": -1e-4, "CDELT2": 1e-4, "OBJECT": "A 'cluster'"}
+    )
     if rng.random() < 0.3:
         header["A_LONG"] = "word " * 40
     return header
@@ -67,10 +69,16 @@ def compressed(rng):
     elif rng.random() < 0.5:
         options["tile_shape"] = tuple(int(side) for side in rng.integers(1, 24, 2))
     if dtype is np.float32:
-        options.update(quantize_level=float(rng.choice([0.0, 4.0])), quantize_method=int(rng.choice([-1, 1, 2])))
+        options.update(
+            quantize_level=float(rng.choice([0.0, 4.0])),
+            quantize_method=int(rng.choice([-1, 1, 2])),
+        )
         if kind not in ("GZIP_1", "GZIP_2"):
             options["quantize_level"] = 8.0
-    return [fits.PrimaryHDU(), fits.CompImageHDU(_pixels(rng, dtype), _header(rng), name="SCI", **options)]
+    return [
+        fits.PrimaryHDU(),
+        fits.CompImageHDU(_pixels(rng, dtype), _header(rng), name="SCI", **options),
+    ]
 
 
 def field(rng, folder):

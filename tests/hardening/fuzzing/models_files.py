@@ -20,9 +20,19 @@ def _models():
     """Bytes of a file of every kind of model, each trained on next to nothing."""
     from sklearn.pipeline import make_pipeline
 
-    from galaxysegment import KMeansSegmenter, PhotutilsSegmenter, RandomForestSegmenter, UNetSegmenter
+    from galaxysegment import (
+        KMeansSegmenter,
+        PhotutilsSegmenter,
+        RandomForestSegmenter,
+        UNetSegmenter,
+    )
     from galaxysegment.persistence import save
-    from galaxysegment.preprocessing import BackgroundSubtractor, GaussianSmoother, ImageNormalizer, NoiseNormalizer
+    from galaxysegment.preprocessing import (
+        BackgroundSubtractor,
+        GaussianSmoother,
+        ImageNormalizer,
+        NoiseNormalizer,
+    )
     from galaxysegment.testing import make_images
 
     X, y = make_images(2)
@@ -35,7 +45,12 @@ def _models():
         KMeansSegmenter(random_state=0),
         RandomForestSegmenter(**forest),
         net,
-        make_pipeline(BackgroundSubtractor(), GaussianSmoother(), ImageNormalizer(), RandomForestSegmenter(**forest)),
+        make_pipeline(
+            BackgroundSubtractor(),
+            GaussianSmoother(),
+            ImageNormalizer(),
+            RandomForestSegmenter(**forest),
+        ),
     ]
     files = []
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -123,11 +138,17 @@ def offsets(rng, folder):
     for name in [name for name in header if name != "__metadata__" and rng.random() < 0.5]:
         entry = header[name]
         kind = int(rng.integers(4))
-        entry["data_offsets"] = entry["data_offsets"] if kind else [int(one) for one in rng.integers(0, 2**40, 2)]
-        entry["dtype"] = str(
-            rng.choice(["F64", "I32", "BF16", "F8_E4M3", "BOOL", "U64", "C64", "X"]) if kind == 1 else entry["dtype"]
+        entry["data_offsets"] = (
+            entry["data_offsets"] if kind else [int(one) for one in rng.integers(0, 2**40, 2)]
         )
-        entry["shape"] = [2**40, 2**30] if kind == 2 else random_json(rng) if kind == 3 else entry["shape"]
+        entry["dtype"] = str(
+            rng.choice(["F64", "I32", "BF16", "F8_E4M3", "BOOL", "U64", "C64", "X"])
+            if kind == 1
+            else entry["dtype"]
+        )
+        entry["shape"] = (
+            [2**40, 2**30] if kind == 2 else random_json(rng) if kind == 3 else entry["shape"]
+        )
     text = json.dumps(header).encode()
     return _write(folder, len(text).to_bytes(8, "little") + text + data[8 + length :])
 
@@ -136,7 +157,20 @@ def metadata(rng, folder):
     """Another format, version or checksum, or none."""
     found, tensors = _take_apart(_any_model(rng))
     for name in list(found):
-        values = ["", "0", "2", "99", "-1", "1.0", "²", "9" * 5000, "galaxysegment", "pt", "{}", "null"]
+        values = [
+            "",
+            "0",
+            "2",
+            "99",
+            "-1",
+            "1.0",
+            "²",
+            "9" * 5000,
+            "galaxysegment",
+            "pt",
+            "{}",
+            "null",
+        ]
         if rng.random() < 0.4:
             found[name] = values[int(rng.integers(len(values)))]
         elif rng.random() < 0.2:
@@ -148,7 +182,9 @@ _TREES = [
     "[" * 100_000,
     '{"a":' * 50_000,
     "9" * 10_000,
-    '{"__kind__": "object", "class": "GaussianSmoother", "params": {"fwhm": ' + "9" * 5000 + '}, "state": null}',
+    '{"__kind__": "object", "class": "GaussianSmoother", "params": {"fwhm": '
+    + "9" * 5000
+    + '}, "state": null}',
     '{"__kind__": "tuple", "items": 3}',
     '{"__kind__": "strings", "items": ["a"], "shape": [1000000000000]}',
     '{"__kind__": "object"}',
@@ -180,7 +216,9 @@ def forged_arrays(rng, folder):
 
     def change(tree):
         places = [place for place in all_places(tree) if isinstance(_at(tree, place), np.ndarray)]
-        for index in rng.integers(0, max(1, len(places)), int(rng.integers(1, 4))) if places else ():
+        for index in (
+            rng.integers(0, max(1, len(places)), int(rng.integers(1, 4))) if places else ()
+        ):
             *above, key = places[index]
             _at(tree, above)[key] = _other_array(rng, _at(tree, places[index]))
         return tree
@@ -209,7 +247,9 @@ def _other_array(rng, array):
         return array[..., :-1] if array.ndim and array.shape[-1] > 1 else array
     array = np.array(array, dtype=array.dtype if kind < 6 else np.float64)
     flat = array.reshape(-1)
-    values = [-1, 0, 1, 2**31 - 1, -(2**31), 127, 10**6] if kind < 6 else [np.nan, np.inf, -1e300, 1e300]
+    values = (
+        [-1, 0, 1, 2**31 - 1, -(2**31), 127, 10**6] if kind < 6 else [np.nan, np.inf, -1e300, 1e300]
+    )
     for index in rng.integers(0, flat.size, 3) if flat.size else ():
         with np.errstate(all="ignore"):
             flat[index] = np.array(values[int(rng.integers(len(values)))]).astype(array.dtype)
@@ -243,12 +283,34 @@ def forged_classes(rng, folder):
         "UNetSegmenter",
         "__main__",
     ]
-    names += ["builtins.eval", "PCA", "", "BaseSegmenter", "all_estimators", "../x", "FunctionTransformer"]
-    keys = ["__class__", "__dict__", "__init__", "fit", "predict", "memory", "weights", "callbacks", "_x", "x_", "net_"]
+    names += [
+        "builtins.eval",
+        "PCA",
+        "",
+        "BaseSegmenter",
+        "all_estimators",
+        "../x",
+        "FunctionTransformer",
+    ]
+    keys = [
+        "__class__",
+        "__dict__",
+        "__init__",
+        "fit",
+        "predict",
+        "memory",
+        "weights",
+        "callbacks",
+        "_x",
+        "x_",
+        "net_",
+    ]
 
     def change(tree):
         nodes = [tree, *(_at(tree, place) for place in all_places(tree))]
-        objects = [node for node in nodes if isinstance(node, dict) and node.get("__kind__") == "object"]
+        objects = [
+            node for node in nodes if isinstance(node, dict) and node.get("__kind__") == "object"
+        ]
         for node in objects:
             if rng.random() < 0.5:
                 node["class"] = names[int(rng.integers(len(names)))]
@@ -271,7 +333,11 @@ def foreign(rng, folder):
     elif kind == 1:
         torch.save({"x": _Payload(folder / "executed")}, path)
     elif kind == 2:
-        np.save(folder / "a.npy", np.array([_Payload(folder / "executed")], dtype=object), allow_pickle=True)
+        np.save(
+            folder / "a.npy",
+            np.array([_Payload(folder / "executed")], dtype=object),
+            allow_pickle=True,
+        )
         path.write_bytes((folder / "a.npy").read_bytes())
     elif kind == 3:
         path.write_bytes(rng.bytes(int(rng.integers(1, 5000))))
@@ -290,10 +356,31 @@ class _Payload:
         return (open, (str(self.mark), "w"))
 
 
-_ALL = (truncated, bits, header_bits, header_length, shifted, offsets, metadata, trees, forged_tree, forged_arrays)
+_ALL = (
+    truncated,
+    bits,
+    header_bits,
+    header_length,
+    shifted,
+    offsets,
+    metadata,
+    trees,
+    forged_tree,
+    forged_arrays,
+)
 KINDS = {function.__name__: function for function in (*_ALL, forged_sizes, forged_classes, foreign)}
 # What a model that someone made up may raise when it is used; never a crash or all of the memory.
-_IN_USE = (ValueError, OSError, TypeError, AttributeError, KeyError, IndexError, ArithmeticError, RuntimeError, Warning)
+_IN_USE = (
+    ValueError,
+    OSError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    IndexError,
+    ArithmeticError,
+    RuntimeError,
+    Warning,
+)
 
 
 def check(case, thorough=False):

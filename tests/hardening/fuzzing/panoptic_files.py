@@ -26,7 +26,9 @@ def _good(folder):
 
 def json_values(rng, folder):
     path, _ = _good(folder)
-    path.write_text(json.dumps(damage_tree(rng, json.loads(path.read_text()), int(rng.integers(1, 4)))))
+    path.write_text(
+        json.dumps(damage_tree(rng, json.loads(path.read_text()), int(rng.integers(1, 4))))
+    )
     return Case(path)
 
 
@@ -75,7 +77,9 @@ def png_modes(rng, folder):
     """Grey, palettes, 16 bits and alpha channels; text chunks that unpack to a great deal."""
     path, png = _good(folder)
     depth, colour = ((8, 0), (16, 2), (8, 6), (8, 4), (1, 0), (8, 3), (7, 9))[int(rng.integers(7))]
-    more = [_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(3 * 10**7)))] if rng.random() < 0.4 else []
+    more = (
+        [_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(3 * 10**7)))] if rng.random() < 0.4 else []
+    )
     more += [_chunk(b"PLTE", bytes(30))] if rng.random() < 0.3 else []
     png.write_bytes(_png(15, 12, depth, colour, zlib.compress(bytes(15 * 12 * 8 + 12)), *more))
     return Case(path)
@@ -118,7 +122,16 @@ def links(rng, folder):
 
 def foreign(rng, folder):
     path, png = _good(folder)
-    starts = [b"", b"\xff\xd8\xff", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"%!PS", b"RIFF", b"II*\x00", b"\x93NUMPY"]
+    starts = [
+        b"",
+        b"\xff\xd8\xff",
+        b"GIF89a",
+        b"\x89PNG\r\n\x1a\n",
+        b"%!PS",
+        b"RIFF",
+        b"II*\x00",
+        b"\x93NUMPY",
+    ]
     png.write_bytes(starts[int(rng.integers(len(starts)))] + rng.bytes(int(rng.integers(0, 3000))))
     return Case(path, must_fail=True)
 
@@ -128,12 +141,25 @@ def segments(rng, folder):
     path, _ = _good(folder)
     document = json.loads(path.read_text())
     for annotation in document["annotations"]:
-        annotation["segments_info"] = damage_tree(rng, annotation["segments_info"], int(rng.integers(1, 4)))
+        annotation["segments_info"] = damage_tree(
+            rng, annotation["segments_info"], int(rng.integers(1, 4))
+        )
     path.write_text(json.dumps(document))
     return Case(path)
 
 
-_ALL = (json_values, png_truncated, png_bits, png_shifted, png_sizes, png_modes, names, links, foreign, segments)
+_ALL = (
+    json_values,
+    png_truncated,
+    png_bits,
+    png_shifted,
+    png_sizes,
+    png_modes,
+    names,
+    links,
+    foreign,
+    segments,
+)
 KINDS = {function.__name__: function for function in _ALL}
 
 

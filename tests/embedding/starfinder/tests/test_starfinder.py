@@ -44,7 +44,9 @@ def test_it_finds_the_sources():
 def test_grid_search_and_pipelines():
     X, y = make_images(6)
     pipeline = make_pipeline(UnsharpMask(), StarFinder())
-    search = GridSearchCV(pipeline, {"starfinder__n_sigma": [3, 6]}, cv=2, error_score="raise").fit(X, y)
+    search = GridSearchCV(pipeline, {"starfinder__n_sigma": [3, 6]}, cv=2, error_score="raise").fit(
+        X, y
+    )
     assert len(search.cv_results_["params"]) == 2 and search.best_score_ > 0.4
 
 
@@ -53,6 +55,10 @@ def test_mosaics(tmp_path):
     fits.writeto(tmp_path / "image.fits", X[0])
     finder = make_pipeline(BackgroundSubtractor(), StarFinder()).fit(X)
     path = segment_mosaic(
-        finder[-1], tmp_path / "image.fits", output=tmp_path / "out.fits", tile_size=80, progress=False
+        finder[-1],
+        tmp_path / "image.fits",
+        output=tmp_path / "out.fits",
+        tile_size=80,
+        progress=False,
     )
     np.testing.assert_array_equal(read_label_map(path) > 0, finder[-1].predict(X)[0] > 0)

@@ -48,8 +48,12 @@ class StarFinder(BaseSegmenter):
         significance = (self._smooth(image) - self.sky_) / self.noise_
         labels = remove_small(label_components(significance > self.n_sigma), self.n_pixels)
         n_sources = labels.max()
-        scores = ndimage.maximum(significance, labels, np.arange(1, n_sources + 1)) if n_sources else []
+        scores = (
+            ndimage.maximum(significance, labels, np.arange(1, n_sources + 1)) if n_sources else []
+        )
         return Instances.from_label_map(labels, scores=scores, classes=np.full(n_sources, STAR))
 
     def _smooth(self, image):
-        return ndimage.gaussian_filter(np.nan_to_num(image[0].astype(np.float64)), self.fwhm / 2.355)
+        return ndimage.gaussian_filter(
+            np.nan_to_num(image[0].astype(np.float64)), self.fwhm / 2.355
+        )
