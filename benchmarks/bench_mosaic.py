@@ -102,7 +102,7 @@ def run_sep_plain(arguments, output):
     import sep
     from astropy.io import fits
 
-    from galaxysegment._utils.smoothing import gaussian_profile
+    from galaxysegment.detection._smoothing import gaussian_profile
 
     data = np.ascontiguousarray(fits.getdata(arguments.image, "SCI").astype("f4"))
     sep.set_extract_pixstack(20_000_000)
@@ -124,7 +124,7 @@ def run_sep_plain(arguments, output):
 def run_sextractor(arguments, output):
     import numpy as np
 
-    from galaxysegment._utils.smoothing import gaussian_profile
+    from galaxysegment.detection._smoothing import gaussian_profile
 
     folder = output.parent
     kernel = np.outer(*(gaussian_profile(3.0, 5),) * 2)

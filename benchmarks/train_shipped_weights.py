@@ -15,10 +15,10 @@ from joblib import Parallel, delayed
 from scipy import ndimage
 
 from galaxysegment import UNetSegmenter
-from galaxysegment._utils.background import background_maps
 from galaxysegment._utils.model_file import read_model_file, write_model_file
 from galaxysegment.datasets._field import make_scene, make_truth
 from galaxysegment.datasets._scene import Camera, add_light
+from galaxysegment.detection._background import background_maps
 from galaxysegment.persistence import save
 
 N_PIXELS = 4  # smallest source in the truth

@@ -18,9 +18,9 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from ._utils.deblending import deblend
 from ._utils.typed import fit_context
 from ._utils.validation import check_images, check_same_shape, split_rms
+from .detection._deblending import deblend
 from .metrics import iou_score
 from .structures import (
     GALAXY,

@@ -17,6 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"_utils"},
     {"structures"},
+    {"detection"},
     {"io", "metrics", "coco"},
     {"datasets", "catalog", "display"},
     {"base"},

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._utils.background import box_statistics, meshes_of_boxes
 from .._utils.validation import as_float_image, check_same_shape
+from ..detection._background import box_statistics, meshes_of_boxes
 from ..io import Field, image_shape, read_label_map
 from ..io._windows import open_pixels
 from ..structures import Instances, check_label_map

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .._utils.rle import decode_crop, decompress, encode_crop
 from ..structures import GALAXY, Instances, as_label_map
+from ..structures._rle import decode_crop, decompress, encode_crop
 from ..structures._types import Sources
 from ._document import (
     UNCLASSIFIED,

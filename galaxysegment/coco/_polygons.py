@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._utils.rle import decode_crop, decompress
+from ..structures._rle import decode_crop, decompress
 
 # Directions along the pixel edges as (dy, dx); the next in the list is a right turn.
 _STEPS = [(0, 1), (1, 0), (0, -1), (-1, 0)]

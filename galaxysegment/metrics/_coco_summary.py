@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from .._utils.rle import encode_crop
 from ..structures import GALAXY
+from ..structures._rle import encode_crop
 from ..structures._types import Sources
 from ._inputs import check_pair
 from ._matching import as_instances, as_sources, find_overlaps

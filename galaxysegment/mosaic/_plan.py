@@ -26,8 +26,8 @@ from functools import partial
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from .._utils.background import box_statistics, meshes_of_boxes
-from .._utils.mosaic_meshes import Measured, window_of
+from ..detection._background import box_statistics, meshes_of_boxes
+from ..detection._mosaic_meshes import Measured, window_of
 from ..structures import NoSourcesWarning
 from ._tiles import Window
 

@@ -5,9 +5,9 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils._param_validation import Interval, Options
 
-from .._utils.background import background_maps
-from .._utils.mosaic_meshes import is_window
 from ..base import BaseImageTransformer
+from ..detection._background import background_maps
+from ..detection._mosaic_meshes import is_window
 from ._bands import map_science_bands
 
 __all__ = ["BackgroundSubtractor", "subtract_background"]

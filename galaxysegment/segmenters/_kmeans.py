@@ -8,9 +8,9 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
-from .._utils.smoothing import row_blocks
 from .._utils.validation import split_rms
 from ..base import SemanticSegmenter
+from ..detection._smoothing import row_blocks
 from ..structures._types import RandomState
 
 

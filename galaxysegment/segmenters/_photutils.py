@@ -7,10 +7,10 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils._param_validation import Interval, Options
 
-from .._utils.background import MeshMap, background_meshes, box_statistics, meshes_of_boxes
-from .._utils.deblending import deblend
-from .._utils.smoothing import convolve_block, gaussian_profile, row_blocks
 from ..base import BaseSegmenter
+from ..detection._background import MeshMap, background_meshes, box_statistics, meshes_of_boxes
+from ..detection._deblending import deblend
+from ..detection._smoothing import convolve_block, gaussian_profile, row_blocks
 from ..structures import label_components
 from ._detection import check_odd, learn_backgrounds, split_detection
 

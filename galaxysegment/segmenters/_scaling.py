@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from .._utils.background import background_maps
 from .._utils.validation import split_rms
+from ..detection._background import background_maps
 
 __all__ = ["ScaledInputMixin", "learn_scale", "noise_scaled", "scaled"]
 

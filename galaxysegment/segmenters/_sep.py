@@ -7,8 +7,8 @@ from threading import RLock
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
-from .._utils.smoothing import gaussian_profile
 from ..base import BaseSegmenter
+from ..detection._smoothing import gaussian_profile
 from ..structures import relabel
 from ._detection import check_odd, learn_backgrounds, split_detection
 from ._sep_mesh import MosaicBackground, measure_boxes

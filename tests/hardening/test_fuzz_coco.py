@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from galaxysegment._utils import rle
 from galaxysegment.coco import from_coco, from_coco_panoptic, to_coco, to_coco_panoptic
+from galaxysegment.structures import _rle as rle
 
 N_SEEDS = 3
 KINDS = [(name, kind) for name in ("coco", "panoptic") for kind in area(name).KINDS]

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from galaxysegment._utils.deblending import deblend
 from galaxysegment.base import BaseSegmenter
+from galaxysegment.detection._deblending import deblend
 from galaxysegment.mosaic import segment_mosaic
 from galaxysegment.structures import NoSourcesWarning, label_components, remove_small
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from photutils.segmentation import SegmentationImage, deblend_sources
 from scipy import ndimage
 
-from galaxysegment._utils import deblending
-from galaxysegment._utils.deblending import deblend
+from galaxysegment.detection import _deblending as deblending
+from galaxysegment.detection._deblending import deblend
 from galaxysegment.structures import label_components, remove_small
 
 

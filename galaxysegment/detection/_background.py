@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage, sparse
 
-from .mosaic_meshes import known_meshes
+from ._mosaic_meshes import known_meshes
 
 _CLIP = 3.0
 _MAX_CLIPS = 10

@@ -7,7 +7,7 @@ import pytest
 from astropy.convolution import convolve
 from photutils.segmentation import make_2dgaussian_kernel
 
-from galaxysegment._utils.smoothing import convolve_block, gaussian_profile, row_blocks
+from galaxysegment.detection._smoothing import convolve_block, gaussian_profile, row_blocks
 
 
 def smooth(image, fwhm=3, size=5, step=None, prepare=None):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from photutils.background import Background2D, MedianBackground
 from scipy import ndimage
 
-from galaxysegment._utils.background import background_maps, background_meshes, spline_weights
+from galaxysegment.detection._background import background_maps, background_meshes, spline_weights
 
 
 def sky(shape, seed=0, dtype=np.float32):
