@@ -42,6 +42,11 @@ def add_arguments(parser):
         metavar="NAME=VALUE",
         help="parameter of the method; may be repeated",
     )
+    _add_outputs(parser)
+    _add_tiling(parser)
+
+
+def _add_outputs(parser):
     parser.add_argument(
         "--output", type=Path, default=None, help="FITS file to write (<image>_segmentation.fits)"
     )
@@ -60,6 +65,10 @@ def add_arguments(parser):
     parser.add_argument(
         "--zero-point", type=float, default=None, help="magnitude of one count, for the catalog"
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+
+
+def _add_tiling(parser):
     parser.add_argument(
         "--tile-size",
         type=int,
@@ -76,7 +85,6 @@ def add_arguments(parser):
     parser.add_argument(
         "--resume", action="store_true", help="go on with an unfinished run in tiles"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
 
 
 def run(arguments):
