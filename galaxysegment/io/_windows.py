@@ -36,6 +36,10 @@ class FieldPixels:
         sources = self.field._sources
         return [_identity(sources["image"]), _identity(sources["rms"]) if self.with_rms else None]
 
+    def paths(self):
+        """Return the files that are read, by the name of the argument."""
+        return _paths_by_name(self.field._sources["image"], self.field._sources.get("rms"))
+
     def for_workers(self, folder):
         """Workers open the files themselves."""
         return partial(FieldPixels, self.field, self.with_rms)
@@ -55,6 +59,27 @@ def _identity(part):
     if hasattr(part, "read"):
         return [_identity(one) for one in vars(part).values()]
     return part.__name__ if callable(part) else repr(part)
+
+
+def _paths_by_name(image, rms):
+    return {"image": list(_paths(image)), "rms": list(_paths(rms))}
+
+
+def _paths(part):
+    """Yield the files that a source of pixels, whatever it is made of, reads."""
+    if isinstance(part, Hdu):
+        yield part.path
+    elif isinstance(part, np.ndarray):
+        while isinstance(part, np.ndarray):  # a view knows the memory map that it looks at
+            if isinstance(part, np.memmap) and part.filename is not None:
+                yield part.filename
+                return
+            part = part.base
+    elif isinstance(part, list | tuple):
+        for item in part:
+            yield from _paths(item)
+    elif hasattr(part, "read"):
+        yield from _paths(list(vars(part).values()))
 
 
 class ArrayPixels:
@@ -79,6 +104,10 @@ class ArrayPixels:
     def identity(self):
         """Return what tells these pixels from others."""
         return joblib.hash((self.image, self.rms))
+
+    def paths(self):
+        """Return the files that are read, by the name of the argument: those of memory maps."""
+        return _paths_by_name(self.image, self.rms)
 
     def for_workers(self, folder):
         """Put the arrays into files, so that no worker holds a copy of its own."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from .._utils.paths import check_paths
 from ..io import Field
 from ..io._windows import open_pixels
 from ..io._write import check_target
@@ -132,8 +133,9 @@ def segment_mosaic(
     Raises
     ------
     ValueError
-        If the overlap is too small for the segmenter to be exact, if a step needs statistics of the whole
-        image that cannot be had tile by tile, or if `resume` finds a run with other arguments.
+        If `output` is one of the files that are read, also by another path or a link. If the overlap is
+        too small for the segmenter to be exact, if a step needs statistics of the whole image that cannot
+        be had tile by tile, or if `resume` finds a run with other arguments.
     TileError
         If a tile cannot be read or segmented, a worker dies, or the disk is full. The message says what is
         kept; the output is never there unless it is finished.
@@ -175,6 +177,7 @@ def segment_mosaic(
     if kind not in {"labels", "instances"}:
         raise ValueError(f"kind must be 'labels' or 'instances'. Got {kind!r} instead.")
     if output is not None:
+        check_paths({"image": image, "rms": rms}, {"output": output})
         output = check_target(output, overwrite)
         if output.suffix != ".fits":
             raise ValueError(
@@ -186,6 +189,7 @@ def segment_mosaic(
             "resume=True needs output=: only what goes to a file is kept to be resumed."
         )
     pixels = open_pixels(image, rms, hdu=hdu, rms_hdu=rms_hdu, rms_kind=rms_kind)
+    check_paths(pixels.paths(), {"output": output})
     _check_segmenter(segmenter, pixels, rms is not None)
     settings = {
         "kind": kind,

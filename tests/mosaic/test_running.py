@@ -17,7 +17,7 @@ from scipy import ndimage
 from galaxysegment import PhotutilsSegmenter
 from galaxysegment.base import BaseSegmenter
 from galaxysegment.catalog import source_catalog
-from galaxysegment.io import Field, image_shape, read_header, read_label_map
+from galaxysegment.io import Field, image_shape, read_field, read_header, read_label_map
 from galaxysegment.mosaic import TileError, _run, segment_mosaic
 from galaxysegment.structures import label_components
 
@@ -342,6 +342,41 @@ def test_existing_files_other_shapes_and_other_things_are_refused(tmp_path, imag
         segment_mosaic("photutils", image)
     with pytest.raises(TypeError, match="rms must be"):
         segment_mosaic(PhotutilsSegmenter(rms_band=-1), image, rms="rms.fits")
+
+
+@pytest.mark.parametrize("link", ["itself", "symbolic", "hard", "folder"])
+def test_inputs_are_never_overwritten(tmp_path, image, image_path, link):
+    rms = tmp_path / "rms.fits"
+    fits.PrimaryHDU(np.ones(image.shape, dtype=np.float32)).writeto(rms)
+    before = {path: path.read_bytes() for path in (image_path, rms)}
+    for path in before:
+        output = tmp_path / f"{link}_{path.name}"
+        if link == "itself":
+            output = path
+        elif link == "symbolic":
+            output.symlink_to(path)
+        elif link == "hard":
+            os.link(path, output)
+        else:
+            (tmp_path / "there").symlink_to(tmp_path) if not (tmp_path / "there").exists() else None
+            output = tmp_path / "there" / path.name
+        field = read_field(image_path, rms=rms, rms_kind="rms")
+        for inputs in ({"image": image_path, "rms": rms}, {"image": field, "rms": True}):
+            with pytest.raises(ValueError, match=r"output .* is the same file as (image|rms)"):
+                segment_mosaic(
+                    PhotutilsSegmenter(rms_band=-1), **inputs, output=output, overwrite=True
+                )
+    assert before == {path: path.read_bytes() for path in before}
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_memory_map_is_an_input_too(tmp_path, image):
+    mapped = np.memmap(tmp_path / "image.fits", dtype="f4", mode="w+", shape=image.shape)
+    mapped[:] = image
+    with pytest.raises(ValueError, match="same file as image"):
+        segment_mosaic(
+            Threshold(), mapped[5:], output=tmp_path / "image.fits", overwrite=True, **OPTIONS
+        )
 
 
 def test_progress_tells_how_far_and_how_long(image, capsys):
