@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from sklearn.utils import check_random_state
 
-from .._utils.validation import check_images
+from .._utils.validation import check_images, check_rms_band
 from ..base import check_targets
 from ..structures import Instances, relabel
 from ..structures._types import Floats, Images, Labels, RandomState, Sources
@@ -31,6 +31,7 @@ def augment(
     n: int = 1,
     *,
     kinds: str | Sequence[str] = AUGMENTATIONS,
+    rms_band: int | str | None = "auto",
     random_state: RandomState = None,
 ) -> tuple[Floats, Labels]: ...
 @overload
@@ -40,9 +41,10 @@ def augment(
     n: int = 1,
     *,
     kinds: str | Sequence[str] = AUGMENTATIONS,
+    rms_band: int | str | None = "auto",
     random_state: RandomState = None,
 ) -> tuple[Any, Any]: ...
-def augment(X, y, n=1, *, kinds=AUGMENTATIONS, random_state=None):
+def augment(X, y, n=1, *, kinds=AUGMENTATIONS, rms_band="auto", random_state=None):
     """Make `n` randomly changed copies of each image; the labels move with the pixels.
 
     Parameters
@@ -54,20 +56,33 @@ def augment(X, y, n=1, *, kinds=AUGMENTATIONS, random_state=None):
     n : int, default=1
         Copies of each image.
     kinds : str or sequence of str, default=("flip", "rotate", "affine", "brightness", "noise")
-        What to do: ``"flip"`` turns by a multiple of 90° and mirrors (of an image that is not square, only by
-        180°); ``"rotate"`` turns by any angle; ``"affine"`` stretches by up to a quarter and shears by up to a
-        tenth; ``"brightness"`` changes level and contrast by up to a fifth of the image's spread; ``"noise"``
-        adds normal noise of up to a third of the image's own.
+        What to do. ``"flip"`` turns by a multiple of 90° (by 180° if the image is not square) and
+        mirrors. ``"rotate"`` turns by any angle. ``"affine"`` stretches by up to 25 % and shears by
+        up to 10 %. ``"brightness"`` multiplies each band by its own gain between 0.8 and 1.2 about
+        its median, so that colours change too, and shifts its level by up to a fifth of its
+        standard deviation. ``"noise"`` adds normal noise to each band, up to a third of the noise
+        that the band has already.
+    rms_band : int, "auto" or None, default="auto"
+        Index of the RMS map among the bands. The map moves with the pixels, is multiplied by the
+        gain, and added noise is combined with it in quadrature: RMS 3 and noise 1 make RMS 3.16.
+        With several science bands, gain and noise are the root mean squares over these bands.
+        None: there is no RMS map. "auto": the last band is one if it is never negative while
+        another band is, as in images whose sky is subtracted.
     random_state : int, RandomState instance or None, default=None
         Seed.
 
     Returns
     -------
     X : array or list
-        ``n * n_images`` images, packed as `X` was, all copies of the first image first. Pixels from beyond the
-        frame are NaN.
+        ``n * n_images`` images, packed as `X` was, all copies of the first image first. Pixels from
+        beyond the frame are NaN, and so is the RMS map where it was not positive.
     y : array of int32 or list
         Their truth; a source that left the frame is gone, and labels are consecutive again.
+
+    Raises
+    ------
+    ValueError
+        If a kind is unknown, `n` is below 1, or the images have no band `rms_band`.
 
     Examples
     --------
@@ -78,6 +93,15 @@ def augment(X, y, n=1, *, kinds=AUGMENTATIONS, random_state=None):
     >>> X, y = augment(image, image.astype(int), 5, kinds="flip", random_state=0)
     >>> X.shape, bool(((X > 0) == (y > 0)).all())
     ((5, 8, 8), True)
+
+    An image and its RMS map: the noise that is added shows in the map.
+
+    >>> pair = np.stack([np.random.default_rng(0).normal(0, 3, (64, 64)), np.full((64, 64), 3.0)])
+    >>> X, y = augment(pair[None], image[:1].repeat(8, 1).repeat(8, 2) > 0, kinds="noise",
+    ...                rms_band=-1, random_state=0)
+    >>> added = (X[0, 0] - pair[0]).std()
+    >>> bool(np.isclose(X[0, 1, 0, 0], np.hypot(3, added), rtol=0.01))
+    True
     """
     kinds = check_kinds(kinds)
     if n < 1:
@@ -86,9 +110,10 @@ def augment(X, y, n=1, *, kinds=AUGMENTATIONS, random_state=None):
         )
     images, layout = check_images(X)
     targets = check_targets(y, images)
+    rms_band = _find_rms_band(rms_band, images)
     generator = np.random.default_rng(check_random_state(random_state).randint(2**31))
     pairs = [
-        augment_one(image, target, generator, kinds)
+        augment_one(image, target, generator, kinds, rms_band)
         for image, target in zip(images, targets, strict=True)
         for _ in range(n)
     ]
@@ -110,18 +135,66 @@ def check_kinds(kinds):
     return kinds
 
 
-def augment_one(image, target, generator, kinds):
-    """Change one ``(n_bands, height, width)`` image and its target: a mask, a label map or `Instances`."""
+def _find_rms_band(rms_band, images):
+    """Return the index of the RMS band, or None."""
+    if rms_band is None:
+        return None
+    if isinstance(rms_band, str):
+        if rms_band != "auto":
+            raise ValueError(f"rms_band must be an int, 'auto' or None. Got {rms_band!r} instead.")
+        return -1 if _last_band_is_rms(images) else None
+    check_rms_band(rms_band, images[0].shape[0])
+    return rms_band
+
+
+def _last_band_is_rms(images):
+    """Whether the last band is never negative, while other bands are."""
+    if images[0].shape[0] < 2:
+        return False
+    science_is_negative = any((image[:-1] < 0).any() for image in images)
+    return science_is_negative and not any((image[-1] < 0).any() for image in images)
+
+
+def augment_one(image, target, generator, kinds, rms_band=None):
+    """Change an image and its target.
+
+    Parameters
+    ----------
+    image : ndarray of shape (n_bands, height, width)
+    target : ndarray of shape (height, width) or Instances
+        A mask, a label map or instances.
+    generator : numpy.random.Generator
+    kinds : tuple of str
+        Of `AUGMENTATIONS`.
+    rms_band : int or None, default=None
+        Index of the RMS map.
+
+    Returns
+    -------
+    image, target : ndarray, ndarray or Instances
+    """
+    if rms_band is not None:
+        image = _without_bad_rms(image, rms_band)
     if "flip" in kinds:
         image, target = _flip(image, target, generator)
     if "rotate" in kinds or "affine" in kinds:
         matrix = _random_matrix(generator, "rotate" in kinds, "affine" in kinds)
         image, target = _resample_image(image, matrix), _resample_target(target, matrix)
     if "brightness" in kinds:
-        image = _change_brightness(image, generator)
+        image = _change_brightness(image, generator, rms_band)
     if "noise" in kinds:
-        image = _add_noise(image, generator)
+        image = _add_noise(image, generator, rms_band)
     return image, target
+
+
+def _without_bad_rms(image, rms_band):
+    """Copy the image with NaN where the RMS is not positive, so that interpolation spreads no zero."""
+    bad = ~(image[rms_band] > 0)
+    if not bad.any():
+        return image
+    image = image.copy()
+    image[rms_band][bad] = np.nan
+    return image
 
 
 def _flip(image, target, generator):
@@ -221,18 +294,54 @@ def _resample_crop(shape, box, crop, matrix):
     return (*start, *(start + moved.shape)), moved
 
 
-def _change_brightness(image, generator):
-    contrast, level = 1 + generator.uniform(-0.2, 0.2), generator.uniform(-0.2, 0.2)
-    if np.isnan(image).all():
-        return image
-    centre, spread = np.nanmedian(image), np.nanstd(image)
-    return ((image - centre) * contrast + centre + level * spread).astype(image.dtype)
+def _change_brightness(image, generator, rms_band):
+    """Give each science band a gain and a level of its own, and the RMS map the mean gain."""
+    shape = (_n_science(image, rms_band), 1, 1)
+    gains = 1 + generator.uniform(-0.2, 0.2, size=shape)
+    levels = generator.uniform(-0.2, 0.2, size=shape)
+    science, rms = _split(image, rms_band)
+    centres, spreads = _per_band(np.nanmedian, science), _per_band(np.nanstd, science)
+    science = (science - centres) * gains + centres + levels * spreads
+    return _join(science, None if rms is None else rms * _root_mean_square(gains), image, rms_band)
 
 
-def _add_noise(image, generator):
-    if np.isnan(image).all():
-        return image
-    centre = np.nanmedian(image, axis=(1, 2), keepdims=True)
-    own = _NOISE_PER_MAD * np.nanmedian(np.abs(image - centre), axis=(1, 2), keepdims=True)
-    noise = generator.standard_normal(image.shape, dtype=np.float32)
-    return (image + generator.uniform(0, 1 / 3) * own * noise).astype(image.dtype)
+def _add_noise(image, generator, rms_band):
+    """Add noise to each science band, and its variance to that of the RMS map."""
+    science, rms = _split(image, rms_band)
+    deviations = np.abs(science - _per_band(np.nanmedian, science))
+    added = generator.uniform(0, 1 / 3) * _NOISE_PER_MAD * _per_band(np.nanmedian, deviations)
+    noise = generator.standard_normal(science.shape, dtype=np.float32)
+    rms = None if rms is None else np.hypot(rms, _root_mean_square(added))
+    return _join(science + added * noise, rms, image, rms_band)
+
+
+def _n_science(image, rms_band):
+    return len(image) - (rms_band is not None)
+
+
+def _split(image, rms_band):
+    """Science bands and RMS map (or None), as they are."""
+    if rms_band is None:
+        return image, None
+    return np.delete(image, rms_band, axis=0), image[rms_band]
+
+
+def _join(science, rms, image, rms_band):
+    """Put bands and RMS map where they are in `image`, in its dtype."""
+    result = np.empty_like(image)
+    is_rms = np.zeros(len(image), dtype=bool)
+    if rms_band is not None:
+        is_rms[rms_band] = True
+        result[rms_band] = rms
+    result[~is_rms] = science
+    return result
+
+
+def _per_band(statistic, bands):
+    """A statistic of the finite pixels of each band, shape (n_bands, 1, 1); zero for a band without any."""
+    values = [0.0 if np.isnan(band).all() else statistic(band) for band in bands]
+    return np.reshape(values, (-1, 1, 1))
+
+
+def _root_mean_square(values):
+    return np.sqrt(np.mean(np.square(values)))

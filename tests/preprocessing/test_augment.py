@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from galaxysegment import Instances
 from galaxysegment.preprocessing import augment
@@ -102,7 +103,97 @@ def test_a_seed_repeats_itself():
     np.testing.assert_array_equal(first[1], second[1])
 
 
+def with_rms(n_bands=1, seed=0, shape=(48, 48)):
+    """Images with their sky subtracted, and an RMS map that varies and has pixels without data."""
+    rng = np.random.default_rng(seed)
+    rms = rng.uniform(1, 4, size=shape)
+    rms[:3, :5] = [np.nan, 0, -1, np.nan, 0]
+    science = rng.normal(0, 3, size=(n_bands, *shape))
+    return np.concatenate([science, rms[None]])[None]
+
+
+NO_SOURCE = np.zeros((1, 48, 48), dtype=int)
+
+
+@given(seed=st.integers(0, 10_000), n_bands=st.integers(1, 3), explicit=st.booleans())
+def test_the_rms_stays_positive_wherever_it_was(seed, n_bands, explicit):
+    X_rms = with_rms(n_bands)
+    options = {"rms_band": -1}
+    if not explicit:  # "auto" finds an RMS map that is never negative
+        X_rms[:, -1] = np.maximum(X_rms[:, -1], 0)
+        options = {}
+    moved, _ = augment(X_rms, NO_SOURCE, 2, random_state=seed, **options)
+    assert not (moved[:, -1] <= 0).any()
+    still, _ = augment(
+        X_rms, NO_SOURCE, kinds=("brightness", "noise"), random_state=seed, **options
+    )
+    np.testing.assert_array_equal(still[0, -1] > 0, X_rms[0, -1] > 0)
+
+
+@given(seed=st.integers(0, 10_000), n_bands=st.integers(1, 3))
+def test_added_noise_shows_in_the_rms(seed, n_bands):
+    X_rms = with_rms(n_bands, shape=(256, 256))
+    moved, _ = augment(
+        X_rms,
+        np.zeros((1, 256, 256), dtype=int),
+        kinds="noise",
+        rms_band=-1,
+        random_state=seed,
+    )
+    added = np.mean((moved - X_rms)[0, :-1] ** 2)
+    good = X_rms[0, -1] > 0
+    gained = moved[0, -1][good] ** 2 - X_rms[0, -1][good] ** 2
+    np.testing.assert_allclose(gained, gained[0], rtol=1e-6, atol=1e-9)
+    assert gained[0] == pytest.approx(added, rel=0.03) and 0 <= added <= 1.05
+
+
+@given(seed=st.integers(0, 10_000), rms_band=st.sampled_from([0, 1, -1]))
+def test_brightness_gives_each_band_a_gain_and_the_rms_their_mean(seed, rms_band):
+    X_rms = np.roll(with_rms(3), 1 + rms_band, axis=1)
+    moved, _ = augment(X_rms, NO_SOURCE, kinds="brightness", rms_band=rms_band, random_state=seed)
+    science, after = (np.delete(image[0], rms_band, axis=0) for image in (X_rms, moved))
+    gains = after.std(axis=(1, 2)) / science.std(axis=(1, 2))
+    assert len(np.unique(gains.round(6))) == 3 and (abs(gains - 1) < 0.2 + 1e-9).all()
+    rms, rms_after = X_rms[0, rms_band], moved[0, rms_band]
+    ratio = (rms_after / rms)[rms > 0]
+    np.testing.assert_allclose(ratio, np.sqrt(np.mean(gains**2)))
+
+
+def test_colours_change():
+    """Three equal bands are grey before, and not after."""
+    grey = np.repeat(X[:, None], 3, axis=1)
+    moved, _ = augment(grey, Y, kinds="brightness", random_state=0)
+    peaks = moved.max(axis=(2, 3)) - np.median(moved, axis=(2, 3))
+    assert (np.ptp(peaks, axis=1) > 0.05 * peaks.mean(axis=1)).all()
+    noisy, _ = augment(grey, Y, kinds="noise", random_state=0)
+    assert abs(np.corrcoef((noisy - grey)[0].reshape(3, -1)) - np.eye(3)).max() < 0.1
+
+
+def test_the_rms_moves_with_the_image_and_no_data_spreads_no_zeros():
+    X_rms = with_rms()
+    X_rms[0, -1] = 2.0
+    X_rms[0, -1, 20:24, 20:24] = 0
+    moved, _ = augment(X_rms, NO_SOURCE, 4, kinds=("rotate", "affine"), rms_band=1, random_state=0)
+    for rms in moved[:, 1]:
+        hole = ndimage.binary_fill_holes(np.isfinite(rms)) & np.isnan(rms)
+        assert hole.sum() >= 8
+        np.testing.assert_allclose(rms[np.isfinite(rms)], 2.0)
+
+
+def test_auto_takes_no_positive_images_for_an_rms_map():
+    """With the sky not subtracted no band is negative: nothing tells which is the RMS map."""
+    pair = np.abs(with_rms()) + 100
+    automatic, _ = augment(pair, NO_SOURCE, kinds="noise", random_state=0)
+    without, _ = augment(pair, NO_SOURCE, kinds="noise", rms_band=None, random_state=0)
+    np.testing.assert_array_equal(automatic, without)
+    assert np.nanstd(automatic[0, 1] - pair[0, 1]) > 0.1
+
+
 def test_bad_arguments():
+    with pytest.raises(ValueError, match=r"rms_band must be an int, 'auto' or None. Got 'last'"):
+        augment(X, Y, rms_band="last")
+    with pytest.raises(ValueError, match=r"rms_band=-1 asks for an RMS map.*1 band"):
+        augment(X, Y, rms_band=-1)
     with pytest.raises(ValueError, match=f"Unknown augmentation 'blur'.*{AUGMENTATIONS[0]}"):
         augment(X, Y, kinds=["blur"])
     with pytest.raises(ValueError, match="n must be at least 1"):
