@@ -3,8 +3,6 @@
 import ast
 from pathlib import Path
 
-import numpy as np
-
 _LARGEST_SIDE = 8192  # of an image that is worked on as a whole
 
 
@@ -247,14 +245,9 @@ def _parse_value(text):
 
 def _stack(field):
     """One image with its bands, the RMS map last where there is one."""
-    image = field.image
-    if field.rms is None:
-        return image[None]
-    rms = field.rms if field.rms.ndim == 3 else field.rms[None]
-    if len(rms) > 1:
-        # The detection image is a mean over bands, so its noise adds in quadrature.
-        rms = np.sqrt(np.mean(rms**2, axis=0, keepdims=True))
-    return np.concatenate([image, rms.astype(image.dtype)])[None]
+    from .._utils.rms import append_rms
+
+    return append_rms(field.image, field.rms)[None]
 
 
 def _default_output(image):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .._utils.rms import append_rms
 from ..structures import relabel
 
 
@@ -35,28 +36,8 @@ def _read_strip(field, rows, rms):
     section = (rows, slice(0, field.shape[1]))
     strip = field._read("image", section)
     if rms:
-        noise = field._read("rms", section)
-        noise = noise if noise.ndim == 2 else mean_rms(noise)
-        strip = np.concatenate([strip, noise[None]])
+        strip = append_rms(strip, field._read("rms", section))
     return strip, field._read("labels", section) if field.has_labels else None
-
-
-def mean_rms(rms):
-    """Root mean square over the bands that have data; NaN where none has.
-
-    Parameters
-    ----------
-    rms : ndarray of shape (n_bands, height, width)
-
-    Returns
-    -------
-    ndarray of shape (height, width)
-    """
-    valid = np.isfinite(rms)
-    squares = np.where(valid, rms, 0).astype(np.float64) ** 2
-    counts = valid.sum(axis=0)
-    mean = squares.sum(axis=0) / np.maximum(counts, 1)
-    return np.where(counts > 0, np.sqrt(mean), np.nan).astype(rms.dtype)
 
 
 def _check_grid(field, size, step, rms, min_sources):

@@ -6,11 +6,11 @@ from pathlib import Path
 import joblib
 import numpy as np
 
+from .._utils.rms import append_rms
 from .._utils.validation import as_float_image, check_same_shape
 from ._field import Field
 from ._hdus import Hdu
 from ._open import read_field
-from ._patches import mean_rms
 from ._sources import ArraySource
 
 
@@ -139,14 +139,6 @@ class _Stored:
 
 def _open_arrays(image, rms, header, wcs):
     return ArrayPixels(_Stored(image), None if rms is None else _Stored(rms), header, wcs)
-
-
-def append_rms(image, rms):
-    """Append an RMS map, if there is one, as the last band; of several, their root mean square."""
-    if rms is None:
-        return image
-    rms = rms if rms.ndim == 2 else mean_rms(rms)
-    return np.concatenate([image, rms[None].astype(image.dtype, copy=False)])
 
 
 def open_pixels(image, rms, *, hdu=None, rms_hdu=None, rms_kind="rms"):

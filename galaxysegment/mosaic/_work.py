@@ -9,7 +9,7 @@ import numpy as np
 from joblib.externals.loky.backend.reduction import dumps
 from threadpoolctl import threadpool_limits
 
-from ..io._windows import append_rms
+from .._utils.rms import append_rms
 from ..structures import Instances
 from ._describe import NOWHERE, describe_tile, touching_groups
 from ._instances import describe_instances
