@@ -3,13 +3,13 @@
     python -m benchmarks.bench_elsewhere galsim --net C.safetensors
     python -m benchmarks.bench_elsewhere btk --net B.safetensors
 
-With ``--output benchmarks/leaderboard/results_elsewhere --pictures docs/_static/elsewhere`` what comes out is part of
-the leaderboard's page.
+With ``--output benchmarks/leaderboard/results --pictures docs/_static/elsewhere`` the numbers and the
+pictures become part of the leaderboard's page.
 
-The net was trained on `make_field` (0.1″ pixels, PSF 0.17″) or `make_blends`: other pixels, other noise, other
-galaxies. It is scored as it is, and after two to four minutes of fine-tuning on one part of the images (the other part
-is scored, and the other way round). The peers have their parameters chosen on the part that is not scored.
-GALAXYSEGMENT_DATA is the folder of the images.
+The net was trained on `make_field` (0.1″ pixels, PSF 0.17″) or `make_blends`: other pixels, other
+noise, other galaxies. It is scored as it is, and after two to four minutes of fine-tuning on one part
+of the images; the other part is scored, and the other way round. The parameters of the peers are
+chosen on the part that is not scored. GALAXYSEGMENT_DATA is the folder of the images.
 """
 
 import argparse
@@ -41,6 +41,7 @@ from .leaderboard.scores import (
     select,
 )
 from .leaderboard.systems import SYSTEMS, build, predict, set_last
+from .leaderboard.table_file import write_runs
 
 DATA = {"galsim": (GALSIM, galsim_parts), "btk": (BTK, btk_parts)}
 PEERS = ("plain_photutils_tuned", "plain_sep_tuned")
@@ -270,30 +271,29 @@ def main():
 
 
 def report(setting, patches, runs, options):
-    """Score what every system found; print, keep and draw it."""
+    """Score the sources of every system; print, store and draw the results."""
     rows = {
         name: {**score(patches, *run[:2], setting), "fits": run[2]} for name, run in runs.items()
     }
     print_tables(setting, rows)
-    result = {
-        "setting": options.what,
+    picture = f"{options.what}.png"
+    common = {
         "net": options.net.stem,
-        "rows": rows,
-        "picture": f"{options.what}.png",
+        "command": f"python -m benchmarks.bench_elsewhere {options.what} --net {options.net.name}",
+        "picture": picture,
     }
-    write(
-        options.output / f"{options.what}.json",
-        result | {"machine": machine(), "versions": versions()},
+    measured_on = {"versions": versions(), "machine": machine()}
+    write_runs(
+        options.output / f"{options.what}.csv",
+        [
+            plain({"setting": options.what, "system": name, **common, **row, **measured_on})
+            for name, row in rows.items()
+        ],
     )
-    path = (options.pictures or options.output) / result["picture"]
+    path = (options.pictures or options.output) / picture
     path.parent.mkdir(parents=True, exist_ok=True)
     windows = crowded_windows(patches, 3 if setting.classes else 5)
     draw(patches, {name: run[0] for name, run in runs.items()}, windows, setting.n_pixels, path)
-
-
-def write(path, result):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(plain(result), indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from sphinx.ext.autosummary import Autosummary
 
 import galaxysegment
 
-sys.path.insert(0, str(Path(__file__).parent))
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 project = "galaxysegment"
 copyright = "2026, the galaxysegment developers"
@@ -190,8 +191,17 @@ def _write(path, text):
         path.write_text(text, encoding="utf-8")
 
 
-write_api_pages(Path(__file__).parent / "api")
-write_model_cards(Path(__file__).parent / "api" / "cards")
+def write_leaderboard(page):
+    """Write the leaderboard and its figures from the tables of results."""
+    from benchmarks.leaderboard.page import write_page
+    from benchmarks.leaderboard.run import RESULTS
+
+    write_page(RESULTS, page)
+
+
+write_api_pages(HERE / "api")
+write_model_cards(HERE / "api" / "cards")
+write_leaderboard(HERE / "guide" / "leaderboard.rst")
 
 
 def find_public_name(app, env, node, text):

@@ -103,6 +103,9 @@ def test_the_section_says_what_is_stored():
 
     bins = {"edges": [0, 4, None], "n": [4, 0], "n_hit": [3, 0]}
     row = {
+        "system": "Mask R-CNN",
+        "net": "C.mask_rcnn.snr.0",
+        "picture": "galsim.png",
         "segm": {name: {"AP": 0.5, "AP50": 0.75, "AP75": 0.25} for name in ("all", "star")},
         "sources": {"precision": 0.9, "recall": 0.8, "f1": 0.85},
         "iou": 0.7,
@@ -110,19 +113,13 @@ def test_the_section_says_what_is_stored():
         "completeness by snr": bins,
         "fits": [{"processor_seconds": 61.2, "chosen": {"score_threshold": 0.4}}],
     }
-    result = {
-        "setting": "galsim",
-        "net": "C.mask_rcnn",
-        "rows": {"Mask R-CNN": row},
-        "picture": "galsim.png",
-    }
-    text = "\n".join(section([result]))
+    text = "\n".join(section({"galsim": [row]}))
     assert (
         '"Mask R-CNN", ".500", ".750", ".250", ".900", ".800", ".850", ".700", "–", ".750"' in text
     )
     assert '"system", "0–4 (4)", "≥ 4 (0)"' in text
     assert '"Mask R-CNN", ".75", "–"' in text
     assert "Fits: Mask R-CNN: 61 processor seconds, score_threshold = 0.4." in text
-    assert "The net is that of setting C." in text
+    assert "The net was trained in setting C." in text
     assert "/_static/elsewhere/galsim.png" in text
-    assert section([]) == []
+    assert section({}) == []

@@ -2,10 +2,11 @@
 
     python -m benchmarks.leaderboard list                      # systems, settings and variants
     python -m benchmarks.leaderboard run --setting B --system mask_rcnn --budget 20 --seed 0
-    python -m benchmarks.leaderboard classical --seeds 3       # all that needs no net
-    python -m benchmarks.leaderboard small                     # a taste of everything, in minutes
-    python -m benchmarks.leaderboard page                      # docs/guide/leaderboard.rst from the stored results
+    python -m benchmarks.leaderboard classical --seeds 3       # all systems without a net
+    python -m benchmarks.leaderboard small                     # a small round of all, in minutes
+    python -m benchmarks.leaderboard page                      # docs/guide/leaderboard.rst
 
-A run is one setting, system, variant and seed; it becomes one JSON file in ``results/``, from which
-alone the page, its figures and the README's table are made.
+A run is one setting, system, variant and seed. It becomes a row of the setting's table,
+``results/A.csv`` for setting A. The page and its figures are made from these tables alone, each
+time that the documentation is built.
 """

@@ -5,9 +5,10 @@ import time
 import traceback
 from pathlib import Path
 
-from .run import RESULTS, key, run
+from .run import RESULTS, key, run, table_path
 from .settings import SCALES, SETTINGS
 from .systems import SYSTEMS
+from .table_file import read_runs
 
 
 def main(words=None):
@@ -21,15 +22,15 @@ def main(words=None):
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m benchmarks.leaderboard", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    one = commands.add_parser("run", help="one system in one setting")
-    one.add_argument("--setting", choices=list(SETTINGS), required=True)
-    one.add_argument("--system", choices=list(SYSTEMS), required=True)
-    one.add_argument(
-        "--variant", help="preprocessing; all of the system's by default: 'main' for its main one"
+    single = commands.add_parser("run", help="one system in one setting")
+    single.add_argument("--setting", choices=list(SETTINGS), required=True)
+    single.add_argument("--system", choices=list(SYSTEMS), required=True)
+    single.add_argument(
+        "--variant", help="preprocessing: all variants by default; 'main' is the system's main one"
     )
-    _add_common(one)
-    one.set_defaults(do=run_one)
-    classical = commands.add_parser("classical", help="everything that needs no net")
+    _add_common(single)
+    single.set_defaults(do=run_system)
+    classical = commands.add_parser("classical", help="all systems without a net")
     classical.add_argument("--setting", choices=list(SETTINGS), action="append")
     _add_common(classical)
     classical.add_argument("--skip", choices=list(SYSTEMS), action="append", default=[])
@@ -75,7 +76,7 @@ def _add_common(parser, scale="full", budget=20.0, seeds=3, results=RESULTS):
     parser.add_argument("--missing", action="store_true", help="leave out what is stored already")
 
 
-def run_one(options):
+def run_system(options):
     system = SYSTEMS[options.system]
     variants = system.variants.get(options.setting, ())
     if options.variant == "main":
@@ -124,28 +125,33 @@ def _do(options, setting, system, variant, seed):
         "speed": options.speed,
         "clock": options.clock,
     }
-    path = options.results / f"{key(job)}.json"
-    if options.missing and path.is_file():
+    if options.missing and key(job) in _stored(options.results, setting):
         return
     start = time.perf_counter()
     try:
         run(job, options.results, options.keep, options.reuse)
-    except Exception:  # the others still run; `main` tells in the end
+    except Exception:  # the other runs go on; `main` reports the failures at the end
         traceback.print_exc()
         options.failed.append(key(job))
         return
-    print(f"{path}  {time.perf_counter() - start:.1f} s", flush=True)
+    path = table_path(options.results, job)
+    print(f"{path}  {key(job)}  {time.perf_counter() - start:.1f} s", flush=True)
+
+
+def _stored(results, setting):
+    """Keys of the runs in a setting's table."""
+    return {key(row) for row in read_runs(table_path(results, {"setting": setting}))}
 
 
 def show(options):
-    stored = sorted(path.stem for path in options.results.glob("*.json"))
+    stored = sorted(name for setting in SETTINGS for name in _stored(options.results, setting))
     for name, system in SYSTEMS.items():
         for setting, variants in system.variants.items():
             for variant in variants:
                 seeds = [
-                    one.rsplit(".", 1)[1]
-                    for one in stored
-                    if one.startswith(f"{setting}.{name}.{variant}.")
+                    stored_key.rsplit(".", 1)[1]
+                    for stored_key in stored
+                    if stored_key.startswith(f"{setting}.{name}.{variant}.")
                 ]
                 print(
                     f"{setting} {name:24s} {variant:7s} seeds stored: {', '.join(seeds) or 'none'}"

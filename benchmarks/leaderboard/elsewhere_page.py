@@ -26,22 +26,22 @@ the part that is not scored. All rows see the same pixels. Average precision cou
 """
 
 
-def section(results):
-    """Lines of the section; none where nothing is stored."""
-    if not results:
+def section(tables):
+    """Lines of the section; none if no table is stored."""
+    if not tables:
         return []
     title = "Images of other simulators"
     lines = [title, "-" * len(title), "", INTRODUCTION]
-    for result in results:
-        lines += _setting(result)
+    for name, rows in tables.items():
+        lines += _setting(SETTINGS[name], {row["system"]: row for row in rows})
     return lines
 
 
-def _setting(result):
-    setting, rows = SETTINGS[result["setting"]], result["rows"]
+def _setting(setting, rows):
+    first = next(iter(rows.values()))
     columns = {**COLUMNS, **(CLASS_COLUMNS if setting.classes else {})}
     lines = [
-        f"**{setting.title}.** {setting.text} The net is that of setting {result['net'].split('.')[0]}.",
+        f"**{setting.title}.** {setting.text} The net was trained in setting {first['net'][0]}.",
         "",
     ]
     lines += rst_table(
@@ -49,7 +49,6 @@ def _setting(result):
         [[name, *(_at(row, path) for path in columns.values())] for name, row in rows.items()],
     )
     for path, text in BINS.items():
-        first = next(iter(rows.values()))
         names = [
             f"{name} ({n})"
             for name, n in zip(bin_names(first, path), first[path]["n"], strict=True)
@@ -61,7 +60,7 @@ def _setting(result):
                 ["system", *names], [[name, *_shares(row[path])] for name, row in rows.items()]
             ),
         ]
-    return [*lines, f"Fits: {_fits(rows)}.", "", *_picture(result)]
+    return [*lines, f"Fits: {_fits(rows)}.", "", *_picture(first)]
 
 
 def _at(row, path):
@@ -77,7 +76,7 @@ def _shares(bins):
 
 
 def _fits(rows):
-    """What was chosen and what the fine-tuning took, one after the other."""
+    """The chosen parameters and the time of the fine-tuning, system by system."""
     told = []
     for name, row in rows.items():
         for fit in row["fits"]:
@@ -90,8 +89,8 @@ def _fits(rows):
     return "; ".join(dict.fromkeys(told))
 
 
-def _picture(result):
-    if not result.get("picture"):
+def _picture(row):
+    if "picture" not in row:
         return []
     caption = "Outlines of every mask, overlapping ones too: the truth, and what each system finds."
-    return [f".. figure:: /_static/elsewhere/{result['picture']}", "", f"   {caption}", ""]
+    return [f".. figure:: /_static/elsewhere/{row['picture']}", "", f"   {caption}", ""]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from . import elsewhere_page
 from .figures import write_figures
+from .run import key
 from .settings import SETTINGS
 from .store import Store, number
 from .systems import SYSTEMS
@@ -107,7 +108,7 @@ def _section(title, mark):
 
 def _head(store):
     return [
-        ".. Made by `python -m benchmarks.leaderboard page` from benchmarks/leaderboard/results: do not edit.",
+        ".. Made from the tables in benchmarks/leaderboard/results when the documentation is built.",
         "",
         *_section("Leaderboard", "="),
         INTRODUCTION,
@@ -204,8 +205,21 @@ def _commands(store):
     return [
         *_section("Commands and versions", "-"),
         COMMANDS,
+        *_left_out(store),
         *command_table(store),
         *(rst_table(["package", "version"], rows) if rows else []),
+    ]
+
+
+def _left_out(store):
+    """Name the runs that no command repeats, if there are any."""
+    if not store.left_out:
+        return []
+    names = ", ".join(f"``{key(run)}``" for run in store.left_out)
+    return [
+        f"Left out of this page, because another program trained their nets: {names}. Their rows "
+        "are in the tables.",
+        "",
     ]
 
 

@@ -1,4 +1,4 @@
-"""One run: fit, predict, score, and keep what came out as one JSON file."""
+"""One run: fit, predict, score, and store the numbers as a row of the setting's table."""
 
 import dataclasses
 import json
@@ -32,6 +32,7 @@ from .systems import (
     recipe_of,
     set_last,
 )
+from .table_file import add_run
 
 RESULTS = Path(__file__).parent / "results"
 FIRST = 4  # patches whose score is kept apart, for a quick check that it repeats
@@ -46,7 +47,7 @@ def run(job, results=RESULTS, keep=None, reuse=False):
     job : dict
         ``setting``, ``system``, ``variant``, ``seed``, ``budget`` (minutes), ``scale`` and ``speed``.
     results : path
-        Folder of the JSON file.
+        Folder of the tables.
     keep : path, optional
         Folder where trained nets are kept.
     reuse : bool, default=False
@@ -54,19 +55,22 @@ def run(job, results=RESULTS, keep=None, reuse=False):
 
     Returns
     -------
-    path of the file
+    path of the table
     """
     setting, system = SETTINGS[job["setting"]], SYSTEMS[job["system"]]
-    found = {**job, "label": system.label, "command": command(job)}
+    result = {**job, "label": system.label, "command": command(job)}
     try:
-        found |= _fit_and_score(setting, system, job, keep, reuse)
+        result |= _fit_and_score(setting, system, job, keep, reuse)
     except NotInstalledError as error:
-        found["not installed"] = str(error)
-    found |= {"versions": versions(), "machine": machine(), "date": time.strftime("%Y-%m-%d")}
-    Path(results).mkdir(parents=True, exist_ok=True)
-    path = Path(results) / f"{key(job)}.json"
-    path.write_text(json.dumps(plain(found), indent=1, ensure_ascii=False) + "\n")
+        result["not installed"] = str(error)
+    result |= {"versions": versions(), "machine": machine(), "date": time.strftime("%Y-%m-%d")}
+    path = table_path(results, job)
+    add_run(path, plain(result), key)
     return path
+
+
+def table_path(results, job):
+    return Path(results) / f"{job['setting']}.csv"
 
 
 def key(job):
@@ -256,7 +260,7 @@ def _best(estimator, settings, train, n_pixels):
 
 
 def plain(value):
-    """Make `value` strict JSON: five digits, null for what is no number."""
+    """Turn `value` into plain Python: five digits, None instead of NaN or infinity."""
     if isinstance(value, dict):
         return {str(name): plain(one) for name, one in value.items()}
     if isinstance(value, (list, tuple)):

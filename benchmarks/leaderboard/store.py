@@ -1,26 +1,46 @@
 """The stored results: read, grouped over seeds, formatted."""
 
-import json
 import statistics
 from pathlib import Path
 
 from .settings import SETTINGS
 from .systems import SYSTEMS, VARIANTS
+from .table_file import read_runs
+
+ELSEWHERE = ("btk", "galsim")  # tables that `benchmarks.bench_elsewhere` writes
 
 
 class Store:
-    """All results of a folder, and of the one beside it that `benchmarks.bench_elsewhere` writes.
+    """All results of a folder of tables.
 
     Parameters
     ----------
     folder : path
+
+    Attributes
+    ----------
+    runs : list of dict
+        Runs that the page shows: those that their command repeats, training included.
+    left_out : list of dict
+        Runs of nets that another program trained. They stay in the tables and off the page.
+    elsewhere : dict of str to list of dict
+        Rows on images of other simulators, by setting.
     """
 
     def __init__(self, folder):
-        runs = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))]
-        self.runs = sorted(runs, key=_order)
-        beside = Path(folder).parent / "results_elsewhere"
-        self.elsewhere = [json.loads(path.read_text()) for path in sorted(beside.glob("*.json"))]
+        folder = Path(folder)
+        rows = [run for setting in SETTINGS for run in read_runs(folder / f"{setting}.csv")]
+        rows.sort(key=_order)
+        self.runs = [run for run in rows if not trained_elsewhere(run)]
+        self.left_out = [run for run in rows if trained_elsewhere(run)]
+        untrained = {
+            f"{run['setting']}.{run['system']}.{run['variant']}.{run['seed']}"
+            for run in self.left_out
+        }
+        tables = {name: read_runs(folder / f"{name}.csv") for name in ELSEWHERE}
+        self.elsewhere = {
+            name: rows for name, rows in tables.items() if rows and rows[0]["net"] not in untrained
+        }
 
     def groups(self, setting):
         """Runs that differ in the seed only, in the order of the table of systems: list of `Group`."""
@@ -32,10 +52,15 @@ class Store:
 
     def get(self, setting, system, variant):
         """The `Group` of a system's variant, or None."""
-        found = [
-            one for one in self.groups(setting) if (one.system, one.variant) == (system, variant)
-        ]
-        return found[0] if found else None
+        for group in self.groups(setting):
+            if (group.system, group.variant) == (system, variant):
+                return group
+        return None
+
+
+def trained_elsewhere(run):
+    """Whether the command of a run does not train the net that the run scored."""
+    return bool(dig(run, "fit.trained elsewhere"))
 
 
 class Group:
@@ -59,14 +84,14 @@ class Group:
 
     @property
     def name(self):
-        """Label, with the variant where the system has several."""
+        """Label, with the variant if the system has several."""
         several = len(SYSTEMS[self.system].variants[self.setting]) > 1
         return f"{self.label}, {VARIANTS[self.variant]}" if several else self.label
 
     def values(self, path):
         """The number at ``"pixels.mean.iou"`` of every seed that has it."""
-        found = [dig(run, path) for run in self.runs]
-        return [one for one in found if isinstance(one, (int, float))]
+        values = [dig(run, path) for run in self.runs]
+        return [value for value in values if isinstance(value, (int, float))]
 
     def mean(self, path):
         values = self.values(path)
@@ -85,13 +110,13 @@ class Group:
         )
 
     def total(self, path):
-        """Sum of the lists at `path` over seeds, None where there is none."""
-        lists = [one for one in (dig(run, path) for run in self.runs) if one is not None]
+        """Sum of the lists at `path` over seeds; None if no seed has such a list."""
+        lists = [values for values in (dig(run, path) for run in self.runs) if values is not None]
         return [sum(column) for column in zip(*lists, strict=True)] if lists else None
 
 
 def dig(run, path):
-    """What is at a path of names with dots between them; None where there is nothing."""
+    """The value at a path of names with dots between them; None if there is no such value."""
     for name in path.split("."):
         if not isinstance(run, dict) or name not in run:
             return None
@@ -108,5 +133,5 @@ def number(value, digits=3):
 def _order(run):
     system = SYSTEMS[run["system"]]
     places = list(SETTINGS), list(SYSTEMS), list(system.variants[run["setting"]])
-    wanted = run["setting"], run["system"], run["variant"]
-    return (*(place.index(one) for place, one in zip(places, wanted, strict=True)), run["seed"])
+    names = run["setting"], run["system"], run["variant"]
+    return (*(place.index(name) for place, name in zip(places, names, strict=True)), run["seed"])

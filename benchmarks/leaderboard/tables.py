@@ -335,6 +335,7 @@ def command_table(store):
 def _settings(run):
     if run.get("not installed"):
         return run["not installed"]
-    plan = {name: value for name, value in run["plan"].items() if name != "params"}
-    told = {**plan, **run["plan"].get("params", {}), **run["chosen"]}
+    plan = dict(run.get("plan", {}))
+    params = plan.pop("params", {})
+    told = {**plan, **params, **run.get("chosen", {})}
     return ", ".join(f"{name} = {value}" for name, value in told.items()) or "–"

@@ -38,7 +38,7 @@ Memory is what this process grew by; SExtractor's own is not in it.
 """
 
 COMMANDS = """\
-Every number comes from a file in ``benchmarks/leaderboard/results``, written by one of these commands;
-``python -m benchmarks.leaderboard page`` makes this page of them. ``make benchmark`` does a small round of
-everything.
+Every number stands in a table in ``benchmarks/leaderboard/results``. Each row was written by one of
+these commands. This page is made from the tables each time the documentation is built.
+``make benchmark`` runs a small round of all systems.
 """
