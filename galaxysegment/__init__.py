@@ -14,6 +14,7 @@ The map of the package:
 ``persistence``       fitted segmenters in one file, without pickle
 ``display``           pictures of an image, its truth and its segmentation
 ``structures``        label-map helpers and `Instances` (sources that may overlap)
+``exceptions``        the warnings, each with a class of its own
 ``base``              the two templates behind every transformer and segmenter
 ``cli``               the command line, ``galaxysegment --help``
 ====================  =====================================================================
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from . import coco as coco
     from . import datasets as datasets
     from . import display as display
+    from . import exceptions as exceptions
     from . import io as io
     from . import metrics as metrics
     from . import mosaic as mosaic
@@ -40,9 +42,9 @@ if TYPE_CHECKING:
     from . import segmenters as segmenters
     from . import structures as structures
     from . import testing as testing
+    from .exceptions import NoSourcesWarning as NoSourcesWarning
     from .segmenters import *  # noqa: F403
     from .structures import Instances as Instances
-    from .structures import NoSourcesWarning as NoSourcesWarning
 
 __version__ = "0.1.0.dev0"
 
@@ -53,6 +55,7 @@ _SUBMODULES = (
     "coco",
     "datasets",
     "display",
+    "exceptions",
     "io",
     "metrics",
     "mosaic",
@@ -64,7 +67,7 @@ _SUBMODULES = (
 )
 
 # Public names of the root and the subpackage that defines them; every segmenter is one as well.
-_NAMES = {"Instances": "structures", "NoSourcesWarning": "structures"}
+_NAMES = {"Instances": "structures", "NoSourcesWarning": "exceptions"}
 
 __all__ = list(_SUBMODULES) + list(_NAMES)
 

@@ -15,6 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports at its top only from rows above its own, or from its own subpackage.
 LAYERS = [
+    {"exceptions"},
     {"_utils"},
     {"structures"},
     {"detection"},

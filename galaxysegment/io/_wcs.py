@@ -6,6 +6,7 @@ import warnings
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from ..exceptions import UnusableWCSWarning
 from ._headers import clean_header, quiet
 
 # Cards that describe how the pixels of the *other* file were stored, or what they were.
@@ -50,7 +51,7 @@ def celestial_wcs(header, name="the header"):
 
     Warns
     -----
-    UserWarning
+    UnusableWCSWarning
         If there are WCS cards that cannot be understood.
     """
     if header is None:
@@ -75,7 +76,9 @@ def celestial_wcs(header, name="the header"):
         lines = [line for line in str(error).split("\n") if not line.startswith("ERROR")]
         reason = " ".join(" ".join(lines).split()) or type(error).__name__
     warnings.warn(
-        f"The WCS of {name} cannot be used ({reason}): sky positions are left out.", stacklevel=3
+        f"The WCS of {name} cannot be used ({reason}): sky positions are left out.",
+        UnusableWCSWarning,
+        stacklevel=3,
     )
     return None
 

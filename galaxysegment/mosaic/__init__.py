@@ -144,7 +144,7 @@ def segment_mosaic(
     -----
     NoSourcesWarning
         If there is no source.
-    UserWarning
+    LargeBlendWarning
         If blends are too large to be split as a whole.
 
     Notes

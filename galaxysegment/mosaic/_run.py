@@ -10,7 +10,8 @@ import numpy as np
 from joblib.parallel import get_active_backend
 from tqdm import tqdm
 
-from ..structures import Instances, NoSourcesWarning
+from ..exceptions import LargeBlendWarning, NoSourcesWarning
+from ..structures import Instances
 from ._describe import NOWHERE
 from ._instances import join_instances, write_instances
 from ._join import join_tiles, number_sources
@@ -98,6 +99,7 @@ class Run:
             warnings.warn(
                 f"{join.too_large} blend(s) cover more than {self._max_pixels()} pixels: they were split in each tile "
                 "on its own, and the parts joined where tiles meet. Use a larger tile_size to split them as a whole.",
+                LargeBlendWarning,
                 stacklevel=4,
             )
         return self._finish(join)

@@ -21,6 +21,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 from .._utils.model_file import DAMAGE, one_line, read_model_file
 from .._utils.typed import fit_context
 from ..base import check_targets
+from ..exceptions import NoValidationWarning
 from ..preprocessing._augment import augment_one, check_kinds
 from ..structures._types import Images, Sources
 
@@ -229,7 +230,7 @@ class DeepSegmenterMixin:
                 "X holds 1 image, so that none is left for validation: training runs all max_epochs "
                 f"({self.max_epochs}) without early stopping. Pass patches of the image (at least 2), or "
                 "validation_fraction=0 to say that this is meant.",
-                UserWarning,
+                NoValidationWarning,
                 stacklevel=5,
             )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ..base import BaseSegmenter
+from ..exceptions import CrowdedImageWarning
 from ..metrics import iou_score, panoptic_quality
 from ..structures import GALAXY, Instances
 from ._deep import DeepSegmenterMixin
@@ -163,7 +164,7 @@ class DETRWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, BaseSe
                 f"A training image holds {max(counts)} sources, but n_queries={self.n_queries} finds at most {limit} "
                 f"in one: the others cannot be learnt. Use n_queries >= {max(counts) + self.n_queries - limit}, or a "
                 "smaller patch_size.",
-                UserWarning,
+                CrowdedImageWarning,
                 stacklevel=5,
             )
 
@@ -232,7 +233,7 @@ class DETRWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, BaseSe
                 f"All {self.net_.module_.n_queries} queries are used in {len(crowded)} of {len(images)} images (index "
                 f"{crowded[0]} first), which may hold more sources: train with a larger n_queries or a smaller "
                 "patch_size, or raise score_threshold.",
-                UserWarning,
+                CrowdedImageWarning,
                 stacklevel=4,
             )
         return found

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..base import BaseSegmenter, _clear_no_data
+from ..exceptions import CrowdedImageWarning
 from ..metrics import detection_scores
 from ..structures import Instances
 from ._deep import DeepSegmenterMixin
@@ -203,7 +204,7 @@ class MaskRCNNWork(StagedTrainingMixin, ScaledInputMixin, DeepSegmenterMixin, Ba
                 f"{len(saturated)} of {len(images)} images (index {saturated[0]} first) may hold more sources than "
                 f"the net looks at, {self.net_.module_.n_proposals} boxes for each training patch: use a larger "
                 "n_proposals.",
-                UserWarning,
+                CrowdedImageWarning,
                 stacklevel=4,
             )
         classes = np.asarray(self._declared_classes())

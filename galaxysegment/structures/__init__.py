@@ -4,8 +4,9 @@ A *label map* is an int32 array ``(height, width)``: 0 is background, 1…n are 
 lingua franca of the package. `Instances` holds one image's sources where they may overlap.
 """
 
+from ..exceptions import NoSourcesWarning
 from ._instances import GALAXY, STAR, Instances
-from ._labels import NoSourcesWarning, check_label_map, label_components, relabel, remove_small
+from ._labels import check_label_map, label_components, relabel, remove_small
 from ._truth import as_binary_mask, as_label_map, is_binary
 
 __all__ = [

@@ -14,10 +14,6 @@ _CONNECTIVITY = {
 }
 
 
-class NoSourcesWarning(UserWarning):
-    """No source was found in an image; its label map is all zeros."""
-
-
 def check_label_map(labels: ArrayLike, name: str = "labels") -> NDArray[np.int32]:
     """Check that `labels` is a 2-D map of whole, non-negative numbers and return it as int32.
 
