@@ -1,6 +1,7 @@
 """Read the stored numbers of an HDU, all or a section, and turn them into floats or labels."""
 
 from contextlib import ExitStack, contextmanager
+from math import isfinite
 
 import numpy as np
 from astropy.io import fits
@@ -18,18 +19,35 @@ def read_floats(hdu, section=None):
     """Read an image as native floats; BSCALE and BZERO are applied and BLANK is NaN."""
     raw = _read_raw(hdu, section)
     scale, zero, blank = _scaling(hdu)
-    if raw.dtype.kind == "f":
-        data = np.array(raw, dtype=raw.dtype.newbyteorder("="))
-    else:
-        # 16-bit integers fit into float32 without loss; wider ones do not
-        data = raw.astype(np.float32 if raw.dtype.itemsize <= 2 else np.float64)
-    if scale != 1:
-        data *= scale
-    if zero != 0:
-        data += zero
+    data = _scaled(raw, scale, zero)
     if blank is not None:
         data[raw == blank] = np.nan
     return data
+
+
+def _scaled(raw, scale, zero):
+    """Compute raw * scale + zero as floats: float32 for integers of 8 and 16 bits, else float64."""
+    if raw.dtype.kind == "f":
+        dtype = raw.dtype.newbyteorder("=")
+    else:
+        dtype = np.dtype(np.float32 if raw.dtype.itemsize <= 2 else np.float64)
+    if scale == 1 and zero == 2**63 and raw.dtype.itemsize == 8 and raw.dtype.kind == "i":
+        # As float64, -2**63 + 100 would be -2**63: the sum has to be that of integers.
+        return _unsigned(raw).astype(np.float64)
+    if max(abs(scale), abs(zero)) > float(np.finfo(dtype).max):
+        dtype = np.dtype(np.float64)
+    data = np.array(raw, dtype=dtype)
+    with np.errstate(all="ignore"):  # what does not fit is infinite
+        if scale != 1:
+            data *= float(scale)
+        if zero != 0:
+            data += float(zero)
+    return data
+
+
+def _unsigned(raw):
+    """Read stored 64-bit integers as unsigned ones, by the convention BZERO = 2**63."""
+    return raw.astype(np.int64).view(np.uint64) ^ np.uint64(2**63)
 
 
 def read_labels(hdu, section=None):
@@ -38,7 +56,7 @@ def read_labels(hdu, section=None):
     name = f"The label map in {hdu.label}"
     if len(hdu.image_shape) != 2:
         raise ValueError(f"{name} has shape {hdu.image_shape}: it must have shape (height, width).")
-    if hdu.bitpix < 0 or scale != 1 or zero != int(zero):
+    if hdu.bitpix < 0 or scale != int(scale) or zero != int(zero):
         labels = read_floats(hdu, section)
         if np.isinf(labels).any():
             raise ValueError(
@@ -46,14 +64,28 @@ def read_labels(hdu, section=None):
             )
         return check_label_map(labels, name)
     raw = _read_raw(hdu, section)
-    labels = raw.astype(np.int32 if raw.dtype.itemsize <= 4 and zero == 0 else np.int64)
-    if zero == 2**63:  # the convention for unsigned 64-bit integers; flipping the sign bit adds it
-        labels = labels.view(np.uint64) ^ np.uint64(2**63)
-    elif zero:
-        labels += int(zero)
-    if blank is not None:
-        labels[raw == blank] = 0
+    blanks = None if blank is None else raw == blank
+    labels = _whole_numbers(raw, int(scale), int(zero), blanks, name)
+    if blanks is not None:
+        labels[blanks] = 0
     return check_label_map(labels, name)
+
+
+def _whole_numbers(raw, scale, zero, blanks, name):
+    """Compute raw * scale + zero without rounding."""
+    if scale == 1 and zero == 0:
+        return raw.astype(np.int32 if raw.dtype.itemsize <= 4 else np.int64)
+    stored = raw if blanks is None else raw[~blanks]
+    extremes = (int(stored.min()), int(stored.max())) if stored.size else (0, 0)
+    lowest, highest = sorted(value * scale + zero for value in extremes)
+    if lowest < 0 or highest >= 2**64:
+        raise ValueError(
+            f"{name} holds numbers from {lowest} to {highest} (BSCALE = {scale}, BZERO = {zero}): "
+            "labels must be 0 for background and positive for sources, below 2**64."
+        )
+    # Products and sums modulo 2**64 are right, because the results fit.
+    labels = raw.astype(np.int64).view(np.uint64)
+    return labels * np.uint64(scale % 2**64) + np.uint64(zero % 2**64)
 
 
 def _scaling(hdu):
@@ -61,11 +93,17 @@ def _scaling(hdu):
     values = []
     for keyword, default in (("BSCALE", 1), ("BZERO", 0)):
         value = _card(hdu, keyword, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
             raise OSError(
-                f"{hdu.label} has {keyword} = {value!r}, which must be a number: the header is damaged."
+                f"{hdu.label} has {keyword} = {value!r}, which must be a number: "
+                "the header is damaged."
             )
         values.append(value)
+    if values[0] == 0:
+        raise OSError(
+            f"{hdu.label} has BSCALE = 0, so that all pixels would be the same: "
+            "the header is damaged."
+        )
     blank = _card(hdu, "BLANK", _card(hdu, "ZBLANK", None))
     is_blank = isinstance(blank, int) and not isinstance(blank, bool) and hdu.bitpix > 0
     return *values, blank if is_blank else None
