@@ -291,7 +291,9 @@ def find_image(path, hdu=None, hdus=None):
     """Find an HDU that must hold an image of two or three axes; parameters as for `find_hdu`."""
     found = find_hdu(path, hdu, hdus)
     if found.kind == "table":
-        raise ValueError(f"{found.label} holds a table, not an image: pass another hdu=.")
+        raise ValueError(
+            f"{found.label} holds a table, not an image: give the index or name of another HDU."
+        )
     if not found.is_image:
         shape = found.shape or "no data"
         raise ValueError(

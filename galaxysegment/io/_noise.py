@@ -6,6 +6,7 @@ import numpy as np
 
 from ._hdus import find_image, scan
 from ._headers import text_of
+from ._partners import best_partner
 from ._pixels import read_floats
 
 KINDS = ("rms", "variance", "weight")
@@ -38,7 +39,7 @@ def plain_kind_of_header(hdu):
     return None if kind == "weight" and "inv" not in words and "ivar" not in words else kind
 
 
-def find_noise(path, hdu, kind, hdus=None):
+def find_noise(path, hdu, kind, hdus=None, *, image=None, prefix=""):
     """Find the HDU of a noise map and its kind.
 
     Parameters
@@ -48,6 +49,10 @@ def find_noise(path, hdu, kind, hdus=None):
     kind : {"rms", "variance", "weight", "auto"}
     hdus : list of Hdu, optional
         What `scan` found in the file, where that has been done before.
+    image : Hdu, optional
+        The image that the map belongs to. It is never taken for its own noise map.
+    prefix : str, default=""
+        What the names of the arguments `hdu` and `kind` begin with in messages.
 
     Returns
     -------
@@ -55,34 +60,61 @@ def find_noise(path, hdu, kind, hdus=None):
     kind : {"rms", "variance", "weight"}
     """
     if kind not in (*KINDS, "auto"):
-        raise ValueError(f"kind must be one of {(*KINDS, 'auto')}. Got {kind!r} instead.")
+        raise ValueError(f"{prefix}kind must be one of {(*KINDS, 'auto')}. Got {kind!r} instead.")
     if hdu is None and hdus is None:
         hdus = list(scan(path))
-    found = _find_named(path, kind, hdus) if hdu is None else None
-    found = found or find_image(path, hdu, hdus)
+    noise = _find_unnamed(path, kind, hdus, image, prefix) if hdu is None else None
+    noise = find_image(path, hdu if noise is None else noise.index, hdus)
     if kind != "auto":
-        return found, kind
-    kind = kind_of_header(found) or kind_of_text(found.path.name)
+        return noise, kind
+    kind = kind_of_header(noise) or kind_of_text(noise.path.name)
     if kind is None:
         raise ValueError(
-            f"kind='auto' cannot tell what {found.label} is: neither its header nor the name of the file says so. "
-            f"Pass kind= one of {KINDS}."
+            f"{prefix}kind='auto' cannot tell what {noise.label} is: neither its header nor the name of the file "
+            f"says so. Pass {prefix}kind= one of {KINDS}."
         )
-    return found, kind
+    return noise, kind
 
 
-def _find_named(path, kind, hdus):
-    named = [(hdu, kind_of_header(hdu)) for hdu in hdus if hdu.is_image]
-    for hdu, found in named:
-        if found is not None and kind in ("auto", found):
-            return hdu
-    others = [f"{hdu.label} is a {found} map" for hdu, found in named if found is not None]
+def _find_unnamed(path, kind, hdus, image, prefix):
+    """Find the noise map of a file whose HDU the user did not name: by its header, else by its place."""
+    images = [hdu for hdu in hdus if hdu.is_image]
+    kinds = [(hdu, kind_of_header(hdu)) for hdu in images]
+    noise = [hdu for hdu, own in kinds if own is not None and kind in ("auto", own)]
+    if noise:
+        return noise[0] if image is None else best_partner(_of_shape(noise, image), image)
+    others = [f"{hdu.label} is a {own} map" for hdu, own in kinds if own is not None]
     if others:
         raise ValueError(
             f"{path} has no extension that calls itself {kind}, but {others[0]}: "
-            "say that it is one (kind='auto' finds out), or pass hdu= the one to read."
+            f"say that it is one ({prefix}kind='auto' finds out), or pass {prefix}hdu= the one to read."
         )
-    return None
+    if image is None or not images:
+        return None
+    if images[0].path.samefile(image.path):
+        return _other_image(path, images, image, prefix)
+    return best_partner(_of_shape(images, image), image)
+
+
+def _of_shape(hdus, image):
+    """Those with the height and width of an image; all of them if none has."""
+    return [hdu for hdu in hdus if hdu.image_shape[-2:] == image.image_shape[-2:]] or hdus
+
+
+def _other_image(path, images, image, prefix):
+    """Take the only other image of the image's own file."""
+    others = [
+        hdu
+        for hdu in images
+        if hdu.index != image.index and hdu.image_shape[-2:] == image.image_shape[-2:]
+    ]
+    if len(others) == 1:
+        return others[0]
+    holds = "; ".join(hdu.describe() for hdu in others) or "no other image of its shape"
+    raise ValueError(
+        f"{path} is the file of the image itself, and no header says which HDU is the noise map. Beside the image "
+        f"it holds {holds}: pass {prefix}hdu= the one to read."
+    )
 
 
 def read_noise(hdu, kind, section=None):

@@ -10,6 +10,7 @@ from ..structures._types import Hdu
 from ._field import Field
 from ._hdus import check_complete, find_image, scan
 from ._noise import find_noise, plain_kind_of_header, read_noise
+from ._partners import best_partner
 from ._pixels import image_header, read_floats, read_labels
 from ._read import find_labels, find_named_labels
 from ._sources import CubeSource, FitsSource, StackSource
@@ -24,8 +25,8 @@ def read_field(
     rms: str | Path | Sequence[str | Path] | None = None,
     labels: str | Path | None = None,
     rms_kind: str = "rms",
-    hdu: Hdu = None,
-    rms_hdu: Hdu = None,
+    hdu: Hdu | list[Hdu] = None,
+    rms_hdu: Hdu | list[Hdu] = None,
     labels_hdu: Hdu = None,
 ) -> Field:
     """Open an observation; only headers are read before pixels are asked for.
@@ -35,7 +36,8 @@ def read_field(
     image : str, path or list of them
         FITS file of an image or a cube, or one file per band (for instance g, r, z).
     rms : str, path or list of them, optional
-        RMS map: one for all bands, or one per band. If left out, an extension of the image file whose
+        RMS map: one for all bands, or one per band. Of several maps in its file, the one with the image's
+        EXTVER or band (``RMS_G`` for ``SCI_G``) is taken. If left out, an extension of the image file whose
         header calls it an RMS, variance or inverse variance map (see `read_rms`) is taken, where its height and
         width are the image's; with several files, where each has one. An extension called WEIGHT or WHT is
         not taken unasked, for it may hold exposure times: say ``rms_hdu="WHT", rms_kind="weight"``.
@@ -46,7 +48,8 @@ def read_field(
         What `rms` or `rms_hdu` holds, as for `read_rms`.
     hdu, rms_hdu, labels_hdu : int, str or (str, int), optional
         HDU of image, RMS map and labels, as for `read_image`, `read_rms` and `read_label_map`. The
-        latter two without `rms` or `labels` mean HDUs of the image files.
+        latter two without `rms` or `labels` mean HDUs of the image files. Lists of `hdu` and `rms_hdu`
+        hold one per band: ``read_field("gri.fits", hdu=["SCI_G", "SCI_R", "SCI_I"])``.
 
     Returns
     -------
@@ -73,8 +76,8 @@ def read_field(
     (Field(n_bands=1, shape=(30, 40), with rms), array([[[0., 0., 0.],
             [0., 0., 0.]]]))
     """
-    files = [_FileHdus(path) for path in _as_list(image)]
-    bands = [find_image(file.path, hdu, file.hdus) for file in files]
+    files, hdu = _one_per_band([_FileHdus(path) for path in _as_list(image)], hdu)
+    bands = [find_image(file.path, own, file.hdus) for file, own in zip(files, hdu, strict=True)]
     _check_bands(bands)
     sources = {"image": _stack([FitsSource(read_floats, band) for band in bands], as_cube=True)}
     noise = _find_rms(files, bands, rms, rms_kind, rms_hdu)
@@ -136,29 +139,53 @@ def _read_noise(hdu, section, kind):
     return read_noise(hdu, kind, section)
 
 
+def _one_per_band(files, hdus, prefix=""):
+    """Return the file and the HDU argument of each band; one file may hold several bands."""
+    if not isinstance(hdus, list):
+        return files, [hdus] * len(files)
+    if len(files) == 1 and hdus:
+        files = files * len(hdus)
+    if len(files) != len(hdus) or not hdus:
+        raise ValueError(
+            f"{prefix}hdu lists {len(hdus)} HDUs for {len(files)} files: give one HDU per file, or one file that holds "
+            "all of them."
+        )
+    return files, hdus
+
+
 def _find_rms(files, bands, rms, kind, hdu):
     """Find the HDU and kind of each RMS map."""
     if rms is None and hdu is None:
-        found = [_find_own_rms(file, band) for file, band in zip(files, bands, strict=True)]
-        return found if all(found) else []
+        noise = [_find_own_rms(file, band) for file, band in zip(files, bands, strict=True)]
+        return noise if all(noise) else []
     if rms is not None:
-        paths = _as_list(rms)
-        if len(paths) not in (1, len(files)):
-            raise ValueError(
-                f"rms lists {len(paths)} files, but image lists {len(files)}: give one for all, or one per band."
-            )
-        files = [_FileHdus(path) for path in paths]
-    return [find_noise(file.path, hdu, kind, file.hdus) for file in files]
+        files = [_FileHdus(path) for path in _as_list(rms)]
+    elif isinstance(hdu, list) and len(set(files)) == 1:
+        files = files[:1]
+    files, hdu = _one_per_band(files, hdu, "rms_")
+    if len(files) not in (1, len(bands)):
+        raise ValueError(
+            f"rms lists {len(files)} files or HDUs, but image lists {len(bands)}: give one for all, or one per band."
+        )
+    return [
+        find_noise(file.path, own, kind, file.hdus, image=band, prefix="rms_")
+        for file, own, band in zip(files, hdu, bands, strict=False)
+    ]
 
 
 def _find_own_rms(file, band):
-    others = (hdu for hdu in file.hdus if hdu.is_image and hdu.index != band.index)
-    named = (
-        (hdu, plain_kind_of_header(hdu))
-        for hdu in others
-        if hdu.image_shape[-2:] == band.image_shape[-2:]
-    )
-    return next(((hdu, kind) for hdu, kind in named if kind is not None), None)
+    kinds = {
+        hdu: plain_kind_of_header(hdu)
+        for hdu in file.hdus
+        if hdu.is_image
+        and hdu.index != band.index
+        and hdu.image_shape[-2:] == band.image_shape[-2:]
+    }
+    noise = [hdu for hdu, kind in kinds.items() if kind is not None]
+    if not noise:
+        return None
+    partner = best_partner(noise, band)
+    return partner, kinds[partner]
 
 
 def _find_labels(file, band, is_own_file, hdu):

@@ -305,7 +305,10 @@ def test_gzipped_files(files, image):
             {"image": "g.fits", "labels": "small.fits"},
             r"The label map has shape \(10, 10\), but the image",
         ),
-        ({"image": ["g.fits"] * 3, "rms": ["g.fits"] * 2}, "rms lists 2 files, but image lists 3"),
+        (
+            {"image": ["g.fits"] * 3, "rms": ["g.fits"] * 2},
+            "rms lists 2 files or HDUs, but image lists 3",
+        ),
         ({"image": "g.fits", "labels_hdu": "LABELS"}, "holds no HDU 'LABELS'"),
         ({"image": "g.fits", "rms": "g.fits", "rms_kind": "sigma"}, "kind must be one of"),
     ],
