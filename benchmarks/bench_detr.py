@@ -121,7 +121,7 @@ class Curve(Callback):
 
     def quality(self, net):
         """Panoptic quality of galaxies at the best threshold."""
-        from galaxysegment.nets._segment_prediction import find_candidates, to_instances
+        from galaxysegment.nets.queries._prediction import find_candidates, to_instances
 
         images, truth = self.patches
         found = find_candidates(net, images, 8)
@@ -145,7 +145,9 @@ def train(architecture, options, training, test):
     # what the net sees is what it will have learnt of all training pixels
     segmenter._seed = 0
     segmenter._learn_scaling(list(X))
-    curve = Curve(([segmenter._scale(one) for one in some], list(test[1][:64])), options.every)
+    curve = Curve(
+        ([segmenter._scaler().scale_image(one) for one in some], list(test[1][:64])), options.every
+    )
     segmenter.set_params(callbacks=[curve])
     start = time.perf_counter()
     segmenter.fit(X, training[1])

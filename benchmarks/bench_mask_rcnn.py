@@ -20,7 +20,7 @@ from torchvision.models.detection import maskrcnn_resnet50_fpn
 
 from galaxysegment import Instances, MaskRCNNSegmenter, metrics
 from galaxysegment.datasets import make_field
-from galaxysegment.nets._memory import kept_memory
+from galaxysegment.nets.common._memory import kept_memory
 
 SIZE = 256
 
@@ -97,7 +97,7 @@ class Ours:
     def step(self, X, y):
         segmenter = self.segmenter
         dataset = segmenter._make_dataset(
-            [segmenter._scale(one[None]) for one in X], y, training=True
+            [segmenter._scaler().scale_image(one[None]) for one in X], y, training=True
         )
         segmenter.net_.train_step(
             segmenter._collate()([dataset[index] for index in range(len(dataset))])

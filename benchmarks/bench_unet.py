@@ -153,7 +153,7 @@ def plain_unet(base_width):
     """Return the same net of torch's own layers only."""
     import torch
 
-    from galaxysegment.nets._unet import UNet
+    from galaxysegment.nets.unet._module import UNet
 
     module = UNet(base_width=base_width)
     module.upsamplers = torch.nn.ModuleList(
@@ -171,8 +171,8 @@ class PlainLoop:
     def __init__(self, X, y, base_width, epochs, batch_size=8, lr=3e-3):
         import torch
 
-        from galaxysegment.nets._losses import BCEDiceLoss
-        from galaxysegment.nets._net import OneCycle
+        from galaxysegment.nets.common._losses import BCEDiceLoss
+        from galaxysegment.nets.common._net import OneCycle
 
         self.torch, self.batch_size = torch, batch_size
         torch.manual_seed(0)

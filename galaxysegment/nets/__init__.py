@@ -1,1 +1,16 @@
-"""The torch modules and the skorch glue: the only place that imports torch at the top."""
+"""The torch modules and the skorch glue: the only place that imports torch at the top.
+
+One folder for each family of nets, one for what several families share:
+
+``common``
+    The skorch nets, the trainer, datasets, losses and memory.
+``unet``
+    The U-Net and its prediction of probabilities.
+``mask_rcnn``
+    Mask R-CNN, its data, its prediction and torchvision's weights for it.
+``queries``
+    What DETR and Mask2Former share: a query for each source, its seeds, its targets, its prediction.
+``detr``, ``mask2former``
+    Each in two forms. ``_published`` is the net of the paper, on a residual net; ``_seeded`` stands on
+    a U-Net, and its queries begin at the peaks that the U-Net sees.
+"""

@@ -1,15 +1,14 @@
-"""What the deep segmenters share: parameters, the life of a training run, weights, prediction.
+"""The template of the deep segmenters: parameters, the life of a training run, weights, prediction.
 
-A deep segmenter is composed with skorch, not derived from it: `fit` makes ``self.net_``. A subclass
-decides, each in one hook: which module (`_module_spec`), which loss (`_criterion`), how images and
-targets become a dataset and a batch (`_make_dataset`, `_collate`), and how the module's outputs become
-sources (its own prediction method).
+A deep segmenter is composed with skorch, not derived from it: `fit` makes ``self.net_``. Two more
+objects do the work that needs no segmenter: a `Scaler` makes the net's inputs of images, and a
+`galaxysegment.nets.common._trainer.Trainer` makes and trains the net.
 """
 
 from __future__ import annotations
 
-import copy
 import warnings
+from collections.abc import Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Self
@@ -20,18 +19,50 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 
 from .._utils.model_file import DAMAGE, one_line, read_model_file
 from .._utils.typed import fit_context
-from ..base import check_targets
+from ..base import BaseSegmenter, check_targets
 from ..exceptions import NoValidationWarning
 from ..preprocessing._augment import augment_one, check_kinds
-from ..structures._types import Images, Sources
+from ..structures._types import Images, RandomState, Sources
+from ._scaling import Scaler
+from ._stages import check_stages
 
-__all__ = ["DeepSegmenterMixin"]
+__all__ = ["DeepSegmenter"]
 
 _WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 
 
-class DeepSegmenterMixin:
-    """Training, warm starts, weights and devices of a segmenter that holds a skorch net."""
+class DeepSegmenter(BaseSegmenter):
+    """Template of a segmenter that holds a skorch net: training, warm starts, weights, devices.
+
+    A subclass has the parameters that are declared below in its ``__init__``. It overrides the hooks
+    that follow them: `_module_class`, `_module_params`, `_criterion`, `_make_dataset` and `_collate`
+    always, the others where it differs from other nets. Its prediction method (``_segment_images`` or
+    ``_images_proba``) takes the net's inputs from `_scale_all`.
+    """
+
+    # ---- the parameters that the template uses ----
+
+    max_epochs: int
+    batch_size: int
+    lr: float
+    optimizer: str | type[Any]
+    schedule: str | None
+    validation_fraction: float
+    patience: int | None
+    patch_size: int | None
+    augment: str | Sequence[str] | None
+    scaling: str
+    rms_band: int | None
+    device: str
+    precision: str
+    weights: str | Path | None
+    warm_start: bool
+    callbacks: Sequence[Any] | None
+    net_params: dict[str, Any] | None
+    random_state: RandomState
+    verbose: int | bool
+    #: Stages of the training; a subclass whose module can ``freeze(layers)`` has the parameter.
+    stages: Sequence[dict[str, Any]] | str | None = None
 
     _requires_y = True
 
@@ -45,6 +76,8 @@ class DeepSegmenterMixin:
         "patience": [Interval(Integral, 1, None, closed="left"), None],
         "patch_size": [Interval(Integral, 16, None, closed="left"), None],
         "augment": [str, "array-like", None],
+        "scaling": [StrOptions({"auto", "asinh", "noise"})],
+        "rms_band": [Integral, None],
         "device": [str],
         "precision": [StrOptions({"auto", "float32", "bfloat16"})],
         "weights": [str, Path, None],
@@ -55,43 +88,83 @@ class DeepSegmenterMixin:
         "verbose": ["verbose"],
     }
 
-    # ---- the decisions of a subclass ----
+    # ---- hooks that every subclass overrides ----
 
-    def _module_spec(self, n_bands):
-        """Class of the torch module and its arguments for inputs of `n_bands` bands."""
+    def _module_class(self):
+        """Return the class of the torch module."""
+        raise NotImplementedError
+
+    def _module_params(self, n_bands):
+        """Return the module's arguments, a dict, for inputs of `n_bands` bands.
+
+        They are kept in model files: numbers, strings, lists and None.
+        """
         raise NotImplementedError
 
     def _criterion(self):
-        """Class of the loss."""
+        """Return the class of the loss, which the net calls with the module's output and the batch's target."""
         raise NotImplementedError
 
+    def _make_dataset(self, images, targets, training):
+        """Return a torch dataset of scaled images and their checked targets; it augments if `training`."""
+        raise NotImplementedError
+
+    def _collate(self):
+        """Return the function that makes a batch, a pair of input and target, of a list of the dataset's items."""
+        raise NotImplementedError
+
+    # ---- hooks that a subclass may override ----
+
     def _net_class(self):
-        """Class of the skorch net."""
-        from ..nets._net import SegmentationNet
+        """Return the class of the skorch net; override for a module that takes more than a tensor."""
+        from ..nets.common._net import SegmentationNet
 
         return SegmentationNet
 
     def _net_settings(self):
-        """More arguments of the skorch net, which `net_params` may change."""
+        """Return more arguments of the skorch net, a dict; `net_params` overrides them."""
         return {}
 
-    def _make_dataset(self, images, targets, training):
-        """Return a torch dataset of scaled images and their targets."""
-        raise NotImplementedError
+    def _check_trainable(self, images, targets):
+        """Refuse what the net cannot learn from, before any work; override to check more, and call super."""
+        check_kinds(self.augment)
+        if not any(len(target) if hasattr(target, "boxes") else target.any() for target in targets):
+            raise ValueError(
+                f"y holds no source in any of its {len(targets)} targets: {type(self).__name__} cannot learn what "
+                "a galaxy is from background alone. Check that y is the truth of X, or add images with sources."
+            )
+        if len(images) == 1 and self.validation_fraction:
+            warnings.warn(
+                "X holds 1 image, so that none is left for validation: training runs all max_epochs "
+                f"({self.max_epochs}) without early stopping. Pass patches of the image (at least 2), or "
+                "validation_fraction=0 to say that this is meant.",
+                NoValidationWarning,
+                stacklevel=5,
+            )
 
-    def _collate(self):
-        """Function that makes a batch of a dataset's items."""
-        raise NotImplementedError
-
-    def _learn_scaling(self, images):
-        """Learn how raw images become the module's inputs; called before the first training only."""
-
-    def _scale(self, image):
-        """Return the module's input for a raw image, both (n_bands, height, width)."""
-        raise NotImplementedError
+    def _measure(self, images, targets):
+        """Set what the module's arguments depend on, before the net is made; override if there is anything."""
 
     def _after_training(self, images, targets):
-        """Tune what depends on the trained net, on the validation images (or all, if there are none)."""
+        """Tune what depends on the trained net; override if there is anything.
+
+        `images` are scaled: the validation images, or the training images if there are none.
+        """
+
+    def _has_foreign_weights(self):
+        """Return whether `weights` are of another program; then override `_load_foreign_weights`, too."""
+        return False
+
+    def _load_foreign_weights(self, n_bands):
+        """Make ``net_`` for inputs of `n_bands` bands, with the weights of another program."""
+        raise NotImplementedError
+
+    def _get_own_state(self):
+        """Return what a model file keeps beside net and scaling, a dict; override with `_set_own_state`."""
+        return {}
+
+    def _set_own_state(self, state):
+        """Take back what `_get_own_state` returned, before the net is made."""
 
     # ---- training ----
 
@@ -117,153 +190,133 @@ class DeepSegmenterMixin:
             The segmenter, trained for up to `max_epochs` more epochs.
         """
         if not hasattr(self, "net_"):
-            return self.fit(X, y)  # type: ignore[attr-defined]  # of the segmenter that this is mixed into
+            return self.fit(X, y)
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed: pass one label map per image."
             )
-        images, _ = self._check_images(X)  # type: ignore[attr-defined]
+        images, _ = self._check_images(X)
         targets = check_targets(y, images)
         self._check_trainable(images, targets)
         self._train(images, targets)
         return self
 
+    def _goes_on(self):
+        """Return whether `fit` starts from the present weights."""
+        return self.warm_start and hasattr(self, "net_")
+
     def _check_fit_images(self, X):
-        if self.warm_start and hasattr(self, "net_"):
-            return self._check_images(X)
-        return super()._check_fit_images(X)
+        return self._check_images(X) if self._goes_on() else super()._check_fit_images(X)
 
     def _fit_images(self, images, targets):
         self._check_trainable(images, targets)
-        if not (self.warm_start and hasattr(self, "net_")):
-            self._start(images)
+        if not self._goes_on():
+            self._start(images, targets)
         self._train(images, targets)
 
-    def _start(self, images):
+    def _start(self, images, targets):
         """Make the net, with fresh weights or with those that `weights` names."""
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        if self.weights is not None:
+        self._measure(images, targets)
+        if self.weights is not None and not self._has_foreign_weights():
             self._load_weights()
+            return
+        self._set_scaler(Scaler.learn(self.scaling, images, self._seed, self.rms_band))
+        n_bands = self._scaler().n_bands_of(len(images[0]))
+        if self.weights is None:
+            self._make_net(n_bands, self._module_class(), self._module_params(n_bands))
         else:
-            self._learn_scaling(images)
-            self._make_net(len(self._scale(images[0])))
-
-    def _make_net(self, n_bands, spec=None, check=None):
-        """Make ``net_``, initialized with the seed, unless `check` refuses the class and arguments of its module."""
-        from ..nets._net import find_device, find_optimizer, seeded
-
-        module, module_params = spec or self._module_spec(n_bands)
-        self.n_net_bands_ = n_bands
-        settings = {
-            "module": module,
-            **{f"module__{name}": value for name, value in module_params.items()},
-            "criterion": self._criterion(),
-            "optimizer": find_optimizer(self.optimizer),
-            "lr": self.lr,
-            "max_epochs": self.max_epochs,
-            "batch_size": self.batch_size,
-            "iterator_train__shuffle": True,
-            "iterator_train__collate_fn": self._collate(),
-            "iterator_valid__collate_fn": self._collate(),
-            "train_split": None,
-            "verbose": int(self.verbose),
-            "precision": self.precision,
-        }
-        settings.update(self._net_settings())
-        net_class, placement = self._placement(find_device)
-        net = net_class(**{**settings, **placement, **(self.net_params or {})})
-        if check is not None:
-            check(net.module, net.get_params_for("module"))
-        with seeded(self._seed, placement["device"] or "cpu"):
-            net.initialize()
-        self.net_ = net
-
-    def _placement(self, find_device):
-        """Class of the net and where it runs."""
-        if self.device == "accelerate":
-            from ..nets._accelerate import accelerated, make_accelerator
-
-            # skorch would print through accelerate even where nothing is to be printed
-            sink = "auto" if self.verbose else print
-            placement = {
-                "accelerator": make_accelerator(),
-                "device": None,
-                "callbacks__print_log__sink": sink,
-            }
-            return accelerated(self._net_class()), placement
-        return self._net_class(), {"device": find_device(self.device)}
+            self._load_foreign_weights(n_bands)
 
     def _train(self, images, targets):
-        from ..nets._data import split_indices
-        from ..nets._net import seeded
+        from ..nets.common._data import split_indices
 
-        scaled = [self._scale(image) for image in images]
+        scaler = self._scaler()
+        scaled_images = [scaler.scale_image(image) for image in images]
         # the same images are held out in every call, so that a warm start never trains on them
         learn, hold = split_indices(
             len(images), self.validation_fraction, np.random.default_rng(self._seed)
         )
-        self._configure(has_validation=len(hold) > 0)
         dataset, validation = (
-            self._make_dataset([scaled[i] for i in part], [targets[i] for i in part], training)
+            self._make_dataset(
+                [scaled_images[i] for i in part], [targets[i] for i in part], training
+            )
             for part, training in ((learn, True), (hold, False))
         )
-        with seeded(self._seed + len(self.net_.history or []), self.net_.device or "cpu"):
-            self._run_training(dataset, validation if len(hold) else None)
+        self._trainer().train(self.net_, dataset, validation if len(hold) else None)
         tuned_on = hold if len(hold) else learn
-        self._after_training([scaled[i] for i in tuned_on], [targets[i] for i in tuned_on])
+        self._after_training([scaled_images[i] for i in tuned_on], [targets[i] for i in tuned_on])
 
-    def _run_training(self, dataset, validation):
-        from ..nets._net import train
+    def _trainer(self):
+        """Return the object that makes and trains the net."""
+        from ..nets.common._trainer import Trainer
 
-        train(self.net_, dataset, validation)
-
-    def _check_trainable(self, images, targets):
-        """Refuse, before any work, what the net could not learn from."""
-        check_kinds(self.augment)
-        if not any(len(target) if hasattr(target, "boxes") else target.any() for target in targets):
-            raise ValueError(
-                f"y holds no source in any of its {len(targets)} targets: {type(self).__name__} cannot learn what "
-                "a galaxy is from background alone. Check that y is the truth of X, or add images with sources."
-            )
-        if len(images) == 1 and self.validation_fraction:
-            warnings.warn(
-                "X holds 1 image, so that none is left for validation: training runs all max_epochs "
-                f"({self.max_epochs}) without early stopping. Pass patches of the image (at least 2), or "
-                "validation_fraction=0 to say that this is meant.",
-                NoValidationWarning,
-                stacklevel=5,
-            )
-
-    def _configure(self, has_validation):
-        """Bring what may change between two trainings of one net up to date."""
-        from ..nets._net import make_callbacks
-
-        callbacks = make_callbacks(
+        return Trainer(
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
             patience=self.patience,
-            has_validation=has_validation,
-            one_cycle=self.schedule is not None,
+            device=self.device,
+            precision=self.precision,
+            callbacks=self.callbacks,
+            net_params=self.net_params,
             verbose=self.verbose,
-            extra=copy.deepcopy(self.callbacks or []),
+            seed=self._seed,
+            stages=None if self.stages is None else check_stages(self.stages),
         )
-        net = self.net_
-        for name in ("max_epochs", "batch_size", "lr"):
-            value = (self.net_params or {}).get(name, getattr(self, name))
-            if getattr(net, name) != value:
-                net.set_params(**{name: value})
-        net.verbose = int(self.verbose)
-        # not by set_params, which initializes the callbacks before it sets them
-        net.callbacks = callbacks
-        net.initialize_callbacks()
+
+    def _make_net(self, n_bands, module, module_params, check=None):
+        """Make ``net_``, unless `check` refuses the class and the arguments of its module."""
+        trainer = self._trainer()
+        self.n_net_bands_ = n_bands
+        net = trainer.make_net(
+            module,
+            module_params,
+            criterion=self._criterion(),
+            collate=self._collate(),
+            net_class=self._net_class(),
+            **self._net_settings(),
+        )
+        if check is not None:
+            check(net.module, net.get_params_for("module"))
+        trainer.initialize(net)
+        self.net_ = net
 
     def _augmenter(self):
         """Return the function that changes a training image and its target, or None."""
         kinds = check_kinds(self.augment)
         return _Augmenter(kinds) if kinds else None
 
+    # ---- the net's inputs ----
+
+    def _scaler(self):
+        """Return the `Scaler` in use."""
+        return Scaler(self.scaling_, self.centre_, self.scale_, self.rms_band)
+
+    def _set_scaler(self, scaler):
+        self.scaling_, self.centre_, self.scale_ = scaler.method, scaler.centre, scaler.scale
+
+    def _scale_all(self, images):
+        """Scale images for a net that is there already."""
+        self._ready_net()
+        scaler = self._scaler()
+        scaled_images = [scaler.scale_image(image) for image in images]
+        if len(scaled_images[0]) != self.n_net_bands_:
+            raise ValueError(
+                f"The net sees {self.n_net_bands_} band(s) after scaling, but X gives {len(scaled_images[0])}: pass "
+                "one band at a time or a coadd, and set rms_band where X has an RMS map."
+            )
+        return scaled_images
+
     # ---- weights that are there before any training ----
 
     def __sklearn_is_fitted__(self):
-        return hasattr(self, "net_") or self.weights is not None
+        # weights of photographs know no galaxies
+        return hasattr(self, "net_") or (
+            self.weights is not None and not self._has_foreign_weights()
+        )
 
     def _ready_net(self):
         """Return the trained net; where only `weights` are given, load them at the first prediction."""
@@ -297,13 +350,15 @@ class DeepSegmenterMixin:
         shipped = _WEIGHTS_FOLDER / f"{own_name}-{self.weights}.safetensors"
         if not shipped.is_file():
             names = sorted(
-                one.stem.split("-", 1)[1] for one in _WEIGHTS_FOLDER.glob(f"{own_name}-*")
+                file.stem.split("-", 1)[1] for file in _WEIGHTS_FOLDER.glob(f"{own_name}-*")
             )
             raise ValueError(
                 f"weights={str(self.weights)!r} is neither a file nor a name of weights that come with {own_name}: "
                 f"use one of {names} or the path of a model file."
             )
         return shipped
+
+    # ---- what a model file keeps ----
 
     def _get_model_state(self):
         """Return what a model file keeps of the fitted segmenter: arrays, numbers and strings."""
@@ -327,32 +382,36 @@ class DeepSegmenterMixin:
         tensors = {
             name: tensor.detach().cpu().numpy() for name, tensor in net.module_.state_dict().items()
         }
-        module_params = dict(net.get_params_for("module"))
         history = [
             {key: value for key, value in row.items() if key != "batches"}
             for row in (net.history or [])
         ]
         return {
             "n_net_bands": self.n_net_bands_,
-            "module_params": module_params,
+            "module_params": dict(net.get_params_for("module")),
             "tensors": tensors,
             "history": history,
+            "scaling": self.scaling_,
+            "centre": self.centre_,
+            "scale": self.scale_,
+            **self._get_own_state(),
         }
 
     def _set_net_state(self, state):
         import torch
 
-        from ..nets._claims import check_claims, without_downloads
+        from ..nets.common._claims import check_claims, without_downloads
 
+        self._set_scaler(Scaler(state["scaling"], state["centre"], state["scale"]))
+        self._set_own_state(state)
         n_bands, tensors = state["n_net_bands"], state["tensors"]
-        params = without_downloads(state["module_params"])
 
         def check(module, params):
             self._check_module_params(params, n_bands)
             check_claims(module, params, tensors)
 
-        module, _ = self._module_spec(n_bands)
-        self._make_net(n_bands, (module, params), check)
+        params = without_downloads(state["module_params"])
+        self._make_net(n_bands, self._module_class(), params, check)
         tensors = {name: torch.from_numpy(np.array(array)) for name, array in tensors.items()}
         self.net_.module_.load_state_dict(tensors)
 
@@ -369,7 +428,7 @@ class DeepSegmenterMixin:
 
 
 class _Augmenter:
-    """Random changes of a training image and its target; a class, for processes to send it around."""
+    """Random changes of a training image and its target; a class, so that processes can send it around."""
 
     def __init__(self, kinds):
         self.kinds = kinds

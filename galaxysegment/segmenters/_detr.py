@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
+from ..exceptions import CrowdedImageWarning
+from ..metrics import iou_score, panoptic_quality
+from ..structures import GALAXY, Instances
 from ..structures._types import RandomState
-from ._deep import DeepSegmenterMixin
-from ._detr_work import DETRWork
+from ._deep import DeepSegmenter
+from ._deep_instances import DeepInstanceSegmenter
 
 __all__ = ["DETRSegmenter"]
 
+_THRESHOLDS = np.round(np.linspace(0.05, 0.95, 19), 2)
+_N_TUNING = 256  # patches are enough to choose one
+_FLAT = 0.005  # panoptic qualities of so many patches are no closer to the truth than this
+# Architecture and form of the net, by the name that model files have for it.
+_FORMS = {
+    "seeded": ("mask2former", "seeded"),
+    "plain": ("mask2former", "published"),
+    "seeded-detr": ("detr", "seeded"),
+    "detr": ("detr", "published"),
+}
 
-class DETRSegmenter(DETRWork):
+
+class DETRSegmenter(DeepInstanceSegmenter):
     """Find galaxies and stars with a transformer that predicts a set of segments: Mask2Former or panoptic DETR.
 
     Every query of a transformer decoder becomes one source, the sky, or nothing; in training the queries are
@@ -178,7 +194,7 @@ class DETRSegmenter(DETRWork):
     """
 
     _parameter_constraints: dict = {
-        **DeepSegmenterMixin._parameter_constraints,
+        **DeepSegmenter._parameter_constraints,
         "architecture": [StrOptions({"mask2former", "detr"})],
         "backbone": [StrOptions({"auto", "unet", "light", "resnet18", "resnet50"})],
         "queries": [StrOptions({"peaks", "learned"})],
@@ -194,10 +210,11 @@ class DETRSegmenter(DETRWork):
         "classes": ["array-like"],
         "score_threshold": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
         "n_pixels": [Interval(Integral, 1, None, closed="left")],
-        "scaling": [StrOptions({"auto", "asinh", "noise"})],
-        "rms_band": [Integral, None],
         "stages": [list, tuple, str, None],
     }
+
+    # architecture and form of the net in a model file, which count in place of the parameters
+    _form_known: tuple[str, str] | None = None
 
     def __init__(
         self,
@@ -273,3 +290,237 @@ class DETRSegmenter(DETRWork):
         self.net_params = net_params
         self.random_state = random_state
         self.verbose = verbose
+
+    # ---- the decisions of this net ----
+
+    def _form(self):
+        """Architecture and form of the net: those of the weights that were read, or what the parameters ask for."""
+        if self._form_known is not None:
+            return self._form_known
+        published = self._has_foreign_weights() or self._backbone() != "unet"
+        return self.architecture, "published" if published else "seeded"
+
+    def _backbone(self):
+        return "unet" if self.backbone == "auto" else self.backbone
+
+    def _module_class(self):
+        if self._form() == ("detr", "seeded"):
+            from ..nets.detr._seeded import SeededDetr as Module
+        elif self._form() == ("detr", "published"):
+            from ..nets.detr._published import PublishedDetr as Module
+        elif self._form() == ("mask2former", "seeded"):
+            from ..nets.mask2former._seeded import SeededMask2Former as Module
+        else:
+            from ..nets.mask2former._published import PublishedMask2Former as Module
+        return Module
+
+    def _module_params(self, n_bands):
+        params = {
+            "n_bands": n_bands,
+            "n_classes": len(self._declared_classes()) + 1,
+            "n_queries": self.n_queries,
+            "d_model": self.d_model,
+            "n_heads": self.n_heads,
+            "decoder_layers": self.decoder_layers,
+            "feedforward": 4 * self.d_model,
+        }
+        architecture, form = self._form()
+        if (architecture, form) != ("mask2former", "seeded"):
+            params["encoder_layers"] = self.encoder_layers
+        if form == "published":
+            return {**params, "backbone": self._backbone(), "stem_stride": self.stem_stride}
+        return {
+            **params,
+            "base_width": self.base_width,
+            "depth": self.depth,
+            "queries": self.queries,
+        }
+
+    def _make_dataset(self, images, targets, training):
+        from ..nets.common._data import MaskDataset
+
+        codes = [self._encode(target) for target in targets]
+        augmenter = self._augmenter() if training else None
+        return MaskDataset(
+            images, codes, patch_size=self.patch_size, augmenter=augmenter, training=training
+        )
+
+    def _collate(self):
+        from ..nets.queries._data import SegmentCollate
+
+        return SegmentCollate(self.n_points)
+
+    def _encode(self, target):
+        """Label map of a target that tells the class index of each source too."""
+        from ..nets.queries._data import encode_target
+
+        labels, classes = _segments(target)
+        self._check_classes(classes, "y")
+        index = {number: place for place, number in enumerate(self._declared_classes(), start=1)}
+        return encode_target(
+            labels, np.array([index[number] for number in classes.tolist()], dtype=np.int64)
+        )
+
+    # ---- what is refused or warned of ----
+
+    def _check_trainable(self, images, targets):
+        super()._check_trainable(images, targets)
+        self._check_parameters()
+        self._warn_of_crowds(targets)
+
+    def _check_parameters(self):
+        if (
+            len(set(self.classes)) < len(self.classes)
+            or not len(self.classes)
+            or min(self.classes) < 1
+        ):
+            raise ValueError(
+                f"classes must be different whole numbers from 1 on, at least one. Got {self.classes!r} instead."
+            )
+        self._check_width()
+
+    def _check_width(self):
+        """Refuse what attention heads, sines and the groups of DETR's mask head cannot share out."""
+        if self.architecture == "detr":
+            fits = (
+                self.d_model in (32, 64) or self.d_model % 128 == 0
+            ) and not self.d_model % self.n_heads
+            fits = fits and self.n_heads % 8 == 0
+            remedy = (
+                "32, 64 or a multiple of 128, and n_heads that is a multiple of 8 and divides it"
+            )
+        else:
+            multiple = max(4 * self.n_heads, 32 if self._backbone() != "unet" else 4)
+            fits, remedy = not self.d_model % multiple, f"that is a multiple of {multiple}"
+        if not fits:
+            raise ValueError(
+                f"d_model={self.d_model} with n_heads={self.n_heads} cannot be divided as the net needs it: use a "
+                f"d_model {remedy}."
+            )
+
+    def _warn_of_crowds(self, targets):
+        """Warn where an image that is trained on whole has more sources than there are queries."""
+        limit = self.n_queries - (self._backbone() != "unet")
+        counts = [
+            len(target) if isinstance(target, Instances) else int(target.max(initial=0))
+            for target in targets
+            if self.patch_size is None or max(target.shape) <= self.patch_size
+        ]
+        if counts and max(counts) > limit:
+            warnings.warn(
+                f"A training image holds {max(counts)} sources, but n_queries={self.n_queries} finds at most {limit} "
+                f"in one: the others cannot be learnt. Use n_queries >= {max(counts) + self.n_queries - limit}, or a "
+                "smaller patch_size.",
+                CrowdedImageWarning,
+                stacklevel=5,
+            )
+
+    # ---- training ----
+
+    def _after_training(self, images, targets):
+        self.score_threshold_ = self.score_threshold
+        if self.score_threshold == "auto":
+            patches = self._make_dataset(images, targets, training=False)
+            patches.windows = patches.windows[:: -(-len(patches) // _N_TUNING)]
+            self.score_threshold_ = self._best_threshold(
+                [patches[index] for index in range(len(patches))]
+            )
+
+    def _best_threshold(self, patches):
+        """Score with the best panoptic quality of the sources; where that hardly differs, with the best IoU of pixels.
+
+        The quality counts a galaxy of ten thousand pixels like one of ten, and is nearly flat up to scores at which
+        the largest ones are lost.
+        """
+        from ..nets.queries._data import decode_target
+        from ..nets.queries._prediction import find_candidates, to_instances
+
+        truths = []
+        for _, codes in patches:
+            labels, classes, _ = decode_target(codes, 1)
+            truths.append(Instances.from_label_map(labels, classes=self._names()[classes]))
+        found = find_candidates(self.net_, [image for image, _ in patches], self.batch_size)
+        quality, overlap = [], []
+        for threshold in _THRESHOLDS:
+            sources = [to_instances(one, threshold, self.n_pixels, self._names()) for one in found]
+            things = panoptic_quality(truths, sources).things.pq
+            quality.append(1.0 if np.isnan(things) else things)  # no source, and none found
+            overlap.append(iou_score(truths, sources, average="pixels"))
+        rank = np.where(np.array(quality) >= max(quality) - _FLAT, overlap, -1)
+        best = np.flatnonzero(rank == rank.max())
+        return float(
+            _THRESHOLDS[best[len(best) // 2]]
+        )  # the middle of equal ones, away from where they end
+
+    def _names(self):
+        """Category of each class index, the sky's first."""
+        return np.array([0, *self._declared_classes()])
+
+    # ---- prediction ----
+
+    def _segment_images(self, images):
+        from ..nets.queries._prediction import predict_instances
+
+        scaled_images = self._scale_all(images)
+        threshold = self._threshold_in_use("score_threshold")
+        window = None if self.patch_size is None else max(self.patch_size, 32)
+        found, crowded = predict_instances(
+            self.net_,
+            scaled_images,
+            self.batch_size,
+            window,
+            threshold,
+            self.n_pixels,
+            self._names(),
+        )
+        if crowded:
+            warnings.warn(
+                f"All {self.net_.module_.n_queries} queries are used in {len(crowded)} of {len(images)} images (index "
+                f"{crowded[0]} first), which may hold more sources: train with a larger n_queries or a smaller "
+                "patch_size, or raise score_threshold.",
+                CrowdedImageWarning,
+                stacklevel=4,
+            )
+        return found
+
+    # ---- checkpoints of transformers ----
+
+    def _has_foreign_weights(self):
+        """Return whether `weights` are a checkpoint of transformers, in a folder or on the hub."""
+        if self.weights is None:
+            return False
+        path = Path(self.weights)
+        return path.is_dir() or (not path.exists() and not path.suffix and "/" in str(self.weights))
+
+    def _start(self, images, targets):
+        self._form_known = None
+        super()._start(images, targets)
+
+    def _load_foreign_weights(self, n_bands):
+        from ..nets.queries._checkpoints import load_checkpoint
+
+        module = self._module_class()
+        n_classes = len(self._declared_classes()) + 1
+        params, state = load_checkpoint(self.weights, module, n_bands, n_classes)
+        self._make_net(n_bands, module, params)
+        self.net_.module_.load_state_dict(state)
+
+    # ---- what a model file keeps ----
+
+    def _get_own_state(self):
+        names = {form: name for name, form in _FORMS.items()}
+        return {**super()._get_own_state(), "kind": names[self._form()]}
+
+    def _set_own_state(self, state):
+        super()._set_own_state(state)
+        self._form_known = _FORMS[state["kind"]]
+
+
+def _segments(target):
+    """Label map of a checked target, and the class of every label."""
+    if not isinstance(target, Instances):
+        return target, np.full(int(target.max(initial=0)), GALAXY)
+    semantic, labels = target.to_panoptic()
+    classes = np.zeros(int(labels.max(initial=0)) + 1, dtype=np.int64)
+    classes[labels] = semantic
+    return labels, classes[1:]

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from ..base import _clear_no_data
+from ..exceptions import CrowdedImageWarning
+from ..metrics import detection_scores
+from ..structures import Instances
 from ..structures._types import RandomState
-from ._deep import DeepSegmenterMixin
-from ._mask_rcnn_work import MaskRCNNWork
+from ._deep import DeepSegmenter
+from ._deep_instances import DeepInstanceSegmenter
+from ._suppression import suppress
 
 __all__ = ["MaskRCNNSegmenter"]
 
+_THRESHOLDS = np.round(np.linspace(0.05, 0.95, 19), 2)
+_MASK_THRESHOLDS = np.round(np.linspace(0.25, 0.65, 9), 2)
+_MASK_IOUS = (0.5, 0.6, 0.7, 0.8, 0.9)
+_LOWEST = 0.05  # scores below are not looked at when a threshold is chosen
+_N_TUNING = 400  # images are enough to choose it
+_N_LEVELS = 5
+_SMALLEST_ANCHOR = 4
+_SAMPLES_PER_SOURCE, _N_SAMPLES = 5, (32, 512)
+_DEEP = ("resnet50", "resnet101")
+_TORCH_FILES = (".pth", ".pt")
 
-class MaskRCNNSegmenter(MaskRCNNWork):
+
+class MaskRCNNSegmenter(DeepInstanceSegmenter):
     """Find galaxies and stars with Mask R-CNN, each with a mask of its own, so that they may overlap.
 
     A residual net with a feature pyramid proposes boxes; heads tell the class of each, correct it and draw
@@ -161,7 +181,7 @@ class MaskRCNNSegmenter(MaskRCNNWork):
     """
 
     _parameter_constraints: dict = {
-        **DeepSegmenterMixin._parameter_constraints,
+        **DeepSegmenter._parameter_constraints,
         "backbone": [StrOptions({"resnet10", "resnet18", "resnet34", "resnet50", "resnet101"})],
         "stem_stride": [Interval(Integral, 1, 2, closed="both")],
         "channels": [Interval(Integral, 1, None, closed="left"), None],
@@ -176,8 +196,6 @@ class MaskRCNNSegmenter(MaskRCNNWork):
         "score_threshold": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
         "mask_threshold": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
         "n_pixels": [Interval(Integral, 1, None, closed="left")],
-        "scaling": [StrOptions({"auto", "asinh", "noise"})],
-        "rms_band": [Integral, None],
         "stages": [list, tuple, str, None],
     }
 
@@ -253,3 +271,210 @@ class MaskRCNNSegmenter(MaskRCNNWork):
         self.net_params = net_params
         self.random_state = random_state
         self.verbose = verbose
+
+    # ---- the decisions of this net ----
+
+    def _module_class(self):
+        from ..nets.mask_rcnn._module import MaskRCNN
+
+        return MaskRCNN
+
+    def _module_params(self, n_bands):
+        return {
+            "n_bands": n_bands,
+            "n_classes": len(self.classes),
+            "backbone": self.backbone,
+            "stem_stride": self.stem_stride,
+            "channels": self.channels or (256 if self.backbone in _DEEP else 128),
+            "anchor_sizes": self.anchor_sizes_,
+            "n_proposals": self.n_proposals,
+            "patch_area": self._patch_area,
+            "n_samples": self._n_samples if self.n_samples == "auto" else self.n_samples,
+            "proposal_nms": self.proposal_nms,
+        }
+
+    def _net_settings(self):
+        if self.optimizer in ("adam", "adamw") and self.device in ("cpu", "cuda"):
+            return {"optimizer__fused": True}  # one pass over the weights in place of a dozen
+        return super()._net_settings()
+
+    def _make_dataset(self, images, targets, training):
+        from ..nets.mask_rcnn._data import SourceDataset
+
+        targets = [
+            _clear_no_data(self._large_enough(target), np.isnan(image).all(axis=0))
+            for target, image in zip(targets, images, strict=True)
+        ]
+        augmenter = self._augmenter() if training else None
+        return SourceDataset(
+            images, targets, patch_size=self.patch_size, augmenter=augmenter, training=training
+        )
+
+    def _large_enough(self, target):
+        instances = target if isinstance(target, Instances) else Instances.from_label_map(target)
+        return instances.select(instances.areas >= self.n_pixels)
+
+    def _collate(self):
+        from ..nets.mask_rcnn._data import DetectionCollate
+
+        return DetectionCollate(32 * self.stem_stride, self.classes)
+
+    def _check_trainable(self, images, targets):
+        super()._check_trainable(images, targets)
+        for index, target in enumerate(targets):
+            if isinstance(target, Instances) and target.classes is not None:
+                self._check_classes(target.classes, f"y[{index}]")
+
+    def _measure(self, images, targets):
+        """Set the area of a training patch, how many boxes to sample in it, and the anchors."""
+        limit = self.patch_size or np.inf
+        sides = np.array([np.minimum(image.shape[1:], limit) for image in images])
+        self._patch_area = int(sides.prod(axis=1).max())
+        targets = [self._large_enough(target) for target in targets]
+        density = sum(map(len, targets)) / sum(np.prod(image.shape[1:]) for image in images)
+        self._n_samples = int(
+            np.clip(_SAMPLES_PER_SOURCE * density * self._patch_area, *_N_SAMPLES)
+        )
+        if isinstance(self.anchors, str):
+            self.anchor_sizes_ = _choose_anchors(targets)
+            return
+        self.anchor_sizes_ = [float(size) for size in self.anchors]
+        if len(self.anchor_sizes_) != _N_LEVELS or min(self.anchor_sizes_) <= 0:
+            raise ValueError(
+                f"anchors must be 'auto' or {_N_LEVELS} positive sides in pixels, one for each level of the pyramid. "
+                f"Got {self.anchors!r} instead."
+            )
+
+    # ---- training ----
+
+    def _after_training(self, images, targets):
+        self.score_threshold_, self.mask_threshold_ = self.score_threshold, self.mask_threshold
+        if "auto" not in (self.score_threshold, self.mask_threshold):
+            return
+        images, targets = (
+            images[:_N_TUNING],
+            [self._large_enough(target) for target in targets[:_N_TUNING]],
+        )
+        boxes, _ = self._look(images, _LOWEST)
+        draw = partial(self._draw, boxes, images)
+        if self.score_threshold == "auto":
+            found = draw(0.5 if self.mask_threshold == "auto" else self.mask_threshold)
+            self.score_threshold_ = _best_score(targets, found)
+        if self.mask_threshold == "auto":
+            self.mask_threshold_ = _best_mask(targets, draw, self.score_threshold_)
+
+    # ---- weights of torchvision ----
+
+    def _has_foreign_weights(self):
+        return self.weights is not None and (
+            self.weights == "coco" or Path(self.weights).suffix in _TORCH_FILES
+        )
+
+    def _load_foreign_weights(self, n_bands):
+        from ..nets.mask_rcnn._torchvision import load_torchvision
+
+        self._make_net(n_bands, self._module_class(), self._module_params(n_bands))
+        load_torchvision(self.net_.module_, self.weights)
+
+    # ---- prediction ----
+
+    @property
+    def _reach(self):
+        """Pixels around a pixel that decide about it: those of the largest sources, by the anchors."""
+        self._ready_net()
+        return int(np.ceil(self.anchor_sizes_[-2]))
+
+    @property
+    def _phase(self):
+        """A window of a larger image begins at a multiple of this, so that it is pooled as the whole is."""
+        self._ready_net()
+        return self.net_.module_.multiple
+
+    def _segment_images(self, images):
+        scaled_images = self._scale_all(images)
+        boxes, saturated = self._look(scaled_images, self._threshold_in_use("score_threshold"))
+        found = self._draw(boxes, scaled_images, self._threshold_in_use("mask_threshold"))
+        if saturated:
+            warnings.warn(
+                f"{len(saturated)} of {len(images)} images (index {saturated[0]} first) may hold more sources than "
+                f"the net looks at, {self.net_.module_.n_proposals} boxes for each training patch: use a larger "
+                "n_proposals.",
+                CrowdedImageWarning,
+                stacklevel=4,
+            )
+        classes = np.asarray(self._declared_classes())
+        return [replace(one, classes=classes[one.classes - 1]) for one in found]
+
+    def _look(self, scaled_images, score_threshold):
+        """Boxes with masks of probabilities, and the indices of the images that hold too many."""
+        from ..nets.mask_rcnn._prediction import find_boxes
+
+        limits = {
+            "score_threshold": score_threshold,
+            "box_nms": self.box_nms,
+            "soft_nms": self.soft_nms,
+        }
+        return find_boxes(self.net_, scaled_images, self.batch_size, **limits)
+
+    def _draw(self, boxes, scaled_images, mask_threshold):
+        """Instances with the net's labels as classes."""
+        from ..nets.mask_rcnn._prediction import draw_masks
+
+        shapes = [image.shape[1:] for image in scaled_images]
+        found = [
+            draw_masks(*one, self.n_pixels, mask_threshold)
+            for one in zip(boxes, shapes, strict=True)
+        ]
+        return found if self.mask_nms is None else [suppress(one, self.mask_nms) for one in found]
+
+    # ---- what a model file keeps ----
+
+    def _get_own_state(self):
+        return {
+            **super()._get_own_state(),
+            "mask_threshold": self.mask_threshold_,
+            "anchor_sizes": self.anchor_sizes_,
+            "patch_area": self._patch_area,
+        }
+
+    def _set_own_state(self, state):
+        super()._set_own_state(state)
+        self.mask_threshold_ = state["mask_threshold"]
+        self.anchor_sizes_, self._patch_area = state["anchor_sizes"], state["patch_area"]
+
+
+def _best_score(targets, found):
+    """Score with the best F1 of the sources above it."""
+    f1 = [
+        detection_scores(targets, [one.select(one.scores >= threshold) for one in found]).f1
+        for threshold in _THRESHOLDS
+    ]
+    # the middle of the best ones, for the curve is flat and noisy
+    best = np.flatnonzero(np.array(f1) >= max(f1) - 1e-3)
+    return float(_THRESHOLDS[best[len(best) // 2]])
+
+
+def _best_mask(targets, draw, score_threshold):
+    """Probability of a pixel with the best F1, as mean over several IoUs: the higher ones ask for exact masks."""
+    quality = []
+    for mask_threshold in _MASK_THRESHOLDS:
+        found = [one.select(one.scores >= score_threshold) for one in draw(mask_threshold)]
+        quality.append(
+            np.mean([detection_scores(targets, found, iou=iou).f1 for iou in _MASK_IOUS])
+        )
+    return float(_MASK_THRESHOLDS[int(np.argmax(quality))])
+
+
+def _choose_anchors(targets):
+    """Sides of the anchors of the levels: from that of small sources up, each at least twice the one before.
+
+    An anchor is then never much finer than the pixels of its level, and the largest source still has one.
+    """
+    boxes = np.concatenate([target.boxes for target in targets])
+    sides = np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
+    small, large = (
+        np.percentile(sides, [10, 98]) if len(sides) else (_SMALLEST_ANCHOR, _SMALLEST_ANCHOR)
+    )
+    small = max(small, _SMALLEST_ANCHOR)
+    growth = max(2.0, (large / small) ** (1 / (_N_LEVELS - 1)))
+    return [round(float(small * growth**level), 1) for level in range(_N_LEVELS)]

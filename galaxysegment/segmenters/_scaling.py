@@ -1,46 +1,53 @@
 """How images reach a net: every band about zero for the sky, one for its noise, bright pixels compressed."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from .._utils.validation import split_rms
 from ..detection._background import background_maps
 
-__all__ = ["ScaledInputMixin", "learn_scale", "noise_scaled", "scaled"]
+__all__ = ["Scaler", "learn_scale", "noise_scaled", "scaled"]
 
 _SIGMA_PER_MAD = 1.4826
 _BOX = 64  # pixels; SExtractor's default mesh
 
 
-class ScaledInputMixin:
-    """The parameter `scaling` of a deep segmenter: what is learnt of the training images, and kept in model files."""
+@dataclass(frozen=True)
+class Scaler:
+    """Makes a net's input of an image.
 
-    def _learn_scaling(self, images):
-        self.scaling_ = "asinh" if self.scaling == "auto" else self.scaling
-        self.centre_ = self.scale_ = None
-        if self.scaling_ == "asinh":
-            self.centre_, self.scale_ = learn_scale(images, self._seed)
+    Parameters
+    ----------
+    method : {"asinh", "noise"}
+        ``"asinh"`` compresses ``(x - centre) / scale``, ``"noise"`` the signal-to-noise ratio.
+    centre, scale : ndarray of float, shape (n_bands,), or None
+        What ``"asinh"`` learnt of the training images.
+    rms_band : int or None, default=None
+        Index of the band that ``"noise"`` divides by, and drops.
+    """
 
-    def _scale(self, image):
-        if self.scaling_ == "noise":
+    method: str
+    centre: np.ndarray | None = None
+    scale: np.ndarray | None = None
+    rms_band: int | None = None
+
+    @classmethod
+    def learn(cls, method, images, seed, rms_band=None):
+        """Return the scaler of training images; ``"auto"`` means ``"asinh"``."""
+        if method == "noise":
+            return cls("noise", rms_band=rms_band)
+        return cls("asinh", *learn_scale(images, seed))
+
+    def scale_image(self, image):
+        """Return the net's input of an image, both (n_bands, height, width); NaN stays."""
+        if self.method == "noise":
             return noise_scaled(image, self.rms_band)
-        return scaled(image, self.centre_, self.scale_)
+        return scaled(image, self.centre, self.scale)
 
-    def _scale_all(self, images):
-        """Scale images for a net that is there already."""
-        self._ready_net()
-        scaled_images = [self._scale(image) for image in images]
-        if len(scaled_images[0]) != self.n_net_bands_:
-            raise ValueError(
-                f"The net sees {self.n_net_bands_} band(s) after scaling, but X gives {len(scaled_images[0])}: pass "
-                "one band at a time or a coadd, and set rms_band where X has an RMS map."
-            )
-        return scaled_images
-
-    def _get_scaling_state(self):
-        return {"scaling": self.scaling_, "centre": self.centre_, "scale": self.scale_}
-
-    def _set_scaling_state(self, state):
-        self.scaling_, self.centre_, self.scale_ = state["scaling"], state["centre"], state["scale"]
+    def n_bands_of(self, n_bands):
+        """Return how many bands the net's input has for images of `n_bands` bands."""
+        return n_bands - (self.method == "noise" and self.rms_band is not None)
 
 
 def learn_scale(images, seed):

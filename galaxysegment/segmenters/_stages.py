@@ -2,7 +2,7 @@
 
 from numbers import Integral, Real
 
-__all__ = ["LAYERS", "STAGES", "StagedTrainingMixin", "check_stages"]
+__all__ = ["LAYERS", "STAGES", "check_stages"]
 
 #: What a stage can train: the heads, the residual net from a stage on and the heads, or all.
 LAYERS = ("heads", "5+", "4+", "3+", "all")
@@ -62,29 +62,3 @@ def _check_stage(stage, name):
         )
     if not isinstance(stage["lr"], Real) or not stage["lr"] > 0:
         raise ValueError(f'{name}["lr"] must be a positive number. Got {stage["lr"]!r} instead.')
-
-
-class StagedTrainingMixin:
-    """The parameter `stages` of a deep segmenter whose module can ``freeze(layers)``."""
-
-    def _run_training(self, dataset, validation):
-        if self.stages is None:
-            super()._run_training(dataset, validation)
-            return
-        net = self.net_
-        try:
-            for stage in check_stages(self.stages):
-                net.module_.freeze(stage["layers"])
-                net.set_params(lr=stage["lr"], max_epochs=stage["max_epochs"])
-                n_before = len(net.history)
-                super()._run_training(dataset, validation)
-                n_done = sum("train_loss" in row for row in net.history[n_before:])
-                if n_done < stage["max_epochs"] and not _stopped_early(net):
-                    break  # the user pressed Ctrl-C
-        finally:
-            net.module_.freeze("all")
-
-
-def _stopped_early(net):
-    stopper = dict(net.callbacks_).get("early_stopping")
-    return stopper is not None and stopper.misses_ >= stopper.patience

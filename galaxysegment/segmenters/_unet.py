@@ -15,8 +15,7 @@ from ..base import ProbabilisticSegmenter, target_mask
 from ..metrics import detection_scores, iou_score
 from ..structures import as_label_map, label_components, remove_small
 from ..structures._types import RandomState
-from ._deep import DeepSegmenterMixin
-from ._scaling import ScaledInputMixin
+from ._deep import DeepSegmenter
 
 __all__ = ["UNetSegmenter"]
 
@@ -25,7 +24,7 @@ _SMOOTHING = 1.5  # pixels; standard deviation of the kernel before deblending
 _SMOOTHING_REACH = 6
 
 
-class UNetSegmenter(ScaledInputMixin, DeepSegmenterMixin, ProbabilisticSegmenter):
+class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     """Find galaxies with a padded U-Net.
 
     Five levels of two 3×3 convolutions with concatenated skips and a 1×1 output [1]_, trained with
@@ -140,12 +139,10 @@ class UNetSegmenter(ScaledInputMixin, DeepSegmenterMixin, ProbabilisticSegmenter
 
     _parameter_constraints: dict = {
         **ProbabilisticSegmenter._parameter_constraints,
-        **DeepSegmenterMixin._parameter_constraints,
+        **DeepSegmenter._parameter_constraints,
         "base_width": [Interval(Integral, 1, None, closed="left")],
         "depth": [Interval(Integral, 1, 8, closed="both")],
         "dropout": [Interval(Real, 0, 1, closed="left")],
-        "scaling": [StrOptions({"auto", "asinh", "noise"})],
-        "rms_band": [Integral, None],
         "threshold": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
         "n_views": [Options(Integral, {1, 2, 4, 8})],
     }
@@ -212,19 +209,26 @@ class UNetSegmenter(ScaledInputMixin, DeepSegmenterMixin, ProbabilisticSegmenter
 
     # ---- the decisions of this net ----
 
-    def _module_spec(self, n_bands):
-        from ..nets._unet import UNet
+    def _module_class(self):
+        from ..nets.unet._module import UNet
 
-        shape = {"base_width": self.base_width, "depth": self.depth, "dropout": self.dropout}
-        return UNet, {"n_bands": n_bands, **shape}
+        return UNet
+
+    def _module_params(self, n_bands):
+        return {
+            "n_bands": n_bands,
+            "base_width": self.base_width,
+            "depth": self.depth,
+            "dropout": self.dropout,
+        }
 
     def _criterion(self):
-        from ..nets._losses import BCEDiceLoss
+        from ..nets.common._losses import BCEDiceLoss
 
         return BCEDiceLoss
 
     def _make_dataset(self, images, targets, training):
-        from ..nets._data import MaskDataset
+        from ..nets.common._data import MaskDataset
 
         masks = [target_mask(target) for target in targets]
         augmenter = self._augmenter() if training else None
@@ -233,7 +237,7 @@ class UNetSegmenter(ScaledInputMixin, DeepSegmenterMixin, ProbabilisticSegmenter
         )
 
     def _collate(self):
-        from ..nets._data import collate_padded
+        from ..nets.common._data import collate_padded
 
         return collate_padded
 
@@ -268,7 +272,7 @@ class UNetSegmenter(ScaledInputMixin, DeepSegmenterMixin, ProbabilisticSegmenter
         return self._proba(self._scale_all(images))
 
     def _proba(self, scaled_images):
-        from ..nets._prediction import predict_proba
+        from ..nets.unet._prediction import predict_proba
 
         return predict_proba(self.net_, scaled_images, self.batch_size, self.n_views)
 
@@ -277,22 +281,16 @@ class UNetSegmenter(ScaledInputMixin, DeepSegmenterMixin, ProbabilisticSegmenter
 
     def _deblending_image(self, proba, image):
         # saddles are looked for in units of the noise, with the sky at zero
-        flux = np.sinh(np.nan_to_num(self._scale(image)[0].astype(np.float64)))
+        flux = np.sinh(np.nan_to_num(self._scaler().scale_image(image)[0].astype(np.float64)))
         return ndimage.gaussian_filter(flux, _SMOOTHING)
 
     # ---- what a model file keeps ----
 
-    def _get_net_state(self):
-        return {
-            **super()._get_net_state(),
-            **self._get_scaling_state(),
-            "threshold": self.threshold_,
-        }
+    def _get_own_state(self):
+        return {"threshold": self.threshold_}
 
-    def _set_net_state(self, state):
-        self._set_scaling_state(state)
+    def _set_own_state(self, state):
         self.threshold_ = state["threshold"]
-        super()._set_net_state(state)
 
 
 def _best_threshold(probas, truths, n_pixels):

@@ -202,7 +202,7 @@ def test_weights_that_do_not_fit_are_named(kind, change, words, path):
 
 
 def test_a_file_asks_for_no_pretrained_backbone():
-    from galaxysegment.nets._claims import without_downloads
+    from galaxysegment.nets.common._claims import without_downloads
 
     config = {
         "use_pretrained_backbone": True,

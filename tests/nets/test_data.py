@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from galaxysegment.nets._data import MaskDataset, collate_padded, split_indices
+from galaxysegment.nets.common._data import MaskDataset, collate_padded, split_indices
 
 
 def images_and_masks(*shapes):

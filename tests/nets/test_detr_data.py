@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from galaxysegment import Instances
-from galaxysegment.nets._segment_data import (
+from galaxysegment.nets.queries._data import (
     SegmentCollate,
     centre_map,
     choose_points,
     decode_target,
     encode_target,
 )
-from galaxysegment.nets._segment_prediction import (
+from galaxysegment.nets.queries._prediction import (
     Candidates,
     _sureness,
     cut_windows,

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from galaxysegment.nets._detr import PanopticDetr
-from galaxysegment.nets._detr_seeded import SeededDetr
-from galaxysegment.nets._mask2former import SeededMask2Former
-from galaxysegment.nets._mask2former_plain import PlainMask2Former
-from galaxysegment.nets._seeds import centre_loss, find_peaks, sine_position
-from galaxysegment.nets._segment_data import SegmentBatch, SegmentCollate, encode_target, masks_at
-from galaxysegment.nets._set_loss import PointLoss
+from galaxysegment.nets.detr._published import PublishedDetr
+from galaxysegment.nets.detr._seeded import SeededDetr
+from galaxysegment.nets.mask2former._loss import PointLoss
+from galaxysegment.nets.mask2former._published import PublishedMask2Former
+from galaxysegment.nets.mask2former._seeded import SeededMask2Former
+from galaxysegment.nets.queries._data import SegmentBatch, SegmentCollate, encode_target, masks_at
+from galaxysegment.nets.queries._seeds import centre_loss, find_peaks, sine_position
 from galaxysegment.testing import make_images
 
 X, Y = make_images(2, shape=(48, 40))
@@ -19,8 +19,8 @@ RESIDUAL = {**SMALL, "encoder_layers": 1}
 MODULES = [
     (SeededMask2Former, {**SMALL, "base_width": 4, "depth": 3}),
     (SeededMask2Former, {**SMALL, "base_width": 4, "depth": 2, "queries": "learned"}),
-    (PlainMask2Former, {**RESIDUAL, "stem_stride": 2}),
-    (PanopticDetr, {**RESIDUAL, "stem_stride": 2}),
+    (PublishedMask2Former, {**RESIDUAL, "stem_stride": 2}),
+    (PublishedDetr, {**RESIDUAL, "stem_stride": 2}),
     (SeededDetr, {**RESIDUAL, "base_width": 4, "depth": 4}),
     (SeededDetr, {**RESIDUAL, "base_width": 4, "depth": 2, "queries": "learned"}),
 ]
@@ -74,7 +74,7 @@ def test_freezing_the_backbone_leaves_it_as_it_is(cls, params):
 
 
 def test_detr_computes_what_transformers_computes():
-    module = make_module(PanopticDetr, RESIDUAL).eval()
+    module = make_module(PublishedDetr, RESIDUAL).eval()
     module.located = False  # what it adds from scratch
     x = torch.randn(2, 1, 32, 48)
     with torch.no_grad():
@@ -88,7 +88,7 @@ def test_detr_computes_what_transformers_computes():
 
 def test_detr_losses_are_transformers_losses():
     """Classes and boxes, with the same targets; masks differ on purpose in the pixels that count."""
-    module = make_module(PanopticDetr, RESIDUAL).eval()
+    module = make_module(PublishedDetr, RESIDUAL).eval()
     batch = make_batch()
     labels = [
         {
@@ -115,21 +115,21 @@ def test_detr_losses_are_transformers_losses():
 
 def test_the_backbone_of_detr_learns():
     """transformers freezes all of it and its normalizations: its filter and its names disagree."""
-    module = make_module(PanopticDetr, RESIDUAL)
+    module = make_module(PublishedDetr, RESIDUAL)
     backbone, _ = module.body()
     assert all(weight.requires_grad for weight in backbone.parameters())
     assert any(isinstance(one, torch.nn.BatchNorm2d) for one in backbone.modules())
 
 
 @pytest.mark.parametrize("stem_stride", [1, 2, 4])
-@pytest.mark.parametrize("cls", [PanopticDetr, PlainMask2Former])
+@pytest.mark.parametrize("cls", [PublishedDetr, PublishedMask2Former])
 def test_the_stride_of_the_masks(cls, stem_stride):
     module = make_module(cls, {**RESIDUAL, "stem_stride": stem_stride}).eval()
     with torch.no_grad():
         stages = module.body()[0](
-            torch.zeros(1, 1, 64, 64), *([torch.ones(1, 64, 64)] if cls is PanopticDetr else [])
+            torch.zeros(1, 1, 64, 64), *([torch.ones(1, 64, 64)] if cls is PublishedDetr else [])
         )
-    first = stages[0][0] if cls is PanopticDetr else stages.feature_maps[0]
+    first = stages[0][0] if cls is PublishedDetr else stages.feature_maps[0]
     assert first.shape[-1] == 64 // stem_stride
 
 

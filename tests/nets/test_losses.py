@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from galaxysegment.nets._losses import BCEDiceLoss
+from galaxysegment.nets.common._losses import BCEDiceLoss
 
 
 def target(mask, weight=None):

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 
 from galaxysegment import Instances  # noqa: E402
-from galaxysegment.nets._backbones import make_backbone, widen_stem  # noqa: E402
-from galaxysegment.nets._detection_data import DetectionCollate, SourceDataset, cut, stack_padded  # noqa: E402
-from galaxysegment.nets._mask_rcnn import LOSSES, MaskRCNN, _Anchors, crop_masks, soft_nms  # noqa: E402
-from galaxysegment.nets._mask_rcnn_prediction import paste  # noqa: E402
+from galaxysegment.nets.mask_rcnn._backbones import make_backbone, widen_stem  # noqa: E402
+from galaxysegment.nets.mask_rcnn._data import DetectionCollate, SourceDataset, cut, stack_padded  # noqa: E402
+from galaxysegment.nets.mask_rcnn._module import LOSSES, MaskRCNN, _Anchors, crop_masks, soft_nms  # noqa: E402
+from galaxysegment.nets.mask_rcnn._prediction import paste  # noqa: E402
 from galaxysegment.testing import make_images  # noqa: E402
 
 LIGHT = {

@@ -4,8 +4,8 @@ import sys
 import numpy as np
 import pytest
 
-from galaxysegment.nets import _memory
-from galaxysegment.nets._memory import kept_memory
+from galaxysegment.nets.common import _memory
+from galaxysegment.nets.common._memory import kept_memory
 
 
 def faults_of_large_arrays():

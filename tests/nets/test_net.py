@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from galaxysegment.nets._accelerate import make_accelerator
-from galaxysegment.nets._net import OneCycle, autocast_dtype, find_device, find_optimizer, seeded
+from galaxysegment.nets.common._accelerate import make_accelerator
+from galaxysegment.nets.common._net import (
+    OneCycle,
+    autocast_dtype,
+    find_device,
+    find_optimizer,
+    seeded,
+)
 
 
 def test_the_rate_rises_then_falls():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from galaxysegment.nets import _prediction
+from galaxysegment.nets.unet import _prediction
 from galaxysegment.segmenters import UNetSegmenter
 from galaxysegment.testing import make_images
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from galaxysegment.nets._unet import UNet, _Upsampler
+from galaxysegment.nets.unet._module import UNet, _Upsampler
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 40), (33, 16), (48, 64)])

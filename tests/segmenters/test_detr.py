@@ -68,8 +68,8 @@ def test_it_learns(fitted):
 
 def test_the_threshold_keeps_large_galaxies(fitted, monkeypatch):
     """A false source, and a large galaxy that is less sure: to lose both has a quality of .800, to keep both .798."""
-    from galaxysegment.nets import _segment_prediction as prediction
-    from galaxysegment.nets._segment_data import encode_target
+    from galaxysegment.nets.queries import _prediction as prediction
+    from galaxysegment.nets.queries._data import encode_target
 
     masks = np.zeros((4, 64, 64), dtype=np.float32)
     masks[0, :40, :32] = 1
@@ -339,7 +339,8 @@ def test_model_files_and_pickles_predict_the_same(each, tmp_path):
 @quiet
 @pytest.mark.parametrize("architecture", ["detr", "mask2former"])
 def test_a_checkpoint_folder(architecture, tmp_path):
-    from galaxysegment.nets._checkpoints import module_class
+    from galaxysegment.nets.detr._published import PublishedDetr
+    from galaxysegment.nets.mask2former._published import PublishedMask2Former
 
     params = {
         "n_bands": 3,
@@ -349,9 +350,8 @@ def test_a_checkpoint_folder(architecture, tmp_path):
         "encoder_layers": 1,
         "decoder_layers": 1,
     }
-    module_class({"detr": "detr", "mask2former": "plain"}[architecture])(
-        **params, n_queries=8
-    ).model.save_pretrained(tmp_path / "checkpoint")
+    module = {"detr": PublishedDetr, "mask2former": PublishedMask2Former}[architecture]
+    module(**params, n_queries=8).model.save_pretrained(tmp_path / "checkpoint")
     images, labels = make_images(4, n_bands=2)
     detr = DETRSegmenter(**TINY, architecture=architecture, weights=str(tmp_path / "checkpoint"))
     detr.fit(images, labels).set_params(score_threshold=0.0)

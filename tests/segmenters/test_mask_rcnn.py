@@ -20,7 +20,7 @@ from galaxysegment.mosaic import segment_mosaic
 from galaxysegment.persistence import load, save
 from galaxysegment.preprocessing import ImageNormalizer
 from galaxysegment.segmenters import MaskRCNNSegmenter
-from galaxysegment.segmenters._mask_rcnn_work import _choose_anchors
+from galaxysegment.segmenters._mask_rcnn import _choose_anchors
 from galaxysegment.segmenters._stages import STAGES, check_stages
 from galaxysegment.segmenters._suppression import suppress
 from galaxysegment.testing import make_images
@@ -124,7 +124,7 @@ def test_two_fits_with_one_seed_are_equal(tiny):
 def test_validation_draws_the_same_boxes_each_time_and_no_statistics():
     segmenter = MaskRCNNSegmenter(**TINY).fit(X, Y)
     batch = segmenter._collate()(
-        list(segmenter._make_dataset([segmenter._scale(X[0][None])], [Y[0]], False))
+        list(segmenter._make_dataset([segmenter._scaler().scale_image(X[0][None])], [Y[0]], False))
     )
     before = tensors(segmenter)
     first, second = (segmenter.net_.validation_step(batch)["loss"].item() for _ in range(2))
@@ -176,7 +176,9 @@ def test_where_there_are_no_data_nothing_is_learnt():
     holed[:, 20:] = np.nan
     segmenter = MaskRCNNSegmenter(**TINY)
     segmenter.fit(holed, Y)
-    (_, target), *_ = segmenter._make_dataset([segmenter._scale(holed[0][None])], [Y[0]], False)
+    (_, target), *_ = segmenter._make_dataset(
+        [segmenter._scaler().scale_image(holed[0][None])], [Y[0]], False
+    )
     assert len(target) == 2 and not target.to_mask()[20:].any()
 
 
@@ -397,7 +399,7 @@ def test_interrupt_leaves_a_usable_model():
 
 
 def test_a_state_dict_of_other_bands_and_classes(tmp_path):
-    from galaxysegment.nets._mask_rcnn import MaskRCNN
+    from galaxysegment.nets.mask_rcnn._module import MaskRCNN
 
     theirs = MaskRCNN(
         backbone="resnet10",

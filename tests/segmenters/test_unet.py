@@ -47,7 +47,7 @@ def test_two_fits_with_one_seed_are_equal(fitted):
 def test_the_best_weights_come_back():
     from skorch.callbacks import Callback
 
-    from galaxysegment.nets._data import split_indices
+    from galaxysegment.nets.common._data import split_indices
 
     class WreckTheLastEpoch(Callback):
         def on_batch_end(self, net, training=False, **kwargs):
@@ -60,7 +60,7 @@ def test_the_best_weights_come_back():
     assert valid[-1] > 1.2 * min(valid)
     hold = split_indices(len(X), unet.validation_fraction, np.random.default_rng(unet._seed))[1]
     dataset = unet._make_dataset(
-        [unet._scale(X[i][None]) for i in hold], [Y[i] for i in hold], training=False
+        [unet._scaler().scale_image(X[i][None]) for i in hold], [Y[i] for i in hold], training=False
     )
     batch = unet._collate()(list(dataset))
     assert unet.net_.validation_step(batch)["loss"].item() == pytest.approx(min(valid), rel=1e-3)

@@ -4,37 +4,30 @@ import importlib.util
 import json
 from pathlib import Path
 
-from transformers import AutoConfig, DetrForSegmentation, Mask2FormerForUniversalSegmentation
+from transformers import AutoConfig
 
-from ._detr import PanopticDetr
-from ._mask2former_plain import PlainMask2Former
-from ._transformer_backbones import adapt_bands, quiet
+from ._backbones import adapt_bands, quiet
 
-__all__ = ["load_checkpoint", "module_class"]
-
-_CLASSES = {
-    "detr": (PanopticDetr, DetrForSegmentation),
-    "mask2former": (PlainMask2Former, Mask2FormerForUniversalSegmentation),
-}
-_MODULES = {"detr": PanopticDetr, "plain": PlainMask2Former}
+__all__ = ["load_checkpoint"]
 
 
-def module_class(kind):
-    """Class of a module around a model of transformers, ``"detr"`` or ``"plain"``."""
-    return _MODULES[kind]
-
-
-def load_checkpoint(weights, architecture, n_bands, n_classes):
+def load_checkpoint(weights, module, n_bands, n_classes):
     """Read a checkpoint for images of `n_bands` bands and `n_classes` classes, the sky among them.
 
     What depends on the number of classes is learnt anew; the first convolution is spread over the bands.
 
+    Parameters
+    ----------
+    weights : str or path
+        Folder, or name on the Hugging Face hub.
+    module : type
+        `PublishedDetr` or `PublishedMask2Former`: its ``architecture`` and ``model_class`` are what is read.
+    n_bands, n_classes : int
+
     Returns
     -------
-    module : type
-        Class of the torch module.
     params : dict
-        Its arguments.
+        Arguments of the module.
     state : dict of str to Tensor
         Its weights.
 
@@ -47,13 +40,15 @@ def load_checkpoint(weights, architecture, n_bands, n_classes):
     """
     options = _where(weights)
     config = _read(AutoConfig, weights, options)
-    if config.model_type != architecture:
+    if config.model_type != module.architecture:
         raise ValueError(
-            f"weights={str(weights)!r} hold a model of type {config.model_type!r}, but architecture={architecture!r}: "
-            f"set architecture={config.model_type!r} if it is one of {sorted(_CLASSES)}, or take another checkpoint."
+            f"weights={str(weights)!r} hold a model of type {config.model_type!r}, "
+            f"but architecture={module.architecture!r}: set architecture={config.model_type!r} "
+            "if it is 'detr' or 'mask2former', or take another checkpoint."
         )
-    module, model_class = _CLASSES[architecture]
-    model = _read(model_class, weights, options, num_labels=n_classes, ignore_mismatched_sizes=True)
+    model = _read(
+        module.model_class, weights, options, num_labels=n_classes, ignore_mismatched_sizes=True
+    )
     wrapped = module.of_model(model)
     adapt_bands(wrapped.body()[0], n_bands)
     params = {
@@ -61,7 +56,7 @@ def load_checkpoint(weights, architecture, n_bands, n_classes):
         "n_classes": n_classes,
         "config": json.dumps(model.config.to_diff_dict()),
     }
-    return module, params, wrapped.state_dict()
+    return params, wrapped.state_dict()
 
 
 def _where(weights):

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from ..structures import Instances
-from ._data import batches_by_shape
-from ._detection_data import DetectionBatch, stack_padded
-from ._memory import kept_memory
+from ...structures import Instances
+from ..common._data import batches_by_shape
+from ..common._memory import kept_memory
+from ._data import DetectionBatch, stack_padded
 
 __all__ = ["draw_masks", "find_boxes", "paste"]
 

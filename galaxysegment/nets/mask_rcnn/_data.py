@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from ..structures import GALAXY, Instances
-from ._data import MaskDataset
+from ...structures import GALAXY, Instances
+from ..common._data import MaskDataset
 
 __all__ = ["DetectionBatch", "DetectionCollate", "SourceDataset", "cut"]
 

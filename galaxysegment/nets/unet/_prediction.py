@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ._data import batches_by_shape
-from ._memory import kept_memory
+from ..common._data import batches_by_shape
+from ..common._memory import kept_memory
 
 __all__ = ["predict_proba"]
 

@@ -2,14 +2,19 @@
 
 from torch import nn
 
-__all__ = ["SetModule", "draw_weights"]
+__all__ = ["QueryModule", "draw_weights"]
 
 
-class SetModule(nn.Module):
+class QueryModule(nn.Module):
     """Module that takes a `SegmentBatch` and returns losses where it has targets, else the logits of queries.
 
     ``classes`` are (n, n_queries, n_classes + 1), the last for "nothing"; ``masks`` (n, n_queries, height, width).
     """
+
+    #: Names of the losses, as in the history.
+    loss_names: tuple[str, ...] = ("loss_class", "loss_mask", "loss_dice")
+    #: Norm to which gradients are clipped; only a batch that is matched anew as a whole reaches it.
+    max_norm = 50.0
 
     frozen = ()
 

@@ -4,27 +4,25 @@ import torch
 from skorch.callbacks import PassthroughScoring
 from torch import nn
 
-from ._mask_rcnn import LOSSES
 from ._net import SegmentationNet, autocast_dtype, seeded
 
-__all__ = ["DetectionNet", "SumOfLosses"]
+__all__ = ["LossNet", "SumOfLosses"]
 
 
 class SumOfLosses(nn.Module):
-    """The loss that is trained on: the sum of those that the module returns."""
+    """The loss that is trained on: the sum of the losses that the module returns."""
 
     def forward(self, losses, target):
         return sum(losses.values())
 
 
-class DetectionNet(SegmentationNet):
-    """skorch net of a module that takes a `DetectionBatch`.
+class LossNet(SegmentationNet):
+    """skorch net of a module that takes a batch with targets and returns its losses by name.
 
-    The losses of the parts are in the history: ``train_loss_mask``, ``valid_loss_mask`` and so on.
+    The module's class declares ``loss_names``, the names of these losses, and ``max_norm``, the norm to
+    which gradients are clipped (None: they are not). The losses of the parts are in the history:
+    ``train_loss_mask``, ``valid_loss_mask`` and so on.
     """
-
-    #: Names of the losses that the module returns; a subclass for another module has its own.
-    loss_names: tuple[str, ...] = LOSSES
 
     @property
     def _default_callbacks(self):
@@ -33,7 +31,7 @@ class DetectionNet(SegmentationNet):
                 f"{prefix}_{name}",
                 PassthroughScoring(f"{prefix}_{name}", lower_is_better=None, on_train=on_train),
             )
-            for name in self.loss_names
+            for name in self.module.loss_names
             for prefix, on_train in (("train", True), ("valid", False))
         ]
         own = super()._default_callbacks
@@ -51,6 +49,12 @@ class DetectionNet(SegmentationNet):
         for name, loss in y_pred.items():
             self.history.record_batch(f"{'train' if training else 'valid'}_{name}", loss.item())
         return super().get_loss(y_pred, y_true, X=X, training=training)
+
+    def train_step_single(self, batch, **fit_params):
+        step = super().train_step_single(batch, **fit_params)
+        if self.module.max_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.module_.parameters(), self.module.max_norm)
+        return step
 
     def validation_step(self, batch, **fit_params):
         """Compute the losses of a batch as in training, but leave the statistics of normalizations as they are."""

@@ -9,7 +9,9 @@ from transformers.models.mask2former.modeling_mask2former import (
     Mask2FormerMLPPredictionHead,
 )
 
-from ._seeds import (
+from ..queries._data import truth_at
+from ..queries._module import draw_weights
+from ..queries._seeds import (
     SeededModule,
     cell_centres,
     features_at,
@@ -18,13 +20,10 @@ from ._seeds import (
     sine_position,
     stride_of,
 )
-from ._segment_data import truth_at
-from ._set_loss import PointLoss
-from ._set_module import draw_weights
+from ._loss import PointLoss
 
-__all__ = ["SKY", "SeededMask2Former"]
+__all__ = ["SeededMask2Former"]
 
-SKY = 0  # class of the stuff
 _LEVELS = 3  # maps that the decoder attends to in turn
 
 
@@ -56,6 +55,8 @@ class SeededMask2Former(SeededModule):
     .. [1] Cheng et al. 2022, CVPR, 1280. :doi:`10.1109/CVPR52688.2022.00135`
     .. [2] He et al. 2023, CVPR, 23663. :doi:`10.1109/CVPR52729.2023.02266`
     """
+
+    loss_names = (*SeededModule.loss_names, "loss_pixel", "loss_centre")
 
     def __init__(
         self,

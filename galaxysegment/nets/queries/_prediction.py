@@ -5,10 +5,10 @@ from itertools import islice
 import numpy as np
 import torch
 
-from ..structures import Instances, relabel
-from ._data import batches_by_shape
-from ._memory import kept_memory
-from ._segment_data import SegmentBatch
+from ...structures import Instances, relabel
+from ..common._data import batches_by_shape
+from ..common._memory import kept_memory
+from ._data import SegmentBatch
 
 __all__ = ["Candidates", "find_candidates", "join_windows", "predict_instances", "to_instances"]
 

@@ -43,7 +43,7 @@ class MaskRCNN(nn.Module):
     n_classes : int, default=1
         Classes without the background.
     backbone, stem_stride, channels
-        See `galaxysegment.nets._backbones.make_backbone`.
+        See `galaxysegment.nets.mask_rcnn._backbones.make_backbone`.
     anchor_sizes : sequence of 5 float
         Side in pixels of the anchors of each level of the pyramid.
     n_proposals : int, default=300
@@ -61,6 +61,9 @@ class MaskRCNN(nn.Module):
     ----------
     .. [1] He et al. 2017, ICCV, 2980. :doi:`10.1109/ICCV.2017.322`
     """
+
+    loss_names = LOSSES
+    max_norm = None
 
     def __init__(
         self,

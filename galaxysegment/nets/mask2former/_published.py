@@ -6,21 +6,21 @@ from torch import nn
 from torch.nn import functional
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
 
-from ._segment_data import masks_at, truth_at
-from ._set_loss import PointLoss
-from ._set_module import SetModule
-from ._transformer_backbones import (
+from ..queries._backbones import (
     adapt_bands,
     quiet,
     resnet_config,
     resnet_stages,
     set_stem_stride,
 )
+from ..queries._data import masks_at, truth_at
+from ..queries._module import QueryModule
+from ._loss import PointLoss
 
-__all__ = ["PlainMask2Former"]
+__all__ = ["PublishedMask2Former"]
 
 
-class PlainMask2Former(SetModule):
+class PublishedMask2Former(QueryModule):
     """`transformers.Mask2FormerForUniversalSegmentation` with its deformable pixel decoder and learned queries.
 
     Masks are compared with the truth at every pixel near a source (see `SegmentCollate`), not at random points.
@@ -46,6 +46,8 @@ class PlainMask2Former(SetModule):
     .. [1] Cheng et al. 2022, CVPR, 1280. :doi:`10.1109/CVPR52688.2022.00135`
     """
 
+    architecture = "mask2former"
+    model_class = Mask2FormerForUniversalSegmentation
     halo = 0
 
     def __init__(

@@ -12,9 +12,16 @@ from transformers.models.detr.modeling_detr import (
     DetrMLPPredictionHead,
 )
 
-from ._detr_loss import DetrLoss, paint_masks, show_likeliest
-from ._seeds import SeededModule, cell_centres, log_distance, peak_losses, sine_position, stride_of
-from ._set_module import draw_weights
+from ..queries._module import draw_weights
+from ..queries._seeds import (
+    SeededModule,
+    cell_centres,
+    log_distance,
+    peak_losses,
+    sine_position,
+    stride_of,
+)
+from ._loss import DETR_LOSSES, DETR_MAX_NORM, DetrLoss, paint_masks, show_likeliest
 
 __all__ = ["SeededDetr"]
 
@@ -53,6 +60,9 @@ class SeededDetr(SeededModule):
     .. [2] He et al. 2023, CVPR, 23663. :doi:`10.1109/CVPR52729.2023.02266`
     .. [3] Gao et al. 2021, ICCV, 3621. :doi:`10.1109/ICCV48922.2021.00360`
     """
+
+    loss_names = (*DETR_LOSSES, "loss_pixel", "loss_centre")
+    max_norm = DETR_MAX_NORM
 
     def __init__(
         self,

@@ -9,10 +9,13 @@ from transformers.loss.loss_for_object_detection import (
     sigmoid_focal_loss,
 )
 
-from ._segment_data import masks_at, truth_at
+from ..queries._data import masks_at, truth_at
 
-__all__ = ["DetrLoss", "paint_masks", "show_likeliest"]
+__all__ = ["DETR_LOSSES", "DETR_MAX_NORM", "DetrLoss", "paint_masks", "show_likeliest"]
 
+#: Names of the losses of both forms of DETR, as in the history.
+DETR_LOSSES = ("loss_class", "loss_mask", "loss_dice", "loss_box", "loss_giou")
+DETR_MAX_NORM = 1.0  # norm to which gradients are clipped
 _HARDLY = 0.05  # queries with less confidence get no mask in prediction
 
 

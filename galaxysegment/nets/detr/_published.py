@@ -7,14 +7,14 @@ from torch import nn
 from torch.nn import functional
 from transformers import DetrConfig, DetrForSegmentation
 
-from ._detr_loss import DetrLoss, paint_masks, show_likeliest
-from ._set_module import SetModule, draw_weights
-from ._transformer_backbones import adapt_bands, resnet_config, resnet_stages, set_stem_stride, thaw
+from ..queries._backbones import adapt_bands, resnet_config, resnet_stages, set_stem_stride, thaw
+from ..queries._module import QueryModule, draw_weights
+from ._loss import DETR_LOSSES, DETR_MAX_NORM, DetrLoss, paint_masks, show_likeliest
 
-__all__ = ["PanopticDetr"]
+__all__ = ["PublishedDetr"]
 
 
-class PanopticDetr(SetModule):
+class PublishedDetr(QueryModule):
     """`transformers.DetrForSegmentation` [1]_ on a ResNet that learns, with masks for matched queries only.
 
     The published form makes a mask for every query, where a few of them are compared with the truth. Masks are
@@ -43,6 +43,10 @@ class PanopticDetr(SetModule):
     .. [1] Carion et al. 2020, ECCV, 213. :doi:`10.1007/978-3-030-58452-8_13`
     """
 
+    architecture = "detr"
+    model_class = DetrForSegmentation
+    loss_names = DETR_LOSSES
+    max_norm = DETR_MAX_NORM
     multiple, halo = 1, 0
     # From scratch, the attention that makes masks knows where cells and queries are, and is told relative to its mean,
     # of which it has thousandths: else the masks can neither tell one source from another nor see the attention beside

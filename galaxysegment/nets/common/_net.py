@@ -5,9 +5,6 @@ import math
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, ProgressBar
-from skorch.helper import predefined_split
-
-from ._memory import kept_memory
 
 __all__ = [
     "OneCycle",
@@ -15,8 +12,8 @@ __all__ = [
     "autocast_dtype",
     "find_device",
     "find_optimizer",
+    "make_callbacks",
     "seeded",
-    "train",
 ]
 
 _OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
@@ -174,14 +171,3 @@ class seeded:  # noqa: N801 - a context manager reads like a function
 
     def __exit__(self, *error):
         return self._fork.__exit__(*error)
-
-
-def train(net, dataset, validation=None):
-    """Train an initialized net on a dataset; the net keeps neither of the datasets."""
-    net.train_split = predefined_split(validation) if validation is not None else None
-    try:
-        with kept_memory():
-            net.partial_fit(dataset, y=None)
-    finally:
-        net.train_split = None
-    return net

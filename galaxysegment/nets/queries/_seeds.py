@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ._losses import BCEDiceLoss
-from ._set_module import SetModule
-from ._unet import UNet
+from ..common._losses import BCEDiceLoss
+from ..unet._module import UNet
+from ._module import QueryModule
 
 __all__ = [
     "SeededModule",
@@ -25,7 +25,7 @@ __all__ = [
 _CORE = 5.0  # pixels; inside, the distance from a seed hardly counts
 
 
-class SeededModule(SetModule):
+class SeededModule(QueryModule):
     """Module on a U-Net that sees the sources' mask and their centres, where queries begin."""
 
     def _make_unet(self, n_bands, base_width, depth):

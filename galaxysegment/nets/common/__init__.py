@@ -1,0 +1,1 @@
+"""What the nets of several families share: skorch nets, the trainer, datasets, losses, memory."""

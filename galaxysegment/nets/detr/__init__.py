@@ -1,0 +1,1 @@
+"""Panoptic DETR, as published and seeded."""

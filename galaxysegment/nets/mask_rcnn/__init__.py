@@ -1,0 +1,1 @@
+"""Mask R-CNN: module, data, prediction, and the weights of torchvision."""

@@ -1,0 +1,1 @@
+"""What DETR and Mask2Former share: seeds of queries, targets, checkpoints, prediction."""

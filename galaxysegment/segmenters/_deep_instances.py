@@ -1,0 +1,81 @@
+"""The template of the deep segmenters that find instances: classes, scores, losses by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ._deep import DeepSegmenter
+from ._stages import check_stages
+
+__all__ = ["DeepInstanceSegmenter"]
+
+
+class DeepInstanceSegmenter(DeepSegmenter):
+    """Template of a segmenter whose module returns its losses in training, and scored sources otherwise.
+
+    A subclass has the parameters below beside those of `DeepSegmenter`, and overrides the same hooks
+    but `_criterion` and `_net_class`. Its module declares ``loss_names`` and ``max_norm``, and has
+    ``loss_mode()`` and ``freeze(layers)``.
+    """
+
+    # ---- the parameters that the template uses ----
+
+    classes: Sequence[int]
+    score_threshold: float | str
+    n_pixels: int
+
+    _finds_instances = True
+    # the classes of the net in a model file, which count in place of the parameter
+    _classes_known: tuple[int, ...] | None = None
+
+    def _criterion(self):
+        from ..nets.common._loss_net import SumOfLosses
+
+        return SumOfLosses
+
+    def _net_class(self):
+        from ..nets.common._loss_net import LossNet
+
+        return LossNet
+
+    def _net_settings(self):
+        return {"optimizer__momentum": 0.9} if self.optimizer == "sgd" else {}
+
+    def _check_trainable(self, images, targets):
+        super()._check_trainable(images, targets)
+        if self.stages is not None:
+            check_stages(self.stages)
+
+    def _start(self, images, targets):
+        self._classes_known = None
+        super()._start(images, targets)
+
+    def _declared_classes(self):
+        """Return the classes that the net tells apart, a tuple."""
+        return self._classes_known or tuple(int(number) for number in self.classes)
+
+    def _check_classes(self, numbers, name):
+        """Refuse classes of the target `name` that are not declared."""
+        unknown = {*np.asarray(numbers).tolist()} - {*self._declared_classes()}
+        if unknown:
+            raise ValueError(
+                f"{name} holds the class {min(unknown)}, but classes={self._declared_classes()!r} are declared: add "
+                "it there, or leave these sources out."
+            )
+
+    def _threshold_in_use(self, name):
+        """Return a threshold: the parameter `name`, or what was chosen if the parameter is ``"auto"``."""
+        given = getattr(self, name)
+        return getattr(self, f"{name}_") if given == "auto" else given
+
+    def _get_own_state(self):
+        return {
+            "score_threshold": self.score_threshold_,
+            "classes": list(self._declared_classes()),
+        }
+
+    def _set_own_state(self, state):
+        self.score_threshold_ = state["score_threshold"]
+        self._classes_known = tuple(state["classes"])
