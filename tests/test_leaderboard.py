@@ -246,6 +246,20 @@ def test_behind_and_ahead_of_what_was_reported(tmp_path):
     assert "behind" not in store(0.8).replace("is behind the reported one", "")
 
 
+def test_every_reported_number_has_its_study_in_the_bibliography():
+    from benchmarks.leaderboard.reported import REPORTED, STUDIES, STUDY_OF
+
+    page = (ROOT / "docs" / "guide" / "bibliography.rst").read_text(encoding="utf-8")
+    entries = {" ".join(entry.split()) for entry in page.split(".. [")}
+    for study in STUDIES:
+        (entry,) = [entry for entry in entries if entry.startswith(f"{study.label}]")]
+        assert study.authors in entry
+        assert study.title in entry
+        assert study.year in entry
+    labels = {study.label for study in STUDIES}
+    assert {STUDY_OF[cell.setting] for cell in REPORTED} <= labels
+
+
 def test_a_peer_that_is_absent_has_a_row(tmp_path, monkeypatch):
     from benchmarks.leaderboard import peers
     from benchmarks.leaderboard.__main__ import main

@@ -1,4 +1,4 @@
-"""What a release needs agrees with itself: versions, licence, typed package data, links of the README."""
+"""The parts of a release agree: versions, licence, links of the README, commands of the guide."""
 
 import re
 import tomllib
@@ -64,8 +64,20 @@ def test_the_readme_leads_somewhere():
     ]
     assert links
     assert not [link for link in links if not (ROOT / link).exists()]
-    scripts = re.findall(r"python (benchmarks/\w+\.py)", readme)
-    assert not [script for script in scripts if not (ROOT / script).is_file()]
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 400
+
+
+def test_commands_of_the_measurements_exist():
+    page = (ROOT / "docs" / "guide" / "measured.rst").read_text(encoding="utf-8")
+    scripts = re.findall(r"python (benchmarks/\w+\.py)", page)
+    modules = re.findall(r"python -m (benchmarks[\w.]+)", page)
+    paths = [ROOT / script for script in scripts]
+    paths += [ROOT / module.replace(".", "/") for module in modules]
+    assert len(paths) > 8
+    assert not [path for path in paths if not (path.exists() or path.with_suffix(".py").exists())]
 
 
 @pytest.mark.filterwarnings("ignore::galaxysegment.NoSourcesWarning")

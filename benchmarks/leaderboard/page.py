@@ -4,6 +4,7 @@ from pathlib import Path
 
 from . import elsewhere_page
 from .figures import write_figures
+from .reported import STUDY_OF
 from .run import key
 from .settings import SETTINGS
 from .store import Store, number
@@ -152,6 +153,10 @@ def _machine(store):
 def _reported(store):
     return [
         *_section("Against the reported numbers", "-"),
+        "Reported by "
+        + ", ".join(f"[{label}]_ ({name})" for name, label in STUDY_OF.items())
+        + ".",
+        "",
         *compare_reported(store),
         *_section("Goals", "-"),
         *goal_table(store),

@@ -1,6 +1,56 @@
-"""The numbers that the studies report whose settings these are, and the goals set here."""
+"""The numbers that published studies report, and the goals set here.
+
+Setting A imitates the images of [Saverese2022]_, setting B those of [Kamath2019]_, setting C those of
+[Shah2020]_. Variants 1 to 4 are the preprocessing variants of [Saverese2022]_.
+"""
 
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Study:
+    """A document whose numbers are quoted; `label` is its entry in docs/guide/bibliography.rst."""
+
+    label: str
+    authors: str
+    year: str
+    title: str
+    kind: str
+
+
+#: None of these documents gives a public address.
+STUDIES = (
+    Study(
+        "Saverese2022",
+        "C. Saverese, G. D'Erasmo, A. Ghinassi, A. Potì, A. Rinaldi",
+        "2022",
+        "AstroStatLearn Project: Galaxy segmentation",
+        "course report",
+    ),
+    Study(
+        "Savarese2022",
+        "C. Savarese, G. D'Erasmo, A. Ghinassi, A. Potì, A. Ranaldi",
+        "2022",
+        "AstroStatLearn: A beautiful journey into galaxies segmentation",
+        "slides of the same project",
+    ),
+    Study(
+        "Kamath2019",
+        "S. Kamath",
+        "2019",
+        "Separating Overlapping galaxies with Mask R-CNN",
+        "CS230 final project report, Stanford University",
+    ),
+    Study(
+        "Shah2020",
+        "A. Shah, under instruction of C. Burke, P. Aleo and X. Liu",
+        "no date; 2020 or later",
+        "Galaxy Segmentation and Deblending Using Deep Learning",
+        "poster",
+    ),
+)
+#: The study that each setting imitates.
+STUDY_OF = {"A": "Saverese2022", "B": "Kamath2019", "C": "Shah2020"}
 
 PIXELS = ("pixels.mean.iou", "pixels.mean.recall", "pixels.mean.dice", "pixels.mean.accuracy")
 FOREST = ("pixels.mean.precision", "pixels.mean.recall", "pixels.mean.accuracy", "pixels.mean.dice")
@@ -8,7 +58,7 @@ SEGM = tuple(f"segm.all.{name}" for name in ("AP", "AP50", "AP75", "AR"))
 BBOX = tuple(f"bbox.all.{name}" for name in ("AP", "AP50", "AP75", "AR"))
 DETECTION = ("sources.precision", "sources.recall", "sources.f1")
 
-#: What the paths are called.
+#: Names of the paths on the page.
 NAMES = {
     "pixels.mean.iou": "IoU",
     "pixels.mean.recall": "recall",
@@ -84,15 +134,15 @@ REPORTED = [
 
 def reported_tables():
     """The places that report the same scores: dict of paths to lists of (setting, system, variant)."""
-    found = {}
+    places = {}
     for place, tables in _TABLES.items():
         for paths in tables:
-            found.setdefault(paths, []).append(place)
-    return found
+            places.setdefault(paths, []).append(place)
+    return places
 
 
-#: What was aimed at for the full budget; where no variant is named, any may reach it.
-#: IoU and Dice are those of all pixels together.
+#: Goals for the full budget. An empty variant means that any variant may reach the goal.
+#: IoU and Dice are pooled over all pixels.
 _UNET_GOALS = {"pixels.pooled.iou": 0.88, "pixels.pooled.dice": 0.935, "sources.f1": 0.91}
 GOALS = [
     *(
@@ -111,24 +161,24 @@ GOALS = [
     Cell("C", "mask_rcnn", "", "segm.star.AP50", 0.80),
 ]
 
-#: Why a cell is behind, where it is: shown beside the number by which it is.
+#: Why a score is behind the reported one; the page shows the reason beside the gap.
 REASONS = {
     ("photutils", "pixels.mean.recall"): (
-        "the reported recall of .99 at an IoU of .25 comes of marking four times as many pixels as are galaxy"
+        "the reported recall of .99 at an IoU of .25 means that four times too many pixels are marked"
     ),
     ("kmeans", "pixels.mean.accuracy"): (
-        "the cluster that this data set's noise puts beside the galaxies is large: k-means knows nothing of noise"
+        "k-means ignores the noise, so that a large share of the sky joins the cluster of the galaxies"
     ),
     (
         "kmeans",
         "pixels.mean.iou",
-    ): "two clusters split the noise of our fields, not galaxies from sky",
+    ): "the two clusters split the noise of our fields instead of separating galaxies from sky",
     ("unet", "pixels.mean.iou"): (
-        "trained for four epochs; each image is scaled by its own brightest pixel, so that the net has to find out how "
-        "large the noise is first"
+        "trained for four epochs; each image is divided by its own brightest pixel, so that the net "
+        "must first learn how large the noise is"
     ),
     (
         "kmeans",
         "pixels.mean.dice",
-    ): "two clusters split the noise of our fields, not galaxies from sky",
+    ): "the two clusters split the noise of our fields instead of separating galaxies from sky",
 }

@@ -1,44 +1,52 @@
 """The prose of the page."""
 
 INTRODUCTION = """\
-Every segmenter on the same images, with the numbers that the studies report whose settings these are, and with
-programs of others (*in italics*), each called as its own documentation does. The data of those studies are not
-public: these are simulations of the same setting, so that a comparison with a reported number compares data as
-well as systems. Numbers are means over seeds ± their standard deviation; a seed draws other training fields,
-other test fields and other initial weights. The best of a column is bold.
+Every segmenter on the same images, beside the numbers of published studies and beside programs of
+others (*in italics*), each called as its own documentation does.
 
-A source of the truth counts if at least 10 of its pixels lie in the patch; predictions that lie on smaller
-ones, cut by the edge, do not count either. A source is found where the IoU of the masks is at least 0.5.
-Average precision ranks sources by their score, or by the signal-to-noise ratio of their pixels where a
-system gives none. *Tuned* means: with the parameters that have the best sum of pixel IoU and source F1 on
-training patches.
+- **Setting A**, field patches, imitates [Saverese2022]_; **setting B**, blends, imitates
+  [Kamath2019]_; **setting C**, stars and galaxies in three bands, imitates [Shah2020]_. The images
+  of these studies are not public. Ours are simulations of the same setting, so that a comparison
+  with a reported number compares images as well as systems. The :doc:`bibliography` has the titles.
+- **Variants 1 to 4** are the preprocessing of [Saverese2022]_. Variant 1 normalizes the image; 2
+  stretches it as the FITS Liberator does, then normalizes; 3 adds the normalized RMS map to 2; 4
+  adds the RMS map after a logarithmic stretch. See `~galaxysegment.preprocessing.make_variant`.
+- Numbers are means over seeds ± their standard deviation. A seed draws other training fields, other
+  test fields and other initial weights. The best of a column is bold.
+- Sources under 10 pixels are ignored in scoring. A source matches if the IoU of the masks is at
+  least 0.5.
+- Average precision ranks sources by their score, or by the signal-to-noise ratio of their pixels if
+  the system gives no score.
+- *Tuned* means: with the parameters that have the best sum of pixel IoU and source F1 on training
+  patches.
+- The RMS map holds the photon noise of the sources and has no noise of its own, as in
+  [Saverese2022]_. Systems that see it as a band (variants 3 and 4, and the U-Net on image and RMS
+  map) can read faint light from it. Real RMS maps carry less information about sources. All other
+  systems at most divide by the map, and only they are compared with the programs of others.
 
-The RMS map holds the photon noise of the sources, as that of the study of setting A did, and has no noise of its own.
-Where a system sees it as a band (variants 3 and 4, and the U-Net's image and RMS map as they are) it can read faint
-light there that the image hides; the RMS map of a real survey tells less. All other systems divide by it at most, and
-they alone are compared with the programs of others.
 """
 
 CONDITIONS = """\
-Patches of setting A; the truth follows the conditions. *Sky gradient*: the sky doubles across a field of 1024² pixels.
-The background of these fields is a mesh on top of a plane: ``BackgroundSubtractor(plane=True)``.
+Patches of setting A under changed conditions, with the truth changed alike. *Sky gradient*: the sky
+doubles across a field of 1024² pixels; its background is ``BackgroundSubtractor(plane=True)``, a
+mesh on top of a plane.
 """
 
 UNSEEN = """\
-Completeness at equal purity, by position, so that no convention of masks matters: a predicted and a true
-source match where their centres are at most 3 pixels (or half the radius of a large source) apart; a
-prediction is pure where any source really is, labelled or too faint for it. Thresholds (or scores) are swept.
-*ground*: pixels of 0.2″, PSF of 0.7″, brighter sky, stars; *galsim*: HST galaxies drawn by another simulator,
-with cosmic rays.
+Completeness at equal purity, matched by position, so that no convention of masks matters. A
+predicted and a true source match if their centres are at most 3 pixels apart, or half the radius of
+a large source. A prediction is pure if it lies on any real source, labelled or too faint for a
+label. Thresholds (or scores) are varied. *ground*: pixels of 0.2″, PSF of 0.7″, brighter sky,
+stars; *galsim*: HST galaxies drawn by another simulator, with cosmic rays.
 """
 
 COSTS = """\
-Wall-clock seconds on a machine that did other work as well; processor seconds are those of the run alone.
-Memory is what this process grew by; SExtractor's own is not in it.
+Wall-clock seconds on a machine that did other work as well; processor seconds belong to the run
+alone. Memory is the growth of this process, without the memory of the program SExtractor.
 """
 
 COMMANDS = """\
 Every number stands in a table in ``benchmarks/leaderboard/results``. Each row was written by one of
-these commands. This page is made from the tables each time the documentation is built.
-``make benchmark`` runs a small round of all systems.
+these commands. This page is made from the tables each time the documentation is built. ``make
+benchmark`` runs a small round of all systems.
 """
