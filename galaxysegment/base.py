@@ -18,6 +18,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
+from ._utils.calibration import METHODS, apply_calibration, fit_calibration
 from ._utils.typed import fit_context
 from ._utils.validation import check_images, check_same_shape, split_rms
 from .detection._deblending import deblend
@@ -302,7 +303,79 @@ class SemanticSegmenter(BaseSegmenter):
 
 
 class ProbabilisticSegmenter(SemanticSegmenter):
-    """Template of a semantic segmenter that knows how sure it is: ``_image_proba`` returns probabilities."""
+    """Template of a semantic segmenter with probabilities: ``_image_proba`` returns them.
+
+    `calibrate` fits them to held-out images. It changes `predict_proba` and leaves `predict` as it
+    is.
+
+    Attributes
+    ----------
+    calibration_ : ndarray of shape (2, n_knots)
+        Logits before and after calibration; only there after `calibrate`, or if calibrated weights
+        are in use.
+    """
+
+    @property
+    def proba_threshold_(self) -> float:
+        """Probability, as `predict_proba` gives it, above which a pixel belongs to a source."""
+        return float(self._calibrated(np.float64(self._threshold())))
+
+    def fit(self, X: Images, y: Sources | None = None) -> Self:
+        self._drop_calibration()
+        return super().fit(X, y)
+
+    fit.__doc__ = BaseSegmenter.fit.__doc__
+
+    def calibrate(self, X: Images, y: Sources, *, method: str = "isotonic") -> Self:
+        """Calibrate the probabilities on images that `fit` has not seen.
+
+        Of the pixels to which `predict_proba` then gives 0.9, nine in ten belong to a galaxy, on
+        images like these. `predict` returns the same labels as before: the parameter `threshold`
+        keeps its meaning, on the probabilities before calibration, and `proba_threshold_` is the
+        same threshold after calibration. `fit` drops the calibration.
+
+        Parameters
+        ----------
+        X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), or list
+            Held-out images with as many bands as in `fit`. A megapixel is enough if several fields
+            share it; a single large galaxy can bend the curve of a single field.
+        y : array of shape (n_images, height, width), or list of label maps or `Instances`
+            The truth.
+        method : {"isotonic", "temperature"}, default="isotonic"
+            ``"isotonic"`` fits a rising curve of any form. ``"temperature"`` divides the logit by
+            a number, for a few thousand pixels.
+
+        Returns
+        -------
+        self : object
+            The calibrated segmenter.
+        """
+        if method not in METHODS:
+            raise ValueError(f"method must be one of {METHODS}. Got {method!r} instead.")
+        images, _ = self._check_images(X)
+        self._validate_params()
+        masks = [target_mask(target) for target in check_targets(y, images)]
+        has_data = [~self._no_data(image) for image in images]
+        probas = self._images_proba(images)
+        self.calibration_ = fit_calibration(
+            [proba[kept] for proba, kept in zip(probas, has_data, strict=True)],
+            [mask[kept] for mask, kept in zip(masks, has_data, strict=True)],
+            method,
+        )
+        return self
+
+    def _calibration_state(self):
+        """Return what a model file keeps of the calibration."""
+        table = vars(self).get("calibration_")
+        return {} if table is None else {"calibration": table}
+
+    def _drop_calibration(self):
+        """Forget the calibration, because the probabilities change."""
+        vars(self).pop("calibration_", None)
+
+    def _calibrated(self, proba):
+        state = self._calibration_state()
+        return apply_calibration(state["calibration"], proba) if state else proba
 
     @overload
     def predict_proba(self, X: Sequence[ArrayLike]) -> list[Floats]: ...
@@ -319,14 +392,17 @@ class ProbabilisticSegmenter(SemanticSegmenter):
         Returns
         -------
         array of float32, shape (n_images, height, width), or list
-            Between 0 and 1, packed as `X` was; 0 where there are no data. `predict` makes sources of the
-            pixels above the threshold.
+            Between 0 and 1, packed as `X` was; 0 where there are no data. Pixels above
+            `proba_threshold_` become the sources of `predict`.
         """
         images, layout = self._check_images(X)
         self._validate_params()
-        found = zip(self._images_proba(images), images, strict=True)
+        pairs = zip(self._images_proba(images), images, strict=True)
         return layout.pack_maps(
-            [np.where(self._no_data(image), np.float32(0), proba) for proba, image in found]
+            [
+                np.where(self._no_data(image), np.float32(0), self._calibrated(proba))
+                for proba, image in pairs
+            ]
         )
 
 

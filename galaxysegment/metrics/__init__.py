@@ -5,6 +5,8 @@ from ._calibration import (
     brier_score,
     expected_calibration_error,
     reliability_curve,
+    source_calibration_error,
+    source_reliability_curve,
 )
 from ._coco_summary import CocoSummary, coco_summary
 from ._instance import DetectionScores, average_precision, detection_scores, precision_recall_curve
@@ -57,4 +59,6 @@ __all__ = [
     "recall_scorer",
     "reliability_curve",
     "scorer_names",
+    "source_calibration_error",
+    "source_reliability_curve",
 ]

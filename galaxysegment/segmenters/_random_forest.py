@@ -77,6 +77,10 @@ class RandomForestSegmenter(ProbabilisticSegmenter):
         Mean decrease in impurity by each feature.
     feature_names_ : ndarray of str, shape (n_features,)
         Names of the features, in the order of their importances.
+    proba_threshold_ : float
+        `threshold` on the probabilities of `predict_proba`: another number after `calibrate`.
+    calibration_ : ndarray of shape (2, n_knots)
+        Logits before and after calibration, if `calibrate` was called.
     n_bands_in_ : int
         Number of bands seen in `fit`.
 

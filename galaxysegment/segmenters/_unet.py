@@ -11,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
+from .._utils.calibration import check_table
 from ..base import ProbabilisticSegmenter, target_mask
 from ..metrics import detection_scores, iou_score
 from ..structures import as_label_map, label_components, remove_small
@@ -109,7 +110,12 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     history_ : skorch.history.History
         Losses, durations and so on of every epoch.
     threshold_ : float
-        The threshold in use.
+        The threshold in use, on the probabilities before calibration.
+    proba_threshold_ : float
+        The same threshold on the probabilities of `predict_proba`.
+    calibration_ : ndarray of shape (2, n_knots)
+        Logits before and after calibration, if `calibrate` was called or ``weights="vis"`` are in
+        use.
     scaling_ : str
         The scaling in use.
     centre_, scale_ : ndarray of shape (n_bands,) or None
@@ -242,6 +248,7 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         return collate_padded
 
     def _after_training(self, images, targets):
+        self._drop_calibration()
         self.threshold_ = self.threshold
         if self.threshold == "auto":
             no_data = [np.isnan(image).all(axis=0) for image in images]
@@ -277,7 +284,10 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         return predict_proba(self.net_, scaled_images, self.batch_size, self.n_views)
 
     def _threshold(self):
-        return self.threshold_ if self.threshold == "auto" else self.threshold
+        if self.threshold == "auto":
+            self._ready_net()
+            return self.threshold_
+        return self.threshold
 
     def _deblending_image(self, proba, image):
         # saddles are looked for in units of the noise, with the sky at zero
@@ -287,10 +297,12 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     # ---- what a model file keeps ----
 
     def _get_own_state(self):
-        return {"threshold": self.threshold_}
+        return {"threshold": self.threshold_, **self._calibration_state()}
 
     def _set_own_state(self, state):
         self.threshold_ = state["threshold"]
+        if "calibration" in state:
+            self.calibration_ = check_table(state["calibration"])
 
 
 def _best_threshold(probas, truths, n_pixels):

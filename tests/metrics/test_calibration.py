@@ -16,6 +16,8 @@ from galaxysegment.metrics import (
     expected_calibration_error,
     get_scorer,
     reliability_curve,
+    source_calibration_error,
+    source_reliability_curve,
 )
 
 
@@ -178,3 +180,115 @@ def test_the_scorer_needs_probabilities(maps):
         TypeError, match="needs predict_proba, which KMeansSegmenter does not have: use a segmenter"
     ):
         calibration_scorer(KMeansSegmenter().fit(y.astype(float)), y.astype(float), y)
+
+
+def test_uncertain_pixels_alone(maps):
+    y, proba = maps
+    sky, sure = np.zeros((3, 60, 500), dtype=int), np.zeros((3, 60, 500))
+    wide, with_sky = np.concatenate([y, sky], axis=2), np.concatenate([proba**3, sure], axis=2)
+    uncertain = {"between": (0.05, 0.95)}
+    assert expected_calibration_error(wide, with_sky) < 0.04  # the sky hides the error
+    expected = expected_calibration_error(y, proba**3, **uncertain)
+    assert expected > 0.2
+    assert expected_calibration_error(wide, with_sky, **uncertain) == pytest.approx(expected)
+    curve = reliability_curve(y, proba, n_bins=4, between=(0.25, 0.5))
+    assert curve.count[[0, 3]].tolist() == [0, 0]
+    assert curve.count.sum() == np.count_nonzero((proba >= 0.25) & (proba <= 0.5))
+
+
+def test_scores_of_sources():
+    rng = np.random.default_rng(0)
+    y = np.zeros((40, 100, 100), dtype=int)
+    predicted = []
+    for image in y:
+        boxes = [(5 * r, 5 * c, 5 * r + 3, 5 * c + 3) for r in range(20) for c in range(20)]
+        scores = rng.uniform(size=len(boxes))
+        for label, (y0, x0, y1, x1) in enumerate(boxes, 1):
+            if rng.uniform() < scores[label - 1]:
+                image[y0:y1, x0:x1] = label
+        crops = [np.ones((3, 3), dtype=bool)] * len(boxes)
+        predicted.append(Instances((100, 100), boxes, crops, scores))
+    assert source_calibration_error(y, predicted) < 0.02
+    curve = source_reliability_curve(y, predicted, n_bins=5)
+    np.testing.assert_allclose(curve.observed, [0.1, 0.3, 0.5, 0.7, 0.9], atol=0.04)
+    assert curve.count.sum() == 16_000
+    sure = [Instances(one.shape, one.boxes, one.crops, np.ones(len(one))) for one in predicted]
+    assert source_calibration_error(y, sure) == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_score_of_a_source_is_its_mean_probability():
+    y, proba = np.zeros((1, 8, 8), dtype=int), np.full((1, 8, 8), 0.1)
+    y[0, 1:3, 1:3] = 1
+    predicted = y.copy()
+    predicted[0, 5:8, 5:8] = 2
+    proba[0, 1:3, 1:3] = [[0.9, 0.7], [0.9, 0.7]]
+    proba[0, 5:8, 5:8] = 0.4
+    curve = source_reliability_curve(y, predicted, proba=proba, n_bins=2)
+    assert curve.predicted.tolist() == pytest.approx([0.4, 0.8])
+    assert curve.observed.tolist() == [0, 1]
+    assert np.isnan(source_calibration_error(y, np.zeros_like(y), proba=proba))
+
+
+def test_scores_that_are_no_probabilities():
+    sources = Instances.from_masks(np.ones((1, 2, 2), dtype=bool), scores=[7.5])
+    with pytest.raises(ValueError, match=r"scores between 0 and 1\. Got scores from 7.5 to 7.5"):
+        source_calibration_error(np.ones((2, 2), dtype=int), sources)
+    with pytest.raises(ValueError, match="proba holds 2 images, but y_pred holds 1"):
+        source_calibration_error(
+            np.eye(3, dtype=int), np.eye(3, dtype=int), proba=np.ones((2, 3, 3))
+        )
+
+
+class Overconfident(ProbabilisticSegmenter):
+    """Gives a pixel of brightness `b` the probability ``sigmoid(3 b)``."""
+
+    _requires_fit = False
+
+    def __init__(self, *, threshold=0.5, n_pixels=1, deblend=False):
+        self.threshold = threshold
+        self.n_pixels = n_pixels
+        self.deblend = deblend
+
+    def _image_proba(self, image):
+        return (1 / (1 + np.exp(-3 * image[0]))).astype(np.float32)
+
+
+@pytest.fixture
+def brightness():
+    """Images whose pixels are galaxy with the probability ``sigmoid(b)``, and the truth."""
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(4, 80, 80))
+    return X, (rng.uniform(size=X.shape) < 1 / (1 + np.exp(-X))).astype(int)
+
+
+@pytest.mark.parametrize("method", ["isotonic", "temperature"])
+@pytest.mark.parametrize("threshold", [0.5, 0.8])
+def test_calibrate_changes_probabilities_and_no_label(brightness, method, threshold):
+    X, y = brightness
+    segmenter = Overconfident(threshold=threshold)
+    before, labels = segmenter.predict_proba(X[2:]), segmenter.predict(X[2:])
+    assert segmenter.proba_threshold_ == threshold
+    assert expected_calibration_error(y[2:], before, between=(0.05, 0.95)) > 0.1
+    segmenter.calibrate(X[:2], y[:2], method=method)
+    proba = segmenter.predict_proba(X[2:])
+    assert expected_calibration_error(y[2:], proba, between=(0.05, 0.95)) < 0.03
+    np.testing.assert_array_equal(segmenter.predict(X[2:]), labels)
+    np.testing.assert_array_equal(proba > segmenter.proba_threshold_, labels > 0)
+    np.testing.assert_array_equal(segmenter.fit(X, y).predict_proba(X[2:]), before)
+
+
+def test_calibrate_refuses(brightness):
+    X, y = brightness
+    with pytest.raises(ValueError, match=r"method must be one of .* Got 'platt' instead"):
+        Overconfident().calibrate(X, y, method="platt")
+    with pytest.raises(ValueError, match="have only sky"):
+        Overconfident().calibrate(X, np.zeros_like(y))
+
+
+def test_calibrate_leaves_out_pixels_without_data(brightness):
+    X, y = brightness
+    gap, false = X.copy(), y.copy()
+    gap[:, :40], false[:, :40] = np.nan, 1
+    first = Overconfident().calibrate(gap, false).calibration_
+    second = Overconfident().calibrate(X[:, 40:], y[:, 40:]).calibration_
+    np.testing.assert_array_equal(first, second)
