@@ -4,6 +4,7 @@ The map of the package:
 
 ====================  =====================================================================
 ``segmenters``        the estimators: images in, label maps, instances or panoptic maps out
+``separation``        the light of overlapping sources, one isolated image for each
 ``preprocessing``     transformers: normalization, stretches, noise, smoothing, features
 ``metrics``           pixel, instance and panoptic scores; scorers for model selection
 ``io``                images, RMS maps, label maps and whole fields from and to FITS
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from . import persistence as persistence
     from . import preprocessing as preprocessing
     from . import segmenters as segmenters
+    from . import separation as separation
     from . import structures as structures
     from . import testing as testing
     from .exceptions import NoSourcesWarning as NoSourcesWarning
@@ -62,6 +64,7 @@ _SUBMODULES = (
     "persistence",
     "preprocessing",
     "segmenters",
+    "separation",
     "structures",
     "testing",
 )

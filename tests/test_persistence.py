@@ -95,7 +95,9 @@ BANDS = {"RMSAdder": 2, "LuptonRGB": 3}
 
 
 @pytest.mark.filterwarnings("ignore:No source was found")
-@pytest.mark.parametrize(("name", "cls"), all_estimators())
+@pytest.mark.parametrize(
+    ("name", "cls"), all_estimators("transformer") + all_estimators("segmenter")
+)
 def test_every_estimator(name, cls, path):
     images, labels = make_images(4, n_bands=BANDS.get(name))
     estimator = cls(**SETTINGS.get(name, {}))

@@ -3,7 +3,11 @@
 import inspect
 from importlib import import_module
 
-_KINDS = {"transformer": "galaxysegment.preprocessing", "segmenter": "galaxysegment.segmenters"}
+_KINDS = {
+    "transformer": "galaxysegment.preprocessing",
+    "segmenter": "galaxysegment.segmenters",
+    "separator": "galaxysegment.separation",
+}
 
 
 def all_estimators(kind=None):
@@ -11,7 +15,7 @@ def all_estimators(kind=None):
 
     Parameters
     ----------
-    kind : {"transformer", "segmenter"} or None, default=None
+    kind : {"transformer", "segmenter", "separator"} or None, default=None
         Which estimators to list; ``None`` lists all.
 
     Returns
@@ -26,6 +30,10 @@ def all_estimators(kind=None):
         module = import_module(module_name)
         for name in module.__all__:
             member = getattr(module, name)
-            if inspect.isclass(member) and hasattr(member, "get_params"):
+            if (
+                inspect.isclass(member)
+                and hasattr(member, "get_params")
+                and not inspect.isabstract(member)
+            ):
                 found[name] = member
     return sorted(found.items())

@@ -13,6 +13,8 @@ import numpy as np
 from joblib import Parallel, delayed
 from numba import njit
 
+from .._utils.compiled import OPTIONS
+
 N_FEATURES = 9
 
 # Fixed point of n log n and of 1 / (1 + (a - b)²): sums over the largest window stay below 2⁶⁰, and the
@@ -21,17 +23,6 @@ _SCALE = float(1 << 40)
 _BLOCK = 32  # rows that a thread works on at a time
 
 
-def _can_cache():
-    """Whether numba finds a folder it may write to; without one it raises where it could just compile."""
-    try:
-        njit(cache=True)(lambda: None)
-    except RuntimeError:
-        return False
-    return True
-
-
-# numpy's error model: without it each division is checked, which costs nine times the division.
-_OPTIONS = {"cache": _can_cache(), "nogil": True, "error_model": "numpy"}
 # Counts and cells are unsigned: an index that cannot be negative costs less.
 _ONE = np.uint32(1)
 
@@ -98,7 +89,7 @@ def _tables(window, n_levels):
     )
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _fill_rows(levels, window, n_levels, tables, out):
     """Fill `out` with the features of the rows of `levels` that have a whole window."""
     n_features, height, width = out.shape
@@ -118,14 +109,14 @@ def _fill_rows(levels, window, n_levels, tables, out):
                 out[k, y, x] = features[y, x, k] if level >= 0 else np.nan
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _constant_window(level, features):
     features[:] = 0
     features[0] = features[2] = features[4] = 1
     features[5] = 2 * level
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _add_direction(levels, direction, window, n_levels, tables, features, n_directions):
     """Add the features of one direction, and count it, at each pixel that has pairs in it."""
     n_log_n, gains, logs, idm = tables
@@ -165,7 +156,7 @@ def _add_direction(levels, direction, window, n_levels, tables, features, n_dire
         _add_row(levels, y, direction, -1, idm, columns)
 
 
-@njit(inline="always", **_OPTIONS)
+@njit(inline="always", **OPTIONS)
 def _pair(levels, y, x, direction):
     """Levels of a pair of the 2×2 block at (y, x): right, down right, down, or up right from below."""
     height, width = levels.shape
@@ -177,7 +168,7 @@ def _pair(levels, y, x, direction):
     return np.int64(levels[ya, x]), np.int64(levels[yb, xb])
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _number_pairs(levels, direction, n_levels):
     """Number the cell (unordered pair of levels) and the sum of the pair at each pixel.
 
@@ -200,7 +191,7 @@ def _number_pairs(levels, direction, n_levels):
     return cells, totals
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _add_row(levels, y, direction, step, idm, columns):
     """Add one row of pairs to the sums of each column, or take it away (`step` -1)."""
     for x in range(levels.shape[1]):
@@ -213,7 +204,7 @@ def _add_row(levels, y, direction, step, idm, columns):
             columns[x, _IDM] += step * idm[abs(a - b)]
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _slide_moments(columns, n_columns, moments):
     """Sums over the pairs of each window of a row, from the sums of its columns."""
     for k in range(moments.shape[1]):
@@ -226,7 +217,7 @@ def _slide_moments(columns, n_columns, moments):
             total -= columns[x, k]
 
 
-@njit(inline="always", **_OPTIONS)
+@njit(inline="always", **OPTIONS)
 def _enter(cell, total, n_levels, gains, counts, histogram):
     """Count one pair more; return what the sums over cells (n², n log n) and over totals gain."""
     n = np.uint32(counts[cell] + _ONE)
@@ -238,7 +229,7 @@ def _enter(cell, total, n_levels, gains, counts, histogram):
     return (2 * np.int64(n) - 1) << (1 + np.int64(equal)), gains[equal, n], gains[_ONE, n_total]
 
 
-@njit(inline="always", **_OPTIONS)
+@njit(inline="always", **OPTIONS)
 def _leave(cell, total, n_levels, gains, counts, histogram):
     """Count one pair less; return what the same sums lose."""
     n = counts[cell]
@@ -249,7 +240,7 @@ def _leave(cell, total, n_levels, gains, counts, histogram):
     return (2 * np.int64(n) - 1) << (1 + np.int64(equal)), gains[equal, n], gains[_ONE, n_total]
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _slide_cells(cells, totals, n_columns, n_levels, gains, counts, histogram, sums):
     """Sums over the cells of each window of a row; `counts` and `histogram` come and go empty."""
     squared, log, total_log = np.int64(0), np.int64(0), np.int64(0)
@@ -273,7 +264,7 @@ def _slide_cells(cells, totals, n_columns, n_levels, gains, counts, histogram, s
     histogram[:] = 0
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _add_features(moments, cell_sums, n_all, n_log_n, logs, features):
     """Add the nine features that follow from the sums over one window.
 

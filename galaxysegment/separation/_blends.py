@@ -1,0 +1,176 @@
+"""Which sources share light, where their centres are, and how far their light may reach."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy import ndimage, sparse
+
+_SMOOTHING = 1.0  # pixels: standard deviation of the Gaussian before peaks are sought
+_LEAST_REACH = 3.0  # pixels that the light of a source reaches beyond its mask
+_MOST_REACH = 64.0
+_MOST_STAMP = 128  # pixels from the centre of a stamp to its edge
+_MOST_RADIUS = 1.3  # of a peak from the middle of its mask, in standard deviations
+_TOUCHING = np.ones((3, 3), dtype=bool)
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Sources whose masks touch, and the pixels that their light is divided in.
+
+    Attributes
+    ----------
+    members : ndarray of int, shape (n,)
+        The sources, as indices of the image's `Instances`.
+    window : tuple of slice
+        Rows and columns of the bounding box.
+    region : ndarray of bool
+        The pixels of the window that belong to this blend and to no other.
+    """
+
+    members: np.ndarray
+    window: tuple[slice, slice]
+    region: np.ndarray
+
+
+def find_blends(sources, growth):
+    """Divide the sources of an image into blends.
+
+    Sources whose masks overlap or touch, at a corner too, form a blend. Its region is its masks, grown
+    by `growth` times the radius of a circle of their area, at least 3 and at most 64 pixels; a pixel
+    that two blends reach goes to the nearer one. So a blend depends on what is near it alone.
+
+    Parameters
+    ----------
+    sources : Instances
+    growth : float
+        Growth of the region in radii.
+
+    Returns
+    -------
+    list of Blend
+    """
+    if not len(sources):
+        return []
+    pieces, n_pieces = ndimage.label(sources.to_mask(), _TOUCHING)
+    group_of_piece, group_of_source = _join_pieces(sources, pieces, n_pieces)
+    groups = np.concatenate([[0], group_of_piece + 1])[pieces]
+    areas = np.bincount(groups.ravel())
+    reach = np.clip(growth * np.sqrt(areas / np.pi), _LEAST_REACH, _MOST_REACH)
+    distance, nearest = ndimage.distance_transform_edt(groups == 0, return_indices=True)
+    grown = groups[tuple(nearest)]
+    grown[distance > reach[grown]] = 0
+    order = np.argsort(group_of_source, kind="stable")
+    members = np.split(order, np.flatnonzero(np.diff(group_of_source[order])) + 1)
+    windows = ndimage.find_objects(grown)
+    return [
+        Blend(group, window, grown[window] == number)
+        for number, (group, window) in enumerate(zip(members, windows, strict=True), start=1)
+    ]
+
+
+def _join_pieces(sources, pieces, n_pieces):
+    """Number the groups of connected pieces: a source whose mask has several pieces joins them."""
+    rows, columns, first = [], [], np.empty(len(sources), dtype=np.int64)
+    for index, ((y0, x0, y1, x1), crop) in enumerate(
+        zip(sources.boxes.tolist(), sources.crops, strict=True)
+    ):
+        own = np.unique(pieces[y0:y1, x0:x1][crop]) - 1
+        first[index] = own[0]
+        rows.extend(own[:-1].tolist())
+        columns.extend(own[1:].tolist())
+    links = sparse.coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(n_pieces, n_pieces))
+    _, group_of_piece = sparse.csgraph.connected_components(links, directed=False)
+    return group_of_piece, group_of_piece[first]
+
+
+def smooth_light(image):
+    """Smooth an image slightly; pixels without data count as zero."""
+    return ndimage.gaussian_filter(np.nan_to_num(image), _SMOOTHING)
+
+
+def find_centres(sources, smooth, members):
+    """Find the centre of each member of a blend: the peak of light in the middle of its mask.
+
+    A peak that is more central in another member's mask belongs to that member. The centre of a source
+    without a peak of its own is the mean position of its mask.
+
+    Parameters
+    ----------
+    sources : Instances
+    smooth : ndarray of shape (height, width)
+        The image from `smooth_light`.
+    members : sequence of int
+
+    Returns
+    -------
+    ndarray of float, shape (n_members, 2)
+        ``y, x``, to a fraction of a pixel.
+    """
+    ellipses = [_Ellipse.of_mask(sources.boxes[index], sources.crops[index]) for index in members]
+    return np.array(
+        [
+            _centre(sources.boxes[index], sources.crops[index], smooth, own, ellipses)
+            for own, index in zip(ellipses, members, strict=True)
+        ]
+    )
+
+
+class _Ellipse(NamedTuple):
+    """Mean position and inverse covariance of a mask's pixels."""
+
+    y: float
+    x: float
+    inverse: np.ndarray
+
+    @classmethod
+    def of_mask(cls, box, crop):
+        rows, columns = np.nonzero(crop)
+        y, x = rows.mean(), columns.mean()
+        covariance = np.cov(rows, columns, bias=True) + np.eye(2) / 12  # a pixel has a width
+        return cls(y + box[0], x + box[1], np.linalg.inv(covariance))
+
+    def radius(self, y, x):
+        """Distance from the centre in standard deviations; 2 at the edge of a full ellipse."""
+        offset = np.stack([np.asarray(y) - self.y, np.asarray(x) - self.x])
+        return np.sqrt(np.einsum("i...,ij,j...->...", offset, self.inverse, offset))
+
+
+def _centre(box, crop, smooth, own, ellipses):
+    """Centre of one source; `ellipses` are those of all members of its blend."""
+    y0, x0, y1, x1 = box.tolist()
+    # Peaks of the whole image: the edge of a mask on a neighbour's flank is none.
+    top, left = max(y0 - 1, 0), max(x0 - 1, 0)
+    highest = ndimage.maximum_filter(smooth[top : y1 + 1, left : x1 + 1], 3)
+    highest = highest[y0 - top : y1 - top, x0 - left : x1 - left]
+    y, x = np.nonzero(crop & (smooth[y0:y1, x0:x1] >= highest))
+    y, x = y + y0, x + x0
+    radius = own.radius(y, x)
+    nearest = np.min([ellipse.radius(y, x) for ellipse in ellipses], axis=0)
+    central = (radius <= _MOST_RADIUS) & (radius <= nearest)
+    if not central.any():
+        return own.y, own.x
+    y, x, radius = y[central], x[central], radius[central]
+    best = np.argmax(smooth[y, x] * np.exp(-(radius**2) / 2))
+    y, x = y[best], x[best]
+    return y + _offset(smooth, y, x, 0), x + _offset(smooth, y, x, 1)
+
+
+def _offset(smooth, y, x, axis):
+    """Place of the peak between pixels: the vertex of the parabola through three pixels of a row or column."""
+    place = (y, x)[axis]
+    if not 0 < place < smooth.shape[axis] - 1:
+        return 0.0
+    row = smooth[:, x] if axis == 0 else smooth[y]
+    below, here, above = row[place - 1 : place + 2]
+    curvature = below - 2 * here + above
+    return float(np.clip((below - above) / (2 * curvature), -0.5, 0.5)) if curvature < 0 else 0.0
+
+
+def stamp_boxes(centres, reaches, shape):
+    """Boxes ``y0, x0, y1, x1`` around the centres that reach so many pixels, cut at the frame."""
+    reaches = np.minimum(np.ceil(reaches), _MOST_STAMP)
+    low = np.floor(centres) - reaches[:, None]
+    high = np.ceil(centres) + reaches[:, None] + 1
+    boxes = np.concatenate([low, high], axis=1)
+    return np.clip(boxes, 0, [*shape, *shape]).astype(np.int64)

@@ -1,0 +1,147 @@
+"""`TemplateSeparator`: shares from symmetric templates that fall outwards; nothing to fit."""
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.utils._param_validation import Interval
+
+from ._base import BaseSeparator
+from ._blends import smooth_light
+
+__all__ = ["TemplateSeparator"]
+
+_SMOOTHING = 3.0  # S/N of a pixel at which it and its annulus count the same
+
+
+class TemplateSeparator(BaseSeparator):
+    """Divide light by templates that are symmetric and fall outwards; nothing to train.
+
+    A galaxy looks the same when turned by 180° about its centre, and gets fainter outwards. The SDSS
+    deblender [1]_ makes templates of the first property, that of HSC [2]_ and scarlet [3]_ of both. Here
+    each source's template is made anew several times from what the other templates leave of the image:
+    the mean of this rest and its rotation, weighted by the share of the source in each pixel. Where a
+    template is fainter than about 3 RMS a pixel, it is the mean over elliptical annuli.
+
+    Parameters
+    ----------
+    n_iterations : int, default=12
+        How often each template is made anew. 4 are enough for sources that barely touch; beyond 16 nothing
+        changes any more.
+    growth : float, default=1.5
+        How far the light of a blend reaches beyond its masks, in radii of a circle of their area; at least 3
+        and at most 64 pixels. With 0.5, fluxes miss the faint wings of large galaxies.
+
+    References
+    ----------
+    .. [1] Lupton, R. 2005, "SDSS Image Processing I: The Deblender",
+       https://www.astro.princeton.edu/~rhl/photomisc/deblender.pdf
+    .. [2] Bosch et al. 2018, PASJ, 70, S5. :doi:`10.1093/pasj/psx080`
+    .. [3] Melchior et al. 2018, Astronomy and Computing, 24, 129. :doi:`10.1016/j.ascom.2018.07.001`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from galaxysegment.separation import TemplateSeparator
+    >>> y, x = np.indices((40, 48))
+    >>> galaxies = [np.exp(-((y - 20) ** 2 + (x - centre) ** 2) / 18) for centre in (18, 29)]
+    >>> image = 300 * galaxies[0] + 100 * galaxies[1]
+    >>> labels = np.where(image > 3, np.where(x < 24, 1, 2), 0)
+    >>> separated, = TemplateSeparator().separate(image[None], labels[None], rms=np.ones((1, 40, 48)))
+    >>> separated.parts[0].shape == separated.isolated(0).shape, len(separated)
+    (False, 2)
+    >>> bool(np.allclose(separated.total() + separated.residual, image, atol=1e-3))
+    True
+    """
+
+    _parameter_constraints: dict = {
+        **BaseSeparator._parameter_constraints,
+        "n_iterations": [Interval(Integral, 1, None, closed="left")],
+        "growth": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(self, *, n_iterations: int = 12, growth: float = 1.5) -> None:
+        self.n_iterations = n_iterations
+        self.growth = growth
+
+    def _shares(self, scene):
+        templates = fit_scene(scene, self.n_iterations)
+        return shares_of(scene, templates)
+
+
+def fit_scene(scene, n_iterations):
+    """Return the template of each source of a blend, in the light of the detection image."""
+    from ._template_kernels import fit_templates
+
+    boxes = np.ascontiguousarray(scene.boxes)
+    sizes = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    variance = scene.detection_noise**2
+    weight = np.where(scene.has_data, variance.min() / variance, 0.0)
+    flat = fit_templates(
+        np.ascontiguousarray(scene.detection),
+        smooth_light(scene.detection),
+        np.ascontiguousarray(scene.detection_noise),
+        weight,
+        boxes,
+        np.ascontiguousarray(scene.centres, dtype=np.float64),
+        offsets,
+        n_iterations,
+        _SMOOTHING,
+    )
+    return [
+        flat[start:stop].reshape(y1 - y0, x1 - x0)
+        for start, stop, (y0, x0, y1, x1) in zip(
+            offsets[:-1], offsets[1:], boxes.tolist(), strict=True
+        )
+    ]
+
+
+def shares_of(scene, templates):
+    """Shares of templates in each pixel; in several bands each template has an amplitude a band."""
+    if len(scene.image) == 1:
+        amplitudes = np.ones((1, len(templates)))
+    else:
+        amplitudes = band_amplitudes(scene, templates)
+    total = np.zeros(scene.image.shape)
+    windows = [(slice(y0, y1), slice(x0, x1)) for y0, x0, y1, x1 in scene.boxes.tolist()]
+    for index, (window, template) in enumerate(zip(windows, templates, strict=True)):
+        total[:, *window] += amplitudes[:, index, None, None] * template
+    return [
+        amplitudes[:, index, None, None] * template / total[:, *window]
+        for index, (window, template) in enumerate(zip(windows, templates, strict=True))
+    ]
+
+
+def band_amplitudes(scene, templates):
+    """Non-negative least-squares amplitudes of the templates in each band, shape (n_bands, n)."""
+    from scipy import sparse
+    from scipy.optimize import lsq_linear
+
+    width = scene.image.shape[2]
+    rows, columns, values = [], [], []
+    for index, ((y0, x0, y1, x1), template) in enumerate(
+        zip(scene.boxes.tolist(), templates, strict=True)
+    ):
+        pixels = np.arange(y0, y1)[:, None] * width + np.arange(x0, x1)
+        rows.append(pixels.ravel())
+        columns.append(np.full(pixels.size, index))
+        values.append(template.ravel())
+    shape = (scene.detection.size, len(templates))
+    design = sparse.csr_matrix(
+        (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), shape=shape
+    )
+    amplitudes = []
+    for light, noise in zip(scene.image, scene.noise, strict=True):
+        weight = np.where(scene.has_data, 1 / noise, 0.0).ravel()
+        weighted = sparse.diags(weight) @ design
+        gram, target = (weighted.T @ weighted).toarray(), weighted.T @ (weight * light.ravel())
+        amplitudes.append(_non_negative(gram, target, lsq_linear))
+    return np.array(amplitudes)
+
+
+def _non_negative(gram, target, solver):
+    """Solve normal equations for amplitudes that are at least a millionth: every pixel has an owner."""
+    scale = np.sqrt(np.maximum(np.diag(gram), 1e-30))
+    root = np.linalg.cholesky(gram / np.outer(scale, scale) + 1e-9 * np.eye(len(gram)))
+    solution = solver(root.T, np.linalg.solve(root, target / scale), bounds=(0, np.inf)).x / scale
+    return np.maximum(solution, 1e-6)

@@ -1,0 +1,229 @@
+"""Fit a template to each source of a blend, all sources in turn, until they agree on the light.
+
+numba takes a second to import, so this module is imported inside methods.
+"""
+
+import numpy as np
+from numba import njit
+
+from .._utils.compiled import OPTIONS
+
+#: Light that every pixel of a stamp has at least: shares are defined everywhere.
+_FLOOR = 1e-6
+_LEAST_VARIANCE = 0.7  # pixels², of a star under sharp seeing
+_LEAST_AXIS_RATIO = 0.15
+
+
+@njit(**OPTIONS)
+def fit_templates(image, smooth, noise, weight, boxes, centres, offsets, n_iterations, smoothing):
+    """Fit the templates of the sources of one blend.
+
+    Each source in turn is what is left of the image without the present templates of the others. A
+    template is the mean of this rest and of its rotation by 180°, where a pixel counts the more, the
+    more of its light is the source's. Where the template is faint against the noise, the mean over an
+    elliptical annulus takes the place of the pixels; its radial profile never rises outwards.
+
+    Parameters
+    ----------
+    image, smooth : ndarray of float64, shape (height, width)
+        The light, and the same smoothed, which the first templates are made of.
+    noise : ndarray of float64, shape (height, width)
+        RMS of `image`.
+    weight : ndarray of float64, shape (height, width)
+        Inverse variance of a pixel relative to the best; 0 where a pixel has no data.
+    boxes : ndarray of int64, shape (n, 4)
+        ``y0, x0, y1, x1`` of the stamps in `image`.
+    centres : ndarray of float64, shape (n, 2)
+        ``y, x`` of the centres in `image`.
+    offsets : ndarray of int64, shape (n + 1,)
+        Where the stamps begin in the flat array of templates.
+    n_iterations : int
+    smoothing : float
+        S/N of a pixel at which its own light and the annulus count the same.
+
+    Returns
+    -------
+    ndarray of float64, shape (offsets[-1],)
+        The templates, one stamp after the other.
+    """
+    templates = np.empty(offsets[-1])
+    total = np.zeros(image.shape)
+    largest = 0
+    for i in range(len(boxes)):
+        y0, x0, y1, x1 = boxes[i]
+        stamp = templates[offsets[i] : offsets[i + 1]].reshape(y1 - y0, x1 - x0)
+        _first_template(smooth, y0, x0, centres[i], stamp)
+        total[y0:y1, x0:x1] += stamp
+        largest = max(largest, offsets[i + 1] - offsets[i])
+    buffers = np.empty((4, largest))
+    for iteration in range(n_iterations):
+        if iteration == 1:
+            # The first round divides the light; from the second round on templates add up to it.
+            total[:] = 0
+            for i in range(len(boxes)):
+                y0, x0, y1, x1 = boxes[i]
+                stamp = templates[offsets[i] : offsets[i + 1]].reshape(y1 - y0, x1 - x0)
+                total[y0:y1, x0:x1] += stamp
+        for i in range(len(boxes)):
+            y0, x0, y1, x1 = boxes[i]
+            stamp = templates[offsets[i] : offsets[i + 1]].reshape(y1 - y0, x1 - x0)
+            _update(
+                image,
+                noise,
+                weight,
+                total,
+                stamp,
+                boxes[i],
+                centres[i],
+                iteration,
+                smoothing,
+                buffers,
+            )
+    return templates
+
+
+@njit(**OPTIONS)
+def _first_template(smooth, y0, x0, centre, stamp):
+    """Smaller one of each pixel and its mirror image about the centre."""
+    height, width = stamp.shape
+    mirror_y, mirror_x = round(2 * (centre[0] - y0)), round(2 * (centre[1] - x0))
+    for y in range(height):
+        for x in range(width):
+            value = smooth[y0 + y, x0 + x]
+            yy, xx = mirror_y - y, mirror_x - x
+            if 0 <= yy < height and 0 <= xx < width:
+                value = min(value, smooth[y0 + yy, x0 + xx])
+            stamp[y, x] = max(value, _FLOOR)
+
+
+@njit(**OPTIONS)
+def _update(image, noise, weight, total, stamp, box, centre, iteration, smoothing, buffers):
+    """Make the template of one source anew from what the other templates leave of the image."""
+    height, width = stamp.shape
+    size = height * width
+    y0, x0 = box[0], box[1]
+    rest = buffers[0, :size].reshape(height, width)
+    trust = buffers[1, :size].reshape(height, width)
+    radius = buffers[2, :size].reshape(height, width)
+    renewed = buffers[3, :size].reshape(height, width)
+    centre_y, centre_x = centre[0] - y0, centre[1] - x0
+    for y in range(height):
+        for x in range(width):
+            value, everything = stamp[y, x], total[y0 + y, x0 + x]
+            share = value / everything
+            light = image[y0 + y, x0 + x]
+            rest[y, x] = share * light if iteration == 0 else light - everything + value
+            trust[y, x] = (share * np.sqrt(share) + _FLOOR) * weight[y0 + y, x0 + x]
+    _elliptical_radii(stamp, noise[y0 : y0 + height, x0 : x0 + width], centre_y, centre_x, radius)
+    levels, radii = _falling_profile(rest, trust, radius)
+    mirror_y, mirror_x = round(2 * centre_y), round(2 * centre_x)
+    for y in range(height):
+        for x in range(width):
+            annulus = _level_at(radius[y, x], radii, levels)
+            ratio = annulus / (noise[y0 + y, x0 + x] * smoothing)
+            own = ratio * ratio / (ratio * ratio + 1)
+            yy, xx = mirror_y - y, mirror_x - x
+            here, there = trust[y, x], 0.0
+            light = here * rest[y, x]
+            if 0 <= yy < height and 0 <= xx < width:
+                there = trust[yy, xx]
+                light += there * rest[yy, xx]
+            light = light / (here + there) if here + there > 0 else annulus
+            renewed[y, x] = max(own * max(light, 0.0) + (1 - own) * annulus, _FLOOR)
+    for y in range(height):
+        for x in range(width):
+            if iteration > 0:
+                total[y0 + y, x0 + x] += renewed[y, x] - stamp[y, x]
+            stamp[y, x] = renewed[y, x]
+
+
+@njit(**OPTIONS)
+def _elliptical_radii(stamp, noise, centre_y, centre_x, radius):
+    """Write the distance of each pixel from the centre in the metric of the source's second moments."""
+    height, width = stamp.shape
+    flux = yy = xx = xy = 0.0
+    for y in range(height):
+        for x in range(width):
+            light = stamp[y, x]
+            if light > 0.5 * noise[y, x]:
+                dy, dx = y - centre_y, x - centre_x
+                flux += light
+                yy += light * dy * dy
+                xx += light * dx * dx
+                xy += light * dx * dy
+    if flux > 0:
+        yy, xx, xy = yy / flux, xx / flux, xy / flux
+    mean, half = (yy + xx) / 2, np.hypot((yy - xx) / 2, xy)
+    largest, smallest = max(mean + half, _LEAST_VARIANCE), max(mean - half, _LEAST_VARIANCE)
+    ratio = max(np.sqrt(smallest / largest), _LEAST_AXIS_RATIO)
+    angle = np.arctan2(2 * xy, xx - yy) / 2
+    cosine, sine = np.cos(angle), np.sin(angle)
+    along_x = ratio * cosine**2 + sine**2 / ratio
+    along_y = ratio * sine**2 + cosine**2 / ratio
+    mixed = (ratio - 1 / ratio) * cosine * sine
+    for y in range(height):
+        for x in range(width):
+            dy, dx = y - centre_y, x - centre_x
+            radius[y, x] = np.sqrt(along_y * dy * dy + 2 * mixed * dy * dx + along_x * dx * dx)
+
+
+@njit(**OPTIONS)
+def _falling_profile(rest, trust, radius):
+    """Mean light in annuli of one pixel, made to fall outwards: levels and radii, at least one of each."""
+    n_bins = int(radius.max()) + 1
+    sums, weights, radii = np.zeros(n_bins), np.zeros(n_bins), np.zeros(n_bins)
+    height, width = rest.shape
+    for y in range(height):
+        for x in range(width):
+            k = int(radius[y, x])
+            weights[k] += trust[y, x]
+            sums[k] += trust[y, x] * rest[y, x]
+            radii[k] += trust[y, x] * radius[y, x]
+    n = 0
+    for k in range(n_bins):
+        if weights[k] > 0:
+            sums[n], radii[n], weights[n] = sums[k] / weights[k], radii[k] / weights[k], weights[k]
+            n += 1
+    if n == 0:
+        return np.zeros(1), np.zeros(1)
+    return _fall(sums[:n], weights[:n]), radii[:n]
+
+
+@njit(**OPTIONS)
+def _fall(values, weights):
+    """Nearest sequence that never rises nor is negative: neighbours that rise are pooled."""
+    n = len(values)
+    level, mass, count = np.empty(n), np.empty(n), np.empty(n, np.int64)
+    m = 0
+    for i in range(n):
+        level[m], mass[m], count[m] = values[i], weights[i], 1
+        m += 1
+        while m > 1 and level[m - 2] < level[m - 1]:
+            both = mass[m - 2] + mass[m - 1]
+            level[m - 2] = (level[m - 2] * mass[m - 2] + level[m - 1] * mass[m - 1]) / both
+            mass[m - 2] = both
+            count[m - 2] += count[m - 1]
+            m -= 1
+    result = np.empty(n)
+    k = 0
+    for i in range(m):
+        result[k : k + count[i]] = max(level[i], 0.0)
+        k += count[i]
+    return result
+
+
+@njit(**OPTIONS)
+def _level_at(radius, radii, levels):
+    """Interpolate the profile at a radius; constant beyond its ends."""
+    last = len(radii) - 1
+    if radius <= radii[0]:
+        return levels[0]
+    if radius >= radii[last]:
+        return levels[last]
+    k = min(int(radius), last - 1)
+    while k > 0 and radii[k] > radius:
+        k -= 1
+    while radii[k + 1] < radius:
+        k += 1
+    part = (radius - radii[k]) / (radii[k + 1] - radii[k])
+    return levels[k] + part * (levels[k + 1] - levels[k])
