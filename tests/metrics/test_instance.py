@@ -82,6 +82,53 @@ def test_average_precision_equals_that_of_pycocotools(make_pair, kind, seed):
         assert one_class == pytest.approx(precision[:, :, k].mean(), abs=1e-9)
 
 
+def intervals(rng, n):
+    """Sources of 4 to 6 pixels in one row of 16: many pairs of them have the same IoU."""
+    length = rng.integers(4, 7, n)
+    start = rng.integers(0, 17 - length)
+    boxes = [(0, x, 1, x + width) for x, width in zip(start, length, strict=True)]
+    crops = [np.ones((1, width), dtype=bool) for width in length]
+    return Instances((1, 16), boxes, crops, rng.integers(1, 4, n) / 4, np.ones(n, dtype=int))
+
+
+@pytest.mark.parametrize("kind", ["segm", "bbox"])
+@pytest.mark.parametrize("iou", [0.5, 0.6])
+def test_the_order_of_matches_at_equal_iou_and_score_is_that_of_pycocotools(kind, iou):
+    rng = np.random.default_rng(7)
+    n_ties = 0
+    for _ in range(60):
+        y_true, y_pred = [intervals(rng, 5)], [intervals(rng, 6)]
+        precision, recall = pycocotools_tables(y_true, y_pred, kind)
+        k = round((iou - 0.5) / 0.05)
+        value = average_precision(y_true, y_pred, kind=kind, iou=iou, class_id=1)
+        assert value == pytest.approx(precision[k, :, 0, 0].mean(), abs=1e-9)
+        swapped = [y_true[0].select(np.arange(5)[::-1])]
+        n_ties += value != average_precision(swapped, y_pred, kind=kind, iou=iou, class_id=1)
+        summary = coco_summary(y_true, y_pred, kind=kind)
+        assert summary["AP"] == pytest.approx(precision[:, :, 0, 0].mean(), abs=1e-9)
+        assert summary["AR"] == pytest.approx(recall[:, 0, 0].mean(), abs=1e-9)
+    assert n_ties > 1  # the order of the true sources does matter here
+
+
+def test_of_equal_ious_the_later_true_source_is_taken():
+    """The first prediction overlaps both true sources alike; COCOeval gives it the second of them."""
+    pixels = {
+        "truth": [(0, 4), (4, 8)],
+        "found": [(2, 6), (4, 8)],
+    }
+    y_true, y_pred = (
+        Instances((1, 8), [(0, a, 1, b) for a, b in spans], [np.ones((1, 4), bool)] * 2, scores)
+        for spans, scores in zip(pixels.values(), ([1, 1], [0.9, 0.8]), strict=True)
+    )
+    precision, recall, thresholds = precision_recall_curve(y_true, y_pred, iou=0.3)
+    assert thresholds.tolist() == [0.8, 0.9]
+    assert precision.tolist() == [0.5, 1.0, 1.0]
+    assert recall.tolist() == [0.5, 0.5, 0.0]
+    later_first = y_true.select(np.array([1, 0]))
+    assert precision_recall_curve(later_first, y_pred, iou=0.3)[1].tolist() == [1.0, 0.5, 0.0]
+    assert detection_scores(y_true, y_pred, 0.3).n_matched == 2  # the matching there is optimal
+
+
 @pytest.mark.parametrize("kind", ["segm", "bbox"])
 @pytest.mark.parametrize("seed", range(4))
 def test_coco_summary_equals_plain_pycocotools(make_pair, kind, seed, capsys):

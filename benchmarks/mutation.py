@@ -1,0 +1,463 @@
+"""Plant small bugs in the package, one at a time, and count how many the tests notice.
+
+A *mutant* is a copy of the package with one change: ``<`` for ``<=``, ``+`` for ``-``, 1 for 0, a deleted statement,
+a dropped argument. A mutant is killed if a test fails, or runs into the time limit. A survivor is a hole in the
+tests, or an equivalent mutant, which no test can kill: ``mutation_equivalents.toml`` lists those, with reasons.
+
+    python benchmarks/mutation.py --package metrics --package catalog --sample 150
+
+Each mutant lives in a scratch copy, so workers and subprocesses see it too. Tests run in a fork of a process
+that has imported the libraries; only the tests that reach the changed line run, the fastest first. One process works
+at a time. Constants, defaults and decorated functions are changed as well, which mutmut 3.8 leaves alone.
+"""
+
+import argparse
+import ast
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import tomllib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+EQUIVALENTS = Path(__file__).with_name("mutation_equivalents.toml")
+#: What is changed, and the tests that have to notice. Doctests of a changed file always run.
+PACKAGES = {
+    "metrics": (["galaxysegment/metrics"], ["tests/metrics"]),
+    "catalog": (["galaxysegment/catalog"], ["tests/catalog"]),
+    "io": (["galaxysegment/io"], ["tests/io"]),
+    "mosaic": (["galaxysegment/mosaic"], ["tests/mosaic"]),
+    "losses": (
+        [f"galaxysegment/nets/{name}.py" for name in ("_losses", "_set_loss", "_detr_loss")],
+        ["tests/nets"],
+    ),
+}
+_LIBRARIES = (
+    *("numpy", "scipy.ndimage", "scipy.sparse.csgraph", "scipy.optimize", "astropy.io.fits"),
+    *("astropy.wcs", "astropy.table", "astropy.coordinates", "sklearn.pipeline", "joblib", "tqdm"),
+    *("photutils.segmentation", "photutils.background", "pycocotools.cocoeval", "hypothesis"),
+    *("hypothesis.extra.numpy", "pytest", "coverage", "skimage.measure", "matplotlib"),
+)
+_NET_LIBRARIES = (
+    *("torch", "skorch", "torchvision", "transformers.loss.loss_for_object_detection"),
+    *("transformers.models.detr.modeling_detr",),
+    "transformers.models.mask2former.modeling_mask2former",
+)
+_SHORTEST_LIMIT = 20  # seconds; a loaded machine is no bug
+
+
+# --- mutations ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change: `before` becomes `after` between two offsets of a file."""
+
+    path: str
+    function: str
+    lines: tuple
+    span: tuple
+    before: str
+    after: str
+    text: str
+
+    def __str__(self):
+        return f"{self.path}:{self.lines[0]} {self.function}: {self.before} -> {self.after}"
+
+
+_COMPARISONS = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
+}  # fmt: skip
+_OPERATORS = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Mod: ast.Mult,
+    ast.FloorDiv: ast.Mult, ast.Pow: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
+    ast.LShift: ast.RShift, ast.RShift: ast.LShift,
+}  # fmt: skip
+_SWAPS = [("min", "max"), ("minimum", "maximum"), ("any", "all"), ("zeros", "ones")]
+_SWAPS += [("floor", "ceil"), ("cos", "sin"), ("flatnonzero", "argsort"), ("left", "right")]
+_NAMES = {a: b for pair in _SWAPS for a, b in (pair, pair[::-1])}
+
+
+def _changed(node):
+    """Yield what a node may become."""
+    if isinstance(node, ast.stmt):
+        yield from _changed_statement(node)
+    elif isinstance(node, ast.Compare):
+        for index, operator in enumerate(node.ops):
+            operators = [*node.ops]
+            operators[index] = _COMPARISONS[type(operator)]()
+            yield ast.Compare(node.left, operators, node.comparators)
+    elif isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
+        yield ast.BinOp(node.left, _OPERATORS[type(node.op)](), node.right)
+    elif isinstance(node, ast.BoolOp):
+        yield ast.BoolOp(ast.Or() if isinstance(node.op, ast.And) else ast.And(), node.values)
+    elif isinstance(node, ast.UnaryOp):
+        yield node.operand
+    elif isinstance(node, ast.Constant):
+        yield from _changed_constant(node.value)
+    elif isinstance(node, (ast.Name, ast.Attribute)):
+        yield from _changed_name(node)
+    elif isinstance(node, ast.Call):
+        for index, keyword in enumerate(node.keywords):
+            if keyword.arg not in (None, "strict"):  # strict=True is an assertion
+                rest = node.keywords[:index] + node.keywords[index + 1 :]
+                yield ast.Call(node.func, node.args, rest)
+    elif isinstance(node, ast.IfExp):
+        yield ast.IfExp(ast.UnaryOp(ast.Not(), node.test), node.body, node.orelse)
+
+
+def _changed_statement(node):
+    """Yield the statement with the opposite operator, and its deletion."""
+    if isinstance(node, ast.AugAssign) and type(node.op) in _OPERATORS:
+        yield ast.AugAssign(node.target, _OPERATORS[type(node.op)](), node.value)
+    is_call = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    if is_call or isinstance(node, (ast.AugAssign, ast.Raise, ast.Continue, ast.Break)):
+        yield ast.Pass()
+
+
+def _changed_name(node):
+    if isinstance(node, ast.Name) and node.id in _NAMES:
+        yield ast.Name(_NAMES[node.id])
+    elif isinstance(node, ast.Attribute) and node.attr in _NAMES:
+        yield ast.Attribute(node.value, _NAMES[node.attr])
+
+
+def _changed_constant(value):
+    if isinstance(value, bool):
+        yield ast.Constant(not value)
+    elif isinstance(value, (int, float)):
+        yield ast.Constant(value + 1)
+        if value == 1:
+            yield ast.Constant(0)
+    elif value in ("left", "right"):
+        yield ast.Constant(_NAMES[value])
+
+
+class _Finder(ast.NodeVisitor):
+    """Collect the mutants of a file: not of its annotations, messages, docstrings and `__all__`."""
+
+    def __init__(self, path, source):
+        self.path, self.source, self.mutants = path, source, []
+        self.scope, self.statement = [], None
+        self.starts = [0]
+        for line in source.encode().splitlines(keepends=True):
+            self.starts.append(self.starts[-1] + len(line))
+
+    def visit(self, node):
+        if isinstance(node, ast.stmt):
+            self.statement = node
+        for new in _changed(node):
+            self._add(node, new)
+        if not (isinstance(node, ast.keyword) and node.arg == "strict"):
+            super().visit(node)
+
+    def _add(self, node, new):
+        start = self.starts[node.lineno - 1] + node.col_offset
+        stop = self.starts[node.end_lineno - 1] + node.end_col_offset
+        text = ast.unparse(ast.fix_missing_locations(new))
+        text = text if isinstance(node, ast.stmt) else f"({text})"
+        old = ast.unparse(node)
+        context = " ".join(ast.unparse(self.statement).splitlines()[0].split())
+        lines = (self.statement.lineno, _last_line(self.statement))
+        where = ".".join(self.scope) or "module"
+        before = context if old == context else f"{context} [{old}]"
+        same = sum(
+            mutant.function == where
+            and mutant.before.split(" #")[0] == before
+            and mutant.after == ast.unparse(new)
+            for mutant in self.mutants
+        )
+        before += f" #{same + 1}" if same else ""
+        self.mutants.append(
+            Mutant(self.path, where, lines, (start, stop), before, ast.unparse(new), text)
+        )
+
+    def _enter(self, node):
+        if any(ast.unparse(decorator) == "overload" for decorator in node.decorator_list):
+            return
+        self.scope.append(node.name)
+        if isinstance(node, ast.ClassDef):
+            for statement in node.body:
+                self.visit(statement)
+        else:
+            for default in [*node.args.defaults, *filter(None, node.args.kw_defaults)]:
+                self.statement = node
+                self.visit(default)
+            for statement in node.body:
+                self.visit(statement)
+        self.scope.pop()
+
+    visit_FunctionDef = visit_ClassDef = _enter  # noqa: N815
+
+    def visit_AnnAssign(self, node):
+        if node.value is not None:
+            self.visit(node.value)
+
+    def visit_Assign(self, node):
+        names = {target.id for target in node.targets if isinstance(target, ast.Name)}
+        if "__all__" not in names:
+            self.generic_visit(node)
+
+    def visit_If(self, node):
+        if ast.unparse(node.test) != "TYPE_CHECKING":
+            self.generic_visit(node)
+
+    def visit_Expr(self, node):
+        call = node.value
+        if not isinstance(call, ast.Call):  # docstrings
+            return
+        if not ast.unparse(call.func).endswith("warn"):
+            self.generic_visit(node)
+
+    def visit_Raise(self, node):
+        """Leave messages alone."""
+
+    visit_JoinedStr = visit_Import = visit_ImportFrom = visit_TypeAlias = visit_Raise  # noqa: N815
+
+
+def _last_line(statement):
+    """Last line of a statement's own, without the statements in it."""
+    body = getattr(statement, "body", None)
+    if isinstance(body, list) and body:
+        return max(statement.lineno, body[0].lineno - 1)
+    return statement.end_lineno
+
+
+def find_mutants(files):
+    """All mutants of some files, in order."""
+    mutants = []
+    for path in files:
+        source = (ROOT / path).read_text(encoding="utf-8")
+        finder = _Finder(path, source)
+        finder.visit(ast.parse(source))
+        mutants += finder.mutants
+    return mutants
+
+
+def read_equivalents():
+    """Reasons by (path, function, before, after)."""
+    entries = tomllib.loads(EQUIVALENTS.read_text(encoding="utf-8")).get("mutant", [])
+    return {
+        (entry["path"], entry["function"], entry["before"], entry["after"]): entry["reason"]
+        for entry in entries
+    }
+
+
+# --- tests --------------------------------------------------------------------------------------
+
+
+class _Watcher:
+    """A plugin of pytest: which test is running, how long each took, the first that failed."""
+
+    def __init__(self, coverage=None):
+        self.coverage, self.seconds, self.failed = coverage, {}, None
+
+    def pytest_configure(self):
+        from hypothesis import Phase, settings
+
+        options = {"phases": (Phase.explicit, Phase.generate), "database": None}
+        settings.register_profile("mutants", settings.get_profile("suite"), **options)
+        settings.load_profile("mutants")  # a failure needs no small example here
+
+    def pytest_runtest_protocol(self, item):
+        if self.coverage is not None:
+            self.coverage.switch_context(item.nodeid)
+
+    def pytest_runtest_logreport(self, report):
+        self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0) + report.duration
+        if report.failed and self.failed is None:
+            self.failed = report.nodeid
+
+
+def _run_pytest(scratch, tests, coverage=None):
+    """Run tests in this process, which is a fork; return the exit code and the plugin."""
+    import pytest
+
+    os.chdir(scratch)
+    sys.path.insert(0, str(scratch))
+    os.environ["PYTHONPATH"] = str(scratch)
+    sys.dont_write_bytecode = True
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    watcher = _Watcher(coverage)
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"]
+    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    return int(pytest.main([*options, *tests], plugins=[watcher])), watcher
+
+
+def _in_fork(work, limit):
+    """Call ``work()`` in a fork and return what it returns; None if it exceeds `limit` seconds or crashes."""
+    with tempfile.NamedTemporaryFile() as answer:
+        child = os.fork()
+        if not child:
+            os.setsid()
+            quiet = os.open(os.devnull, os.O_RDWR)
+            for stream in (0, 1, 2):
+                os.dup2(quiet, stream)
+            try:
+                Path(answer.name).write_text(json.dumps(work()), encoding="utf-8")
+            except BaseException as error:
+                Path(answer.name).write_text(json.dumps([-1, repr(error)]), encoding="utf-8")
+            os._exit(0)
+        deadline = time.monotonic() + limit
+        while os.waitpid(child, os.WNOHANG) == (0, 0):
+            if time.monotonic() > deadline:
+                os.killpg(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                return None
+            time.sleep(0.01)
+        with contextlib.suppress(ProcessLookupError):  # workers that a failed test has left behind
+            os.killpg(child, signal.SIGKILL)
+        text = Path(answer.name).read_text(encoding="utf-8")
+    return json.loads(text) if text else None
+
+
+def measure(scratch, files, tests):
+    """Run all tests once without a bug: the seconds of each, and the tests that reach each line of each file."""
+
+    def work():
+        import coverage
+
+        record = coverage.Coverage(data_file=None, include=[str(scratch / path) for path in files])
+        record.start()
+        code, watcher = _run_pytest(scratch, tests, record)
+        record.stop()
+        data = record.get_data()
+        lines = {
+            path: data.contexts_by_lineno(str(scratch / path))
+            for path in files
+            if str(scratch / path) in data.measured_files()
+        }
+        return code, watcher.failed, watcher.seconds, lines
+
+    code, *rest = _in_fork(work, 3600) or [-1, "crashed or took an hour"]
+    if code:
+        sys.exit(f"The tests fail without any bug (exit code {code}): {rest[0]}. Mend them first.")
+    return rest[1:]
+
+
+def choose_tests(mutant, seconds, lines):
+    """Tests that reach the changed lines, the fastest first; if that is not known, all that reach the file."""
+    reached = lines.get(mutant.path, {})
+    first, last = mutant.lines
+    tests = {
+        test for line, names in reached.items() if first <= int(line) <= last for test in names
+    }
+    if not tests - {""}:
+        tests = {test for names in reached.values() for test in names}
+    tests = tests - {""} or set(seconds)
+    return sorted(tests, key=lambda test: seconds.get(test, 0))
+
+
+def try_mutant(scratch, mutant, seconds, lines):
+    """Plant one bug; return "killed", "slow" or "survived", and the test that noticed it."""
+    target = scratch / mutant.path
+    source = target.read_bytes()
+    start, stop = mutant.span
+    tests = choose_tests(mutant, seconds, lines)
+    limit = max(_SHORTEST_LIMIT, 10 + 5 * sum(seconds.get(test, 0) for test in tests))
+    target.write_bytes(source[:start] + mutant.text.encode() + source[stop:])
+
+    def work():
+        code, watcher = _run_pytest(scratch, tests)
+        return code, watcher.failed
+
+    try:
+        result = _in_fork(work, limit)
+    finally:
+        target.write_bytes(source)
+    if result is None:
+        return "slow", None
+    return ("survived", None) if result[0] == 0 else ("killed", result[1])
+
+
+# --- the campaign -------------------------------------------------------------------------------
+
+
+def _files_of(package):
+    for place in PACKAGES[package][0]:
+        path = ROOT / place
+        found = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+        yield from (str(file.relative_to(ROOT)) for file in found if file.exists())
+
+
+def run_package(package, options, equivalents):
+    """Try a sample of the mutants of one package; print survivors; return the counts."""
+    files = [path for path in _files_of(package) if options.file in path]
+    mutants = find_mutants(files)
+    n_all = len(mutants)
+    known = [mutant for mutant in mutants if _key(mutant) in equivalents]
+    mutants = [mutant for mutant in mutants if _key(mutant) not in equivalents]
+    if options.sample and options.sample < len(mutants):
+        mutants = random.Random(options.seed).sample(mutants, options.sample)
+    counts, results = Counter(), []
+    with tempfile.TemporaryDirectory(prefix="galaxysegment-mutants-") as folder:
+        scratch = Path(folder).resolve() / "copy"
+        ignored = shutil.ignore_patterns(".git", "docs", "*.pyc", ".venv", "build")
+        shutil.copytree(ROOT, scratch, ignore=ignored)
+        tests = [*(PACKAGES[package][1]), *files, *options.tests]
+        seconds, lines = measure(scratch, files, tests)
+        print(f"{package}: {n_all} mutants, {len(mutants)} tried, {len(seconds)} tests", flush=True)
+        for number, mutant in enumerate(mutants, start=1):
+            outcome, test = try_mutant(scratch, mutant, seconds, lines)
+            counts[outcome] += 1
+            results.append({**mutant.__dict__, "outcome": outcome, "test": test})
+            if outcome == "survived":
+                print(f"  survived {mutant}", flush=True)
+            elif options.verbose:
+                print(f"  {number} {outcome} {mutant} by {test}", flush=True)
+    if options.output:
+        with Path(options.output).open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(result) + "\n" for result in results)
+    print(_summary(package, counts, len(known)), flush=True)
+    return counts
+
+
+def _key(mutant):
+    return mutant.path, mutant.function, mutant.before, mutant.after
+
+
+def _summary(name, counts, n_equivalent):
+    n = counts.total()
+    dead = counts["killed"] + counts["slow"]
+    return (
+        f"{name}: {dead} of {n} killed ({100 * dead / max(n, 1):.1f} %; {counts['slow']} by the time limit), "
+        f"{n_equivalent} known to be equivalent"
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--package", action="append", choices=PACKAGES, help="all by default")
+    parser.add_argument("--sample", type=int, default=100, help="mutants per package; 0 is all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--file", default="", help="only files whose path holds this")
+    parser.add_argument("--tests", action="append", default=[], help="more tests to run")
+    parser.add_argument("--least", type=float, default=0, help="fail below this percentage")
+    parser.add_argument("--output", help="append one JSON line per mutant to this file")
+    parser.add_argument("--verbose", action="store_true", help="print the killed ones, too")
+    options = parser.parse_args()
+    packages = options.package or list(PACKAGES)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    for name in _LIBRARIES + (_NET_LIBRARIES if {"losses", "mosaic"} & {*packages} else ()):
+        __import__(name)
+    equivalents, total = read_equivalents(), Counter()
+    for package in packages:
+        total += run_package(package, options, equivalents)
+    if len(packages) > 1:
+        print(_summary("all", total, len(equivalents)))
+    dead = total["killed"] + total["slow"]
+    if 100 * dead < options.least * total.total():
+        sys.exit(f"Fewer than {options.least} % of the mutants were killed.")
+
+
+if __name__ == "__main__":
+    main()
