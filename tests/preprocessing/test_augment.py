@@ -169,6 +169,37 @@ def test_colours_change():
     assert abs(np.corrcoef((noisy - grey)[0].reshape(3, -1)) - np.eye(3)).max() < 0.1
 
 
+@given(
+    seed=st.integers(0, 10_000),
+    scale=st.sampled_from([1e-9, 0.5, 1e4]),
+    zero=st.sampled_from([-3, 8]),
+)
+@pytest.mark.parametrize("kinds", ["brightness", "noise"])
+def test_the_unit_and_the_zero_level_of_an_image_do_not_matter(kinds, seed, scale, zero):
+    """Counts or nanojansky, sky or none: the same change, in that unit, about that level."""
+    images = with_rms(2)[:, :2].astype(np.float64)
+    options = {"kinds": kinds, "rms_band": None, "random_state": seed}
+    plain, _ = augment(images, NO_SOURCE, **options)
+    other, _ = augment(scale * (images + zero), NO_SOURCE, **options)
+    np.testing.assert_allclose(other / scale - zero, plain, atol=1e-6)
+
+
+def test_brightness_and_noise_keep_to_the_promised_limits():
+    """Gain 0.8 to 1.2, level within a fifth of the standard deviation, noise up to a third."""
+    images = 7 * with_rms(2, shape=(64, 64))[:, :2] + 100
+    spread, sky = images.std(axis=(0, 2, 3)), np.median(images, axis=(0, 2, 3))
+    nothing = np.zeros((1, 64, 64), dtype=int)
+    moved, _ = augment(images, nothing, 200, kinds="brightness", rms_band=None, random_state=0)
+    gains = moved.std(axis=(2, 3)) / spread
+    levels = (np.median(moved, axis=(2, 3)) - sky) / spread
+    for values, low, high in ((gains, 0.8, 1.2), (levels, -0.2, 0.2)):
+        assert low <= values.min() < low + 0.01 and high - 0.01 < values.max() <= high + 1e-9
+    assert abs(np.corrcoef(gains.T)[0, 1]) < 0.2 and abs(np.corrcoef(levels.T)[0, 1]) < 0.2
+    noisy, _ = augment(images, nothing, 200, kinds="noise", rms_band=None, random_state=0)
+    added = (noisy - images).std(axis=(2, 3)) / spread
+    assert added.min() < 0.01 and 0.31 < added.max() < 0.36
+
+
 def test_the_rms_moves_with_the_image_and_no_data_spreads_no_zeros():
     X_rms = with_rms()
     X_rms[0, -1] = 2.0
