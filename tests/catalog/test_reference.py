@@ -86,8 +86,8 @@ def assert_row(row, expected):
         expected = {name: expected[name] for name in expected if not name.startswith("semi")}
     for name, value in expected.items():
         found = getattr(row[name], "value", row[name])
-        value = value[0] if np.ndim(value) and len(value) == 1 else value
-        np.testing.assert_allclose(found, value, rtol=1e-9, atol=1e-9, err_msg=name)
+        expected_value = value[0] if np.ndim(value) and len(value) == 1 else value
+        np.testing.assert_allclose(found, expected_value, rtol=1e-9, atol=1e-9, err_msg=name)
     if angle is not None and not near_thin:
         turn = row["angle"].value - angle
         assert abs((turn + 90) % 180 - 90) < 1e-4

@@ -5,11 +5,10 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
-from transformers import DetrConfig, Mask2FormerConfig
-
 from galaxysegment.nets._detr_loss import DetrLoss
 from galaxysegment.nets._losses import BCEDiceLoss
 from galaxysegment.nets._set_loss import PointLoss, PointMatcher
+from transformers import DetrConfig, Mask2FormerConfig
 
 
 def sigmoid(logit):
