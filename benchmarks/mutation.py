@@ -36,8 +36,11 @@ PACKAGES = {
     "io": (["galaxysegment/io"], ["tests/io"]),
     "mosaic": (["galaxysegment/mosaic"], ["tests/mosaic"]),
     "losses": (
-        [f"galaxysegment/nets/{name}.py" for name in ("_losses", "_set_loss", "_detr_loss")],
-        ["tests/nets"],
+        [
+            *("galaxysegment/nets/common/_losses.py", "galaxysegment/nets/detr/_loss.py"),
+            "galaxysegment/nets/mask2former/_loss.py",
+        ],
+        [f"tests/nets/test_{name}.py" for name in ("losses", "loss_reference", "detr_modules")],
     ),
 }
 _LIBRARIES = (

@@ -5,10 +5,11 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
-from galaxysegment.nets._detr_loss import DetrLoss
-from galaxysegment.nets._losses import BCEDiceLoss
-from galaxysegment.nets._set_loss import PointLoss, PointMatcher
 from transformers import DetrConfig, Mask2FormerConfig
+
+from galaxysegment.nets.common._losses import BCEDiceLoss
+from galaxysegment.nets.detr._loss import DetrLoss
+from galaxysegment.nets.mask2former._loss import PointLoss, PointMatcher
 
 
 def sigmoid(logit):
