@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Literal, Self, overload
 
 import numpy as np
@@ -22,6 +22,7 @@ from ._utils.calibration import METHODS, apply_calibration, fit_calibration
 from ._utils.typed import fit_context
 from ._utils.validation import check_images, check_same_shape, split_rms
 from .detection._deblending import deblend
+from .detection._mosaic import MosaicAware, Statistic
 from .metrics import iou_score
 from .structures import (
     GALAXY,
@@ -36,12 +37,19 @@ from .structures import (
 )
 from .structures._types import Floats, Images, Labels, Sources
 
-__all__ = ["BaseImageTransformer", "BaseSegmenter", "ProbabilisticSegmenter", "SemanticSegmenter"]
+__all__ = [
+    "BaseImageTransformer",
+    "BaseSegmenter",
+    "MosaicAware",
+    "ProbabilisticSegmenter",
+    "SemanticSegmenter",
+    "Statistic",
+]
 
 _OUTPUTS = ("labels", "instances", "panoptic")
 
 
-class _ImageEstimator(BaseEstimator, metaclass=ABCMeta):
+class _ImageEstimator(MosaicAware, BaseEstimator, metaclass=ABCMeta):
     """What transformers and segmenters share: checking of images, tags, statelessness."""
 
     _parameter_constraints: dict = {}
@@ -77,8 +85,11 @@ class BaseImageTransformer(TransformerMixin, _ImageEstimator, auto_wrap_output_k
     """Template of a transformer of images: same container out as in, NaN stays NaN.
 
     A subclass writes ``_transform_image(image)``, image of shape (n_bands, height, width) in and out,
-    and, if it learns from data, ``_fit_images(images)``; it must not write to what it is given.
+    and, if it learns from data, ``_fit_images(images)``; it must not write to what it is given. If it looks at more
+    than the pixel itself, it says so as `MosaicAware` describes.
     """
+
+    reach = 0
 
     @fit_context
     def fit(self, X: Images, y: object = None) -> Self:
@@ -260,16 +271,23 @@ class SemanticSegmenter(BaseSegmenter):
 
     A subclass writes ``_image_proba(image)``, the probability or the binary mask of one image. Its
     pixels above `threshold` become sources by connected components of at least `n_pixels` pixels,
-    which `deblend` splits at saddles of the smoothed first band.
+    which ``deblend=True`` splits at saddles of the smoothed first band. A part must have at least
+    the fraction `contrast` of the light of its blend: 0.001 splits sources that differ by up to 7.5
+    magnitudes.
     """
-
-    #: Least fraction of the light that a part must have to be split off.
-    _contrast = 0.001
 
     _parameter_constraints: dict = {
         "n_pixels": [Interval(Integral, 1, None, closed="left")],
         "deblend": ["boolean"],
+        "contrast": [Interval(Real, 0, 1, closed="both")],
     }
+    deblend = False
+    contrast = 0.001
+
+    @property
+    def splits_blends(self) -> bool:  # type: ignore[override]
+        """Whether sources depend on the whole blend they are in."""
+        return self.deblend
 
     def _threshold(self):
         """Probability above which a pixel belongs to a source."""
@@ -285,7 +303,7 @@ class SemanticSegmenter(BaseSegmenter):
         labels = remove_small(label_components(proba > self._threshold()), self.n_pixels)
         if self.deblend:
             labels = deblend(
-                labels, self._deblending_image(proba, image), self.n_pixels, contrast=self._contrast
+                labels, self._deblending_image(proba, image), self.n_pixels, contrast=self.contrast
             )
         return labels
 

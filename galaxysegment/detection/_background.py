@@ -12,8 +12,6 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage, sparse
 
-from ._mosaic_meshes import known_meshes
-
 _CLIP = 3.0
 _MAX_CLIPS = 10
 _MAX_FITS = 20
@@ -65,14 +63,6 @@ def background_meshes(
     image, *, box_size=50, filter_size=3, exclude_percentile=15, plane=False, mask=None
 ):
     """Estimate the background and its RMS as two `MeshMap`; parameters as of `background_maps`."""
-    options = {
-        "box_size": box_size,
-        "filter_size": filter_size,
-        "exclude_percentile": exclude_percentile,
-    }
-    known = known_meshes(image, mask, {**options, "plane": plane})
-    if known is not None:
-        return known
     image = np.asarray(image)
     box = tuple(min(box_size, side) for side in image.shape)
     statistics = box_statistics(image, box, mask)

@@ -5,31 +5,51 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils._param_validation import Interval, Options
 
-from ..base import BaseImageTransformer
+from ..base import BaseImageTransformer, Statistic
 from ..detection._background import background_maps
-from ..detection._mosaic_meshes import is_window
-from ._bands import map_science_bands
+from ..detection._statistics import BackgroundMeshes
+from ._bands import science_bands
 
-__all__ = ["BackgroundSubtractor", "subtract_background"]
+__all__ = ["BackgroundSubtractor", "known_meshes", "subtract_background"]
 
 
-def subtract_background(band, **options):
-    """Return `band` without its background, and its noise; both in the dtype of `band`.
+def subtract_background(band, meshes=None, **options):
+    """Subtract the background of a band.
 
-    The options are those of `background_maps`.
+    Parameters
+    ----------
+    band : ndarray of float, shape (height, width)
+        NaN is "no data".
+    meshes : pair of MeshMap, optional
+        Background and noise of the mosaic that the band is a window of, as seen from its first pixel.
+    **options
+        Those of `background_maps`, which measures the band if there are no `meshes`.
+
+    Returns
+    -------
+    residual, noise : ndarray of shape (height, width)
+        In the dtype of `band`.
     """
+    if meshes is not None:
+        height, width = band.shape
+        background, noise = (mesh.window(0, height, 0, width) for mesh in meshes)
+        return band - background, noise
     # About a typical value: the interpolation of the mesh is good to 1e-5 of what it interpolates, and a
     # high pedestal must not blur the sky. The same holds for single precision.
     values = band[~np.isnan(band)]
-    if (
-        is_window() or not values.size
-    ):  # a window's own typical value would set it off from the next
-        typical = band.dtype.type(0)
-    else:
+    typical = band.dtype.type(0)
+    if values.size:
         typical = np.median(values[:: max(1, values.size // 10_000)])
     residual = band - typical
     background, noise = background_maps(residual, **options)
     return residual - background, noise
+
+
+def known_meshes(step):
+    """Meshes of each science band of the mosaic that `step` works on a window of; None if it sees a whole image."""
+    if step._statistics is None:
+        return None
+    return [tuple(mesh.at(*step._corner) for mesh in pair) for pair in step._statistics["meshes"]]
 
 
 class BackgroundSubtractor(BaseImageTransformer):
@@ -104,13 +124,22 @@ class BackgroundSubtractor(BaseImageTransformer):
         self.rms_band = rms_band
 
     def _transform_image(self, image):
-        return map_science_bands(self._subtract, image, self.rms_band)
+        result = image.copy()
+        meshes = known_meshes(self)
+        for place, index in enumerate(science_bands(len(image), self.rms_band)):
+            known = None if meshes is None else meshes[place]
+            result[index] = subtract_background(image[index], known, **self._options())[0]
+        return result
 
-    def _subtract(self, band):
-        return subtract_background(
-            band,
-            box_size=self.box_size,
-            filter_size=self.filter_size,
-            exclude_percentile=self.exclude_percentile,
-            plane=self.plane,
-        )[0]
+    def statistics_needed(self) -> dict[str, Statistic]:
+        """Ask for the background meshes of the science bands; see `galaxysegment.base.MosaicAware`."""
+        if self._statistics is not None:
+            return {}
+        return {"meshes": BackgroundMeshes(self._measured_bands, **self._options())}
+
+    def _measured_bands(self, image):
+        return [image[index] for index in science_bands(len(image), self.rms_band)]
+
+    def _options(self):
+        names = ("box_size", "filter_size", "exclude_percentile", "plane")
+        return {name: getattr(self, name) for name in names}

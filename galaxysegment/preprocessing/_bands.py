@@ -8,18 +8,21 @@ import numpy as np
 from .._utils.validation import check_rms_band
 from ..base import BaseImageTransformer
 
-__all__ = ["BandSelector", "map_science_bands"]
+__all__ = ["BandSelector", "map_science_bands", "science_bands"]
+
+
+def science_bands(n_bands, rms_band):
+    """Indices of all bands but the RMS band."""
+    if rms_band is None:
+        return list(range(n_bands))
+    check_rms_band(rms_band, n_bands)
+    return np.delete(np.arange(n_bands), rms_band).tolist()
 
 
 def map_science_bands(function, image, rms_band):
     """Copy `image` with `function` of every band but the RMS band, which stays as it is."""
-    if rms_band is None:
-        science = range(image.shape[0])
-    else:
-        check_rms_band(rms_band, image.shape[0])
-        science = np.delete(np.arange(image.shape[0]), rms_band)
     result = image.copy()
-    for band in science:
+    for band in science_bands(len(image), rms_band):
         result[band] = function(image[band])
     return result
 

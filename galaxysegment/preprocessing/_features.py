@@ -11,7 +11,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._utils.validation import check_rms_band
-from ..base import BaseImageTransformer
+from ..base import BaseImageTransformer, Statistic
+from ..detection._statistics import prepared
 from ._filling import BadPixelFiller
 from ._rms import NoiseNormalizer
 from ._smoothing import GaussianSmoother, gaussian_reach
@@ -35,19 +36,19 @@ _LARGEST_SAMPLE = 1 << 22  # grey values that the percentiles are taken of
 _NOISE_PER_FWHM = 2 * np.sqrt(np.pi) / np.sqrt(8 * np.log(2))
 
 
-def stretched_signal(image, rms_band, fwhm):
+def stretched_signal(image, normalizer, fwhm):
     """Inverse hyperbolic sine of the signal to noise of each science band, smoothed before the stretch.
 
     Parameters
     ----------
     image : ndarray of shape (n_bands, height, width)
-    rms_band : int or None
-        Index of the RMS map; None takes the noise from each band.
+    normalizer : NoiseNormalizer
+        Makes signal to noise of the image.
     fwhm : float or None
         Full width at half maximum of the Gaussian in pixels. The noise counts as white: what smoothing
         takes from it is given back as a factor, so that the sky keeps a scatter of about 1.
     """
-    signal = NoiseNormalizer(rms_band=rms_band).fit_transform([image])[0]
+    signal = normalizer.fit_transform([image])[0]
     if fwhm is not None:
         signal = GaussianSmoother(fwhm=fwhm).fit_transform([signal])[0]
         signal *= signal.dtype.type(max(1.0, _NOISE_PER_FWHM * fwhm))
@@ -237,13 +238,13 @@ class PixelFeatures(BaseImageTransformer):
         return float(low), float(high)
 
     @property
-    def _reach(self):
+    def reach(self) -> int:  # type: ignore[override]
         smoothing = 0 if self.fwhm is None else gaussian_reach(self.fwhm)
         return (
             self.window // 2
             + int(np.ceil(self.lbp_radius))
             + smoothing
-            + BadPixelFiller()._reach
+            + BadPixelFiller().reach
             + 1
         )
 
@@ -262,17 +263,33 @@ class PixelFeatures(BaseImageTransformer):
 
     def _grey(self, image):
         """Mean of the bands with data, stretched and smoothed; NaN where there are none."""
+        mean = self._mean(image)
+        if self.stretch == "asinh":
+            return stretched_signal(mean, self._normalizer(), self.fwhm)[0]
+        grey = mean[0]
+        if self.fwhm is None:
+            return grey
+        return GaussianSmoother(fwhm=self.fwhm).fit_transform([grey])[0]
+
+    def _mean(self, image):
+        """Mean of the bands with data, and the RMS map if there is one: shape (1 or 2, height, width)."""
         science = self._science(image)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Mean of empty slice")
             grey = science[0] if len(science) == 1 else np.nanmean(science, axis=0)
-        if self.stretch == "asinh":
-            if self.rms_band is None:
-                return stretched_signal(grey[None], None, self.fwhm)[0]
-            return stretched_signal(np.stack([grey, image[self.rms_band]]), -1, self.fwhm)[0]
-        if self.fwhm is None:
-            return grey
-        return GaussianSmoother(fwhm=self.fwhm).fit_transform([grey])[0]
+        return grey[None] if self.rms_band is None else np.stack([grey, image[self.rms_band]])
+
+    def _normalizer(self):
+        normalizer = NoiseNormalizer(rms_band=None if self.rms_band is None else -1)
+        if self._statistics is None:
+            return normalizer
+        return normalizer.with_statistics(self._statistics, self._corner)
+
+    def statistics_needed(self) -> dict[str, Statistic]:
+        """Ask for the background mesh of the grey image; see `galaxysegment.base.MosaicAware`."""
+        if self.stretch != "asinh":
+            return {}
+        return prepared(self._normalizer().statistics_needed(), self._mean)
 
     def _fill_texture(self, grey, out):
         from ._haralick import haralick_maps

@@ -67,7 +67,7 @@ class BadPixelFiller(BaseImageTransformer):
         return np.stack([self._fill(band) for band in image])
 
     @property
-    def _reach(self):
+    def reach(self) -> int:  # type: ignore[override]
         # The nearest pixel, which fills what is left of a large hole, may be farther away.
         return gaussian_reach(self.size) if self.method == "interpolate" else self.size // 2
 

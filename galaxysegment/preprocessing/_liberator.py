@@ -5,7 +5,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from ..base import BaseImageTransformer
+from ..base import BaseImageTransformer, Statistic
 from ._bands import map_science_bands
 
 __all__ = ["FITSLiberatorStretch"]
@@ -139,7 +139,7 @@ class FITSLiberatorStretch(BaseImageTransformer):
         self._check_levels()
         return map_science_bands(self._stretch_band, image, self.rms_band)
 
-    def _for_mosaic(self, mosaic):
+    def statistics_needed(self) -> dict[str, Statistic]:
         """Refuse levels that would be estimated in each tile of a mosaic on its own."""
         missing = [
             name
@@ -151,7 +151,7 @@ class FITSLiberatorStretch(BaseImageTransformer):
                 f"FITSLiberatorStretch estimates {', '.join(missing)} from each image, which a mosaic in tiles does "
                 "not have: give the levels."
             )
-        return self
+        return {}
 
     def _check_levels(self):
         _check_order("background_level", self.background_level, "peak_level", self.peak_level)

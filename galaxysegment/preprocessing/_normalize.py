@@ -1,12 +1,12 @@
 """Scale the brightness of images to the range from 0 to 1."""
 
-from copy import copy
 from numbers import Real
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from ..base import BaseImageTransformer
+from ..base import BaseImageTransformer, Statistic
+from ..detection._statistics import Extremes, extremes
 from ._stretches import STRETCHES, make_stretch, scale_band
 
 __all__ = ["ImageNormalizer"]
@@ -113,31 +113,35 @@ class ImageNormalizer(BaseImageTransformer):
 
     def _transform_image(self, image):
         stretch = make_stretch(self.stretch, self.stretch_a)
-        limits = self.limits_ if self.limits == "fit" else self._limits_of([image])
+        limits = self._limits_in_use(image)
         result = np.empty_like(image)
         for scaled, band, (low, high) in zip(result, image, limits.tolist(), strict=True):
             scaled[...] = scale_band(band, low, high, stretch)
         return result
 
-    def _for_mosaic(self, mosaic):
-        """Return a normalizer with the limits of a whole mosaic (see `galaxysegment.mosaic`)."""
-        if self.limits == "fit" or (
-            not isinstance(self.interval, str) and None not in self.interval
-        ):
-            return self
+    def statistics_needed(self) -> dict[str, Statistic]:
+        """Ask for the extremes of each band if they are limits; see `galaxysegment.base.MosaicAware`."""
+        if self._statistics is not None or self.limits == "fit" or self._limits_are_given():
+            return {}
         if self.interval in {"zscale", "percentile"}:
             raise ValueError(
                 f"ImageNormalizer(interval={self.interval!r}) finds the limits of each image, which a mosaic in tiles "
                 "does not have: use limits='fit' and fit it to a section of the mosaic, or give the two limits."
             )
-        extremes = np.array(mosaic.map_rows(_extremes, 1))  # (n_blocks, n_bands, 2)
-        low, high = np.fmin.reduce(extremes[..., 0]), np.fmax.reduce(extremes[..., 1])
-        known = copy(self)
-        known.limits = "fit"
-        known.limits_ = np.array(
-            [_limits(self._interval(), [np.array(ends)]) for ends in zip(low, high, strict=True)]
-        )
-        return known
+        return {"extremes": Extremes()}
+
+    def _limits_are_given(self):
+        return not isinstance(self.interval, str) and None not in self.interval
+
+    def _limits_in_use(self, image):
+        """Lower and upper limit of each band: learnt in `fit`, of the mosaic, or of the image itself."""
+        if self.limits == "fit":
+            return self.limits_
+        if self._statistics is None:
+            return self._limits_of([image])
+        interval = self._interval()
+        ends = self._statistics["extremes"]
+        return np.array([_limits(interval, [pair]) for pair in ends])
 
     def _limits_of(self, images):
         """Lower and upper limit of each band of all `images` together, NaN where there is no data."""
@@ -176,17 +180,10 @@ class ImageNormalizer(BaseImageTransformer):
         return pair
 
 
-def _extremes(rows, _y0):
-    """Lowest and highest value of each band of some rows of a mosaic, NaN where there is no data."""
-    return [_limits("minmax", [band]) for band in rows]
-
-
 def _limits(interval, bands):
     if interval == "minmax":
-        # fmin and fmax pass over NaN, and give NaN without a warning where there is nothing else
-        low = np.fmin.reduce([np.fmin.reduce(band, axis=None) for band in bands])
-        high = np.fmax.reduce([np.fmax.reduce(band, axis=None) for band in bands])
-        return float(low), float(high)
+        lows, highs = zip(*(extremes(band) for band in bands), strict=True)
+        return float(np.fmin.reduce(lows)), float(np.fmax.reduce(highs))
     values = np.concatenate([band[~np.isnan(band)] for band in bands])
     if not values.size:
         return np.nan, np.nan

@@ -1,15 +1,14 @@
 """Bring the noise map and the image together."""
 
-from copy import copy
-from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from .._utils.validation import check_rms_band, split_rms
-from ..base import BaseImageTransformer
-from ._background import subtract_background
+from ..base import BaseImageTransformer, Statistic
+from ..detection._statistics import BackgroundMeshes, Extremes, bands_with_noise, extremes
+from ._background import known_meshes, subtract_background
 from ._stretches import make_stretch, scale_band
 
 __all__ = ["NoiseNormalizer", "RMSAdder"]
@@ -66,7 +65,6 @@ class RMSAdder(BaseImageTransformer):
         "normalize": ["boolean"],
     }
     _requires_fit = False
-    _mosaic_limits = None
 
     def __init__(
         self,
@@ -93,27 +91,15 @@ class RMSAdder(BaseImageTransformer):
     def _stretched(self, rms):
         a = 500.0 if self.stretch == "log" and self.stretch_a is None else self.stretch_a
         limits = (0, 1)
-        if self.normalize:
-            limits = _extremes(rms) if self._mosaic_limits is None else self._mosaic_limits
+        if self.normalize and self._statistics is None:
+            limits = extremes(rms)
+        elif self.normalize:
+            limits = self._statistics["extremes"][self.rms_band]
         return scale_band(rms, *map(float, limits), make_stretch(self.stretch, a))
 
-    def _for_mosaic(self, mosaic):
-        """Return an adder with the limits of a whole mosaic's RMS map (see `galaxysegment.mosaic`)."""
-        if not self.normalize:
-            return self
-        found = np.array(mosaic.map_rows(partial(_extremes_of_band, self.rms_band), 1))
-        known = copy(self)
-        known._mosaic_limits = np.fmin.reduce(found[:, 0]), np.fmax.reduce(found[:, 1])
-        return known
-
-
-def _extremes(rms):
-    return np.fmin.reduce(rms, axis=None), np.fmax.reduce(rms, axis=None)
-
-
-def _extremes_of_band(band, rows, _y0):
-    check_rms_band(band, rows.shape[0])
-    return _extremes(rows[band])
+    def statistics_needed(self) -> dict[str, Statistic]:
+        """Ask for the extremes of the RMS map; see `galaxysegment.base.MosaicAware`."""
+        return {"extremes": Extremes()} if self.normalize and self._statistics is None else {}
 
 
 class NoiseNormalizer(BaseImageTransformer):
@@ -198,7 +184,13 @@ class NoiseNormalizer(BaseImageTransformer):
 
     def _transform_image(self, image):
         science, rms = self._split(image)
-        normalized = np.stack([self._normalize_band(band, rms) for band in science])
+        meshes = known_meshes(self) or [None] * len(science)
+        normalized = np.stack(
+            [
+                self._normalize_band(band, rms, known)
+                for band, known in zip(science, meshes, strict=True)
+            ]
+        )
         return np.arcsinh(normalized) if self.stretch == "asinh" else normalized
 
     def _split(self, image):
@@ -211,17 +203,25 @@ class NoiseNormalizer(BaseImageTransformer):
                 return science, image[self.rms_band]
         return split_rms(image, self.rms_band)
 
-    def _normalize_band(self, band, rms):
+    def statistics_needed(self) -> dict[str, Statistic]:
+        """Ask for the background meshes of the science bands; see `galaxysegment.base.MosaicAware`."""
+        if self._statistics is not None or not (self.rms_band is None or self.subtract_background):
+            return {}
+        return {"meshes": BackgroundMeshes(self._measured_bands, **self._mesh_options())}
+
+    def _measured_bands(self, image):
+        return bands_with_noise(image, self.rms_band)
+
+    def _mesh_options(self):
+        names = ("box_size", "filter_size", "exclude_percentile")
+        return {name: getattr(self, name) for name in names}
+
+    def _normalize_band(self, band, rms, meshes):
         if rms is not None:  # what has no noise has no data, and no say in the background
             band = np.where(np.isnan(rms), band.dtype.type(np.nan), band)
         signal = band
         if rms is None or self.subtract_background:
-            subtracted, noise = subtract_background(
-                band,
-                box_size=self.box_size,
-                filter_size=self.filter_size,
-                exclude_percentile=self.exclude_percentile,
-            )
+            subtracted, noise = subtract_background(band, meshes, **self._mesh_options())
             signal = subtracted if self.subtract_background else band
             rms = noise if rms is None else rms
         if self.rms_band is None and not (rms > 0).any():

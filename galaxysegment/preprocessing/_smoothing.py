@@ -94,7 +94,7 @@ class GaussianSmoother(BaseImageTransformer):
         self.rms_band = rms_band
 
     @property
-    def _reach(self):
+    def reach(self) -> int:  # type: ignore[override]
         return gaussian_reach(self.fwhm)
 
     def _transform_image(self, image):

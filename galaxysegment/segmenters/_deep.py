@@ -19,7 +19,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 
 from .._utils.model_file import DAMAGE, one_line, read_model_file
 from .._utils.typed import fit_context
-from ..base import BaseSegmenter, check_targets
+from ..base import BaseSegmenter, Statistic, check_targets
 from ..exceptions import NoValidationWarning
 from ..preprocessing._augment import augment_one, check_kinds
 from ..structures._types import Images, RandomState, Sources
@@ -293,7 +293,19 @@ class DeepSegmenter(BaseSegmenter):
 
     def _scaler(self):
         """Return the `Scaler` in use."""
-        return Scaler(self.scaling_, self.centre_, self.scale_, self.rms_band)
+        return Scaler(
+            self.scaling_,
+            self.centre_,
+            self.scale_,
+            self.rms_band,
+            self._statistics,
+            self._corner,
+        )
+
+    def statistics_needed(self) -> dict[str, Statistic]:
+        """Ask for what the scaling must know of the whole image; see `galaxysegment.base.MosaicAware`."""
+        self._ready_net()
+        return self._scaler().statistics_needed()
 
     def _set_scaler(self, scaler):
         self.scaling_, self.centre_, self.scale_ = scaler.method, scaler.centre, scaler.scale

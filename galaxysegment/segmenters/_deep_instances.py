@@ -26,7 +26,7 @@ class DeepInstanceSegmenter(DeepSegmenter):
     score_threshold: float | str
     n_pixels: int
 
-    _finds_instances = True
+    finds_instances = True
     # the classes of the net in a model file, which count in place of the parameter
     _classes_known: tuple[int, ...] | None = None
 

@@ -1,11 +1,10 @@
 """What the two classical detectors share: the one image that sources are sought in."""
 
-from copy import copy
-from functools import partial
-
 import numpy as np
 
 from .._utils.validation import split_rms
+from ..base import MosaicAware, Statistic
+from ..detection._statistics import bands_with_noise
 
 
 def split_detection(image, rms_band, background_of):
@@ -20,7 +19,8 @@ def split_detection(image, rms_band, background_of):
     rms_band : int or None
         Index of the RMS map among the bands.
     background_of : callable
-        Takes a band that has data somewhere, and its index; returns its background map and its noise, a number.
+        Takes a band that has data somewhere, and its index; returns its background map and its
+        noise, a number.
 
     Returns
     -------
@@ -73,64 +73,65 @@ def check_odd(estimator, names):
             )
 
 
-class Backgrounds:
-    """Background and noise of a whole mosaic: of each band where there are several, and of the detection image.
+class DetectionImageMixin(MosaicAware):
+    """How `PhotutilsSegmenter` and `SEPSegmenter` learn the backgrounds of a whole mosaic.
 
-    Attributes
-    ----------
-    bands : list of tuple, or None
-        Of each science band what the segmenter makes of its boxes; ``None`` while it is not known.
-    detection : tuple or None
-        The same of the detection image.
+    First those of the science bands; if there are several, then that of the detection image made of
+    them. A segmenter provides ``_box(shape)``, ``_measure_boxes(band, box)``, an array whose second
+    axis runs along y, and ``_make_background(measured, box, dtype)``.
     """
 
-    bands = detection = None
+    def statistics_needed(self) -> dict[str, Statistic]:
+        if self._statistics is None:
+            return {"bands": _Backgrounds(self)}
+        if "detection" in self._statistics or len(self._statistics["bands"]) == 1:
+            return {}
+        return {"detection": _Backgrounds(self)}
+
+    def _known_background(self, band):
+        """Background of a band of the mosaic, or of its detection image if `band` is None.
+
+        None if the segmenter sees a whole image.
+        """
+        if self._statistics is None:
+            return None
+        if band is None:  # a single band is its own detection image
+            return self._statistics.get("detection", self._statistics["bands"])[0]
+        return self._statistics["bands"][band]
 
 
-def learn_backgrounds(segmenter, mosaic, box):
-    """Find background and noise of a whole mosaic on the boxes that the untiled image would be cut into.
+class _Backgrounds(Statistic):
+    """Backgrounds of the science bands, or of the detection image once those are known: a list."""
 
-    Parameters
-    ----------
-    segmenter : PhotutilsSegmenter or SEPSegmenter
-        Measures boxes (``_measure_boxes(image, box)``, an array whose second axis runs along y) and makes
-        its backgrounds of them (``_make_backgrounds(measured, box, dtype)``).
-    mosaic : galaxysegment.mosaic.Mosaic
-    box : tuple of int
-        Height and width of a box.
+    def __init__(self, segmenter):
+        self.segmenter = segmenter
 
-    Returns
-    -------
-    segmenter
-        A copy that knows them.
-    """
-    known = copy(segmenter)
-    known._backgrounds = Backgrounds()
-    first = _measure_all(known, mosaic, box)
-    if len(first) == 1:
-        known._backgrounds.detection = first[0]
-        return known
-    known._backgrounds.bands = first
-    known._backgrounds.detection = _measure_all(known, mosaic, box)[0]
-    return known
+    def block_rows(self, shape):
+        return self.segmenter._box(shape)[0]
 
+    def measure(self, rows, y0, shape):
+        box = self.segmenter._box(shape)
+        return [
+            (band.dtype, self.segmenter._measure_boxes(band, box)) for band in self._bands(rows, y0)
+        ]
 
-def _measure_all(segmenter, mosaic, box):
-    """Backgrounds of every band; of the detection image if there is one band, or the bands' are known."""
-    strips = mosaic.map_rows(partial(_measure_strip, segmenter, box), box[0])
-    dtype = strips[0][0]
-    bands = zip(*(measured for _, measured in strips), strict=True)
-    return [segmenter._make_backgrounds(np.concatenate(band, axis=1), box, dtype) for band in bands]
+    def combine(self, parts, shape):
+        box = self.segmenter._box(shape)
+        return [
+            self.segmenter._make_background(
+                np.concatenate([measured for _, measured in strips], axis=1), box, strips[0][0]
+            )
+            for strips in zip(*parts, strict=True)
+        ]
 
-
-def _measure_strip(segmenter, box, rows, y0):
-    rms_band = segmenter.rms_band
-    if rms_band is not None and not (rows[rms_band] > 0).any():
-        rows = np.full_like(rows, np.nan)  # no noise map here: no data
-    if segmenter._backgrounds.bands is None:
-        science, _ = split_rms(rows, rms_band)
-        if len(science) > 1:
-            return rows.dtype, [segmenter._measure_boxes(band, box) for band in science]
-    placed = segmenter._at(y0, 0)
-    detection, _, _ = split_detection(rows, rms_band, placed._background_of)
-    return rows.dtype, [segmenter._measure_boxes(detection, box)]
+    def _bands(self, rows, y0):
+        segmenter, rms_band = self.segmenter, self.segmenter.rms_band
+        if segmenter._statistics is None:
+            n_science = len(rows) - (rms_band is not None)
+            if n_science == 1:
+                return bands_with_noise(rows, rms_band)
+            return list(rows if rms_band is None else np.delete(rows, rms_band, axis=0))
+        if rms_band is not None and not (rows[rms_band] > 0).any():
+            rows = np.full_like(rows, np.nan)  # no noise map here: no data
+        placed = segmenter.with_statistics(segmenter._statistics, (y0, 0))
+        return [split_detection(rows, rms_band, placed._background_of)[0]]

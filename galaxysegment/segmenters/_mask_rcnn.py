@@ -379,13 +379,13 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
     # ---- prediction ----
 
     @property
-    def _reach(self):
+    def reach(self) -> int:  # type: ignore[override]
         """Pixels around a pixel that decide about it: those of the largest sources, by the anchors."""
         self._ready_net()
         return int(np.ceil(self.anchor_sizes_[-2]))
 
     @property
-    def _phase(self):
+    def phase(self) -> int:  # type: ignore[override]
         """A window of a larger image begins at a multiple of this, so that it is pooled as the whole is."""
         self._ready_net()
         return self.net_.module_.multiple

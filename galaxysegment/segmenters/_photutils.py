@@ -1,28 +1,27 @@
 """The classical recipe of photutils: background, smoothing, threshold, connected pixels, deblending."""
 
 import warnings
-from copy import copy
 from numbers import Integral, Real
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, Options
 
-from ..base import BaseSegmenter
+from ..base import BaseSegmenter, Statistic
 from ..detection._background import MeshMap, background_meshes, box_statistics, meshes_of_boxes
 from ..detection._deblending import deblend
 from ..detection._smoothing import convolve_block, gaussian_profile, row_blocks
 from ..structures import label_components
-from ._detection import check_odd, learn_backgrounds, split_detection
+from ._detection import DetectionImageMixin, check_odd, split_detection
 
 
-class PhotutilsSegmenter(BaseSegmenter):
+class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
     """Connected pixels above the noise of a smoothed, background-subtracted image, by photutils.
 
     The steps, with the default values:
 
-    1. `photutils.background.Background2D`: median and scatter of boxes of 50×50 pixels after clipping
-       at 3 sigma, median-filtered over 3×3 boxes, boxes with more than 15 % of their pixels missing or
-       clipped left out; the interpolated background is subtracted;
+    1. `photutils.background.Background2D`: median and scatter of boxes of 50×50 pixels after
+       clipping at 3 sigma, median-filtered over 3×3 boxes, boxes with more than 15 % of their
+       pixels missing or clipped left out; the interpolated background is subtracted;
     2. a Gaussian kernel of FWHM 3 on 5×5 pixels smooths the image;
     3. sources are 10 or more connected pixels that are brighter than 1.5 × the background RMS, or
        than 1.5 × the RMS map that travels with the image;
@@ -42,8 +41,8 @@ class PhotutilsSegmenter(BaseSegmenter):
     n_pixels : int, default=10
         Smallest number of connected pixels of a source.
     rms_band : int or None, default=None
-        Band of the images that is the RMS map; ``None`` takes the noise from the image's background.
-        Pixels whose RMS is not positive count as "no data".
+        Band of the images that is the RMS map; ``None`` takes the noise from the image's
+        background. Pixels whose RMS is not positive count as "no data".
     box_size : int, default=50
         Side of the boxes of the background mesh in pixels; cut to the image where that is smaller.
     filter_size : int, default=3
@@ -74,15 +73,16 @@ class PhotutilsSegmenter(BaseSegmenter):
     Notes
     -----
     Several science bands make one detection image: the mean of the background-subtracted bands,
-    weighted by the inverse square of the median RMS of each, over the bands that have data at a pixel.
-    Steps 1 to 4 then work on that image; an RMS map is taken for its noise.
+    weighted by the inverse square of the median RMS of each, over the bands that have data at a
+    pixel. Steps 1 to 4 then work on that image; an RMS map is taken for its noise.
 
     A pixel without data (NaN) is interpolated while smoothing and never part of a source.
 
     References
     ----------
     .. [1] L. Bradley et al., "astropy/photutils", Zenodo, :doi:`10.5281/zenodo.596036`
-    .. [2] E. Bertin and S. Arnouts, "SExtractor: Software for source extraction", A&AS 117, 393 (1996),
+    .. [2] E. Bertin and S. Arnouts, "SExtractor: Software for source extraction", A&AS 117, 393
+    (1996),
        :doi:`10.1051/aas:1996164`
 
     Examples
@@ -98,9 +98,6 @@ class PhotutilsSegmenter(BaseSegmenter):
     """
 
     _requires_fit = False
-    # Of the mosaic that an image is a window of, and the window's first pixel in it.
-    _backgrounds = None
-    _corner = (0, 0)
     _parameter_constraints: dict = {
         "fwhm": [Interval(Real, 0, None, closed="neither"), None],
         "kernel_size": [Interval(Integral, 1, None, closed="left")],
@@ -168,35 +165,38 @@ class PhotutilsSegmenter(BaseSegmenter):
         return background.window(0, band.shape[0], 0, band.shape[1]), np.median(noise.mesh)
 
     def _meshes(self, image, band=None):
-        """Background and noise of a band, or of the detection image: its own, or the mosaic's that it is cut from."""
-        if self._backgrounds is None:
+        """Background and noise of a band or of the detection image: its own, or those of the mosaic it is cut from."""
+        known = self._known_background(band)
+        if known is None:
             return background_meshes(image, **self._mesh_options())
-        known = self._backgrounds.detection if band is None else self._backgrounds.bands[band]
         return tuple(mesh.at(*self._corner) for mesh in known)
 
-    def _for_mosaic(self, mosaic):
+    def statistics_needed(self) -> dict[str, Statistic]:
+        """Ask for the background meshes; see `galaxysegment.base.MosaicAware`."""
         if not self.fast:
             raise ValueError(
                 "PhotutilsSegmenter(fast=False) has photutils estimate the background of a whole image, which tiles "
                 "do not have: use fast=True for a mosaic."
             )
-        return learn_backgrounds(
-            self, mosaic, tuple(min(self.box_size, side) for side in mosaic.shape)
-        )
-
-    def _at(self, y0, x0):
-        placed = copy(self)
-        placed._corner = y0, x0
-        return placed
+        return super().statistics_needed()
 
     @property
-    def _reach(self):
+    def reach(self) -> int:  # type: ignore[override]
+        """Pixels around a pixel that the kernel looks at."""
         return 0 if self.fwhm is None else self.kernel_size // 2
 
-    def _measure_boxes(self, image, box):
-        return box_statistics(image, box)
+    @property
+    def splits_blends(self) -> bool:  # type: ignore[override]
+        """Whether sources depend on the whole blend they are in."""
+        return self.deblend
 
-    def _make_backgrounds(self, measured, box, dtype):
+    def _box(self, shape):
+        return tuple(min(self.box_size, side) for side in shape)
+
+    def _measure_boxes(self, band, box):
+        return box_statistics(band, box)
+
+    def _make_background(self, measured, box, dtype):
         return meshes_of_boxes(measured, box, dtype, self.filter_size, self.exclude_percentile)
 
     def _mesh_options(self):
@@ -241,7 +241,8 @@ class PhotutilsSegmenter(BaseSegmenter):
         smooth = self._photutils_smooth(image - found.background)
         threshold = self.n_sigma * (found.background_rms if rms is None else rms)
         with warnings.catch_warnings():
-            # No source: the base class says so. Linear levels where a source has negative pixels: expected.
+            # No source: the base class says so. Linear levels where a source has negative pixels:
+            # expected.
             warnings.filterwarnings("ignore", message="No sources were found|The deblending mode")
             sources = detect_sources(
                 smooth, threshold, self.n_pixels, connectivity=self.connectivity, mask=no_data

@@ -1,16 +1,24 @@
-"""How images reach a net: every band about zero for the sky, one for its noise, bright pixels compressed."""
+"""How images reach a net: the sky near 0, its noise near 1, bright pixels compressed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from .._utils.validation import split_rms
 from ..detection._background import background_maps
+from ..detection._statistics import (
+    BackgroundMeshes,
+    MedianRatio,
+    bands_with_noise,
+    sampled_median,
+)
 
 __all__ = ["Scaler", "learn_scale", "noise_scaled", "scaled"]
 
 _SIGMA_PER_MAD = 1.4826
-_BOX = 64  # pixels; SExtractor's default mesh
+_MESH = {"box_size": 64, "exclude_percentile": 50}  # SExtractor's default mesh
 
 
 @dataclass(frozen=True)
@@ -25,12 +33,18 @@ class Scaler:
         What ``"asinh"`` learnt of the training images.
     rms_band : int or None, default=None
         Index of the band that ``"noise"`` divides by, and drops.
+    statistics : mapping, optional
+        Of the mosaic that the images are windows of, as `statistics_needed` asks for them.
+    corner : tuple of int, default=(0, 0)
+        Row and column of the window's first pixel in the mosaic.
     """
 
     method: str
     centre: np.ndarray | None = None
     scale: np.ndarray | None = None
     rms_band: int | None = None
+    statistics: Mapping[str, Any] | None = None
+    corner: tuple[int, int] = (0, 0)
 
     @classmethod
     def learn(cls, method, images, seed, rms_band=None):
@@ -42,8 +56,39 @@ class Scaler:
     def scale_image(self, image):
         """Return the net's input of an image, both (n_bands, height, width); NaN stays."""
         if self.method == "noise":
-            return noise_scaled(image, self.rms_band)
+            return noise_scaled(image, self.rms_band, self._known_noise())
         return scaled(image, self.centre, self.scale)
+
+    def statistics_needed(self):
+        """Name what a mosaic must tell: background and noise, and what rescales an RMS map."""
+        if self.method != "noise":
+            return {}
+        if self.statistics is None:
+            return {"meshes": BackgroundMeshes(self._measured_bands, **_MESH)}
+        if self.rms_band is not None and "rescale" not in self.statistics:
+            return {"rescale": MedianRatio(self._noise_ratios)}
+        return {}
+
+    def _measured_bands(self, image):
+        return bands_with_noise(image, self.rms_band)
+
+    def _noise_ratios(self, rows, y0):
+        """Noise of the image over that of the RMS map, of each science band of a block of rows."""
+        height, width = rows.shape[1:]
+        rms = rows[self.rms_band]
+        no_data = np.isnan(np.stack(self._measured_bands(rows)))
+        noise = [mesh.window(y0, y0 + height, 0, width) for _, mesh in self.statistics["meshes"]]
+        missing = np.full(no_data.shape, np.nan, dtype=rms.dtype)
+        return np.divide(noise, rms, out=missing, where=~no_data)
+
+    def _known_noise(self):
+        """Background mesh, noise mesh and rescaling of each band of the mosaic; None without one."""
+        if self.statistics is None:
+            return None
+        meshes = self.statistics["meshes"]
+        factors = self.statistics.get("rescale", [None] * len(meshes))
+        placed = [[mesh.at(*self.corner) for mesh in pair] for pair in meshes]
+        return [(*pair, factor) for pair, factor in zip(placed, factors, strict=True)]
 
     def n_bands_of(self, n_bands):
         """Return how many bands the net's input has for images of `n_bands` bands."""
@@ -91,23 +136,36 @@ def scaled(image, centre, scale):
     return np.arcsinh((image - centre) / scale).astype(np.float32, copy=False)
 
 
-def noise_scaled(image, rms_band):
+def noise_scaled(image, rms_band, known=None):
     """Inverse hyperbolic sine of the signal-to-noise ratio of each science band, float32; NaN stays.
 
-    The background of each band is estimated on a mesh, and so is its noise where no RMS map is given. An RMS map
-    is multiplied by the one number that makes it agree with the scatter of the image.
+    The background of each band is estimated on a mesh, and so is its noise without an RMS map. An
+    RMS map is multiplied by the one number that makes it agree with the scatter of the image. For a
+    window of a mosaic, `known` holds the background mesh, the noise mesh and that number of each
+    band.
     """
     science, rms = split_rms(image, rms_band)
-    return np.stack([_signal_to_noise(band, rms) for band in science])
+    known = known or [None] * len(science)
+    return np.stack(
+        [_signal_to_noise(band, rms, own) for band, own in zip(science, known, strict=True)]
+    )
 
 
-def _signal_to_noise(band, rms):
+def _signal_to_noise(band, rms, known):
     no_data = np.isnan(band) if rms is None else np.isnan(band) | np.isnan(rms)
-    background, noise = background_maps(band, box_size=_BOX, exclude_percentile=50, mask=no_data)
+    height, width = band.shape
+    if known is None:
+        background, noise = background_maps(band, mask=no_data, **_MESH)
+    else:
+        background, noise = (mesh.window(0, height, 0, width) for mesh in known[:2])
     if rms is not None:
         # resampled images scatter less from pixel to pixel than their RMS map says: the map gives the shape of
         # the noise, the image its size, as with SExtractor's RESCALE_WEIGHTS
-        noise = rms * np.median((noise / rms)[~no_data])
+        if known is None:
+            rescale = sampled_median(np.where(no_data, rms.dtype.type(np.nan), noise / rms))
+        else:
+            rescale = known[2]
+        noise = rms * rescale
     noise = np.where(noise > 0, noise, 1.0)  # a constant image has no noise, and no source either
     ratio = np.arcsinh((band - background) / noise)
     return np.where(no_data, np.nan, ratio).astype(np.float32)

@@ -1,6 +1,5 @@
 """The algorithm of SExtractor, by the library sep."""
 
-from copy import copy
 from numbers import Integral, Real
 from threading import RLock
 
@@ -10,14 +9,14 @@ from sklearn.utils._param_validation import Interval
 from ..base import BaseSegmenter
 from ..detection._smoothing import gaussian_profile
 from ..structures import relabel
-from ._detection import check_odd, learn_backgrounds, split_detection
+from ._detection import DetectionImageMixin, check_odd, split_detection
 from ._sep_mesh import MosaicBackground, measure_boxes
 
 _LIMITS_LOCK = RLock()
 _MOST_PARTS = 1 << 20  # of a blend: more is no blend
 
 
-class SEPSegmenter(BaseSegmenter):
+class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
     """Connected pixels above the noise of a smoothed, background-subtracted image, by sep.
 
     The algorithm of SExtractor, which sep makes a library of: background and noise on a mesh of boxes,
@@ -94,9 +93,6 @@ class SEPSegmenter(BaseSegmenter):
     """
 
     _requires_fit = False
-    # Of the mosaic that an image is a window of, and the window's first pixel in it.
-    _backgrounds = None
-    _corner = (0, 0)
     _parameter_constraints: dict = {
         "fwhm": [Interval(Real, 0, None, closed="neither"), None],
         "kernel_size": [Interval(Integral, 1, None, closed="left")],
@@ -189,9 +185,9 @@ class SEPSegmenter(BaseSegmenter):
         return found.back(), found.globalrms
 
     def _background(self, sep, image, no_data, band=None):
-        """Background of a band, or of the detection image: its own, or the mosaic's that it is cut from."""
-        if self._backgrounds is not None:
-            known = self._backgrounds.detection if band is None else self._backgrounds.bands[band]
+        """Background of a band or of the detection image: its own, or that of the mosaic it is cut from."""
+        known = self._known_background(band)
+        if known is not None:
             return known.at(*self._corner, image.shape)
         height, width = self._box(image.shape)
         return sep.Background(
@@ -201,23 +197,21 @@ class SEPSegmenter(BaseSegmenter):
     def _box(self, shape):
         return tuple(_box_side(side, self.box_size) for side in shape)
 
-    def _for_mosaic(self, mosaic):
-        return learn_backgrounds(self, mosaic, self._box(mosaic.shape))
-
-    def _at(self, y0, x0):
-        placed = copy(self)
-        placed._corner = y0, x0
-        return placed
-
     @property
-    def _reach(self):
+    def reach(self) -> int:  # type: ignore[override]
+        """Pixels around a pixel that the kernel looks at."""
         return 0 if self.fwhm is None else self.kernel_size // 2
 
-    def _measure_boxes(self, image, box):
-        no_data = np.isnan(image)
-        return measure_boxes(_import_sep(), _filled(image, no_data), no_data, box)
+    @property
+    def splits_blends(self) -> bool:  # type: ignore[override]
+        """Whether sources depend on the whole blend they are in."""
+        return self.deblend
 
-    def _make_backgrounds(self, measured, box, dtype):
+    def _measure_boxes(self, band, box):
+        no_data = np.isnan(band)
+        return measure_boxes(_import_sep(), _filled(band, no_data), no_data, box)
+
+    def _make_background(self, measured, box, dtype):
         return MosaicBackground(measured, box, self.filter_size)
 
     def _kernel(self):

@@ -154,7 +154,7 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     }
 
     # the noise splits faint sources at less
-    _contrast = 0.05
+    contrast = 0.05
 
     def __init__(
         self,
@@ -264,13 +264,13 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     # ---- prediction ----
 
     @property
-    def _reach(self):
+    def reach(self) -> int:  # type: ignore[override]
         """Pixels around a pixel that decide about it: what the net sees, and what smooths before a blend is split."""
         self._ready_net()
         return self.net_.module_.halo + _SMOOTHING_REACH
 
     @property
-    def _phase(self):
+    def phase(self) -> int:  # type: ignore[override]
         """A window of a larger image begins at a multiple of this, so that it is pooled as the whole is."""
         self._ready_net()
         return self.net_.module_.multiple

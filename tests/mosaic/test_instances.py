@@ -19,7 +19,7 @@ class Disks(BaseSegmenter):
     """
 
     _requires_fit = False
-    _finds_instances = True
+    finds_instances = True
 
     def _segment_image(self, image):
         y, x = np.nonzero(image[0])

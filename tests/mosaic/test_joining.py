@@ -18,7 +18,11 @@ class LocalSegmenter(BaseSegmenter):
     """Sum over 3×3 pixels against a threshold: exact in whole numbers, so that tiles cannot differ by rounding."""
 
     _requires_fit = False
-    _reach = 1
+    reach = 1
+
+    @property
+    def splits_blends(self):
+        return self.deblend
 
     def __init__(self, *, n_pixels=5, deblend=False, threshold=4):
         self.n_pixels = n_pixels

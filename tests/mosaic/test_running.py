@@ -28,8 +28,8 @@ class Threshold(BaseSegmenter):
     """Pixels above a level; the process may be killed, or the tile fail, at the call of a given number."""
 
     _requires_fit = False
-    deblend = False
-    _reach = 1
+    splits_blends = False
+    reach = 1
     calls = 0
 
     def __init__(self, *, level=1.0, tally=None):
@@ -37,10 +37,7 @@ class Threshold(BaseSegmenter):
         self.tally = tally
 
     def _segment_image(self, image):
-        if (
-            image.shape[1] < 100
-        ):  # not the window on which a step is asked what it wants to know of the whole
-            self._count()
+        self._count()
         return label_components(image[0] > self.level)
 
     def _count(self):

@@ -96,7 +96,7 @@ def test_asinh_stretch_makes_texture_independent_of_units():
 def test_stretched_signal_of_noise_has_unit_scatter_after_smoothing():
     noise = RNG.normal(50, 3, (1, 200, 200))
     for fwhm in (None, 3.0):
-        assert abs(np.sinh(stretched_signal(noise, None, fwhm)).std() - 1) < 0.1
+        assert abs(np.sinh(stretched_signal(noise, NoiseNormalizer(), fwhm)).std() - 1) < 0.1
 
 
 def test_rms_band_is_dropped_and_divides():
