@@ -55,6 +55,9 @@ class _ImageEstimator(MosaicAware, BaseEstimator, metaclass=ABCMeta):
     _parameter_constraints: dict = {}
     # Subclasses that learn nothing from data set this to False: they work without `fit`.
     _requires_fit = True
+    # A class of another package sets this to True to be kept by `galaxysegment.persistence`: its parameters,
+    # and its attributes that end in an underscore, are numbers, strings, arrays, or lists of such.
+    _in_model_files = False
 
     def _check_fit_images(self, X):
         images, layout = check_images(X)

@@ -196,7 +196,9 @@ def stretch_for_display(image, stretch="asinh"):
     Returns
     -------
     ndarray of float, shape (height, width) or (height, width, 3)
-        Black one noise below the sky, white at the 99.7th percentile of the pixels above it. No data is black.
+        Black is one standard deviation of the noise below the sky, white the 99.7th percentile of the pixels
+        above it. Three bands share one white in units of their noise, so that a source that is bright in one
+        band only has the colour of that band. No data is black.
     """
     from astropy.visualization import AsinhStretch, LinearStretch, LogStretch, SqrtStretch
 
@@ -209,21 +211,26 @@ def stretch_for_display(image, stretch="asinh"):
     if stretch not in stretches:
         raise ValueError(f"stretch must be one of {sorted(stretches)}. Got {stretch!r} instead.")
     bands = image[None] if image.ndim == 2 else image if image.shape[0] == 3 else image[:1]
-    scaled = [stretches[stretch](_scale_band(band)) for band in bands]
+    levels = [_levels(band) for band in bands]
+    span = max((white - black) / noise for black, noise, white in levels) or 1.0
+    scaled = [
+        stretches[stretch](np.clip((np.nan_to_num(band, nan=black) - black) / (span * noise), 0, 1))
+        for band, (black, noise, _) in zip(bands, levels, strict=True)
+    ]
     return scaled[0] if len(scaled) == 1 else np.stack(scaled, axis=-1)
 
 
-def _scale_band(band):
+def _levels(band):
+    """Black level, standard deviation of the noise and white level of a band."""
     finite = band[np.isfinite(band)]
     if not finite.size:
-        return np.zeros(band.shape)
+        return 0.0, 1.0, 1.0
     sky = np.median(finite)
     noise = 1.4826 * np.median(np.abs(finite - sky))
     above = finite[finite > sky + noise]
     white = np.percentile(above, 99.7) if above.size else finite.max()
-    black = sky - noise
-    span = white - black if white > black else 1.0
-    return np.clip((np.nan_to_num(band, nan=black) - black) / span, 0, 1)
+    # if most pixels are equal, the sky is black and the scatter of all pixels is the unit
+    return sky - noise, noise or finite.std() or 1.0, white
 
 
 def _check_sources(sources, name):

@@ -18,6 +18,7 @@ __all__ = [
     "LargeBlendWarning",
     "NoSourcesWarning",
     "NoValidationWarning",
+    "UnusableEntryPointWarning",
     "UnusableWCSWarning",
 ]
 
@@ -48,3 +49,7 @@ class NoValidationWarning(GalaxySegmentWarning):
 
 class UnusableWCSWarning(GalaxySegmentWarning):
     """The WCS of a file cannot be understood; sky positions are left out."""
+
+
+class UnusableEntryPointWarning(GalaxySegmentWarning):
+    """An estimator that another package adds cannot be used; it is left out."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from sklearn.pipeline import Pipeline
 
-from ._utils.discovery import all_estimators
+from ._utils.discovery import persistent_class, persistent_name
 from ._utils.model_file import DAMAGE, KIND, one_line, read_model_file, write_model_file
 from ._utils.sklearn_state import supported_models
 
@@ -32,8 +32,9 @@ def save(estimator: Any, path: str | Path) -> None:
     Raises
     ------
     TypeError
-        If the estimator, or one inside it, is not of galaxysegment, or if a parameter holds an object (a
-        callback, a class) that JSON cannot express.
+        If the estimator, or one inside it, is not of galaxysegment and its class does not ask to be kept by
+        ``_in_model_files = True``, or if a parameter holds an object (a callback, a class) that JSON cannot
+        express.
     OSError
         If there is no space or no permission; nothing is left behind.
 
@@ -109,16 +110,19 @@ def _encode(value):
 
 def _encode_estimator(estimator):
     name = type(estimator).__name__
+    own_name = persistent_name(type(estimator))
     if type(estimator) is Pipeline:
         state = None
-    elif type(estimator) is dict(all_estimators()).get(name):
-        state = _encode(_own_state(estimator))
+    elif own_name is not None and type(estimator) is persistent_class(own_name):
+        name, state = own_name, _encode(_own_state(estimator))
     elif type(estimator) is supported_models().get(name, [None])[0]:
         state = supported_models()[name][1](estimator)
     else:
         raise TypeError(
             f"A model file holds estimators of galaxysegment and pipelines of them, but not {type(estimator)!r}: "
-            "take it out of the pipeline, or keep the pipeline with joblib.dump."
+            "take it out of the pipeline, or keep the pipeline with joblib.dump. A class of another package is "
+            "kept if an entry point of the group 'galaxysegment.segmenters' names it and it says "
+            "_in_model_files = True."
         )
     params = _encode(estimator.get_params(deep=False))
     return {KIND: "object", "class": name, "params": params, "state": state}
@@ -154,9 +158,10 @@ def _decode_object(node):
         model = cls(**params)
         write(model, state)
         return model
-    cls = dict(all_estimators()).get(name)
+    cls = persistent_class(name)
     if cls is None:
-        raise ValueError(f"the class {name!r} is not one that a model file may hold")
+        hint = f"; is the package {name.split('.')[0]} installed?" if "." in name else ""
+        raise ValueError(f"the class {name!r} is not one that a model file may hold{hint}")
     estimator = cls(**params)
     if state is not None:
         _set_own_state(estimator, _decode(state))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from astropy.table import Table
     from astropy.wcs import WCS
 
-_FORMATS = {".fits": "fits", ".ecsv": "ascii.ecsv", ".parquet": "parquet"}
+CATALOG_FORMATS = {".fits": "fits", ".ecsv": "ascii.ecsv", ".parquet": "parquet"}
 _N_VERTICES = 24
 
 
@@ -44,24 +44,30 @@ def write_catalog(path: str | Path, catalog: "Table", *, overwrite: bool = False
     [3.0]
     """
     path = Path(path)
-    if path.suffix not in _FORMATS:
-        raise ValueError(f"path must end in {', '.join(_FORMATS)}. Got {path} instead.")
+    if path.suffix not in CATALOG_FORMATS:
+        raise ValueError(f"path must end in {', '.join(CATALOG_FORMATS)}. Got {path} instead.")
     _check_free(path, overwrite)
-    if path.suffix == ".parquet":
-        try:
-            import pyarrow  # noqa: F401
-        except ImportError as error:
-            raise ImportError(
-                "Parquet files need the package pyarrow: run `pip install pyarrow`, or write .fits."
-            ) from error
+    require_pyarrow(path)
     kept = catalog[[name for name in catalog.colnames if name != "sky_position"]]
     draft = path.with_name(f".{uuid4().hex}{path.suffix}")
     try:
-        kept.write(draft, format=_FORMATS[path.suffix])
+        kept.write(draft, format=CATALOG_FORMATS[path.suffix])
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
     return path
+
+
+def require_pyarrow(path: str | Path | None) -> None:
+    """Refuse a Parquet file if the package that writes it is missing."""
+    if path is None or Path(path).suffix != ".parquet":
+        return
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "Parquet files need the package pyarrow: run `pip install pyarrow`, or write .fits."
+        ) from error
 
 
 def write_regions(

@@ -1,4 +1,4 @@
-"""The command line: ``galaxysegment demo | simulate | train | segment | evaluate``, one private file each."""
+"""The command line ``galaxysegment``, a private file for each command."""
 
 import argparse
 import sys
@@ -6,7 +6,8 @@ import warnings
 from collections.abc import Sequence
 
 from .. import __version__
-from . import _demo, _evaluate, _segment, _simulate, _train
+from . import _demo, _evaluate, _methods, _models, _segment, _simulate, _train
+from ._words import say_options
 
 __all__ = ["main"]
 
@@ -16,7 +17,11 @@ _COMMANDS = {
     "train": _train,
     "segment": _segment,
     "evaluate": _evaluate,
+    "methods": _methods,
+    "models": _models,
 }
+_INTERRUPTED = 130  # exit status of a command that Ctrl-C ended, as shells have it
+_AFTER_INTERRUPT = "files that were written are complete."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,29 +35,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0, or 1 after an error, which is one line on the standard error stream.
+        0; 1 after an error, which is one line on the standard error stream; or 130 after Ctrl-C.
     """
     arguments = _parser().parse_args(argv)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = lambda message, category, *_: _report(
+                arguments, category.__name__, message
+            )
             arguments.run(arguments)
     except (OSError, ValueError, TypeError, ImportError, MemoryError, RuntimeError) as error:
-        text = " ".join(str(error).split()) or type(error).__name__
-        print(f"galaxysegment {arguments.command}: error: {text}", file=sys.stderr)
+        _report(arguments, "error", " ".join(str(error).split()) or type(error).__name__)
         return 1
-    except KeyboardInterrupt:
-        resume = " --resume goes on with a run in tiles." if hasattr(arguments, "resume") else ""
-        print(
-            f"galaxysegment {arguments.command}: interrupted; no output is unfinished.{resume}",
-            file=sys.stderr,
+    except KeyboardInterrupt as interrupt:
+        _report(
+            arguments,
+            "interrupted",
+            " ".join(map(str, interrupt.args)) or arguments.after_interrupt,
         )
-        return 130
+        return _INTERRUPTED
     return 0
 
 
-def _show_warning(message, category, *_):
-    print(f"galaxysegment: {category.__name__}: {message}", file=sys.stderr)
+def _report(arguments, what, message):
+    """Print one line about an error or a warning, in the words of the command line."""
+    text = say_options(str(message), arguments.words, arguments.parameters)
+    print(f"galaxysegment {arguments.command}: {what}: {text}", file=sys.stderr)
 
 
 def _parser():
@@ -64,6 +72,8 @@ def _parser():
     for name, module in _COMMANDS.items():
         summary = module.__doc__.splitlines()[0]
         command = commands.add_parser(name, help=summary, description=summary)
+        command.set_defaults(
+            run=module.run, words={}, parameters=(), after_interrupt=_AFTER_INTERRUPT
+        )
         module.add_arguments(command)
-        command.set_defaults(run=module.run)
     return parser

@@ -22,6 +22,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object instead of a table"
     )
+    parser.set_defaults(words={"y_true": "truth", "y_pred": "prediction", "iou": "--iou"})
 
 
 def run(arguments):
@@ -29,7 +30,9 @@ def run(arguments):
     from ..io import read_label_map
     from ._segment import parse_hdu
 
+    arguments.words["hdu"] = "--truth-hdu"
     truth = read_label_map(arguments.truth, hdu=parse_hdu(arguments.truth_hdu))
+    arguments.words["hdu"] = "--prediction-hdu"
     prediction = read_label_map(arguments.prediction, hdu=parse_hdu(arguments.prediction_hdu))
     scores = evaluate(truth, prediction, arguments.iou)
     if arguments.json:

@@ -1,55 +1,107 @@
 """Segment an image and write its label map with the image's WCS."""
 
-import ast
 from pathlib import Path
 
+from ._choose import add_method_arguments, is_fitted, ready_segmenter
+from ._outputs import check_outputs, picture_endings
+from ._picture import bands_to_draw, draw
+
 _LARGEST_SIDE = 8192  # of an image that is worked on as a whole
+_TILE_SIZE = 2048
+
+# Options that set the arguments which messages of the library speak of.
+_WORDS = {
+    "rms_kind": "--rms-kind",
+    "rms_hdu": "--rms-hdu",
+    "rms": "--rms",
+    "hdu": "--hdu",
+    "overwrite": "--overwrite",
+    "resume": "--resume",
+    "tile_size": "--tile-size",
+    "n_jobs": "--n-jobs",
+    "output": "--output",
+    "zero_point": "--zero-point",
+}
 
 
 def add_arguments(parser):
     """Declare the command's arguments."""
-    parser.add_argument("image", nargs="+", help="FITS image; several files are bands of one field")
-    parser.add_argument(
-        "--hdu",
-        default=None,
-        help="extension of the image, by number or name (first image by default)",
-    )
-    parser.add_argument(
-        "--rms", default=None, help="FITS file with the RMS, variance or weight map"
-    )
-    parser.add_argument("--rms-hdu", default=None, help="extension of that map, by number or name")
-    parser.add_argument(
-        "--rms-kind",
-        choices=("rms", "variance", "weight", "auto"),
-        default="auto",
-        help="what it holds (%(default)s)",
-    )
-    parser.add_argument(
-        "--method", default="photutils", help="photutils, sep, kmeans, unet, … (%(default)s)"
-    )
+    _add_input_arguments(parser)
+    add_method_arguments(parser, default="photutils", examples="photutils, sep, kmeans, unet")
     parser.add_argument(
         "--model",
         type=Path,
         default=None,
         help="a trained segmenter in a file, instead of --method",
     )
+    _add_output_arguments(parser)
     parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="parameter of the method; may be repeated",
+        "--tile-size",
+        type=int,
+        default=None,
+        help=f"work in tiles of this side and bounded memory; by default {_TILE_SIZE} if the image is larger than "
+        f"{_LARGEST_SIDE} x {_LARGEST_SIDE}",
     )
-    _add_outputs(parser)
-    _add_tiling(parser)
+    parser.add_argument(
+        "--n-jobs",
+        type=int,
+        default=1,
+        help="processes for the tiles; -1: one per core (%(default)s)",
+    )
+    parser.add_argument("--resume", action="store_true", help="continue an unfinished run in tiles")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    parser.set_defaults(
+        words=_WORDS,
+        after_interrupt="files that were written are complete; --resume continues a run in tiles.",
+    )
 
 
-def _add_outputs(parser):
+def _add_input_arguments(parser):
+    parser.add_argument("image", nargs="+", help="FITS image; several files are bands of one field")
+    parser.add_argument(
+        "--hdu",
+        action="append",
+        default=None,
+        help="extension of the image: a number, a name, or NAME,VERSION (first image by default); may be "
+        "repeated, one per band",
+    )
+    parser.add_argument(
+        "--rms",
+        action="append",
+        default=None,
+        help="FITS file with the RMS, variance or weight map, also the image's own; may be repeated, one per band",
+    )
+    parser.add_argument(
+        "--rms-hdu",
+        action="append",
+        default=None,
+        help="extension of that map, as for --hdu; without --rms, of the image's file",
+    )
+    parser.add_argument(
+        "--rms-kind",
+        choices=("rms", "variance", "weight", "auto"),
+        default="auto",
+        help="what that map holds (%(default)s)",
+    )
+
+
+def _add_output_arguments(parser):
     parser.add_argument(
         "--output", type=Path, default=None, help="FITS file to write (<image>_segmentation.fits)"
     )
     parser.add_argument(
-        "--picture", type=Path, default=None, help="also draw image and sources into this file"
+        "--picture",
+        type=Path,
+        default=None,
+        help="also draw image and sources into this file; bands in colour, the longest wavelength in red",
+    )
+    parser.add_argument(
+        "--rgb",
+        type=int,
+        nargs=3,
+        default=None,
+        metavar=("RED", "GREEN", "BLUE"),
+        help="bands of the picture, counted from 1 in the order of the images, instead of by wavelength",
     )
     parser.add_argument(
         "--catalog",
@@ -63,87 +115,109 @@ def _add_outputs(parser):
     parser.add_argument(
         "--zero-point", type=float, default=None, help="magnitude of one count, for the catalog"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
-
-
-def _add_tiling(parser):
-    parser.add_argument(
-        "--tile-size",
-        type=int,
-        default=None,
-        help="work in tiles of this side and bounded memory; by default 2048 where the image is larger than "
-        f"{_LARGEST_SIDE} x {_LARGEST_SIDE}",
-    )
-    parser.add_argument(
-        "--n-jobs",
-        type=int,
-        default=1,
-        help="processes for the tiles; -1: one a core (%(default)s)",
-    )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with an unfinished run in tiles"
-    )
 
 
 def run(arguments):
     """Read, segment, write."""
     output = arguments.output or _default_output(arguments.image[0])
-    for path in filter(None, (output, arguments.picture, arguments.catalog, arguments.regions)):
-        if path.exists() and not arguments.overwrite:
-            raise FileExistsError(f"{path} exists: choose another name, or pass --overwrite.")
+    _check_files(arguments, output)
     field = _open(arguments)
-    segmenter = (
-        _load(arguments) if arguments.model else _untrained(arguments, with_rms=field.has_rms)
-    )
-    tile_size = arguments.tile_size
-    if tile_size is None and (
-        arguments.resume or arguments.n_jobs != 1 or min(field.shape) > _LARGEST_SIDE
-    ):
-        tile_size = 2048
+    tile_size = _choose_tile_size(arguments, field.shape, output)
+    bands = _choose_bands(arguments, field)
+    segmenter = ready_segmenter(arguments, with_rms=field.has_rms)
     if tile_size is None:
         labels = _segment_whole(field, segmenter, output, arguments.overwrite)
     else:
         labels = _segment_tiles(field, segmenter, output, arguments, tile_size)
     if arguments.picture:
-        _draw(field, labels, arguments.picture)
+        draw(field, labels, arguments.picture, bands)
+        print(f"Drew {arguments.picture}.")
     if arguments.catalog or arguments.regions:
         _measure(field, labels, arguments)
+
+
+def _check_files(arguments, output):
+    from ..catalog._files import CATALOG_FORMATS, require_pyarrow
+    from ..io._write import FITS_ENDINGS
+
+    inputs = {"image": arguments.image, "--rms": arguments.rms, "--model": arguments.model}
+    outputs = {
+        "--output": output,
+        "--picture": arguments.picture,
+        "--catalog": arguments.catalog,
+        "--regions": arguments.regions,
+    }
+    endings = {
+        "--output": FITS_ENDINGS,
+        "--picture": picture_endings() if arguments.picture else (),
+        "--catalog": CATALOG_FORMATS,
+        "--regions": [".reg"],
+    }
+    check_outputs(inputs, outputs, overwrite=arguments.overwrite, endings=endings)
+    require_pyarrow(arguments.catalog)
+
+
+def _choose_tile_size(arguments, shape, output):
+    """Return the side of the tiles, or None to work on the image as a whole."""
+    needs_tiles = arguments.resume or arguments.n_jobs != 1 or min(shape) > _LARGEST_SIDE
+    tile_size = arguments.tile_size or (_TILE_SIZE if needs_tiles else None)
+    if tile_size is not None and output.suffix != ".fits":
+        raise ValueError(
+            f"--output must end in .fits if the work is done in tiles: what is written piece by piece cannot be "
+            f"packed. Got {output} instead."
+        )
+    return tile_size
+
+
+def _choose_bands(arguments, field):
+    if arguments.picture:
+        hdus = parse_hdus(arguments.hdu)
+        hdus = hdus if isinstance(hdus, list) else [hdus]
+        return bands_to_draw(field, arguments.image, hdus, arguments.rgb)
+    if arguments.rgb:
+        raise ValueError("--rgb chooses the bands of a picture: pass --picture too.")
+    return None
 
 
 def _open(arguments):
     from ..io import read_field
 
     return read_field(
-        arguments.image if len(arguments.image) > 1 else arguments.image[0],
-        rms=arguments.rms,
+        _single(arguments.image),
+        rms=_single(arguments.rms),
         rms_kind=arguments.rms_kind,
-        hdu=parse_hdu(arguments.hdu),
-        rms_hdu=parse_hdu(arguments.rms_hdu),
+        hdu=parse_hdus(arguments.hdu),
+        rms_hdu=parse_hdus(arguments.rms_hdu),
     )
+
+
+def _single(values):
+    """Return the only value of a list, or the list, or None."""
+    return values[0] if values and len(values) == 1 else values
 
 
 def _segment_whole(field, segmenter, output, overwrite):
+    from .._utils.rms import append_rms
     from ..io import write_label_map
 
-    X = _stack(field)
-    labels = _ready(segmenter, X).predict(X)[0]
+    X = append_rms(field.image, field.rms)[None]
+    if not is_fitted(segmenter):
+        segmenter.fit(X)
+    labels = segmenter.predict(X)[0]
     write_label_map(output, labels, header=field.header, segmenter=segmenter, overwrite=overwrite)
-    print(
-        f"{int(labels.max())} sources in {labels.shape[0]} x {labels.shape[1]} pixels: wrote {output}."
-    )
+    height, width = labels.shape
+    print(f"{count_sources(labels.max())} in {height} x {width} pixels: wrote {output}.")
     return labels
 
 
 def _segment_tiles(field, segmenter, output, arguments, tile_size):
     """Segment in bounded memory; a method that learns does so from the middle of the field."""
+    from .._utils.rms import append_rms
     from ..mosaic import segment_mosaic
 
-    middle = [
-        slice(max(0, (side - tile_size) // 2), min(side, (side + tile_size) // 2))
-        for side in field.shape
-    ]
-    if not _is_fitted(segmenter):
-        segmenter.fit(_stack(field.section(*middle)))
+    if not is_fitted(segmenter):
+        middle = field.section(*(_middle(side, tile_size) for side in field.shape))
+        segmenter.fit(append_rms(middle.image, middle.rms)[None])
     options = {
         "n_jobs": arguments.n_jobs,
         "resume": arguments.resume,
@@ -154,6 +228,10 @@ def _segment_tiles(field, segmenter, output, arguments, tile_size):
     height, width = field.shape
     print(f"Segmented {height} x {width} pixels in tiles: wrote {output}.")
     return output
+
+
+def _middle(side, length):
+    return slice(max(0, (side - length) // 2), min(side, (side + length) // 2))
 
 
 def _measure(field, labels, arguments):
@@ -167,103 +245,36 @@ def _measure(field, labels, arguments):
     for path, write in writers:
         if path:
             write(path, catalog, overwrite=arguments.overwrite)
-            print(f"{len(catalog)} sources measured: wrote {path}.")
+            print(f"{count_sources(len(catalog))} measured: wrote {path}.")
+
+
+def count_sources(number):
+    """Return a number of sources in words.
+
+    Examples
+    --------
+    >>> count_sources(1), count_sources(2)
+    ('1 source', '2 sources')
+    """
+    return f"{number} source{'' if number == 1 else 's'}"
+
+
+def parse_hdus(texts):
+    """Return the HDU of one ``--hdu``, a list of those of several, or None."""
+    return _single([parse_hdu(text) for text in texts]) if texts else None
 
 
 def parse_hdu(text):
-    """Extension number or name as FITS readers take it."""
-    return int(text) if text is not None and text.lstrip("-").isdigit() else text
-
-
-def _ready(segmenter, X):
-    return segmenter if _is_fitted(segmenter) else segmenter.fit(X)
-
-
-def _is_fitted(segmenter):
-    """Whether a segmenter works as it is: it learns nothing, or was trained before."""
-    from sklearn.exceptions import NotFittedError
-    from sklearn.utils.validation import check_is_fitted
-
-    try:
-        check_is_fitted(segmenter)
-    except NotFittedError:
-        return False
-    return True
-
-
-def _load(arguments):
-    """Read a trained segmenter, or a pipeline that ends in one."""
-    from ..persistence import load
-
-    if arguments.set:
-        raise ValueError(
-            "--set changes a --method; a --model has its parameters in its file. Give one of the two."
-        )
-    return load(arguments.model)
-
-
-def _untrained(arguments, *, with_rms):
-    segmenter = make_segmenter(arguments.method, arguments.set, with_rms=with_rms)
-    if segmenter._requires_y and not _is_fitted(segmenter):
-        hint = " or --set weights=vis" if "weights" in segmenter.get_params() else ""
-        raise ValueError(
-            f"{type(segmenter).__name__} has to be trained with a truth first: pass --model FILE{hint}."
-        )
-    return segmenter
-
-
-def make_segmenter(method, settings, *, with_rms):
-    """Make the segmenter of a method's name, with ``NAME=VALUE`` settings."""
-    from .._utils.discovery import all_estimators
-
-    methods = {
-        name.removesuffix("Segmenter").lower(): one for name, one in all_estimators("segmenter")
-    }
-    if method not in methods:
-        raise ValueError(
-            f"--method must be one of {', '.join(sorted(methods))}. Got {method!r} instead."
-        )
-    segmenter = methods[method]()
-    allowed = segmenter.get_params()
-    parameters = {"rms_band": -1} if with_rms and "rms_band" in allowed else {}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals or name not in allowed:
-            raise ValueError(
-                f"--set takes NAME=VALUE, NAME one of {', '.join(sorted(allowed))}. Got {setting!r} instead."
-            )
-        parameters[name] = _parse_value(value)
-    return segmenter.set_params(**parameters)
-
-
-def _parse_value(text):
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):  # a bare word is a string
-        return text
-
-
-def _stack(field):
-    """One image with its bands, the RMS map last where there is one."""
-    from .._utils.rms import append_rms
-
-    return append_rms(field.image, field.rms)[None]
+    """Extension number, name, or (name, version), as FITS readers take it."""
+    if text is None:
+        return None
+    if text.lstrip("-").isdigit():
+        return int(text)
+    name, comma, version = text.rpartition(",")
+    return (name, int(version)) if comma and version.isdigit() else text
 
 
 def _default_output(image):
     path = Path(image)
     stem = path.name.split(".fit")[0] or path.stem
     return path.with_name(f"{stem}_segmentation.fits")
-
-
-def _draw(field, labels, picture):
-    import matplotlib
-
-    matplotlib.use("agg")
-    from ..display import SegmentationDisplay
-    from ..io import read_label_map
-
-    if isinstance(labels, Path):
-        labels = read_label_map(labels)
-    shown = SegmentationDisplay.from_predictions(None, labels, image=field.image)
-    shown.figure_.savefig(picture, dpi=130)

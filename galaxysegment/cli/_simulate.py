@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from ._outputs import check_outputs
+
 _LARGEST_SIDE = 4096  # of a field that is made as a whole, overlapping instances included
 
 
@@ -23,19 +25,27 @@ def add_arguments(parser):
         "--n-jobs", type=int, default=1, help="processes; -1: one a core (%(default)s)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
+    parser.set_defaults(
+        words={
+            "random_state": "--seed",
+            "n_jobs": "--n-jobs",
+            "shape": "--shape",
+            "overwrite": "--overwrite",
+        }
+    )
 
 
 def run(arguments):
-    """Simulate and write: block by block where the field is large."""
+    """Simulate and write, block by block if the field is large."""
     from ..datasets import make_field, write_field
+    from ..io._write import FITS_ENDINGS
 
-    if arguments.output.exists() and not arguments.overwrite:
-        raise FileExistsError(
-            f"{arguments.output} exists: choose another name, or pass --overwrite."
-        )
     shape = tuple(arguments.shape)
+    streamed = min(shape) > _LARGEST_SIDE
+    endings = {"output": [".fits"] if streamed else FITS_ENDINGS}
+    check_outputs({}, {"output": arguments.output}, overwrite=arguments.overwrite, endings=endings)
     options = {"bands": arguments.bands, "random_state": arguments.seed, "n_jobs": arguments.n_jobs}
-    if min(shape) > _LARGEST_SIDE:
+    if streamed:
         write_field(arguments.output, shape, overwrite=arguments.overwrite, **options)
         print(f"Wrote {arguments.output}: {shape[0]} x {shape[1]} pixels.")
         return

@@ -4,6 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ._choose import add_method_arguments, is_fitted, make_segmenter
+from ._outputs import check_outputs
+
 
 def add_arguments(parser):
     """Declare the command's arguments."""
@@ -13,35 +16,24 @@ def add_arguments(parser):
         help="FITS file with image, labels and, at best, RMS map: as simulate writes",
     )
     parser.add_argument("--output", type=Path, required=True, help="model file to write")
-    parser.add_argument(
-        "--method", default="unet", help="unet, randomforest, kmeans, … (%(default)s)"
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="parameter of the method; may be repeated",
-    )
+    add_method_arguments(parser, default="unet", examples="unet, randomforest, kmeans")
     parser.add_argument(
         "--patch-size", type=int, default=256, help="side of the training patches (%(default)s)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
+    parser.set_defaults(words={"size": "--patch-size", "overwrite": "--overwrite"})
 
 
 def run(arguments):
     """Read patches, fit, save."""
     from ..io import read_field
     from ..persistence import save
-    from ._segment import make_segmenter
 
-    if arguments.output.exists() and not arguments.overwrite:
-        raise FileExistsError(
-            f"{arguments.output} exists: choose another name, or pass --overwrite."
-        )
+    inputs = {"field": arguments.field}
+    check_outputs(inputs, {"--output": arguments.output}, overwrite=arguments.overwrite)
     fields = [read_field(path) for path in arguments.field]
     with_rms = all(field.has_rms for field in fields)
-    segmenter = make_segmenter(arguments.method, arguments.set, with_rms=with_rms)
+    segmenter = make_segmenter(arguments, with_rms=with_rms)
     X, y = _read_patches(fields, arguments, with_rms)
     if "verbose" in segmenter.get_params():
         segmenter.set_params(verbose=True)
@@ -49,8 +41,38 @@ def run(arguments):
         f"Training {type(segmenter).__name__} on {len(X)} patches of {X.shape[-2]} x {X.shape[-1]} pixels.",
         flush=True,
     )
-    save(segmenter.fit(X, y), arguments.output)
+    _fit(segmenter, X, y, arguments.output)
+    save(segmenter, arguments.output)
     print(f"Wrote {arguments.output}: galaxysegment segment IMAGE --model {arguments.output}")
+
+
+def _fit(segmenter, X, y, output):
+    """Fit; after Ctrl-C keep the best weights so far in a file of another name."""
+    from ..persistence import save
+
+    try:
+        segmenter.fit(X, y)
+    except KeyboardInterrupt as interrupt:
+        if not is_fitted(segmenter):
+            raise KeyboardInterrupt("before there was anything to keep.") from interrupt
+        unfinished = unfinished_path(output)
+        save(segmenter, unfinished)
+        raise KeyboardInterrupt(
+            f"{output} was not written; {unfinished} keeps the best weights so far. To train on, call again with "
+            f"--set weights={unfinished}."
+        ) from interrupt
+
+
+def unfinished_path(output):
+    """Return the name of the file that keeps an interrupted training.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> unfinished_path(Path("model.safetensors")).name
+    'model.unfinished.safetensors'
+    """
+    return output.with_name(f"{output.stem}.unfinished{output.suffix}")
 
 
 def _read_patches(fields, arguments, with_rms):

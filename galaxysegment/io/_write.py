@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["write_label_map"]
 
-_SUFFIXES = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz", ".fits.fz")
+FITS_ENDINGS = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz", ".fits.fz")
 _LONGEST_REPR = 1000
 
 
@@ -186,7 +186,7 @@ def _image_hdu(path, pixels, header, name):
 def check_target(path, overwrite):
     """Check a path to write to, before any work is done."""
     path = Path(path)
-    if not path.name.lower().endswith(_SUFFIXES):
+    if not path.name.lower().endswith(FITS_ENDINGS):
         raise ValueError(f"path must end in .fits, .fits.gz or .fits.fz. Got {path} instead.")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists: pass overwrite=True to replace it.")

@@ -95,15 +95,15 @@ def test_segment_with_weights_that_ship_and_with_a_model(image, tmp_path, capsys
                 str(image),
                 "--method",
                 "unet",
-                "--set",
-                "weights=vis",
                 "--output",
                 str(first),
             ]
         )
         == 0
     )
+    assert "the net 'vis' that ships" in capsys.readouterr().out
     assert (fits.getdata(first) > 0)[Y[0] > 0].mean() > 0.5
+    assert '"weights": "vis"' in repr(fits.getheader(first))
     save(RandomForestSegmenter(n_estimators=5, random_state=0).fit(X, Y), model)
     assert main(["segment", str(image), "--model", str(model), "--output", str(second)]) == 0
     assert (fits.getdata(second) > 0)[Y[0] > 0].mean() > 0.5
@@ -125,8 +125,13 @@ def test_segment_by_clustering(image, tmp_path):
     [
         (["segment", "nowhere.fits"], "nowhere.fits"),
         (["segment", "IMAGE", "--method", "magic"], "photutils"),
-        (["segment", "IMAGE", "--method", "unet"], "--set weights=vis"),
+        (["segment", "IMAGE", "--method", "detr"], "train FIELD --method detr --output FILE"),
         (["segment", "IMAGE", "--method", "randomforest"], "--model FILE."),
+        (["segment", "IMAGE", "--set", "n_sigm=3"], "Did you mean n_sigma?"),
+        (["segment", "IMAGE", "--rgb", "1", "1", "1"], "pass --picture too"),
+        (["segment", "IMAGE", "--rms", "IMAGE"], "pass --rms-hdu the one to read"),
+        (["segment", "IMAGE", "--rms", "OTHER"], "--rms-kind auto cannot tell"),
+        (["evaluate", "IMAGE", "IMAGE", "--truth-hdu", "X"], "no HDU 'X'"),
         (["segment", "IMAGE", "--set", "sigma=3"], "n_sigma"),
         (["segment", "IMAGE", "--set", "n_sigma=-1"], "n_sigma"),
         (["segment", "IMAGE", "--hdu", "SCI"], "SCI"),
@@ -134,10 +139,12 @@ def test_segment_by_clustering(image, tmp_path):
     ],
 )
 def test_errors_are_one_clear_line(arguments, words, image, capsys):
-    assert main([str(image) if one == "IMAGE" else one for one in arguments]) == 1
+    fits.PrimaryHDU(X[0]).writeto(image.with_name("other.fits"))
+    paths = {"IMAGE": str(image), "OTHER": str(image.with_name("other.fits"))}
+    assert main([paths.get(argument, argument) for argument in arguments]) == 1
     error = capsys.readouterr().err
     assert words in error and error.count("\n") == 1
-    assert [path.name for path in image.parent.iterdir()] == ["image.fits"]
+    assert {path.name for path in image.parent.iterdir()} == {"image.fits", "other.fits"}
 
 
 def test_files_are_not_replaced_unasked(image, tmp_path, capsys):

@@ -1,0 +1,155 @@
+"""Make or read the segmenter that a command names, and change its parameters."""
+
+import ast
+import difflib
+
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import get_tags
+from sklearn.utils.validation import check_is_fitted
+
+
+def add_method_arguments(parser, *, default, examples):
+    """Declare ``--method`` and ``--set``."""
+    parser.add_argument(
+        "--method",
+        default=default,
+        help=f"{examples}, …; `galaxysegment methods` lists all (%(default)s)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="parameter of the method; may be repeated; `galaxysegment methods METHOD` lists them",
+    )
+
+
+def find_methods():
+    """Return the names of all methods, each with a function that returns its class.
+
+    Returns
+    -------
+    dict of str to callable
+    """
+    from .._utils.discovery import added_entry_points, load_entry_point, own_estimators
+
+    added = added_entry_points("segmenter")
+    methods = {
+        name: lambda entry=entry: load_entry_point(entry, "segmenter")
+        for name, entry in added.items()
+    }
+    for name, segmenter in own_estimators("segmenter").items():
+        methods[name.removesuffix("Segmenter").lower()] = lambda segmenter=segmenter: segmenter
+    return dict(sorted(methods.items()))
+
+
+def find_method(name):
+    """Return the class of a method."""
+    methods = find_methods()
+    if name not in methods:
+        raise ValueError(f"--method must be one of {', '.join(methods)}. Got {name!r} instead.")
+    return methods[name]()
+
+
+def make_segmenter(arguments, *, with_rms):
+    """Make the segmenter that ``--method`` and ``--set`` describe.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        Its `parameters` become the names that ``--set`` takes.
+    with_rms : bool
+        Whether the RMS map is the last band of the images.
+
+    Returns
+    -------
+    segmenter
+    """
+    segmenter = find_method(arguments.method)()
+    allowed = segmenter.get_params()
+    arguments.parameters = tuple(allowed)
+    parameters = {"rms_band": -1} if with_rms and "rms_band" in allowed else {}
+    for setting in arguments.set:
+        name, equals, value = setting.partition("=")
+        if not equals or name not in allowed:
+            raise ValueError(_explain_setting(setting, name, allowed, arguments.method))
+        parameters[name] = parse_value(value)
+    return segmenter.set_params(**parameters)
+
+
+def _explain_setting(setting, name, allowed, method):
+    close = difflib.get_close_matches(name, allowed, n=1)
+    hint = f" Did you mean {close[0]}?" if close and close[0] != name else ""
+    return (
+        f"--set takes NAME=VALUE, NAME one of {', '.join(sorted(allowed))}. Got {setting!r} instead.{hint} "
+        f"`galaxysegment methods {method}` explains them."
+    )
+
+
+def parse_value(text):
+    """Read a number, a list, None, … as Python writes it; a bare word is a string."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def is_fitted(segmenter):
+    """Whether a segmenter works as it is: it learns nothing, or was trained before."""
+    try:
+        check_is_fitted(segmenter)
+    except NotFittedError:
+        return False
+    return True
+
+
+def needs_truth(segmenter):
+    """Whether a segmenter has to be trained with a truth."""
+    return get_tags(segmenter).target_tags.required
+
+
+def ready_segmenter(arguments, *, with_rms):
+    """Make or read a segmenter that can segment an image without a truth.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        With `method`, `set` and `model`.
+    with_rms : bool
+        Whether the RMS map is the last band of the images.
+
+    Returns
+    -------
+    segmenter or Pipeline
+        Fitted, unless it learns from the image itself.
+    """
+    if arguments.model:
+        return _load(arguments)
+    segmenter = make_segmenter(arguments, with_rms=with_rms)
+    if is_fitted(segmenter) or not needs_truth(segmenter):
+        return segmenter
+    return _with_shipped_weights(segmenter, arguments.method)
+
+
+def _load(arguments):
+    from ..persistence import load
+
+    if arguments.set:
+        raise ValueError(
+            "--set changes a --method; a --model has its parameters in its file. Give one of the two."
+        )
+    return load(arguments.model)
+
+
+def _with_shipped_weights(segmenter, method):
+    from .._utils.shipped import shipped_models
+
+    name = type(segmenter).__name__
+    models = shipped_models(name)
+    if not models:
+        raise ValueError(
+            f"{name} has to be trained with a truth first: run `galaxysegment train FIELD --method {method} --output "
+            "FILE`, then pass --model FILE."
+        )
+    print(f"Using the net {models[0].name!r} that ships with galaxysegment.")
+    return segmenter.set_params(weights=models[0].name)

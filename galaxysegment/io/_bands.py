@@ -1,0 +1,117 @@
+"""The wavelengths of bands, told from headers and names of files."""
+
+import re
+
+from ._headers import text_of
+
+# Central wavelengths of common filters in nm. Upper and lower case differ for R (Johnson, Sloan) and others.
+_FILTERS = {
+    "u": 355, "g": 475, "r": 622, "i": 763, "z": 905, "y": 1000,
+    "U": 365, "B": 445, "V": 551, "G": 475, "R": 640, "I": 800, "Z": 905, "Y": 1020,
+    "J": 1250, "H": 1650, "K": 2200, "Ks": 2150, "L": 3500, "M": 4800,
+    "FUV": 154, "NUV": 227, "VIS": 715, "W1": 3350, "W2": 4600, "W3": 11600, "W4": 22100,
+}  # fmt: skip
+_HST_LIKE = re.compile(r"F(\d{3,4})(?:W|M|N|LP|X|W2)", re.IGNORECASE)
+_FILTER_CARDS = (
+    "FILTER",
+    "FILTER1",
+    "FILTER2",
+    "FILTNAM",
+    "FILTNAM1",
+    "FILTERS",
+    "BAND",
+    "EXTNAME",
+)
+_LENGTH_CARDS = ("PHOTPLAM", "WAVELEN", "WAVELENG", "LAMBDA", "CENTRWV")
+_PER_NM = {"angstrom": 0.1, "a": 0.1, "nm": 1.0, "um": 1e3, "micron": 1e3, "m": 1e9}
+
+
+def band_wavelengths(headers, names, n_bands):
+    """Tell the wavelength of each band.
+
+    Cards with a wavelength (PHOTPLAM, …) come before names of filters (FILTER, EXTNAME, …) and those
+    before words in the file names (``m31_g.fits``). The first of these that tells all bands apart counts.
+
+    Parameters
+    ----------
+    headers : list of `astropy.io.fits.Header`
+        One per band, or that of a cube, whose card BANDS may list a letter per band.
+    names : list of str
+        Name of the file of each header, without folders.
+    n_bands : int
+
+    Returns
+    -------
+    list of float or None
+        In nm; None if the bands cannot be told apart.
+
+    Examples
+    --------
+    >>> from astropy.io.fits import Header
+    >>> band_wavelengths([Header(), Header(), Header()], ["m31_i.fits", "m31_g.fits", "m31_r.fits"], 3)
+    [763, 475, 622]
+    >>> band_wavelengths([Header({"FILTER": "F814W"}), Header({"FILTER": "F606W"})], ["a.fits", "b.fits"], 2)
+    [814, 606]
+    """
+    if n_bands > 1 and len(headers) == 1:
+        attempts = [_of_cube(headers[0], n_bands)]
+    else:
+        attempts = [[_from_length(header) for header in headers]]
+        attempts += [[_from_filter(header, card) for header in headers] for card in _FILTER_CARDS]
+        attempts.append(_from_names(names))
+    for lengths in attempts:
+        if None not in lengths and len(set(lengths)) == n_bands:
+            return lengths
+    return None
+
+
+def _of_cube(header, n_bands):
+    letters = text_of(header, "BANDS")
+    if len(letters) == n_bands:
+        return [_FILTERS.get(letter) for letter in letters]
+    step = header.get("CDELT3", header.get("CD3_3"))
+    if text_of(header, "CTYPE3")[:4] in ("WAVE", "AWAV") and isinstance(step, int | float):
+        # only the order of the bands counts: the unit does not matter
+        return [float(header.get("CRVAL3", 0) + step * band) for band in range(n_bands)]
+    return [None] * n_bands
+
+
+def _from_length(header):
+    for card in _LENGTH_CARDS:
+        value = header.get(card)
+        if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+            unit = re.findall(r"[A-Za-z]+", header.comments[card])
+            factors = [_PER_NM[word.lower()] for word in unit if word.lower() in _PER_NM]
+            return value * (factors[0] if factors else _guessed_factor(value))
+    return None
+
+
+def _guessed_factor(value):
+    """Factor to nm of a wavelength without a unit: microns below 100, nm below 2500, else Angstrom."""
+    return 1e3 if value < 100 else 1.0 if value < 2500 else 0.1
+
+
+def _from_filter(header, card):
+    text = text_of(header, card)
+    infrared = text_of(header, "TELESCOP") == "JWST" or text_of(header, "DETECTOR") == "IR"
+    return _wavelength(text, infrared)
+
+
+def _from_names(names):
+    """Wavelengths from the words of file names that not all names share."""
+    words = [re.findall(r"[A-Za-z0-9]+", name.split(".fit")[0]) for name in names]
+    shared = set.intersection(*map(set, words))
+    return [_wavelength(" ".join(word for word in own if word not in shared)) for own in words]
+
+
+def _wavelength(text, infrared=False):
+    """Wavelength of the first word that is a filter, in nm, or None."""
+    for word in re.findall(r"[A-Za-z0-9]+", text):
+        like = _HST_LIKE.fullmatch(word)
+        if like:
+            number = int(like[1])
+            # the infrared cameras of HST and JWST count in units of 10 nm
+            return number * 10 if infrared or number < 200 else number
+        if word in _FILTERS:
+            return _FILTERS[word]
+    return None
