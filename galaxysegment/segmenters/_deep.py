@@ -133,7 +133,8 @@ class DeepSegmenter(BaseSegmenter):
                 f"y holds no source in any of its {len(targets)} targets: {type(self).__name__} cannot learn what "
                 "a galaxy is from background alone. Check that y is the truth of X, or add images with sources."
             )
-        if len(images) == 1 and self.validation_fraction:
+        holds_out = self.validation_fraction and "train_split" not in (self.net_params or {})
+        if len(images) == 1 and holds_out:
             warnings.warn(
                 "X holds 1 image, so that none is left for validation: training runs all max_epochs "
                 f"({self.max_epochs}) without early stopping. Pass patches of the image (at least 2), or "
@@ -144,6 +145,12 @@ class DeepSegmenter(BaseSegmenter):
 
     def _measure(self, images, targets):
         """Set what the module's arguments depend on, before the net is made; override if there is anything."""
+
+    def _set_untuned(self):
+        """Set what `_after_training` tunes to values that need no data, before the training; override with it.
+
+        The segmenter can then predict even if the training is interrupted.
+        """
 
     def _after_training(self, images, targets):
         """Tune what depends on the trained net; override if there is anything.
@@ -212,7 +219,12 @@ class DeepSegmenter(BaseSegmenter):
         self._check_trainable(images, targets)
         if not self._goes_on():
             self._start(images, targets)
-        self._train(images, targets)
+        try:
+            self._train(images, targets)
+        except KeyboardInterrupt:
+            if not any("train_loss" in row for row in self.net_.history):
+                del self.net_  # no epoch is complete: there is nothing to keep
+            raise
 
     def _start(self, images, targets):
         """Make the net, with fresh weights or with those that `weights` names."""
@@ -229,23 +241,31 @@ class DeepSegmenter(BaseSegmenter):
             self._load_foreign_weights(n_bands)
 
     def _train(self, images, targets):
-        from ..nets.common._data import split_indices
-
         scaler = self._scaler()
         scaled_images = [scaler.scale_image(image) for image in images]
-        # the same images are held out in every call, so that a warm start never trains on them
-        learn, hold = split_indices(
-            len(images), self.validation_fraction, np.random.default_rng(self._seed)
-        )
+        learn, hold = self._split(len(images))
         dataset, validation = (
             self._make_dataset(
                 [scaled_images[i] for i in part], [targets[i] for i in part], training
             )
             for part, training in ((learn, True), (hold, False))
         )
+        self._set_untuned()
         self._trainer().train(self.net_, dataset, validation if len(hold) else None)
         tuned_on = hold if len(hold) else learn
         self._after_training([scaled_images[i] for i in tuned_on], [targets[i] for i in tuned_on])
+
+    def _split(self, n_images):
+        """Return the indices of the training images and of the validation images.
+
+        They are the same in every call, so that a warm start never trains on validation images.
+        """
+        from ..nets.common._data import split_by, split_indices
+
+        if "train_split" in (self.net_params or {}):
+            return split_by(self.net_params["train_split"], n_images)
+        generator = np.random.default_rng(self._seed)
+        return split_indices(n_images, self.validation_fraction, generator)
 
     def _trainer(self):
         """Return the object that makes and trains the net."""

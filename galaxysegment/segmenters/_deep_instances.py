@@ -48,6 +48,9 @@ class DeepInstanceSegmenter(DeepSegmenter):
         if self.stages is not None:
             check_stages(self.stages)
 
+    def _set_untuned(self):
+        self.score_threshold_ = 0.5 if self.score_threshold == "auto" else self.score_threshold
+
     def _start(self, images, targets):
         self._classes_known = None
         super()._start(images, targets)

@@ -130,7 +130,8 @@ class DETRSegmenter(DeepInstanceSegmenter):
     callbacks : list of skorch callbacks or None, default=None
         More callbacks.
     net_params : dict or None, default=None
-        Anything else for `skorch.NeuralNet`, e.g. ``{"iterator_train__num_workers": 2}``.
+        Other arguments of `skorch.NeuralNet`, e.g. ``{"iterator_train__num_workers": 2}``. With ``"train_split"``,
+        None or a splitter of skorch, `validation_fraction` has no effect; ``None`` trains on every image.
     random_state : int, RandomState instance or None, default=None
         Seed of the weights, the split, the batches and the augmentation. On a CPU two fits with one seed are equal.
     verbose : int or bool, default=False
@@ -418,7 +419,6 @@ class DETRSegmenter(DeepInstanceSegmenter):
     # ---- training ----
 
     def _after_training(self, images, targets):
-        self.score_threshold_ = self.score_threshold
         if self.score_threshold == "auto":
             patches = self._make_dataset(images, targets, training=False)
             patches.windows = patches.windows[:: -(-len(patches) // _N_TUNING)]

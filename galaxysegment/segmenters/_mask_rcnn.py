@@ -131,7 +131,8 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
     callbacks : list of skorch callbacks or None, default=None
         More callbacks.
     net_params : dict or None, default=None
-        Anything else for `skorch.NeuralNet`, e.g. ``{"iterator_train__num_workers": 2}``.
+        Other arguments of `skorch.NeuralNet`, e.g. ``{"iterator_train__num_workers": 2}``. With ``"train_split"``,
+        None or a splitter of skorch, `validation_fraction` has no effect; ``None`` trains on every image.
     random_state : int, RandomState instance or None, default=None
         Seed of the weights, the split, the batches and the augmentation. On a CPU two fits with one seed are equal.
     verbose : int or bool, default=False
@@ -347,8 +348,11 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
 
     # ---- training ----
 
+    def _set_untuned(self):
+        super()._set_untuned()
+        self.mask_threshold_ = 0.5 if self.mask_threshold == "auto" else self.mask_threshold
+
     def _after_training(self, images, targets):
-        self.score_threshold_, self.mask_threshold_ = self.score_threshold, self.mask_threshold
         if "auto" not in (self.score_threshold, self.mask_threshold):
             return
         images, targets = (

@@ -57,8 +57,10 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         Sources with fewer pixels are dropped. The mask of a faint source tends to come out a little smaller than
         the truth: to find sources of ten pixels ask for fewer.
     deblend : bool, default=True
-        Whether to split sources at saddles of the smoothed signal-to-noise image, where each part has at least
-        5 % of the light.
+        Whether to split blended sources at saddles of the smoothed signal-to-noise image.
+    contrast : float, default=0.001
+        Fraction of the blend's light that a part needs to be split off. 0.001 splits sources that differ by
+        up to 7.5 mag, 0.05 sources that differ by up to 3.25 mag; 1 splits nothing.
     n_views : {1, 2, 4, 8}, default=4
         Predict so many mirrored (and, with 8, transposed) views of an image and take the mean. It costs as many
         times as much: choose 1 where speed counts more than the last percent.
@@ -97,7 +99,8 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     callbacks : list of skorch callbacks or None, default=None
         More callbacks.
     net_params : dict or None, default=None
-        Anything else for `skorch.NeuralNet`, e.g. ``{"iterator_train__num_workers": 2}``.
+        Other arguments of `skorch.NeuralNet`, e.g. ``{"iterator_train__num_workers": 2}``. With ``"train_split"``,
+        None or a splitter of skorch, `validation_fraction` has no effect; ``None`` trains on every image.
     random_state : int, RandomState instance or None, default=None
         Seed of the weights, the split, the batches and the augmentation. On a CPU two fits with one seed are equal.
     verbose : int or bool, default=False
@@ -150,11 +153,9 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         "depth": [Interval(Integral, 1, 8, closed="both")],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "threshold": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
+        "contrast": [Interval(Real, 0, 1, closed="both")],
         "n_views": [Options(Integral, {1, 2, 4, 8})],
     }
-
-    # the noise splits faint sources at less
-    contrast = 0.05
 
     def __init__(
         self,
@@ -167,6 +168,7 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         threshold: float | str = "auto",
         n_pixels: int = 8,
         deblend: bool = True,
+        contrast: float = 0.001,
         n_views: int = 4,
         max_epochs: int = 30,
         batch_size: int = 8,
@@ -194,6 +196,7 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         self.threshold = threshold
         self.n_pixels = n_pixels
         self.deblend = deblend
+        self.contrast = contrast
         self.n_views = n_views
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -247,9 +250,11 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
 
         return collate_padded
 
+    def _set_untuned(self):
+        self.threshold_ = 0.5 if self.threshold == "auto" else self.threshold
+
     def _after_training(self, images, targets):
         self._drop_calibration()
-        self.threshold_ = self.threshold
         if self.threshold == "auto":
             no_data = [np.isnan(image).all(axis=0) for image in images]
             probas = [

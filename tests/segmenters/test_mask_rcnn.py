@@ -1,5 +1,6 @@
 import copy
 import pickle
+import signal
 import warnings
 from io import BytesIO
 from urllib.error import URLError
@@ -302,10 +303,12 @@ def test_an_interrupt_ends_all_stages():
 
     class Interrupt(Callback):
         def on_batch_begin(self, net, **kwargs):
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
     stages = [{"layers": "all", "max_epochs": 1, "lr": 1e-3}] * 3
-    segmenter = MaskRCNNSegmenter(**TINY, stages=stages, callbacks=[Interrupt()]).fit(X, Y)
+    segmenter = MaskRCNNSegmenter(**TINY, stages=stages, callbacks=[Interrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        segmenter.fit(X, Y)
     assert len(segmenter.history_) == 1
 
 
@@ -389,9 +392,11 @@ def test_interrupt_leaves_a_usable_model():
 
     class Interrupt(Callback):
         def on_epoch_end(self, net, **kwargs):
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
-    segmenter = MaskRCNNSegmenter(**TINY | {"max_epochs": 9}, callbacks=[Interrupt()]).fit(X, Y)
+    segmenter = MaskRCNNSegmenter(**TINY | {"max_epochs": 9}, callbacks=[Interrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        segmenter.fit(X, Y)
     assert len(segmenter.history_) == 1 and segmenter.predict(X).shape == Y.shape
 
 

@@ -1,5 +1,6 @@
 import json
 import pickle
+import signal
 import subprocess
 import sys
 import warnings
@@ -86,17 +87,91 @@ def test_warm_start_and_partial_fit_go_on():
     assert len(UNetSegmenter(**TINY).partial_fit(X, Y).history_) == 3
 
 
-def test_interrupt_leaves_a_usable_model():
+def test_interrupt_is_raised_and_leaves_a_usable_model():
     from skorch.callbacks import Callback
 
     class Interrupt(Callback):
         def on_batch_end(self, net, training=False, **kwargs):
             if len(net.history) == 2 and training:
-                raise KeyboardInterrupt
+                signal.raise_signal(signal.SIGINT)
 
-    unet = UNetSegmenter(**TINY, callbacks=[Interrupt()]).fit(X, Y)
+    handler = signal.getsignal(signal.SIGINT)
+
+    unet = UNetSegmenter(**TINY, callbacks=[Interrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        unet.fit(X, Y)
+    assert signal.getsignal(signal.SIGINT) is handler
     assert len(unet.history_) == 2
+    assert unet.threshold_ == 0.5
     assert unet.predict_proba(X).shape == X.shape
+
+
+def test_interrupted_in_the_first_epoch_it_is_not_fitted():
+    from skorch.callbacks import Callback
+
+    class Interrupt(Callback):
+        def on_batch_end(self, net, **kwargs):
+            signal.raise_signal(signal.SIGINT)
+
+    unet = UNetSegmenter(**TINY, callbacks=[Interrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        unet.fit(X, Y)
+    assert not unet.__sklearn_is_fitted__()
+
+
+def test_a_callback_may_end_the_training_as_in_skorch():
+    from skorch.callbacks import Callback
+
+    class Stop(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            raise KeyboardInterrupt
+
+    assert len(UNetSegmenter(**TINY, callbacks=[Stop()]).fit(X, Y).history_) == 1
+
+
+INTERRUPTED = """
+import numpy as np
+from skorch.callbacks import Callback
+from galaxysegment.segmenters import UNetSegmenter
+from galaxysegment.testing import make_images
+
+class Report(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) >= 3:
+            for weight in net.module_.parameters():
+                weight.data.mul_(3)  # worse from here on
+        print("epoch", len(net.history), flush=True)
+
+X, y = make_images(8)
+unet = UNetSegmenter(base_width=2, depth=2, max_epochs=10**6, patience=10**6, callbacks=[Report()], random_state=0)
+try:
+    unet.fit(X, y)
+except KeyboardInterrupt:
+    learn, hold = unet._split(len(X))
+    scaled = [unet._scaler().scale_image(X[i][None]) for i in hold]
+    dataset = unet._make_dataset(scaled, [y[i] for i in hold], training=False)
+    loss = unet.net_.validation_step(unet._collate()(list(dataset)))["loss"].item()
+    best = min(row["valid_loss"] for row in unet.history_ if "valid_loss" in row)
+    print("restored" if abs(loss - best) < 1e-3 * best else f"{loss} is not the best loss, {best}", flush=True)
+    print("predicted", unet.predict_proba(X).shape, flush=True)
+    raise
+print("fit returned", flush=True)
+"""
+
+
+def test_ctrl_c_ends_the_process_after_the_best_weights_are_back():
+    command = [sys.executable, "-c", INTERRUPTED]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stdout:
+            if line.startswith("epoch 5"):
+                process.send_signal(signal.SIGINT)
+                break
+        shown, errors = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGINT, errors
+    assert "restored\npredicted (8, 48, 40)" in shown
+    assert "fit returned" not in shown
 
 
 def test_user_callbacks_are_copied():
@@ -124,6 +199,38 @@ def test_net_params_reach_skorch():
     unet = UNetSegmenter(**TINY, net_params=params).fit(X, Y)
     assert unet.net_.optimizer_.param_groups[0]["weight_decay"] == 0.25
     assert len(unet.history_) == 2
+
+
+def test_train_split_none_trains_on_every_image():
+    unet = UNetSegmenter(**TINY | {"batch_size": 1}, net_params={"train_split": None}).fit(X, Y)
+    assert "valid_loss" not in unet.history_[-1]
+    assert unet.history_[-1]["train_batch_count"] == len(X)
+    without = UNetSegmenter(**TINY | {"batch_size": 1}, validation_fraction=0).fit(X, Y)
+    np.testing.assert_array_equal(unet.predict_proba(X), without.predict_proba(X))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        UNetSegmenter(**TINY, net_params={"train_split": None}).fit(X[:1], Y[:1])
+
+
+def test_train_split_of_skorch_chooses_the_images():
+    from skorch.dataset import ValidSplit
+    from skorch.helper import predefined_split
+
+    params = {"train_split": ValidSplit(4)}
+    unet = UNetSegmenter(**TINY | {"batch_size": 1}, net_params=params).fit(X, Y)
+    assert unet.history_[-1]["train_batch_count"] == 6
+    assert unet.history_[-1]["valid_batch_count"] == 2
+    with pytest.raises(ValueError, match="must return two torch Subsets"):
+        UNetSegmenter(**TINY, net_params={"train_split": predefined_split(X)}).fit(X, Y)
+
+
+def test_callbacks_and_verbosity_in_net_params_count(capsys):
+    from skorch.callbacks import EpochTimer
+
+    params = {"callbacks": [("second_timer", EpochTimer())], "verbose": 1}
+    unet = UNetSegmenter(**TINY, net_params=params).fit(X, Y)
+    assert "second_timer" in dict(unet.net_.callbacks_)
+    assert "valid_loss" in capsys.readouterr().out
 
 
 def test_the_split_is_by_image_and_the_same_for_a_seed():
@@ -272,6 +379,22 @@ def test_deblending_splits_touching_sources(fitted):
     )
     assert merged[24, 19] == merged[24, 28]
     assert split[24, 19] != split[24, 28] and split[24, 19] > 0
+
+
+@pytest.mark.parametrize(("contrast", "is_split"), [(0.001, True), (0.05, False), (1.0, False)])
+def test_contrast_is_the_share_of_the_light_that_a_part_needs(fitted, contrast, is_split):
+    """The companion has 3 % of the light of the blend: 3.8 mag fainter than its neighbour."""
+    rows, columns = np.indices((48, 48))
+    light = 2000 * np.exp(-((rows - 24) ** 2 + (columns - 17) ** 2) / 10)
+    light += 60 * np.exp(-((rows - 24) ** 2 + (columns - 30) ** 2) / 10)
+    unet = clone_with(fitted, contrast=contrast)
+    labels = unet._sources((light > 1).astype(np.float32), 5 + light[None])
+    assert labels[24, 17] > 0 and labels[24, 30] > 0
+    assert (labels[24, 17] != labels[24, 30]) == is_split
+
+
+def test_faint_companions_are_split_by_default():
+    assert UNetSegmenter().contrast == 0.001
 
 
 # ---- around it ----

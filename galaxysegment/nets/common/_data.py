@@ -2,9 +2,9 @@
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
-__all__ = ["MaskDataset", "batches_by_shape", "collate_padded", "split_indices"]
+__all__ = ["MaskDataset", "batches_by_shape", "collate_padded", "split_by", "split_indices"]
 
 
 class MaskDataset(Dataset):
@@ -102,6 +102,50 @@ def split_indices(n_images, fraction, generator):
         n_valid = min(max(n_valid, 1), n_images - 1)
     order = generator.permutation(n_images)
     return np.sort(order[n_valid:]), np.sort(order[:n_valid])
+
+
+def split_by(train_split, n_images):
+    """Indices of the training and of the validation images that a `train_split` of skorch chooses.
+
+    Parameters
+    ----------
+    train_split : callable or None
+        ``train_split(dataset, None)`` returns two `torch.utils.data.Subset` of a dataset with an item for
+        each image, as `skorch.dataset.ValidSplit` does. None: no image is held out.
+    n_images : int
+
+    Raises
+    ------
+    ValueError
+        If it returns anything else.
+    """
+    if train_split is None:
+        return np.arange(n_images), np.arange(0)
+    dataset = _Numbers(n_images)
+    parts = train_split(dataset, None)
+    chosen = [
+        part.indices for part in parts if isinstance(part, Subset) and part.dataset is dataset
+    ]
+    if len(chosen) != 2:
+        raise ValueError(
+            f"net_params={{'train_split': {train_split!r}}} must return two torch Subsets of the dataset that it is "
+            "called with, as skorch.dataset.ValidSplit does. Pass None to hold out no image, or use "
+            "validation_fraction."
+        )
+    return tuple(np.sort(np.asarray(indices, dtype=np.int64)) for indices in chosen)
+
+
+class _Numbers(Dataset):
+    """The numbers from 0 on, one for each image, to be split."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, item):
+        return item
 
 
 def batches_by_shape(images, batch_size, most_pixels):

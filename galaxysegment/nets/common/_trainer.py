@@ -6,6 +6,7 @@ from typing import Any
 
 from skorch.helper import predefined_split
 
+from ._interrupts import noted_interrupts
 from ._memory import kept_memory
 from ._net import find_device, find_optimizer, make_callbacks, seeded
 
@@ -65,12 +66,13 @@ class Trainer:
             "iterator_train__shuffle": True,
             "iterator_train__collate_fn": collate,
             "iterator_valid__collate_fn": collate,
-            "train_split": None,
             "verbose": int(self.verbose),
             "precision": self.precision,
         }
         net_class, placement = self._placement(net_class)
-        return net_class(**{**arguments, **settings, **placement, **(self.net_params or {})})
+        params = {**arguments, **settings, **placement, **(self.net_params or {})}
+        # images are held out before they become patches: see `split_images`
+        return net_class(**{**params, "train_split": None})
 
     def _placement(self, net_class):
         """Class of the net and where it runs."""
@@ -100,6 +102,11 @@ class Trainer:
         net : SegmentationNet
         dataset, validation : torch.utils.data.Dataset
             The net keeps neither of them. Without `validation` there is no early stopping.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            After Ctrl-C, once the best weights so far are restored.
         """
         self._configure(net, has_validation=validation is not None)
         # another stream in each call, so that a warm start sees other patches
@@ -111,18 +118,19 @@ class Trainer:
 
     def _configure(self, net, has_validation):
         """Bring the parameters that may change between two trainings of one net up to date."""
+        params = self.net_params or {}
         for name in ("max_epochs", "batch_size", "lr"):
-            value = (self.net_params or {}).get(name, getattr(self, name))
+            value = params.get(name, getattr(self, name))
             if getattr(net, name) != value:
                 net.set_params(**{name: value})
-        net.verbose = int(self.verbose)
+        net.verbose = int(params.get("verbose", self.verbose))
         # not by set_params, which initializes the callbacks before it sets them
         net.callbacks = make_callbacks(
             patience=self.patience,
             has_validation=has_validation,
             one_cycle=self.schedule is not None,
-            verbose=self.verbose,
-            extra=copy.deepcopy(self.callbacks or []),
+            verbose=net.verbose,
+            extra=copy.deepcopy([*(self.callbacks or []), *(params.get("callbacks") or [])]),
         )
         net.initialize_callbacks()
 
@@ -135,7 +143,7 @@ class Trainer:
                 _run(net, dataset, validation)
                 n_done = sum("train_loss" in row for row in net.history[n_before:])
                 if n_done < stage["max_epochs"] and not _stopped_early(net):
-                    break  # the user pressed Ctrl-C
+                    break  # a callback ended the training
         finally:
             net.module_.freeze("all")
 
@@ -143,10 +151,12 @@ class Trainer:
 def _run(net, dataset, validation):
     net.train_split = predefined_split(validation) if validation is not None else None
     try:
-        with kept_memory():
+        with kept_memory(), noted_interrupts() as interrupts:
             net.partial_fit(dataset, y=None)
     finally:
         net.train_split = None
+    if interrupts.happened:  # skorch ends the training as usual: by now the best weights are back
+        raise KeyboardInterrupt
 
 
 def _stopped_early(net):
