@@ -1,0 +1,159 @@
+"""Calibrate the weights that ship with the package, and score their calibration on other fields.
+
+    python benchmarks/calibrate_shipped_weights.py fit --output vis.safetensors
+    python benchmarks/calibrate_shipped_weights.py score
+
+`fit` predicts 40 fields of `make_field` with 20 to 400 galaxies a square arcminute, half of them with
+their RMS map, and writes the isotonic table into a copy of the weights. The weights never saw these
+fields. `score` prints the expected calibration error before and after, over the pixels with a
+probability between 0.05 and 0.95 and over the sources. Its fields took no part in `fit`: `make_field`
+with other seeds, the fields that `train_shipped_weights.py` simulates with other seeds, and, if
+GALAXYSEGMENT_DATA is set, images of two other simulators.
+"""
+
+import argparse
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+from leaderboard.elsewhere import btk_parts, galsim_parts
+from leaderboard.settings import make_a
+from train_shipped_weights import simulate
+
+from galaxysegment import Instances, NoSourcesWarning, UNetSegmenter, metrics
+from galaxysegment._utils.calibration import fit_calibration
+from galaxysegment._utils.model_file import read_model_file, write_model_file
+from galaxysegment.datasets import make_field
+
+UNCERTAIN = (0.05, 0.95)
+N_FIELDS = 40
+
+
+def fit(options):
+    """Fit the table and write it into a copy of the weights."""
+    with_rms, without = segmenters()
+    rng = np.random.default_rng(5)
+    probas, truths = [], []
+    for index in range(N_FIELDS):
+        density = float(np.exp(rng.uniform(np.log(20), np.log(400))))
+        n_pixels = int(rng.choice([3, 5, 10]))
+        image, labels = image_and_truth(
+            make_field((512, 512), random_state=5000 + index, density=density, n_pixels=n_pixels)
+        )
+        unet = without if index % 2 else with_rms
+        unet._drop_calibration()
+        probas.append(unet.predict_proba(image[None, 0] if index % 2 else image[None])[0])
+        truths.append(labels > 0)
+    table = fit_calibration(probas, truths)
+    tree = read_model_file(with_rms._weights_path("UNetSegmenter"))
+    tree["state"]["calibration"] = table
+    write_model_file(options.output, tree)
+    print(f"{options.output}: {table.shape[1]} knots from {N_FIELDS} fields")
+
+
+def segmenters():
+    return UNetSegmenter(weights="vis", rms_band=-1), UNetSegmenter(weights="vis")
+
+
+def image_and_truth(field):
+    """Image and RMS map (2, height, width), and the label map."""
+    labels = np.asarray(field.labels)
+    return np.stack(
+        [np.reshape(field.image, labels.shape), np.reshape(field.rms, labels.shape)]
+    ), labels
+
+
+def score(options):
+    """Print the errors before and after on each kind of field."""
+    print(f"{'fields':40s} uncertain pixels   sources    (pixels, sources)")
+    for name, pairs in test_fields(options.data):
+        unet = UNetSegmenter(weights="vis", rms_band=-1 if pairs[0][0].ndim == 3 else None)
+        rows = zip(*(measure(unet, *pair) for pair in pairs), strict=True)
+        before, after, sources_before, sources_after = (np.concatenate(row, axis=1) for row in rows)
+        pixels = [error(*part, UNCERTAIN) for part in (before, after)]
+        sources = [error(*part, (0, 1)) for part in (sources_before, sources_after)]
+        n = np.count_nonzero((after[0] >= UNCERTAIN[0]) & (after[0] <= UNCERTAIN[1]))
+        print(
+            f"{name:40s} {pixels[0]:.3f} -> {pixels[1]:.3f}   {sources[0]:.3f} -> {sources[1]:.3f}"
+            f"   ({n}, {sources_after.shape[1]})",
+            flush=True,
+        )
+
+
+def measure(unet, image, truth):
+    """(score, truth) of pixels and of sources, each before and after calibration."""
+    images = image[None]
+    labels = unet.predict(images)[0]
+    after = unet.predict_proba(images)[0]
+    table = unet.calibration_
+    unet._drop_calibration()
+    before = unet.predict_proba(images)[0]
+    unet.calibration_ = table
+    is_galaxy = truth.to_mask() if isinstance(truth, Instances) else truth > 0
+    has_data = np.isfinite(image[0] if image.ndim == 3 else image)
+    pixels = [np.stack([proba[has_data], is_galaxy[has_data]]) for proba in (before, after)]
+    return (*pixels, *(scores_of_sources(truth, labels, proba) for proba in (before, after)))
+
+
+def scores_of_sources(truth, labels, proba):
+    """Mean probability of each predicted source, and whether it matches a true source."""
+    n_bins = 1000  # fine bins keep the scores of single sources
+    curve = metrics.source_reliability_curve(truth, labels, proba=proba, n_bins=n_bins)
+    count = np.maximum(curve.count, 0)
+    real = np.nan_to_num(np.round(curve.observed * count)).astype(int)
+    scores = np.repeat(np.nan_to_num(curve.predicted), count)
+    hits = np.concatenate([np.arange(n) < k for n, k in zip(count, real, strict=True)])
+    return np.stack([scores, hits])
+
+
+def error(scores, truth, between, n_bins=10):
+    """Expected calibration error of all fields together."""
+    return metrics.expected_calibration_error(
+        truth[None] > 0, scores[None], n_bins=n_bins, between=between
+    )
+
+
+def test_fields(data):
+    """Yield names and lists of (image, truth), kind by kind."""
+    yield (
+        "make_field, setting A, 2048²",
+        [image_and_truth(make_a(2048, seed)) for seed in (900, 901)],
+    )
+    seeds = range(800, 808)
+    for density in (40, 100, 250, 400):
+        fields = [make_field((512, 512), random_state=seed, density=density) for seed in seeds]
+        yield (
+            f"make_field, {density} galaxies/arcmin²",
+            [image_and_truth(field) for field in fields],
+        )
+    yield "as in training", [simulate(77_000_000 + seed) for seed in range(30)]
+    if data:
+        parts = galsim_parts(Path(data))
+        patches = [
+            pair for part in parts for pair in zip(part.X[:, [1, 3]], part.truth, strict=True)
+        ]
+        yield "other simulator: GalSim, HST galaxies, r", patches
+        parts = btk_parts(Path(data))
+        blends = [pair for part in parts for pair in zip(part.X, part.truth, strict=True)]
+        yield "other simulator: BlendingToolKit, r", blends
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True)
+    fitting = commands.add_parser(
+        "fit", help="fit the table and write it into a copy of the weights"
+    )
+    fitting.add_argument("--output", type=Path, required=True)
+    fitting.set_defaults(do=fit)
+    scoring = commands.add_parser("score", help="print the errors before and after")
+    scoring.add_argument("--data", default=os.environ.get("GALAXYSEGMENT_DATA"))
+    scoring.set_defaults(do=score)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore", NoSourcesWarning)
+    options.do(options)
+
+
+if __name__ == "__main__":
+    main()
