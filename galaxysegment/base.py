@@ -15,6 +15,7 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
@@ -23,6 +24,8 @@ from ._utils.typed import fit_context
 from ._utils.validation import check_images, check_same_shape, split_rms
 from .detection._deblending import deblend
 from .detection._mosaic import MosaicAware, Statistic
+from .io import Field
+from .io._inputs import FieldLayout, is_observation, open_observations, stack, truth_of
 from .metrics import iou_score
 from .structures import (
     GALAXY,
@@ -58,15 +61,40 @@ class _ImageEstimator(MosaicAware, BaseEstimator, metaclass=ABCMeta):
     # A class of another package sets this to True to be kept by `galaxysegment.persistence`: its parameters,
     # and its attributes that end in an underscore, are numbers, strings, arrays, or lists of such.
     _in_model_files = False
+    #: Band that is the RMS map; an estimator that uses RMS maps has a parameter of this name.
+    rms_band: int | None = None
 
     def _check_fit_images(self, X):
-        images, layout = check_images(X)
+        images, layout = self._unpack(X, None)
         self.n_bands_in_ = images[0].shape[0]
         return images, layout
 
     def _check_images(self, X):
         check_is_fitted(self)
-        return check_images(X, n_bands=getattr(self, "n_bands_in_", None))
+        return self._unpack(X, getattr(self, "n_bands_in_", None))
+
+    def _unpack(self, X, n_bands_fitted):
+        """Split `X` into images (n_bands, height, width) and the layout that packs results as `X` came."""
+        fields, is_list = open_observations(X)
+        if fields is None:
+            return check_images(X, n_bands=n_bands_fitted)
+        stacked = [
+            field.has_rms and self._takes_rms(field.n_bands, n_bands_fitted) for field in fields
+        ]
+        images = [stack(field, with_rms) for field, with_rms in zip(fields, stacked, strict=True)]
+        images, _ = check_images(images, n_bands=n_bands_fitted)
+        return images, FieldLayout(fields, is_list, stacked)
+
+    def _takes_rms(self, n_bands, n_bands_fitted):
+        """Whether the RMS map of a field of `n_bands` bands is appended as the last band."""
+        if self.rms_band is None:
+            return n_bands_fitted == n_bands + 1
+        if self.rms_band not in (-1, n_bands):
+            raise ValueError(
+                f"rms_band={self.rms_band}, but the RMS map of a Field or NDData becomes the last band: "
+                "use rms_band=-1."
+            )
+        return True
 
     def __sklearn_is_fitted__(self):
         return not self._requires_fit or hasattr(self, "n_bands_in_")
@@ -90,9 +118,24 @@ class BaseImageTransformer(TransformerMixin, _ImageEstimator, auto_wrap_output_k
     A subclass writes ``_transform_image(image)``, image of shape (n_bands, height, width) in and out,
     and, if it learns from data, ``_fit_images(images)``; it must not write to what it is given. If it looks at more
     than the pixel itself, it says so as `MosaicAware` describes.
+
+    A `Field` goes in with its RMS map as the last band if `rms_band` or `_any_band` says so, and comes out
+    as a `Field`. Otherwise its bands are transformed and the RMS map stays beside them, as it is.
     """
 
     reach = 0
+
+    # Whether every band is treated alike, so that an RMS map may be one of them.
+    _any_band = False
+
+    def _takes_rms(self, n_bands, n_bands_fitted):
+        if self._any_band and n_bands_fitted is None:
+            return True
+        return super()._takes_rms(n_bands, n_bands_fitted)
+
+    def _keeps_rms(self, n_bands):
+        """Whether the last of `n_bands` bands, an RMS map, still is the last band afterwards."""
+        return True
 
     @fit_context
     def fit(self, X: Images, y: object = None) -> Self:
@@ -101,7 +144,7 @@ class BaseImageTransformer(TransformerMixin, _ImageEstimator, auto_wrap_output_k
         Parameters
         ----------
         X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), or list
-            Images; NaN means "no data". A list holds arrays of different sizes.
+            Images; NaN means "no data". A list holds arrays of different sizes, fields or `NDData`.
         y : ignored
             Present for API consistency.
 
@@ -115,6 +158,10 @@ class BaseImageTransformer(TransformerMixin, _ImageEstimator, auto_wrap_output_k
         return self
 
     @overload
+    def transform(self, X: Field) -> Field: ...
+    @overload
+    def transform(self, X: Sequence[Field]) -> list[Field]: ...
+    @overload
     def transform(self, X: Sequence[ArrayLike]) -> list[Floats]: ...
     @overload
     def transform(self, X: NDArray[Any]) -> Floats: ...
@@ -123,17 +170,18 @@ class BaseImageTransformer(TransformerMixin, _ImageEstimator, auto_wrap_output_k
 
         Parameters
         ----------
-        X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), or list
-            Images with as many bands as in `fit`.
+        X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), list, or `Field`
+            Images with as many bands as in `fit`. An `NDData` is taken for a `Field`.
 
         Returns
         -------
-        array or list
+        array, list or `Field`
             The transformed images, packed as `X` was; float32 stays float32.
         """
         images, layout = self._check_images(X)
         self._validate_params()
-        return layout.pack([self._transform_image(image) for image in images])
+        transformed = [self._transform_image(image) for image in images]
+        return layout.pack(transformed, keeps_rms=self._keeps_rms(images[0].shape[0]))
 
     def _fit_images(self, images):
         """Learn from images; override where there is something to learn."""
@@ -167,29 +215,45 @@ class BaseSegmenter(_ImageEstimator):
         Parameters
         ----------
         X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), or list
-            Images; NaN means "no data". A list holds arrays of different sizes.
+            Images; NaN means "no data". A list holds arrays of different sizes, fields or `NDData`; the RMS map
+            of a field becomes its last band if `rms_band` is -1.
         y : array of shape (n_images, height, width), list of label maps or of `Instances`, optional
-            The truth: label maps (0 = background), binary masks or instances.
+            The truth: label maps (0 = background), binary masks or instances. Fields bring their own.
 
         Returns
         -------
         self : object
             The fitted segmenter.
         """
-        if y is None and self._requires_y:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None: "
-                "pass one label map per image."
-            )
+        y = self._find_truth(X, y)
         images, _ = self._check_fit_images(X)
         self._fit_images(images, None if y is None else check_targets(y, images))
         return self
 
+    def _find_truth(self, X, y):
+        """Return the truth that goes with `X`: `y`, or that of the fields if the segmenter needs it."""
+        if y is None and self._requires_y:
+            y = truth_of(X)
+            if y is None:
+                raise ValueError(
+                    f"{type(self).__name__} requires y to be passed, but the target y is None: "
+                    "pass one label map per image."
+                )
+        return [y] if is_observation(X) and (isinstance(y, Instances) or np.ndim(y) == 2) else y
+
     @overload
-    def predict(self, X: Images, output: Literal["instances"]) -> list[Instances]: ...
+    def predict(self, X: Field, output: Literal["instances"]) -> Instances: ...
+    @overload
+    def predict(self, X: Field, output: Literal["labels", "panoptic"] = "labels") -> Labels: ...
     @overload
     def predict(
-        self, X: Sequence[ArrayLike], output: Literal["labels", "panoptic"] = "labels"
+        self, X: ArrayLike | Sequence[ArrayLike] | Sequence[Field], output: Literal["instances"]
+    ) -> list[Instances]: ...
+    @overload
+    def predict(
+        self,
+        X: Sequence[ArrayLike] | Sequence[Field],
+        output: Literal["labels", "panoptic"] = "labels",
     ) -> list[Labels]: ...
     @overload
     def predict(
@@ -204,8 +268,9 @@ class BaseSegmenter(_ImageEstimator):
 
         Parameters
         ----------
-        X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), or list
-            Images with as many bands as in `fit`.
+        X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), list, `Field` or `NDData`
+            Images with as many bands as in `fit`. The RMS map of a `Field` or `NDData` becomes its last band if
+            `rms_band` is -1; otherwise it only says which pixels have no data.
         output : {"labels", "instances", "panoptic"}, default="labels"
             What to return for each image: an int32 label map; `Instances`; or class and instance id
             of each pixel, int32 of shape (2, height, width).
@@ -213,7 +278,8 @@ class BaseSegmenter(_ImageEstimator):
         Returns
         -------
         array or list
-            Label or panoptic maps packed as `X` was; instances always in a list.
+            Label or panoptic maps packed as `X` was; instances in a list. A single `Field` or `NDData` gives
+            the map, of shape (height, width), or the instances without a list.
 
         Warns
         -----
@@ -230,26 +296,31 @@ class BaseSegmenter(_ImageEstimator):
         ]
         _warn_if_empty(found)
         if output == "instances":
-            return [_as_instances(one) for one in found]
+            return layout.pack_list([_as_instances(sources) for sources in found])
         if output == "panoptic":
-            return layout.pack_maps([_as_panoptic(one) for one in found])
-        return layout.pack_maps([as_label_map(one) for one in found])
+            return layout.pack_maps([_as_panoptic(sources) for sources in found])
+        return layout.pack_maps([as_label_map(sources) for sources in found])
 
-    def score(self, X: Images, y: Sources) -> float:
+    def score(self, X: Images, y: Sources | None = None) -> float:
         """Mean over the images of the pixel IoU of sources against background.
 
         Parameters
         ----------
-        X : array or list
+        X : array, list, `Field` or `NDData`
             Images, as in `predict`.
-        y : array or list
-            Truth, as in `fit`.
+        y : array or list, optional
+            Truth, as in `fit`. Fields bring their own.
 
         Returns
         -------
         float
             Between 0 and 1.
         """
+        y = truth_of(X) if y is None else y
+        if y is None:
+            raise ValueError(
+                "score needs the truth: pass y=, one label map per image, or fields that have labels."
+            )
         return iou_score(y, self.predict(X))
 
     def _fit_images(self, images, targets):
@@ -257,7 +328,7 @@ class BaseSegmenter(_ImageEstimator):
 
     def _no_data(self, image):
         """Pixels that can belong to no source: NaN in every band, or without a positive RMS."""
-        science, rms = split_rms(image, getattr(self, "rms_band", None))
+        science, rms = split_rms(image, self.rms_band)
         no_data = np.isnan(science).all(axis=0)
         return no_data if rms is None else no_data | np.isnan(rms)
 
@@ -399,6 +470,8 @@ class ProbabilisticSegmenter(SemanticSegmenter):
         return apply_calibration(state["calibration"], proba) if state else proba
 
     @overload
+    def predict_proba(self, X: Field) -> Floats: ...
+    @overload
     def predict_proba(self, X: Sequence[ArrayLike]) -> list[Floats]: ...
     @overload
     def predict_proba(self, X: NDArray[Any]) -> Floats: ...
@@ -407,8 +480,8 @@ class ProbabilisticSegmenter(SemanticSegmenter):
 
         Parameters
         ----------
-        X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), or list
-            Images with as many bands as in `fit`.
+        X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), list, `Field` or `NDData`
+            Images, as in `predict`.
 
         Returns
         -------
@@ -425,6 +498,31 @@ class ProbabilisticSegmenter(SemanticSegmenter):
                 for proba, image in pairs
             ]
         )
+
+
+def takes_rms(estimator, n_bands):
+    """Whether a segmenter, or a pipeline that ends in one, takes the RMS map of a field of `n_bands` bands.
+
+    Raises
+    ------
+    ValueError
+        If a step before the one that uses the RMS map would take the map for an image.
+    """
+    is_pipeline = isinstance(estimator, Pipeline)
+    steps = [step for _, step in estimator.steps] if is_pipeline else [estimator]
+    users = [
+        index for index, step in enumerate(steps) if getattr(step, "rms_band", None) is not None
+    ]
+    if not users:
+        return getattr(steps[0], "n_bands_in_", None) == n_bands + 1
+    for step in steps[: users[0]]:
+        n_bands_fitted = getattr(step, "n_bands_in_", None)
+        if isinstance(step, BaseImageTransformer) and not step._takes_rms(n_bands, n_bands_fitted):
+            raise ValueError(
+                f"{type(steps[users[0]]).__name__} uses the RMS map, but {type(step).__name__} before it would take "
+                "the map for an image: set rms_band=-1 there, or pass rms=False to leave the map out."
+            )
+    return True
 
 
 def check_targets(y, images):

@@ -16,10 +16,10 @@ class Layout:
     is_list: bool
     has_bands: bool
 
-    def pack(self, images):
-        """Pack ``(n_bands, height, width)`` images the way they came.
+    def pack(self, images, keeps_rms=True):
+        """Pack ``(n_bands, height, width)`` images the way they came; `keeps_rms` matters for fields only.
 
-        The band axis is dropped only where the input had none and one band is left.
+        The band axis is dropped only if the input had none and one band is left.
         """
         if not self.has_bands and all(image.shape[0] == 1 for image in images):
             images = [image[0] for image in images]
@@ -28,6 +28,10 @@ class Layout:
     def pack_maps(self, maps):
         """Stack per-image arrays if the input was a stack, else leave them in a list."""
         return list(maps) if self.is_list else np.stack(maps)
+
+    def pack_list(self, results):
+        """Return results that do not stack, one per image, as a list."""
+        return list(results)
 
 
 def as_float_image(array, name="X"):

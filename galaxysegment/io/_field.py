@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from .._utils.validation import as_float_image
 from ..structures import Instances, check_label_map
 from ..structures._types import Floats, Labels
 from ._checks import as_classes, check_classes, check_shapes
+from ._mask import as_mask, blank
+from ._nddata import header_with_unit, in_unit, take_apart
 from ._patches import cut_patches
 from ._section import resolve_section
 from ._sources import ArraySource, CutSource
@@ -21,7 +24,9 @@ from ._wcs import celestial_wcs, check_wcs, cut_header
 from ._write import write_field
 
 if TYPE_CHECKING:
+    from astropy.nddata import NDData
     from astropy.table import Table
+    from astropy.units import Quantity, UnitBase
     from astropy.wcs import WCS
 
 __all__ = ["Field"]
@@ -37,11 +42,14 @@ class Field:
 
     Parameters
     ----------
-    image : array-like of shape (height, width) or (n_bands, height, width)
-        Pixels in any unit; NaN is "no data".
+    image : array-like of shape (height, width) or (n_bands, height, width), `Quantity` or `NDData`
+        Pixels in any unit; NaN is "no data". An `NDData` or `CCDData` brings its mask, its uncertainty as RMS
+        map (standard deviation, variance or inverse variance), its WCS, its header and its unit along.
     rms : array-like of shape (height, width) or (n_bands, height, width), optional
         Standard deviation of the noise in the unit of `image`; NaN, or a value that is not positive,
         is "no data".
+    mask : array-like of bool or int, shape (height, width) or (n_bands, height, width), optional
+        True, or not 0, where there are no data: these pixels of the image become NaN.
     labels : array-like of int, shape (height, width), optional
         The truth: a label map, 0 = background.
     classes : array-like of int, shape (n_sources,), optional
@@ -54,11 +62,14 @@ class Field:
         The truth with overlapping masks.
     catalog : `astropy.table.Table`, optional
         One row per source.
+    mask_bits : int or list of int, optional
+        Which bits of a data quality map as `mask` mean "no data": ``1 + 4096`` or ``[1, 4096]``; ``~4`` for
+        every bit but 4. All bits by default.
 
     Raises
     ------
     ValueError
-        If the shapes of image, RMS map, labels and instances disagree.
+        If the shapes of image, RMS map, mask, labels and instances disagree, or units do.
 
     Notes
     -----
@@ -76,27 +87,46 @@ class Field:
     >>> X, y = field.patches(size=20, rms=True)
     >>> X.shape, y
     ((6, 4, 20, 20), None)
+
+    An image of astropy brings what it knows along:
+
+    >>> from astropy.nddata import CCDData, VarianceUncertainty
+    >>> mask = np.zeros((40, 60), dtype=bool)
+    >>> mask[3, 4] = True
+    >>> noise = VarianceUncertainty(np.full((40, 60), 4.0))
+    >>> field = Field(CCDData(np.ones((40, 60)), unit="adu", mask=mask, uncertainty=noise))
+    >>> float(field.rms[0, 0]), float(field.image[0, 3, 4]), field.unit
+    (2.0, nan, Unit("adu"))
     """
 
     def __init__(
         self,
-        image: ArrayLike,
+        image: ArrayLike | NDData | Quantity,
         *,
         rms: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
         labels: ArrayLike | None = None,
         classes: ArrayLike | None = None,
         wcs: WCS | None = None,
         header: fits.Header | None = None,
         instances: Instances | None = None,
         catalog: Table | None = None,
+        mask_bits: int | Sequence[int] | None = None,
     ) -> None:
-        sources = {"image": ArraySource(_as_bands(image))}
+        parts = take_apart(image)
+        pixels = _as_bands(parts.image)
+        for part in (parts.mask, None if mask is None else as_mask(mask, mask_bits)):
+            pixels = blank(pixels, part)
+        sources = {"image": ArraySource(pixels)}
+        rms = parts.rms if rms is None else in_unit(rms, parts.unit, "rms")
         if rms is not None:
             sources["rms"] = ArraySource(_as_rms(rms))
         if labels is not None:
             sources["labels"] = ArraySource(check_label_map(labels))
         classes = None if classes is None else as_classes(classes)
-        self._set_up(sources, classes, wcs, header, instances, catalog)
+        wcs = parts.wcs if wcs is None else wcs
+        header = header_with_unit(parts.header if header is None else header, parts.unit)
+        self._set_up(sources, classes, wcs, header, instances, catalog, unit=parts.unit)
 
     def _set_up(
         self,
@@ -107,12 +137,14 @@ class Field:
         instances=None,
         catalog=None,
         origin="the field",
+        unit=None,
     ):
         if header is not None and not isinstance(header, fits.Header):
             raise TypeError(
                 f"header must be an astropy Header or None. Got {type(header).__name__} instead."
             )
         self.header = header
+        self._unit = unit
         self._origin = origin
         self._has_own_wcs = wcs is not None
         self._wcs = _UNSET if wcs is None else check_wcs(wcs)
@@ -192,6 +224,11 @@ class Field:
         return self._read("labels") if self.has_labels else None
 
     @property
+    def unit(self) -> UnitBase | None:
+        """Unit of image and RMS map if they came as `Quantity`, `NDData` or `CCDData`; else None."""
+        return self._unit
+
+    @property
     def wcs(self) -> WCS | None:
         """The celestial `astropy.wcs.WCS` of two axes, or None."""
         if self._wcs is _UNSET:
@@ -236,7 +273,29 @@ class Field:
             parts["instances"] = partial(_cut_instances, self, rows, columns)
         wcs = self._wcs[rows, columns] if self._has_own_wcs else None
         header = None if self.header is None else cut_header(self.header, rows, columns)
-        return Field._from_sources(sources, wcs=wcs, header=header, origin=self._origin, **parts)
+        shared = {"origin": self._origin, "unit": self._unit}
+        return Field._from_sources(sources, wcs=wcs, header=header, **shared, **parts)
+
+    def _source(self, name):
+        """Return where pixels come from: memory, if they were read before."""
+        return ArraySource(self._pixels[name]) if name in self._pixels else self._sources[name]
+
+    def _without_unit(self):
+        """Copy the field for pixels that are in another, unnamed unit."""
+        if self._unit is None:
+            return self
+        changed = self._with_sources()
+        changed._unit, changed.header = None, self.header.copy()
+        changed.header.remove("BUNIT", ignore_missing=True)
+        return changed
+
+    def _with_sources(self, **changes):
+        """Copy the field with other sources of pixels; None takes a source away."""
+        sources = {name: self._source(name) for name in self._sources} | changes
+        sources = {name: source for name, source in sources.items() if source is not None}
+        wcs = self._wcs if self._has_own_wcs else None
+        shared = {"origin": self._origin, "unit": self._unit, "header": self.header}
+        return Field._from_sources(sources, wcs=wcs, **shared, **self._parts)
 
     def _cut(self, name, rows, columns):
         if name in self._pixels:

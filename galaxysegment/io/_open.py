@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from numpy.typing import ArrayLike
+
 from ..structures._types import Hdu
 from ._field import Field
 from ._hdus import check_complete, find_image, scan
+from ._mask import mask_source
 from ._noise import find_noise, plain_kind_of_header, read_noise
 from ._partners import best_partner
 from ._pixels import image_header, read_floats, read_labels
@@ -23,11 +26,14 @@ def read_field(
     image: str | Path | Sequence[str | Path],
     *,
     rms: str | Path | Sequence[str | Path] | None = None,
+    mask: str | Path | Sequence[str | Path] | ArrayLike | None = None,
     labels: str | Path | None = None,
     rms_kind: str = "rms",
     hdu: Hdu | list[Hdu] = None,
     rms_hdu: Hdu | list[Hdu] = None,
+    mask_hdu: Hdu | list[Hdu] = None,
     labels_hdu: Hdu = None,
+    mask_bits: int | Sequence[int] | None = None,
 ) -> Field:
     """Open an observation; only headers are read before pixels are asked for.
 
@@ -41,15 +47,22 @@ def read_field(
         header calls it an RMS, variance or inverse variance map (see `read_rms`) is taken, where its height and
         width are the image's; with several files, where each has one. An extension called WEIGHT or WHT is
         not taken unasked, for it may hold exposure times: say ``rms_hdu="WHT", rms_kind="weight"``.
+    mask : str, path, list of them, or array, optional
+        Mask or data quality map: one for all bands, or one per band. Pixels that are not 0 have no data: they
+        become NaN when the image is read. No extension is taken unasked: say ``mask_hdu="DQ"``.
     labels : str or path, optional
         Label map. If left out, an extension of the first image file that is named as `read_label_map`
         says is taken, where its shape is the image's.
     rms_kind : {"rms", "variance", "weight", "auto"}, default="rms"
         What `rms` or `rms_hdu` holds, as for `read_rms`.
-    hdu, rms_hdu, labels_hdu : int, str or (str, int), optional
-        HDU of image, RMS map and labels, as for `read_image`, `read_rms` and `read_label_map`. The
-        latter two without `rms` or `labels` mean HDUs of the image files. Lists of `hdu` and `rms_hdu`
-        hold one per band: ``read_field("gri.fits", hdu=["SCI_G", "SCI_R", "SCI_I"])``.
+    hdu, rms_hdu, mask_hdu, labels_hdu : int, str or (str, int), optional
+        HDU of image, RMS map, mask and labels, as for `read_image`, `read_rms` and `read_label_map`. The
+        latter three without `rms`, `mask` or `labels` mean HDUs of the image files. Lists of `hdu`,
+        `rms_hdu` and `mask_hdu` hold one per band:
+        ``read_field("gri.fits", hdu=["SCI_G", "SCI_R", "SCI_I"])``.
+    mask_bits : int or list of int, optional
+        Which bits of a data quality map mean "no data": ``1 + 4096`` or ``[1, 4096]``; ``~4`` for every bit
+        but 4. All bits by default.
 
     Returns
     -------
@@ -62,7 +75,7 @@ def read_field(
     FileNotFoundError, OSError
         If a file is missing, not FITS or truncated.
     ValueError
-        If an HDU is missing, or the shapes of image, RMS map and labels disagree: found from the headers,
+        If an HDU is missing, or the shapes of image, RMS map, mask and labels disagree: found from the headers,
         before any pixel is read.
 
     Examples
@@ -85,6 +98,9 @@ def read_field(
         sources["rms"] = _stack(
             [FitsSource(partial(_read_noise, kind=kind), found) for found, kind in noise]
         )
+    if mask is None and mask_hdu is not None:
+        mask = list(dict.fromkeys(file.path for file in files))
+    sources["image"] = mask_source(sources["image"], mask, mask_hdu, mask_bits)
     truth = files[0] if labels is None else _FileHdus(labels)
     found = _find_labels(truth, bands[0], labels is not None, labels_hdu)
     if found is not None:

@@ -66,6 +66,28 @@ class CubeSource:
         return self.source.read(section)[None]
 
 
+class MaskedSource:
+    """An image that is NaN where a mask, a source of booleans, is True."""
+
+    def __init__(self, source, mask):
+        self.source, self.mask, self.shape = source, mask, source.shape
+        self.reads_whole = source.reads_whole or mask.reads_whole
+
+    def read(self, section=None):
+        image, mask = self.source.read(section), self.mask.read(section)
+        return np.where(mask, image.dtype.type(np.nan), image) if mask.any() else image
+
+
+class UnknownNoise:
+    """Booleans: where an RMS map has no value."""
+
+    def __init__(self, rms):
+        self.rms, self.shape, self.reads_whole = rms, rms.shape, rms.reads_whole
+
+    def read(self, section=None):
+        return np.isnan(self.rms.read(section))
+
+
 class CutSource:
     """A rectangle of another source."""
 

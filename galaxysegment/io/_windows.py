@@ -1,7 +1,6 @@
 """Images of any size read window by window: files and fields by section, or arrays."""
 
 from functools import partial
-from pathlib import Path
 
 import joblib
 import numpy as np
@@ -10,8 +9,11 @@ from .._utils.rms import append_rms
 from .._utils.validation import as_float_image, check_same_shape
 from ._field import Field
 from ._hdus import Hdu
+from ._inputs import as_field, without_rms
+from ._mask import blank, is_path, mask_source
+from ._nddata import in_unit, is_nddata, take_apart
 from ._open import read_field
-from ._sources import ArraySource
+from ._sources import ArraySource, MaskedSource
 
 
 class FieldPixels:
@@ -20,6 +22,7 @@ class FieldPixels:
     def __init__(self, field, with_rms):
         self.field, self.with_rms = field, with_rms
         self.shape, self.header, self.wcs = field.shape, field.header, field.wcs
+        self.unit = field.unit
         self.n_bands = field.n_bands + with_rms
 
     def read_parts(self, rows, columns):
@@ -85,14 +88,16 @@ def _paths(part):
 class ArrayPixels:
     """Windows of arrays in memory, or in files of numpy's own format."""
 
-    def __init__(self, image, rms, header=None, wcs=None):
-        self.image, self.rms, self.header, self.wcs = image, rms, header, wcs
+    def __init__(self, image, rms, header=None, wcs=None, mask=None, unit=None):
+        self.image, self.rms, self.mask = image, rms, mask
+        self.header, self.wcs, self.unit = header, wcs, unit
         self.shape = tuple(image.shape[-2:])
         self.n_bands = len(image) + (rms is not None)
 
     def read_parts(self, rows, columns):
         """Return image (n_bands, height, width) and RMS map of a window, the latter None if not wanted."""
         image = as_float_image(self.image[..., rows, columns], "image")
+        image = blank(image, None if self.mask is None else self.mask[..., rows, columns])
         return image, None if self.rms is None else as_float_image(
             self.rms[..., rows, columns], "rms"
         )
@@ -103,7 +108,7 @@ class ArrayPixels:
 
     def identity(self):
         """Return what tells these pixels from others."""
-        return joblib.hash((self.image, self.rms))
+        return joblib.hash((self.image, self.rms, self.mask))
 
     def paths(self):
         """Return the files that are read, by the name of the argument: those of memory maps."""
@@ -112,7 +117,7 @@ class ArrayPixels:
     def for_workers(self, folder):
         """Put the arrays into files, so that no worker holds a copy of its own."""
         parts = []
-        for name, array in (("image", self.image), ("rms", self.rms)):
+        for name, array in (("image", self.image), ("rms", self.rms), ("mask", self.mask)):
             if array is not None:
                 np.save(
                     folder / f"{name}.npy",
@@ -137,59 +142,100 @@ class _Stored:
         return np.array(np.load(self.path, mmap_mode="r")[index])
 
 
-def _open_arrays(image, rms, header, wcs):
-    return ArrayPixels(_Stored(image), None if rms is None else _Stored(rms), header, wcs)
+def _open_arrays(image, rms, mask, header, wcs):
+    image, rms, mask = (None if path is None else _Stored(path) for path in (image, rms, mask))
+    return ArrayPixels(image, rms, header, wcs, mask)
 
 
-def open_pixels(image, rms, *, hdu=None, rms_hdu=None, rms_kind="rms"):
-    """Turn what users pass as a mosaic into something that reads windows.
+def open_pixels(
+    image,
+    rms,
+    *,
+    mask=None,
+    hdu=None,
+    rms_hdu=None,
+    mask_hdu=None,
+    rms_kind="rms",
+    mask_bits=None,
+    takes_rms=None,
+):
+    """Turn what users pass as an image into something that reads windows.
 
     Parameters
     ----------
-    image : path, list of paths, Field or ndarray
-    rms : path, ndarray, True or None
-    hdu, rms_hdu, rms_kind
+    image : path, list of paths, Field, NDData, Quantity or ndarray
+    rms : path, ndarray, bool or None
+        True takes the map that comes with the image, False leaves it out. None takes it if there is a map
+        and `takes_rms` says so; otherwise pixels without RMS have no data.
+    mask : path, ndarray or None
+    hdu, rms_hdu, mask_hdu, rms_kind, mask_bits
         As of `galaxysegment.io.read_field`.
+    takes_rms : callable, optional
+        Whether an RMS map is wanted beside an image of this many bands; always, if left out.
 
     Returns
     -------
     FieldPixels or ArrayPixels
     """
-    if isinstance(image, Field) or _is_path(image):
-        if not (rms is None or rms is True or (_is_path(rms) and not isinstance(image, Field))):
-            allowed = "True or None" if isinstance(image, Field) else "a file, True or None"
-            raise TypeError(
-                f"rms must be {allowed} where image is a {'Field' if isinstance(image, Field) else 'file'}. "
-                f"Got {type(rms).__name__} instead."
-            )
-        if not isinstance(image, Field):
-            given = rms if _is_path(rms) else None
-            image = read_field(image, rms=given, hdu=hdu, rms_hdu=rms_hdu, rms_kind=rms_kind)
-        if rms is True and not image.has_rms:
-            raise ValueError(
-                "rms=True takes the RMS map that comes with the image, but there is none: pass its path."
-            )
-        if all(
-            isinstance(image._sources[name], ArraySource)
-            for name in ("image", "rms")
-            if name in image._sources
-        ):
-            return ArrayPixels(image.image, image.rms if rms else None, image.header, image.wcs)
-        return FieldPixels(image, rms is not None)
-    if rms is True or _is_path(rms):
-        raise TypeError(
-            f"rms must be an array or None where image is an array. Got {rms!r} instead."
+    is_file, is_field = is_path(image), isinstance(image, Field) or is_nddata(image)
+    _check_rms_kind(rms, is_file, is_field)
+    if is_file:
+        given = rms if is_path(rms) else None
+        hdus = {"hdu": hdu, "rms_hdu": rms_hdu, "mask_hdu": mask_hdu}
+        field = read_field(
+            image, rms=given, mask=mask, rms_kind=rms_kind, mask_bits=mask_bits, **hdus
         )
-    return ArrayPixels(*_check_arrays(image, rms))
+    elif is_field:
+        has_map = not (rms is None or isinstance(rms, bool))
+        field = as_field(image, rms if has_map else None)
+        masked = mask_source(field._source("image"), mask, mask_hdu, mask_bits)
+        field = field if mask is None else field._with_sources(image=masked)
+    else:
+        return _open_plain(image, rms, mask, mask_hdu, mask_bits)
+    if rms is True and not field.has_rms:
+        raise ValueError(
+            "rms=True takes the RMS map that comes with the image, but there is none: pass its path."
+        )
+    if rms is False:
+        return _field_pixels(field, with_rms=False)
+    if rms is None and not (field.has_rms and (takes_rms is None or takes_rms(field.n_bands))):
+        return _field_pixels(without_rms(field), with_rms=False)
+    return _field_pixels(field, with_rms=True)
 
 
-def _is_path(value):
-    is_list = isinstance(value, list | tuple) and len(value) > 0
-    return (
-        all(isinstance(one, str | Path) for one in value)
-        if is_list
-        else isinstance(value, str | Path)
+def _check_rms_kind(rms, is_file, is_field):
+    """Refuse an RMS map of another kind than the image, before any file is opened."""
+    if rms is None or rms is False:
+        return
+    allowed, what = "an array or None", "an array"
+    if is_file:
+        allowed, what = "a file, True, False or None", "a file"
+    elif is_field:
+        allowed, what = "an array, True, False or None", "a Field or NDData"
+    if (rms is True and not (is_file or is_field)) or (is_path(rms) != is_file and rms is not True):
+        raise TypeError(f"rms must be {allowed} if image is {what}. Got {rms!r} instead.")
+
+
+def _field_pixels(field, *, with_rms):
+    sources = field._sources
+    names = ("image", "rms") if with_rms else ("image",)
+    if all(isinstance(sources[name], ArraySource) for name in names):
+        rms = field.rms if with_rms else None
+        return ArrayPixels(field.image, rms, field.header, field.wcs, unit=field.unit)
+    return FieldPixels(field, with_rms)
+
+
+def _open_plain(image, rms, mask, mask_hdu, mask_bits):
+    """Open arrays: they stay as they are, and become floats window by window."""
+    parts = take_apart(image)
+    image, rms = _check_arrays(
+        parts.image, None if rms is None or rms is False else in_unit(rms, parts.unit, "rms")
     )
+    masked = mask_source(ArraySource(image), mask, mask_hdu, mask_bits)
+    masks = [masked.mask.read()] if isinstance(masked, MaskedSource) else []
+    masks += [] if parts.mask is None else [parts.mask]
+    mask = None if not masks else masks[0] if len(masks) == 1 else masks[0] | masks[1]
+    return ArrayPixels(image, rms, mask=mask, unit=parts.unit)
 
 
 def _check_arrays(image, rms):

@@ -60,6 +60,7 @@ class BandSelector(BaseImageTransformer):
 
     _parameter_constraints: dict = {"bands": [Integral, list, tuple], "drop": ["boolean"]}
     _requires_fit = False
+    _any_band = True
 
     def __init__(self, *, bands: int | Sequence[int] = 0, drop: bool = False) -> None:
         self.bands = bands
@@ -67,6 +68,9 @@ class BandSelector(BaseImageTransformer):
 
     def _fit_images(self, images):
         self._selection(images[0].shape[0])
+
+    def _keeps_rms(self, n_bands):
+        return self._selection(n_bands)[-1] in (-1, n_bands - 1)
 
     def _transform_image(self, image):
         return image[self._selection(image.shape[0])]

@@ -85,6 +85,9 @@ class LuptonRGB(BaseImageTransformer):
         self._check_order(images[0].shape[0])
         self._minima()
 
+    def _keeps_rms(self, n_bands):
+        return False
+
     def _transform_image(self, image):
         self._check_order(image.shape[0])
         rgb = image[list(self.order)].astype(np.float64) - self._minima()

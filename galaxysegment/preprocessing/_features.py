@@ -248,6 +248,9 @@ class PixelFeatures(BaseImageTransformer):
             + 1
         )
 
+    def _keeps_rms(self, n_bands):
+        return False
+
     def _transform_image(self, image):
         self._check_parameters(image.shape[0])
         science = self._science(image)

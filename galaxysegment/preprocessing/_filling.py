@@ -54,6 +54,7 @@ class BadPixelFiller(BaseImageTransformer):
         "size": [Interval(Integral, 1, None, closed="left")],
     }
     _requires_fit = False
+    _any_band = True
 
     def __init__(self, *, method: str = "interpolate", size: int = 5) -> None:
         self.method = method

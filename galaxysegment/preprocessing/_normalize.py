@@ -74,6 +74,7 @@ class ImageNormalizer(BaseImageTransformer):
         "percentile": [Interval(Real, 0, 100, closed="right")],
         "stretch_a": [Interval(Real, 0, None, closed="neither"), None],
     }
+    _any_band = True
 
     def __init__(
         self,

@@ -66,6 +66,9 @@ class RMSAdder(BaseImageTransformer):
     }
     _requires_fit = False
 
+    def _keeps_rms(self, n_bands):
+        return False
+
     def __init__(
         self,
         *,
@@ -181,6 +184,9 @@ class NoiseNormalizer(BaseImageTransformer):
     def _fit_images(self, images):
         if self.rms_band is not None:
             check_rms_band(self.rms_band, images[0].shape[0])
+
+    def _keeps_rms(self, n_bands):
+        return self.rms_band is None
 
     def _transform_image(self, image):
         science, rms = self._split(image)

@@ -1,15 +1,18 @@
 """Words for the signatures of the package: what users may pass, and what comes back."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._instances import Instances
 
-#: A stack of images or maps, or a list of such of different sizes.
-Images: TypeAlias = ArrayLike | Sequence[ArrayLike]
+if TYPE_CHECKING:  # for type checkers only: this module lies below `io`
+    from ..io import Field
+
+#: A stack of images, a list of images of different sizes, a field, or a list of fields.
+Images: TypeAlias = "ArrayLike | Sequence[ArrayLike] | Field | Sequence[Field]"
 #: Truth or prediction of one image or of many, in any form.
 Sources: TypeAlias = ArrayLike | Instances | Sequence[ArrayLike | Instances]
 

@@ -64,6 +64,15 @@ def containers(stack: NDArray[np.float32], images: list[NDArray[np.float64]]) ->
     assert_type(RandomForestSegmenter().predict_proba(stack), NDArray[np.floating[Any]])
 
 
+def observations(field: Field, fields: list[Field]) -> None:
+    segmenter = PhotutilsSegmenter(rms_band=-1).fit(fields)
+    assert_type(segmenter.predict(field), NDArray[np.int32])
+    assert_type(segmenter.predict(fields), list[NDArray[np.int32]])
+    assert_type(segmenter.predict(field, output="instances"), Instances)
+    assert_type(GaussianSmoother(fwhm=2).transform(field), Field)
+    assert_type(GaussianSmoother(fwhm=2).transform(fields), list[Field])
+
+
 def scores(truth: list[Instances], found: list[Instances], labels: NDArray[np.int32]) -> float:
     assert_type(iou_score(truth, found), float)
     assert_type(iou_score(labels, labels, average=None), NDArray[np.floating[Any]])
