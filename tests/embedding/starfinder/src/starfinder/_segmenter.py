@@ -28,6 +28,7 @@ class StarFinder(BaseSegmenter):
         Median and standard deviation of the smoothed sky of the images seen in `fit`.
     """
 
+    _in_model_files = True  # galaxysegment.persistence may keep it: only numbers are in it
     _parameter_constraints: dict = {
         "n_sigma": [Interval(Real, 0, None, closed="neither")],
         "fwhm": [Interval(Real, 0, None, closed="neither")],

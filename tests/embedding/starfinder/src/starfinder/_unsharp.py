@@ -19,6 +19,7 @@ class UnsharpMask(BaseImageTransformer):
     """
 
     _requires_fit = False
+    _in_model_files = True
     _parameter_constraints: dict = {"sigma": [Interval(Real, 0, None, closed="neither")]}
 
     def __init__(self, *, sigma=8.0):
