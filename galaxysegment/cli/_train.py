@@ -53,14 +53,25 @@ def _fit(segmenter, X, y, output):
     try:
         segmenter.fit(X, y)
     except KeyboardInterrupt as interrupt:
-        if not is_fitted(segmenter):
+        if not _has_learnt(segmenter):
             raise KeyboardInterrupt("before there was anything to keep.") from interrupt
         unfinished = unfinished_path(output)
         save(segmenter, unfinished)
+        go_on = (
+            f" To train on from there, pass --set weights={unfinished}."
+            if "weights" in segmenter.get_params()
+            else ""
+        )
         raise KeyboardInterrupt(
-            f"{output} was not written; {unfinished} keeps the best weights so far. To train on, call again with "
-            f"--set weights={unfinished}."
+            f"{output} was not written; {unfinished} keeps the best weights so far.{go_on}"
         ) from interrupt
+
+
+def _has_learnt(segmenter):
+    """Whether an interrupted `fit` got anywhere; a net did after its first epoch."""
+    if "max_epochs" in segmenter.get_params():
+        return len(getattr(segmenter, "history_", ())) > 0
+    return is_fitted(segmenter)
 
 
 def unfinished_path(output):
