@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
+from .._utils.shared import SHARED_FILTERS
+
 BLOCK = 2880
 _CARD = 80
 # 144,000 cards: no camera writes that many, but text that is not FITS could run on to its end.
@@ -21,7 +23,7 @@ def quiet():
 
     Python's warning filters belong to the whole process, so only one thread at a time may swap them.
     """
-    with _LOCK, warnings.catch_warnings():
+    with _LOCK, SHARED_FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 

@@ -2,9 +2,9 @@
 
 from functools import partial
 
-import joblib
 import numpy as np
 
+from .._utils.identity import identify, identify_file
 from .._utils.rms import append_rms
 from .._utils.validation import as_float_image, check_same_shape
 from ._field import Field
@@ -18,6 +18,8 @@ from ._sources import ArraySource, MaskedSource
 
 class FieldPixels:
     """Windows of a `Field`, which reads no more of its files than it is asked for."""
+
+    in_files = True
 
     def __init__(self, field, with_rms):
         self.field, self.with_rms = field, with_rms
@@ -35,7 +37,7 @@ class FieldPixels:
         return append_rms(*self.read_parts(rows, columns))
 
     def identity(self):
-        """Return what tells these pixels from others: files by name, size and time of change."""
+        """Return what tells these pixels from others: files by name, size, time of change and samples."""
         sources = self.field._sources
         return [_identity(sources["image"]), _identity(sources["rms"]) if self.with_rms else None]
 
@@ -51,10 +53,9 @@ class FieldPixels:
 def _identity(part):
     """What tells one source of pixels from another, whatever it is made of, as JSON values."""
     if isinstance(part, np.ndarray):
-        return joblib.hash(part)
+        return identify(part)
     if isinstance(part, Hdu):
-        stat = part.path.stat()
-        return [str(part.path.resolve()), part.index, stat.st_size, stat.st_mtime_ns]
+        return [part.index, *identify_file(part.path)]
     if isinstance(part, partial):
         return repr(part.keywords)
     if isinstance(part, list | tuple):
@@ -88,6 +89,8 @@ def _paths(part):
 class ArrayPixels:
     """Windows of arrays in memory, or in files of numpy's own format."""
 
+    in_files = False
+
     def __init__(self, image, rms, header=None, wcs=None, mask=None, unit=None):
         self.image, self.rms, self.mask = image, rms, mask
         self.header, self.wcs, self.unit = header, wcs, unit
@@ -108,11 +111,11 @@ class ArrayPixels:
 
     def identity(self):
         """Return what tells these pixels from others."""
-        return joblib.hash((self.image, self.rms, self.mask))
+        return identify((self.image, self.rms, self.mask))
 
     def paths(self):
         """Return the files that are read, by the name of the argument: those of memory maps."""
-        return _paths_by_name(self.image, self.rms)
+        return _paths_by_name(self.image, self.rms) | {"mask": list(_paths(self.mask))}
 
     def for_workers(self, folder):
         """Put the arrays into files, so that no worker holds a copy of its own."""

@@ -198,6 +198,7 @@ def segment_mosaic(
         "n_jobs": n_jobs,
         "progress": progress,
         "resume": resume,
+        "overwrite": overwrite,
     }
     return Run(segmenter, pixels, output, **settings).execute()
 

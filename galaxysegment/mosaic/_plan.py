@@ -1,12 +1,12 @@
 """The steps of a pipeline on one window of a mosaic, by the contract `galaxysegment.base.MosaicAware`."""
 
-import warnings
 from functools import partial
 from math import lcm
 
 import numpy as np
 from sklearn.pipeline import Pipeline
 
+from .._utils.shared import ignored
 from ..base import MosaicAware
 from ..structures import NoSourcesWarning
 from ._tiles import Window
@@ -125,8 +125,7 @@ class Plan:
         """Predict one window: the label map or the `Instances` of its sources, without warning of none."""
         last = len(self.steps) - 1
         image = self.transform(image, window, last)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NoSourcesWarning)
+        with ignored(category=NoSourcesWarning):
             return self.placed(last, window).predict(image[np.newaxis], output=self.output)[0]
 
 

@@ -1,121 +1,284 @@
 """The folder of unfinished work beside the output: what each tile found, and what the run was about."""
 
+import errno
+import hashlib
 import json
+import os
 import shutil
 import tempfile
-import zipfile
+from io import BytesIO
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
+from joblib.externals.loky.backend import resource_tracker
 
-_ABOUT = "run.json"
+from .._utils.identity import identify
+
+_ABOUT, _LOCK = "run.json", "lock"
+_SUM = "checksum"
+_MAGIC = b"galaxysegment 2\n"  # of a record; the number changes with what records hold
+_SUM_BYTES = 32
+_CHUNK = 1 << 20
+# How often the folder may vanish while it is being claimed, because another process finishes, before this one gives up.
+_TRIES = 1000
+
+
+class RecordError(RuntimeError):
+    """The record of a tile is missing, damaged, or of another run."""
 
 
 class WorkFolder:
-    """Records of finished tiles on disk. A record is there whole or not at all, and is checked when read.
+    """Records of finished tiles on disk, which only one process at a time may claim.
+
+    A record is there whole or not at all. A checksum over its content, its name and the run that it belongs to
+    is compared whenever it is read, so that no damaged record and none of another run is ever used.
 
     Parameters
     ----------
     path : path or None
-        The folder; ``None`` makes a temporary one, which never outlives the run.
+        The folder; with ``None``, `claim` makes a temporary one, which never outlives the run.
     """
 
     def __init__(self, path=None):
         self.is_temporary = path is None
-        self.path = Path(tempfile.mkdtemp(prefix="galaxysegment-")) if path is None else Path(path)
+        self.path = path
+        self.run = ""
         self._lock = None
 
     def __getstate__(self):
         return {**self.__dict__, "_lock": None}  # the lock is this process's own
 
+    def claim(self):
+        """Take the folder for this process; make it if it is not there.
+
+        Raises
+        ------
+        RuntimeError
+            If another process is at work in it.
+        NotADirectoryError
+            If a link or a file is in its place.
+        """
+        if self.is_temporary:
+            self.path = Path(tempfile.mkdtemp(prefix="galaxysegment-"))
+            # joblib's tracker deletes it if this process is killed.
+            resource_tracker.register(str(self.path), "folder")
+            return
+        for _ in range(_TRIES):
+            self._make()
+            try:
+                self._lock = _open_lock(self.path / _LOCK)
+            except FileNotFoundError:
+                continue  # another process has finished and deleted the folder
+            is_free = _take_lock(self._lock)
+            if is_free and self.is_own():
+                return
+            self._let_go()
+            if is_free is None:
+                return
+            if not is_free:
+                break
+        raise RuntimeError(
+            f"Another process is writing the same output (it works in {self.path}): wait for it, or "
+            "choose another output."
+        )
+
+    def _make(self):
+        try:
+            self.path.mkdir()
+        except FileExistsError:
+            if self.path.is_symlink() or (self.path.exists() and not self.path.is_dir()):
+                raise NotADirectoryError(
+                    errno.ENOTDIR,
+                    "A link or a file is where unfinished work would be kept: delete it, or choose "
+                    "another output",
+                    str(self.path),
+                ) from None
+
+    def is_own(self):
+        """Whether the folder is still the one that this process claimed: it may have been deleted since."""
+        if self._lock is None:
+            return True
+        try:
+            there = (self.path / _LOCK).lstat()
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(there, os.fstat(self._lock))
+
     def start(self, about, *, resume):
-        """Claim the folder for a run described by `about`, a dict of JSON values.
+        """Begin a run described by `about`, a dict of JSON values, or go on with it.
 
         Raises
         ------
         ValueError
-            If what is there belongs to a run with other parameters.
-        RuntimeError
-            If another process is at work in it.
+            If `resume` is True and what is there belongs to a run with other parameters.
         """
-        self.path.mkdir(exist_ok=True)
-        self._claim()
-        if resume:
-            self._check_same_run(about)
-        else:
-            for stale in self.path.iterdir():
-                if stale.name != "lock":
-                    stale.unlink()
-        draft = self.path / (_ABOUT + ".part")
-        draft.write_text(json.dumps(about))
+        before = self._read_about()
+        self.run = identify(about)
+        if resume and before is not None:
+            _check_same_run(before, about, self.path)
+            self._sweep()
+            return
+        self.clear()
+        draft = self.path / f"{_ABOUT}.{uuid4().hex}.part"
+        draft.write_text(json.dumps({**about, _SUM: self.run}))
         draft.replace(self.path / _ABOUT)
 
-    def _claim(self):
-        try:
-            import fcntl
-        except ImportError:  # no such locks on Windows
-            return
-        self._lock = (self.path / "lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise RuntimeError(
-                f"Another process is writing the same output (it works in {self.path}): wait for it, or choose "
-                "another output."
-            ) from None
-
-    def _check_same_run(self, about):
+    def _read_about(self):
+        """What the run that was here was about; None if there was none, or nobody can tell."""
         try:
             before = json.loads((self.path / _ABOUT).read_text())
-        except FileNotFoundError:
-            return
-        changed = [name for name in about if before.get(name) != about[name]]
-        if changed:
-            raise ValueError(
-                f"resume=True, but the unfinished run in {self.path} had another {', another '.join(changed)}: "
-                "give the same arguments as then, or start over with resume=False."
-            )
+        except (FileNotFoundError, ValueError):
+            return None
+        is_whole = isinstance(before, dict) and before.pop(_SUM, None) == identify(before)
+        return before if is_whole else None
+
+    def clear(self):
+        """Delete all records, and last the file that says whose they are."""
+        self._delete(lambda name: name not in {_ABOUT, _LOCK})
+        (self.path / _ABOUT).unlink(missing_ok=True)
+
+    def _sweep(self):
+        """Delete what a killed run left besides its records: drafts, jobs and copies of the image."""
+        self._delete(lambda name: name not in {_ABOUT, _LOCK} and not name.endswith(".record"))
+
+    def _delete(self, is_chosen):
+        for entry in list(self.path.iterdir()):
+            if is_chosen(entry.name):
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink(missing_ok=True)
 
     def _file(self, kind, index):
-        return self.path / f"{kind}{index:06d}.npz"
+        return self.path / f"{kind}{index:06d}-{self.run[:8]}.record"
 
     def save(self, kind, index, record):
         """Store a dict of arrays."""
         target = self._file(kind, index)
-        draft = target.with_suffix(".part")
-        with draft.open("wb") as file:
-            np.savez(file, **record)
-        draft.replace(target)
+        arrays = BytesIO()
+        np.savez(arrays, **record)
+        total = self._new_sum(target)
+        total.update(arrays.getbuffer())
+        draft = target.with_name(f"{target.name}.{uuid4().hex}.part")
+        try:
+            with draft.open("xb") as file:
+                file.write(_MAGIC + total.digest())
+                file.write(arrays.getbuffer())
+            draft.replace(target)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+
+    def _new_sum(self, target):
+        return hashlib.blake2b(f"{self.run} {target.name}".encode(), digest_size=_SUM_BYTES)
 
     def load(self, kind, index, names):
-        """Return a dict of the named arrays of a record."""
-        with np.load(self._file(kind, index), allow_pickle=False) as record:
-            return {name: record[name] for name in names}
+        """Return a dict of the named arrays of a record.
 
-    def is_done(self, kind, index, names):
-        """Whether a record is there and undamaged; the checksums of its arrays are compared."""
+        Raises
+        ------
+        RecordError
+            If the record is not there as it was written.
+        """
+        target = self._file(kind, index)
         try:
-            self.load(kind, index, names)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            with target.open("rb") as file:
+                self._check_sum(file, target)
+                file.seek(len(_MAGIC) + _SUM_BYTES)
+                with np.load(file, allow_pickle=False) as record:
+                    return {name: record[name] for name in names}
+        except FileNotFoundError:
+            raise RecordError(f"The record {target} is missing.") from None
+
+    def _check_sum(self, file, target):
+        total, start = self._new_sum(target), file.read(len(_MAGIC) + _SUM_BYTES)
+        while chunk := file.read(_CHUNK):
+            total.update(chunk)
+        if start != _MAGIC + total.digest():
+            raise RecordError(f"The record {target} is damaged.")
+
+    def is_done(self, kind, index):
+        """Whether a record is there and undamaged."""
+        try:
+            self.load(kind, index, ())
+        except (RecordError, OSError):
             return False
         return True
 
     def close(self, *, keep):
         """Let go of the folder; delete it unless it is to be kept for another try."""
+        has_run = (self.path / _ABOUT).exists()
+        if self.is_own() and (self.is_temporary or not keep or not has_run):
+            self._remove()
+        self._let_go()
+        if self.is_temporary:
+            resource_tracker.unregister(str(self.path), "folder")
+
+    def _let_go(self):
         if self._lock is not None:
-            self._lock.close()
-        if not keep or self.is_temporary:
-            shutil.rmtree(self.path, ignore_errors=True)
+            os.close(self._lock)
+            self._lock = None
+
+    def _remove(self):
+        """Delete the folder, its lock last: until then no other process can take it."""
+        try:
+            self.clear()
+            (self.path / _LOCK).unlink(missing_ok=True)
+            self.path.rmdir()
+        except OSError:  # another process waits at the lock already, or the folder is gone
+            return
+
+
+def _open_lock(path):
+    # A link in its place is not followed.
+    return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def _take_lock(lock):
+    """Lock an open file; False if another process holds it, None where there are no locks."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network file systems
+        return None
+    return True
+
+
+def _check_same_run(before, about, path):
+    changed = [name for name in about if before.get(name) != about[name]]
+    if changed:
+        raise ValueError(
+            f"resume=True, but the unfinished run in {path} had another {', another '.join(changed)}: "
+            "give the same arguments as then, or start over with resume=False."
+        )
 
 
 class Memory:
-    """Records of finished tiles where one process does everything and nothing is kept."""
+    """Records of finished tiles if one process does everything and nothing is kept."""
 
     path = None
 
     def __init__(self):
         self._records = {}
+
+    def claim(self):
+        """Do nothing: no other process can see this memory."""
+
+    def start(self, about, *, resume):
+        """Do nothing: there is nothing to go on with."""
+
+    def is_own(self):
+        """Whether nobody else took the records: nobody can."""
+        return True
+
+    def close(self, *, keep):
+        """Do nothing: the records go with the run."""
 
     def save(self, kind, index, record):
         """Store a dict of arrays."""

@@ -1,21 +1,35 @@
 """The tasks: what a worker does with one tile, one blend, one block of rows or one line of tiles."""
 
+import os
 import pickle
+import time
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 from joblib.externals.loky.backend.reduction import dumps
 from threadpoolctl import threadpool_limits
 
 from .._utils.rms import append_rms
+from .._utils.shared import SharedContext
 from ..structures import Instances
 from ._describe import NOWHERE, describe_tile, touching_groups
 from ._instances import describe_instances
 from ._plan import read_transformed
 from ._tiles import Tile, Window
 from ._write import paint_line
+
+_WATCH = 0.5  # seconds between two looks at whether the main process is still there
+# What failed, in words. Docstrings are gone under ``python -OO``.
+_LABELS = {
+    "segment_tile": "Segmenting a tile",
+    "segment_blend": "Segmenting a blend that no tile sees whole",
+    "reduce_rows": "Measuring a block of rows",
+    "write_line": "Writing a row of tiles",
+}
 
 
 class TileError(RuntimeError):
@@ -40,6 +54,7 @@ class Job:
     def __init__(self, plan, open_pixels, folder, shape, margin, overlap):
         self.plan, self.open_pixels, self.folder = plan, open_pixels, folder
         self.shape, self.margin, self.overlap = shape, margin, overlap
+        self.main_process = os.getpid()
         self._pixels = None
 
     @property
@@ -79,7 +94,35 @@ def _is_positive(rms):
 
 @lru_cache(maxsize=1)
 def _load(path):
-    return pickle.loads(Path(path).read_bytes())
+    job = pickle.loads(Path(path).read_bytes())
+    if os.getppid() == job.main_process:
+        Thread(target=_die_with, args=(job.main_process,), daemon=True).start()
+    return job
+
+
+def forget_job():
+    """Let go of the job that this process has loaded, if its threads were workers."""
+    _load.cache_clear()
+
+
+def _die_with(parent):
+    """End this worker soon after the process that started it, which may have been killed."""
+    while os.getppid() == parent:
+        time.sleep(_WATCH)
+    os._exit(1)
+
+
+_BLAS = SharedContext(partial(threadpool_limits, 1, "blas"))
+
+
+@contextmanager
+def _one_thread():
+    """Keep the libraries of a worker to one thread: workers share the cores among themselves.
+
+    The number of threads of BLAS belongs to the process, that of OpenMP to each thread of it.
+    """
+    with _BLAS, threadpool_limits(1, "openmp"):
+        yield
 
 
 def run_task(job, task, what, *arguments):
@@ -93,15 +136,14 @@ def run_task(job, task, what, *arguments):
     in_worker = isinstance(job, str)
     try:
         job = _load(job) if in_worker else job
-        # Workers share the cores among themselves: each one's libraries keep to one thread.
-        with threadpool_limits(1 if in_worker else None):
+        with _one_thread() if in_worker else nullcontext():
             return task(job, what, *arguments)
     except TileError:
         raise
     except Exception as error:
         where = f" ({what})" if isinstance(what, (Tile, Blend, Window)) else ""
         raise TileError(
-            f"{task.__doc__.split('.')[0]}{where} failed: {type(error).__name__}: {error}"
+            f"{_LABELS[task.__name__]}{where} failed: {type(error).__name__}: {error}"
         ) from error
 
 

@@ -149,7 +149,7 @@ def test_a_killed_run_resumes_to_the_same_file(tmp_path, image_path):
     )
     assert killed.returncode == -9
     assert not output.exists()
-    assert len(list(unfinished(output).glob("tile*.npz"))) == 4
+    assert len(list(unfinished(output).glob("tile*.record"))) == 4
     resume = code.replace("**t.OPTIONS", "resume=True, **t.OPTIONS")
     subprocess.run([sys.executable, "-c", resume], check=True)
     assert output.read_bytes() == whole.read_bytes()
@@ -174,7 +174,7 @@ def test_resume_does_damaged_tiles_again_and_refuses_other_arguments(
         segment_mosaic(
             Threshold(), image_path, output=output, resume=True, **{**OPTIONS, "tile_size": 50}
         )
-    damaged = sorted(unfinished(output).glob("tile*.npz"))[2]
+    damaged = sorted(unfinished(output).glob("tile*.record"))[2]
     content = bytearray(damaged.read_bytes())
     content[200] ^= 0xFF
     damaged.write_bytes(content)
@@ -247,6 +247,7 @@ def test_workers_do_not_confuse_one_run_with_the_next(tmp_path, image, image_pat
 def test_two_runs_cannot_write_one_file(tmp_path, image_path):
     output = tmp_path / "labels.fits"
     other = _run.WorkFolder(unfinished(output))
+    other.claim()
     other.start({}, resume=False)
     with pytest.raises(RuntimeError, match="Another process"):
         segment_mosaic(Threshold(), image_path, output=output, **OPTIONS)

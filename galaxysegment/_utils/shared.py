@@ -1,0 +1,58 @@
+"""State of the whole process that several threads change at once: the last to leave restores it."""
+
+import threading
+import warnings
+from contextlib import contextmanager
+
+
+class SharedContext:
+    """A context that several threads may be in at the same time.
+
+    The first to enter sets the state, the last to leave restores it. Without that, threads restore what they
+    saw when they entered, which was another thread's setting.
+
+    Parameters
+    ----------
+    make : callable
+        Returns the context manager that sets and restores the state.
+    """
+
+    def __init__(self, make):
+        self._make = make
+        self._lock = threading.Lock()
+        self._depth = 0
+        self._context = None
+
+    def __enter__(self):
+        with self._lock:
+            if not self._depth:
+                self._context = self._make()
+                self._context.__enter__()
+            self._depth += 1
+
+    def __exit__(self, *error):
+        with self._lock:
+            self._depth -= 1
+            if not self._depth:
+                self._context.__exit__(None, None, None)
+
+
+#: Hold this around `warnings.catch_warnings`, so that threads leave the filters as they were.
+SHARED_FILTERS = SharedContext(warnings.catch_warnings)
+
+
+@contextmanager
+def ignored(message="", category=Warning):
+    """Ignore a kind of warnings in a block that several threads may be in at once.
+
+    The filter stays until the last of nested or overlapping blocks is left, so be specific.
+
+    Parameters
+    ----------
+    message : str, default=""
+        Regular expression that the beginning of the warning matches.
+    category : type, default=Warning
+    """
+    with SHARED_FILTERS:
+        warnings.filterwarnings("ignore", message, category)
+        yield
