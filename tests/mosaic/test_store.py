@@ -5,7 +5,6 @@ import json
 import multiprocessing
 import os
 import shutil
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from galaxysegment import PhotutilsSegmenter
 from galaxysegment.base import BaseSegmenter
 from galaxysegment.io import read_label_map
 from galaxysegment.mosaic import TileError, _run, _store, segment_mosaic
@@ -208,43 +206,39 @@ def test_the_owner_does_not_delete_the_folder_of_the_next(folder):
     assert following.is_done("tile", 0)
 
 
-def segment_when_told(image, output, start, outcomes):
-    while time.time() < start:
-        pass
-    try:
-        segment_mosaic(
-            PhotutilsSegmenter(n_pixels=3), image, output=output, overwrite=True, **OPTIONS
-        )
-        outcome = "written"
-    except Exception as error:  # whatever it is, the test looks at it
-        outcome = f"{type(error).__name__}: {str(error)[:20]}"
-    outcomes.put(outcome)
+def segment_often(image, output, outcomes, expected):
+    """Write one output again and again; count what happens, wrong files included."""
+    few_tiles = {**OPTIONS, "tile_size": 60}
+    for _ in range(200):
+        try:
+            segment_mosaic(Threshold(), image, output=output, overwrite=True, **few_tiles)
+            outcome = "written"
+        except Exception as error:  # whatever it is, the test looks at it
+            outcome = f"{type(error).__name__}: {str(error)[:20]}"
+        outcomes.put(outcome)
+        if output.exists() and output.read_bytes() != expected:
+            outcomes.put("wrong file")
+    outcomes.put(None)
 
 
 @pytest.mark.parametrize("n_processes", [2, 4])
 def test_several_processes_write_one_output(tmp_path, image, n_processes):
     """At any moment one of them works; the others are told so. The file is always whole."""
     output, expected = tmp_path / "labels.fits", tmp_path / "expected.fits"
-    segment_mosaic(
-        PhotutilsSegmenter(n_pixels=3), image, output=expected, overwrite=True, **OPTIONS
-    )
+    segment_mosaic(Threshold(), image, output=expected, **OPTIONS)
     context, counts = multiprocessing.get_context("fork"), Counter()
-    outcomes = context.SimpleQueue()
-    for _ in range(8):
-        start = time.time() + 0.05
-        arguments = image, output, start, outcomes
-        workers = [
-            context.Process(target=segment_when_told, args=arguments) for _ in range(n_processes)
-        ]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join(60)
-        counts.update(outcomes.get() for _ in workers)
-        assert output.read_bytes() == expected.read_bytes()
-        assert not _run.work_path(output).exists()
-    assert set(counts) <= {"written", "RuntimeError: Another process is w"}
-    assert counts["written"] >= 8
+    outcomes = context.Queue()
+    arguments = image, output, outcomes, expected.read_bytes()
+    workers = [context.Process(target=segment_often, args=arguments) for _ in range(n_processes)]
+    for worker in workers:
+        worker.start()
+    while counts[None] < n_processes:
+        counts[outcomes.get(timeout=60)] += 1
+    for worker in workers:
+        worker.join(60)
+    assert set(counts) == {None, "written", "RuntimeError: Another process is w"}
+    assert counts["written"] >= 25
+    assert not _run.work_path(output).exists()
 
 
 def test_a_finished_output_is_not_replaced_by_one_who_waited(tmp_path, image, monkeypatch):
