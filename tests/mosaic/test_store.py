@@ -26,8 +26,8 @@ class Threshold(BaseSegmenter):
     """Pixels above a level; something happens at the fifth tile."""
 
     _requires_fit = False
-    deblend = False
-    _reach = 1
+    splits_blends = False
+    reach = 1
     event = None
     calls = 0
 
