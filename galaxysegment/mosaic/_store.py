@@ -1,10 +1,12 @@
 """The folder of unfinished work beside the output: what each tile found, and what the run was about."""
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from io import BytesIO
 from pathlib import Path
@@ -84,16 +86,21 @@ class WorkFolder:
         )
 
     def _make(self):
-        try:
+        with contextlib.suppress(FileExistsError):
             self.path.mkdir()
-        except FileExistsError:
-            if self.path.is_symlink() or (self.path.exists() and not self.path.is_dir()):
-                raise NotADirectoryError(
-                    errno.ENOTDIR,
-                    "A link or a file is where unfinished work would be kept: delete it, or choose "
-                    "another output",
-                    str(self.path),
-                ) from None
+        try:
+            is_folder = stat.S_ISDIR(self.path.lstat().st_mode)
+        except (
+            FileNotFoundError
+        ):  # another process has finished and deleted it: the claim tries again
+            return
+        if not is_folder:
+            raise NotADirectoryError(
+                errno.ENOTDIR,
+                "A link or a file is where unfinished work would be kept: delete it, or choose another "
+                "output",
+                str(self.path),
+            )
 
     def is_own(self):
         """Whether the folder is still the one that this process claimed: it may have been deleted since."""
