@@ -24,6 +24,8 @@ from ._separated import Separated
 if TYPE_CHECKING:
     from astropy.table import Table
 
+_MUCH_BRIGHTER = 4.0  # ratio of the peaks
+_LEAST_ROOM = 6.0  # pixels
 _NORMAL = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
 
 
@@ -156,14 +158,10 @@ class BaseSeparator(BaseEstimator, metaclass=ABCMeta):
     def _add_blend(self, canvas, scene, blend, instances, centres):
         top, left = (side.start for side in blend.window)
         reaches = _reaches(instances, blend.members, centres, self.growth)
+        reaches = np.minimum(reaches, _room(centres, scene, (top, left)))
         centres = centres - np.array([top, left])
         boxes = stamp_boxes(centres, reaches, scene.has_data.shape)
-        if len(boxes) == 1:
-            boxes = np.array([[0, 0, *scene.has_data.shape]])
-            shares = [np.ones_like(scene.image)]
-        else:
-            scene = replace(scene, centres=centres, boxes=boxes)
-            shares = self._shares(scene)
+        shares = self._shares(replace(scene, centres=centres, boxes=boxes))
         for member, (y0, x0, y1, x1), share in zip(blend.members, boxes, shares, strict=True):
             inside = scene.has_data[y0:y1, x0:x1]
             cut = (slice(None), slice(y0, y1), slice(x0, x1))
@@ -182,7 +180,6 @@ class BaseSeparator(BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         scene : Scene
-            A blend of at least two sources.
 
         Returns
         -------
@@ -297,6 +294,19 @@ def _cut_scene(image, noise, detection, detection_noise, no_data, blend):
         centres=np.empty((0, 2)),
         boxes=np.empty((0, 4), dtype=np.int64),
     )
+
+
+def _room(centres, scene, corner):
+    """Most pixels that a source may reach, shape (n,).
+
+    A companion reaches no farther than the centre of the nearest source with a peak four times as high:
+    beyond, it would take the asymmetries of the brighter source for its own light.
+    """
+    rows, columns = np.rint(centres - np.array(corner)).astype(int).T
+    peaks = smooth_light(scene.detection)[rows, columns]
+    distance = np.hypot(*(centres[:, None] - centres[None]).transpose(2, 0, 1))
+    distance[peaks[None, :] < _MUCH_BRIGHTER * peaks[:, None]] = np.inf
+    return np.maximum(distance.min(axis=1), _LEAST_ROOM)
 
 
 def _order(centres, smooth):

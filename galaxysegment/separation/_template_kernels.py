@@ -15,7 +15,9 @@ _LEAST_AXIS_RATIO = 0.15
 
 
 @njit(**OPTIONS)
-def fit_templates(image, smooth, noise, weight, boxes, centres, offsets, n_iterations, smoothing):
+def fit_templates(
+    image, smooth, noise, weight, boxes, centres, offsets, n_iterations, smoothing, in_turn
+):
     """Fit the templates of the sources of one blend.
 
     Each source in turn is what is left of the image without the present templates of the others. A
@@ -40,30 +42,31 @@ def fit_templates(image, smooth, noise, weight, boxes, centres, offsets, n_itera
     n_iterations : int
     smoothing : float
         S/N of a pixel at which its own light and the annulus count the same.
+    in_turn : bool
+        Whether the first template of a source is made of what the sources before it leave.
 
     Returns
     -------
-    ndarray of float64, shape (offsets[-1],)
-        The templates, one stamp after the other.
+    templates : ndarray of float64, shape (offsets[-1],)
+        One stamp after the other.
+    total : ndarray of float64, shape (height, width)
+        Their sum.
     """
     templates = np.empty(offsets[-1])
     total = np.zeros(image.shape)
+    nothing = np.zeros(image.shape)
     largest = 0
     for i in range(len(boxes)):
         y0, x0, y1, x1 = boxes[i]
         stamp = templates[offsets[i] : offsets[i + 1]].reshape(y1 - y0, x1 - x0)
-        _first_template(smooth, y0, x0, centres[i], stamp)
+        _first_template(smooth, total if in_turn else nothing, y0, x0, centres[i], stamp)
         total[y0:y1, x0:x1] += stamp
         largest = max(largest, offsets[i + 1] - offsets[i])
     buffers = np.empty((4, largest))
     for iteration in range(n_iterations):
         if iteration == 1:
             # The first round divides the light; from the second round on templates add up to it.
-            total[:] = 0
-            for i in range(len(boxes)):
-                y0, x0, y1, x1 = boxes[i]
-                stamp = templates[offsets[i] : offsets[i + 1]].reshape(y1 - y0, x1 - x0)
-                total[y0:y1, x0:x1] += stamp
+            _add_up(templates, boxes, offsets, total)
         for i in range(len(boxes)):
             y0, x0, y1, x1 = boxes[i]
             stamp = templates[offsets[i] : offsets[i + 1]].reshape(y1 - y0, x1 - x0)
@@ -79,20 +82,31 @@ def fit_templates(image, smooth, noise, weight, boxes, centres, offsets, n_itera
                 smoothing,
                 buffers,
             )
-    return templates
+    _add_up(templates, boxes, offsets, total)
+    return templates, total
 
 
 @njit(**OPTIONS)
-def _first_template(smooth, y0, x0, centre, stamp):
-    """Smaller one of each pixel and its mirror image about the centre."""
+def _add_up(templates, boxes, offsets, total):
+    """Write the sum of all templates into `total`."""
+    total[:] = 0
+    for i in range(len(boxes)):
+        y0, x0, y1, x1 = boxes[i]
+        stamp = templates[offsets[i] : offsets[i + 1]].reshape(y1 - y0, x1 - x0)
+        total[y0:y1, x0:x1] += stamp
+
+
+@njit(**OPTIONS)
+def _first_template(smooth, total, y0, x0, centre, stamp):
+    """Smaller one of each pixel and its mirror image about the centre, of what brighter sources leave."""
     height, width = stamp.shape
     mirror_y, mirror_x = round(2 * (centre[0] - y0)), round(2 * (centre[1] - x0))
     for y in range(height):
         for x in range(width):
-            value = smooth[y0 + y, x0 + x]
+            value = smooth[y0 + y, x0 + x] - total[y0 + y, x0 + x]
             yy, xx = mirror_y - y, mirror_x - x
             if 0 <= yy < height and 0 <= xx < width:
-                value = min(value, smooth[y0 + yy, x0 + xx])
+                value = min(value, smooth[y0 + yy, x0 + xx] - total[y0 + yy, x0 + xx])
             stamp[y, x] = max(value, _FLOOR)
 
 
