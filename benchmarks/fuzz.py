@@ -28,7 +28,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "hardening"))
 
-_BATCH = 300  # cases of one process: its leaks end with it
+_BATCH = 1000  # cases of one process: its leaks end with it
 
 
 def main():
@@ -77,8 +77,8 @@ class Campaign:
 
     def __init__(self, arguments):
         self.arguments = arguments
-        self.outcomes, self.defects = collections.Counter(), []
-        self.done, self.seconds = set(), 0.0
+        # By the first case of a batch: number of cases, how often which outcome, defects.
+        self.batches, self.seconds = {}, 0.0
         self._lock = threading.Lock()
         self._start = time.perf_counter()
         names = ("seed", "areas", "kinds", "memory", "seconds", "every")
@@ -90,23 +90,26 @@ class Campaign:
         state = json.loads(self.arguments.state.read_text())
         if state["setting"] != self._setting:
             sys.exit(f"{self.arguments.state} is of a campaign with {state['setting']}.")
-        self.outcomes.update({tuple(key): count for key, count in state["outcomes"]})
-        self.defects = [(tuple(case), what) for case, what in state["defects"]]
-        self.done, self.seconds = set(state["done"]), state["seconds"]
+        self.batches = {int(start): batch for start, batch in state["batches"].items()}
+        self.seconds = state["seconds"]
 
     def _save(self):
         if self.arguments.state is None:
             return
-        state = {
-            "setting": self._setting,
-            "done": sorted(self.done),
-            "seconds": self._elapsed(),
-            "outcomes": sorted(self.outcomes.items()),
-            "defects": self.defects,
-        }
+        state = {"setting": self._setting, "seconds": self._elapsed(), "batches": self.batches}
         draft = self.arguments.state.with_suffix(".part")
         draft.write_text(json.dumps(state))
         draft.replace(self.arguments.state)
+
+    @property
+    def n_cases(self):
+        """Number of cases that are done."""
+        return sum(batch["n_cases"] for batch in self.batches.values())
+
+    @property
+    def defects(self):
+        """Pairs of a case and of what happened, for everything that must not happen."""
+        return [defect for batch in self.batches.values() for defect in batch["defects"]]
 
     def _elapsed(self):
         return self.seconds + time.perf_counter() - self._start
@@ -125,10 +128,13 @@ class Campaign:
         first = self.arguments.seed * 10**6
         # All kinds in turn; the area, the kind and the seed make a case.
         cases = [(*kinds[index % len(kinds)], first + index) for index in range(n_cases)]
-        starts = [start for start in range(0, n_cases, _BATCH) if start not in self.done]
+        batches = {start: cases[start : start + _BATCH] for start in range(0, n_cases, _BATCH)}
         with concurrent.futures.ThreadPoolExecutor(self.arguments.workers) as pool:
             tasks = [
-                pool.submit(self._run, start, cases[start : start + _BATCH]) for start in starts
+                pool.submit(self._run, start, batch)
+                for start, batch in batches.items()
+                # The last batch of a smaller campaign had fewer cases.
+                if start not in self.batches or self.batches[start]["n_cases"] < len(batch)
             ]
             for task in concurrent.futures.as_completed(tasks):
                 task.result()
@@ -137,38 +143,39 @@ class Campaign:
         left, answers, defects = collections.deque(cases), [], []
         while left:
             _run_batch(left, self.arguments, answers, defects)
+        outcomes = collections.Counter()
+        for (area, kind, _), (outcome, _) in answers:
+            outcomes[f"{area} {kind} {outcome}"] += 1
+        defects += [
+            (case, f"{outcome}: {what}")
+            for case, (outcome, what) in answers
+            if outcome not in ("error", "read")
+        ]
+        batch = {"n_cases": len(cases), "outcomes": outcomes, "defects": defects}
         with self._lock:
-            for (area, kind, _), answer in answers:
-                self.outcomes[area, kind, answer[0]] += 1
-            defects += [
-                (case, f"{answer[0]}: {answer[1]}")
-                for case, answer in answers
-                if answer[0] not in ("error", "read")
-            ]
-            self.defects += defects
-            if (
-                len(cases) == _BATCH
-            ):  # a shorter one, the last, would be longer in a larger campaign
-                self.done.add(start)
+            self.batches[start] = batch
             self._save()
             for case, what in defects:
                 print(*case, what, file=sys.stderr)
-            n_done = sum(self.outcomes.values())
-            print(f"{n_done} cases, {len(self.defects)} defects", file=sys.stderr, flush=True)
+            told = f"{self.n_cases} cases, {len(self.defects)} defects"
+            print(told, file=sys.stderr, flush=True)
 
     def report(self):
         """Print how often each kind came to which outcome, and the defects."""
         columns = ("error", "read", "defect", "crash", "hang")
         print(f"{'area':<10}{'kind':<20}" + "".join(f"{name:>9}" for name in columns))
-        rows = dict.fromkeys((area, kind) for area, kind, _ in self.outcomes)
+        outcomes = collections.Counter()
+        for batch in self.batches.values():
+            outcomes.update(batch["outcomes"])
+        rows = dict.fromkeys(tuple(name.split()[:2]) for name in outcomes)
         for area, kind in rows:
-            counts = "".join(f"{self.outcomes[area, kind, name]:>9}" for name in columns)
+            counts = "".join(f"{outcomes[f'{area} {kind} {name}']:>9}" for name in columns)
             print(f"{area:<10}{kind:<20}{counts}")
-        totals = [sum(self.outcomes[*row, name] for row in rows) for name in columns]
+        totals = [sum(outcomes[f"{' '.join(row)} {name}"] for row in rows) for name in columns]
         print(f"{'all':<30}" + "".join(f"{total:>9}" for total in totals))
-        print(f"{sum(totals)} cases in {self._elapsed():.0f} s, {len(self.defects)} defects")
+        print(f"{self.n_cases} cases in {self._elapsed():.0f} s, {len(self.defects)} defects")
         for case, what in self.defects:
-            print(" ".join(map(str, case)), "|", what.replace("\n", " ")[:500])
+            print(*case, "|", what.replace("\n", " ")[:500])
 
 
 def _run_batch(batch, arguments, answers, defects):
