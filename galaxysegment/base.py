@@ -538,7 +538,7 @@ def check_targets(y, images):
         )
     maps_only = not any(isinstance(target, Instances) or np.ndim(target) == 3 for target in targets)
     if maps_only and is_binary(targets):
-        targets = [np.asarray(target) > 0 for target in targets]
+        targets = [as_binary_mask(target, f"y[{index}]") for index, target in enumerate(targets)]
     checked = [_check_target(target, f"y[{index}]") for index, target in enumerate(targets)]
     for index, (target, image) in enumerate(zip(checked, images, strict=True)):
         check_same_shape(target.shape, image.shape[1:], f"y[{index}]", f"X[{index}]")

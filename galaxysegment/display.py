@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._utils.validation import as_float_image, check_same_shape
-from .structures import Instances, as_label_map
+from .structures import Instances, as_label_map, relabel
 from .structures._types import Labels
 
 if TYPE_CHECKING:
@@ -178,9 +178,9 @@ class SegmentationDisplay:
         panels += [("prediction", self.y_pred)]
         axes = _make_axes(axes, len(panels), self.y_pred.shape)
         shown = None if self.image is None else stretch_for_display(self.image, stretch)
-        hues = {"prediction": _hues_of_truth(self.y_true, self.y_pred)}
+        hues = _hues_of_truth(self.y_true, self.y_pred)
         for axis, (title, sources) in zip(axes, panels, strict=True):
-            _draw_panel(axis, title, sources, shown, alpha, hues.get(title))
+            _draw_panel(axis, title, sources, shown, alpha, hues if title == "prediction" else None)
         self.axes_, self.figure_ = axes, axes[0].figure
         return self
 
@@ -254,13 +254,12 @@ def _make_axes(axes, n_panels, shape):
 
 
 def _hues_of_truth(y_true, y_pred):
-    """For every predicted label the true one that it covers most, so that both get one colour."""
+    """Number the predicted sources as the true ones that they cover most, so that both get one colour."""
     if not isinstance(y_true, np.ndarray) or not isinstance(y_pred, np.ndarray):
         return None
-    highest = int(y_true.max())
-    hues = (
-        np.arange(int(y_pred.max()) + 1) + highest
-    )  # what covers no true source keeps a colour of its own
+    y_true, y_pred = relabel(y_true), relabel(y_pred)
+    # A source that covers no true source keeps a colour of its own.
+    hues = np.arange(int(y_pred.max(initial=0)) + 1) + int(y_true.max(initial=0))
     shared = (y_true > 0) & (y_pred > 0)
     pairs, counts = np.unique(
         np.stack([y_pred[shared], y_true[shared]]), axis=1, return_counts=True
@@ -268,7 +267,7 @@ def _hues_of_truth(y_true, y_pred):
     for label, truth in pairs[:, np.argsort(counts, kind="stable")].T:
         hues[label] = truth
     hues[0] = 0
-    return hues
+    return hues[y_pred]
 
 
 def _draw_panel(axis, title, sources, shown, alpha, hues=None):
@@ -277,9 +276,7 @@ def _draw_panel(axis, title, sources, shown, alpha, hues=None):
     if isinstance(sources, Instances):
         _draw_instances(axis, sources)
     elif sources is not None:
-        colored = color_labels(
-            sources if hues is None else hues[sources], 1.0 if shown is None else alpha
-        )
+        colored = color_labels(sources if hues is None else hues, 1.0 if shown is None else alpha)
         axis.imshow(colored, origin="lower", interpolation="nearest")
     if sources is not None:
         n_sources = (

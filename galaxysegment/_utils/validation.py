@@ -4,9 +4,17 @@ Inside the package an image is always a native-order float array ``(n_bands, hei
 which a pixel without data is NaN. `Layout` remembers what came in, so the same container goes out.
 """
 
+import sys
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
+
+from ..exceptions import ChannelsLastWarning
+
+_MOST_CHANNELS = 5  # u, g, r, i, z
+_LEAST_SIDE = 32
+_INSIDE = ("galaxysegment.", "sklearn.")
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,8 @@ def check_images(X, *, name="X", n_bands=None):
                 f"{name} is a list whose arrays have {sorted(dimensions)} dimensions. Expected {what}."
             )
         has_bands = dimensions == {3}
+        if images and has_bands:
+            warn_if_channels_last(images[0].shape, f"{name}[0]", 0)
     else:
         X = np.asanyarray(X)
         if X.ndim not in (3, 4):
@@ -105,11 +115,49 @@ def check_images(X, *, name="X", n_bands=None):
                 f"Got {X.ndim} dimensions, shape {X.shape}, instead." + _reshape_hint(X, name)
             )
         images, has_bands = list(X), X.ndim == 4
+        warn_if_channels_last(X.shape, name, 1 if X.ndim == 4 else 0, n_images=X.ndim - 2)
     if not images:
         raise ValueError(f"{name} holds 0 images (sample) while a minimum of 1 is required.")
     images = [as_float_image(image if has_bands else image[None], name) for image in images]
     _check_shapes(images, name, n_bands)
     return images, Layout(is_list, has_bands)
+
+
+def warn_if_channels_last(shape, name, first, n_images=0):
+    """Warn if an image looks as if its bands came last: a last axis of at most 5, the others at least 32.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    name : str
+        How to call the argument in the warning.
+    first : int
+        The axis that the bands should move to.
+    n_images : {0, 1, 2}, default=0
+        1 for a stack (n_images, height, width), 2 for one with bands; 0 for one image with bands.
+    """
+    *others, last = shape
+    if len(shape) < 3 or last > _MOST_CHANNELS or min(others[-2:]) < _LEAST_SIDE:
+        return
+    axes = " × ".join(map(str, shape[-2:]))
+    what = f"{shape[-3]} bands of {axes} pixels"
+    fix = f"np.moveaxis({name}, -1, {first})"
+    if n_images == 1:
+        what, fix = f"{shape[0]} images of {axes} pixels", f"{fix}[np.newaxis]"
+    warnings.warn(
+        f"{name} has shape {tuple(shape)} and is read as {what}. If the last axis holds the bands, which "
+        f"come first here, pass {fix}.",
+        ChannelsLastWarning,
+        stacklevel=_level_of_caller(),
+    )
+
+
+def _level_of_caller():
+    """Stack level, for the function that asks, of the first caller outside this package and scikit-learn."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_INSIDE):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _reshape_hint(X, name):

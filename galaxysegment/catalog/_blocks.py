@@ -23,19 +23,52 @@ def sum_label_map(read_labels, pixels, background, with_rms):
     Returns
     -------
     sums : SourceSums
-        Of labels 1…n, as sources 0…n - 1.
+        Of labels 1…n, as sources 0…n - 1; of the labels that occur, ``sums.numbers``, if a label is higher than
+        the number of pixels.
     """
+    try:
+        return _sum_numbered(read_labels, pixels, background, with_rms)
+    except _SparseLabelsError:
+        numbers = _labels_of(read_labels, pixels.shape)
+
+    def read_ranks(rows):
+        labels = read_labels(rows)
+        return np.where(labels > 0, np.searchsorted(numbers, labels) + 1, 0)
+
+    sums = _sum_numbered(read_ranks, pixels, background, with_rms)
+    sums.numbers = numbers
+    return sums
+
+
+class _SparseLabelsError(Exception):
+    """A label is higher than the number of pixels: a table with a row for each number would be too long."""
+
+
+def _row_blocks(shape):
+    step = max(1, _PIXELS // shape[1])
+    return [(y0, min(y0 + step, shape[0])) for y0 in range(0, shape[0], step)]
+
+
+def _labels_of(read_labels, shape):
+    """Return the labels that occur, in increasing order."""
+    blocks = [np.unique(read_labels(slice(*block))) for block in _row_blocks(shape)]
+    numbers = np.unique(np.concatenate(blocks))
+    return numbers[numbers > 0]
+
+
+def _sum_numbered(read_labels, pixels, background, with_rms):
     height, width = pixels.shape
-    columns, step = slice(0, width), max(1, _PIXELS // width)
+    columns = slice(0, width)
     sums, highest = SourceSums(pixels.n_bands - with_rms, with_rms), 0
-    for y0 in range(0, height, step):
-        y1 = min(y0 + step, height)
+    for y0, y1 in _row_blocks(pixels.shape):
         top, bottom = max(0, y0 - 1), min(height, y1 + 1)
         labels = read_labels(slice(top, bottom))
         image, rms = pixels.read_parts(slice(top, bottom), columns)
         inner = slice(y0 - top, y1 - top)
         flat = np.flatnonzero(labels[inner]) + inner.start * width
         owner = labels.ravel()[flat].astype(np.int64) - 1
+        if owner.max(initial=0) >= height * width:
+            raise _SparseLabelsError
         y, x = np.divmod(flat, width)
         values = _subtract(image, background, slice(top, bottom), columns).reshape(len(image), -1)[
             :, flat

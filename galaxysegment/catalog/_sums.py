@@ -21,6 +21,7 @@ class SourceSums:
 
     def __init__(self, n_bands, with_rms):
         self.n, self.n_bands, self.with_rms = 0, n_bands, with_rms
+        self.numbers = None  # labels of the sources, if they are not 1…n
         self.area = np.zeros(0, dtype=np.int64)
         self.first = np.zeros((0, 2), dtype=np.int64)
         self.box = np.zeros((0, 4), dtype=np.int64)
@@ -31,6 +32,11 @@ class SourceSums:
         self.peak = np.zeros(0)
         self.peak_place = np.zeros((0, 2), dtype=np.int64)
         self.flags = np.zeros((2, 0), dtype=bool)
+
+    @property
+    def highest(self):
+        """Highest label."""
+        return self.n if self.numbers is None else int(self.numbers.max(initial=0))
 
     def _grow(self, n):
         if n <= self.n:

@@ -144,8 +144,8 @@ def source_catalog(
             _label_rows(sources, labels_hdu, pixels.shape), pixels, subtracted, pixels.with_rms
         )
     extra = {
-        "class": _check_per_source("classes", classes, sums.n),
-        "score": _check_per_source("scores", scores, sums.n),
+        "class": _check_per_source("classes", classes, sums.highest),
+        "score": _check_per_source("scores", scores, sums.highest),
     }
     return _make_table(
         sums, pixels, pixels.wcs if wcs is None else wcs.celestial, photometry, extra
@@ -265,7 +265,9 @@ def _make_table(sums, pixels, wcs, photometry, extra):
     rows = np.flatnonzero(sums.area)
     y, x, covariance = (part[rows] for part in sums.shapes())
     major, minor, angle = _ellipse(covariance)
-    table = QTable({"label": rows + 1, "x": x, "y": y})
+    table = QTable(
+        {"label": rows + 1 if sums.numbers is None else sums.numbers[rows], "x": x, "y": y}
+    )
     sky = {} if wcs is None else sky_columns(wcs, x, y, angle, major, minor)
     for name in ("ra", "dec", "sky_position"):
         if name in sky:

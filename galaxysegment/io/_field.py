@@ -11,7 +11,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import ArrayLike, NDArray
 
-from .._utils.validation import as_float_image
+from .._utils.validation import as_float_image, warn_if_channels_last
 from ..structures import Instances, check_label_map
 from ..structures._types import Floats, Labels
 from ._checks import as_classes, check_classes, check_shapes
@@ -369,6 +369,7 @@ def _as_bands(image):
         raise ValueError(
             f"image must have shape (height, width) or (n_bands, height, width), with pixels. Got shape {image.shape}."
         )
+    warn_if_channels_last(image.shape, "image", 0)
     return image if image.ndim == 3 else image[None]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from .._utils.identity import identify, identify_file
 from .._utils.rms import append_rms
-from .._utils.validation import as_float_image, check_same_shape
+from .._utils.validation import as_float_image, check_same_shape, warn_if_channels_last
 from ._field import Field
 from ._hdus import Hdu
 from ._inputs import as_field, without_rms
@@ -249,6 +249,7 @@ def _check_arrays(image, rms):
             "image must have shape (height, width) or (n_bands, height, width), with pixels. "
             f"Got shape {image.shape} instead."
         )
+    warn_if_channels_last(image.shape, "image", 0)
     as_float_image(image[..., :1, :1], "image")  # the dtype is refused now, not in the first tile
     if rms is not None:
         rms = np.asanyarray(rms)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..structures import Instances
+from ..structures._labels import plain_array
 
 _ALLOWED = (
     "a (height, width) label map or mask, Instances, a panoptic map stack (n_images, 2, height, width), "
@@ -16,7 +17,7 @@ def as_image_list(y, name):
         return [y]
     if isinstance(y, (list, tuple)) and (not y or isinstance(y[0], Instances) or np.ndim(y[0]) > 1):
         return [_check_image(one, f"{name}[{index}]") for index, one in enumerate(y)]
-    y = np.asarray(y)
+    y = plain_array(y)
     if y.dtype == object and y.ndim == 1:  # what scikit-learn's splitters make of ragged lists
         return as_image_list(list(y), name)
     if y.ndim == 2:
@@ -29,7 +30,7 @@ def as_image_list(y, name):
 def _check_image(one, name):
     if isinstance(one, Instances):
         return one
-    one = np.asarray(one)
+    one = plain_array(one)
     if one.ndim == 2 or (one.ndim == 3 and len(one) == 2):
         return one
     raise ValueError(

@@ -8,7 +8,7 @@ from sklearn.pipeline import Pipeline
 
 from .._utils.shared import ignored
 from ..base import MosaicAware
-from ..structures import NoSourcesWarning
+from ..exceptions import ChannelsLastWarning, NoSourcesWarning
 from ._tiles import Window
 
 _REACH_OF_STRANGERS = 64
@@ -124,8 +124,9 @@ class Plan:
     def predict(self, image, window):
         """Predict one window: the label map or the `Instances` of its sources, without warning of none."""
         last = len(self.steps) - 1
-        image = self.transform(image, window, last)
-        with ignored(category=NoSourcesWarning):
+        # The whole image was looked at when it was opened.
+        with ignored(category=ChannelsLastWarning), ignored(category=NoSourcesWarning):
+            image = self.transform(image, window, last)
             return self.placed(last, window).predict(image[np.newaxis], output=self.output)[0]
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -154,8 +154,86 @@ class Instances:
         ids, first = np.unique(labels, return_index=True)
         return cls.from_label_map(labels, classes=semantic.ravel()[first[ids > 0]])
 
+    @classmethod
+    def concatenate(cls, parts: Iterable[Instances]) -> Instances:
+        """Put the sources of one image together, in the order given.
+
+        Parameters
+        ----------
+        parts : iterable of Instances
+            At least one; all of one image shape, and all with classes or all without.
+
+        Returns
+        -------
+        Instances
+
+        Raises
+        ------
+        ValueError
+            If there is no part, if shapes differ, or if only some parts have classes.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from galaxysegment import Instances
+        >>> sources = Instances.from_label_map(np.array([[1, 1, 0], [0, 0, 2]]))
+        >>> len(Instances.concatenate([sources, sources[:1]]))
+        3
+        """
+        parts = list(parts)
+        if not parts:
+            raise ValueError(
+                "parts is empty: give at least one Instances, which says how large the image is."
+            )
+        for index, part in enumerate(parts):
+            if part.shape != parts[0].shape:
+                raise ValueError(
+                    f"parts[{index}] has shape {part.shape}, but parts[0] has shape {parts[0].shape}: bring them into "
+                    "one frame with shift(dy, dx, shape)."
+                )
+        with_classes = [part.classes is not None for part in parts]
+        if any(with_classes) != all(with_classes):
+            raise ValueError(
+                f"parts[{with_classes.index(False)}] has no classes, but parts[{with_classes.index(True)}] has: give "
+                "all parts classes, or none."
+            )
+        return cls(
+            parts[0].shape,
+            np.concatenate([part.boxes for part in parts]),
+            [crop for part in parts for crop in part.crops],
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.classes for part in parts]) if all(with_classes) else None,
+        )
+
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def __iter__(self) -> Iterator[Instances]:
+        """Yield the sources one by one, each as `Instances` of length 1."""
+        return (self.select([index]) for index in range(len(self)))
+
+    def __getitem__(self, index: int | slice | ArrayLike) -> Instances:
+        """Return some of the sources, in the order asked for.
+
+        Parameters
+        ----------
+        index : int, slice, array of int, or array of bool of shape (n,)
+            Negative numbers count from the last source.
+
+        Returns
+        -------
+        Instances
+            Of length 1 for a number.
+        """
+        if isinstance(index, slice):
+            return self.select(np.arange(len(self))[index])
+        return self.select(np.atleast_1d(np.asarray(index)) if np.size(index) else [])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Stay one object in an array: NumPy would take a sequence apart otherwise."""
+        whole = np.empty((), dtype=object)
+        whole[()] = self
+        return whole
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Instances):
@@ -229,8 +307,22 @@ class Instances:
 
     def select(self, keep: ArrayLike) -> Instances:
         """Keep some sources: a boolean mask or the indices, in the order wanted."""
-        keep = np.asarray(keep)
+        keep = np.asarray(keep) if np.size(keep) else np.zeros(0, dtype=np.int64)
+        if keep.ndim != 1 or keep.dtype.kind not in "biu":
+            raise IndexError(
+                f"Sources are picked by whole numbers, a slice or a mask of shape ({len(self)},). "
+                f"Got an array of shape {keep.shape}, dtype {keep.dtype}, instead."
+            )
+        if keep.dtype == bool and len(keep) != len(self):
+            raise IndexError(
+                f"A mask of {len(keep)} entries cannot pick among {len(self)} sources."
+            )
         index = np.flatnonzero(keep) if keep.dtype == bool else keep.astype(np.int64)
+        if index.size and not -len(self) <= index.min() <= index.max() < len(self):
+            raise IndexError(
+                f"There are {len(self)} sources: indices go from {-len(self)} to {len(self) - 1}. "
+                f"Got {index.tolist()} instead."
+            )
         classes = None if self.classes is None else self.classes[index]
         crops = tuple(self.crops[i] for i in index)
         return replace(

@@ -14,13 +14,18 @@ _CONNECTIVITY = {
 }
 
 
+def plain_array(labels: ArrayLike) -> NDArray[Any]:
+    """Return a label map or mask as an array; masked entries of a masked array become background."""
+    return np.ma.filled(labels, 0) if np.ma.isMaskedArray(labels) else np.asarray(labels)
+
+
 def check_label_map(labels: ArrayLike, name: str = "labels") -> NDArray[np.int32]:
     """Check that `labels` is a 2-D map of whole, non-negative numbers and return it as int32.
 
     Parameters
     ----------
     labels : array-like of shape (height, width)
-        Integers, booleans, or floats that hold whole numbers (NaN counts as background).
+        Integers, booleans, or floats that hold whole numbers. NaN and masked entries count as background.
     name : str, default="labels"
         How to call the argument in an error message.
 
@@ -32,20 +37,15 @@ def check_label_map(labels: ArrayLike, name: str = "labels") -> NDArray[np.int32
     Raises
     ------
     ValueError
-        If the map is not 2-D, or holds negative, fractional or over-large numbers.
+        If the map is not 2-D, or holds negative, fractional or infinite numbers.
     """
-    labels = np.asarray(labels)
+    labels = plain_array(labels)
     if labels.ndim != 2:
         raise ValueError(
             f"{name} must be a (height, width) label map. Got shape {labels.shape} instead."
         )
     if labels.dtype.kind == "f":
-        whole = np.where(np.isnan(labels), 0, labels)
-        if not np.array_equal(whole, np.rint(whole)):
-            raise ValueError(
-                f"{name} must hold whole numbers, one per source. Got fractions instead."
-            )
-        labels = whole
+        labels = _whole_numbers(labels, name)
     elif labels.dtype.kind not in "biu":
         raise TypeError(f"{name} must hold integers. Got dtype {labels.dtype} instead.")
     if labels.dtype == np.int32:
@@ -59,6 +59,22 @@ def check_label_map(labels: ArrayLike, name: str = "labels") -> NDArray[np.int32
     if highest > np.iinfo(np.int32).max:
         labels = relabel(labels)
     return labels.astype(np.int32, copy=False)
+
+
+def _whole_numbers(labels, name):
+    whole = np.where(np.isnan(labels), 0, labels)
+    if np.isinf(whole).any():
+        raise ValueError(
+            f"{name} must hold whole numbers, one per source. Got infinite numbers instead: 0 is background."
+        )
+    if not np.array_equal(whole, np.rint(whole)):
+        is_soft = whole.min() >= 0 and whole.max() <= 1
+        what = "fractions between 0 and 1, as in a soft mask" if is_soft else "fractions"
+        hint = ": pass a mask, for instance probability > 0.5" if is_soft else ""
+        raise ValueError(
+            f"{name} must hold whole numbers, one per source. Got {what} instead{hint}."
+        )
+    return whole
 
 
 def relabel(labels: ArrayLike) -> NDArray[np.int32]:
@@ -80,9 +96,11 @@ def relabel(labels: ArrayLike) -> NDArray[np.int32]:
     >>> relabel([[0, 7], [3, 7]]).tolist()
     [[0, 2], [1, 2]]
     """
-    labels = np.asarray(labels)
+    labels = plain_array(labels)
     if labels.size == 0:
         return labels.astype(np.int32)
+    if labels.dtype.kind == "f":
+        labels = _whole_numbers(labels, "labels")
     highest = int(labels.max())
     if int(labels.min()) < 0:
         raise ValueError(
@@ -92,6 +110,8 @@ def relabel(labels: ArrayLike) -> NDArray[np.int32]:
         values, inverse = np.unique(labels, return_inverse=True)
         start = 0 if values[0] == 0 else 1
         return (inverse.reshape(labels.shape) + start).astype(np.int32)
+    if labels.dtype.kind == "f":
+        labels = labels.astype(np.int64)
     used = np.zeros(highest + 1, dtype=bool)
     used[labels.ravel()] = True
     used[0] = False
@@ -135,6 +155,8 @@ def remove_small(labels: NDArray[Any], n_pixels: int) -> NDArray[np.int32]:
     -------
     ndarray of int32, shape (height, width)
     """
+    if labels.size and labels.max() > 4 * labels.size:  # counting up to it would fill the memory
+        labels = relabel(labels)
     sizes = np.bincount(labels.ravel())
     keep = sizes >= n_pixels
     keep[0] = False

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._instances import Instances
-from ._labels import check_label_map, label_components
+from ._labels import check_label_map, label_components, plain_array
 
 
 def is_binary(y: Iterable[ArrayLike]) -> bool:
     """Whether `y` holds binary masks: booleans, or nothing but 0 and 1 in the whole of it.
+
+    Fractions between 0 and 1, as in a soft mask, are not binary. NaN counts as 0.
 
     Parameters
     ----------
@@ -23,10 +25,17 @@ def is_binary(y: Iterable[ArrayLike]) -> bool:
     -------
     bool
     """
-    maps = [np.asarray(one) for one in y]
-    return all(
-        one.dtype.kind == "b" or (one.size and one.max() <= 1 and one.min() >= 0) for one in maps
-    )
+    return all(_is_mask(plain_array(target)) for target in y)
+
+
+def _is_mask(target):
+    if target.dtype.kind == "b":
+        return True
+    if not target.size:
+        return False
+    if target.dtype.kind == "f":
+        return bool(((target == 0) | (target == 1) | np.isnan(target)).all())
+    return target.dtype.kind in "iu" and bool(target.max() <= 1 and target.min() >= 0)
 
 
 def as_label_map(truth: ArrayLike | Instances, name: str = "y") -> NDArray[np.int32]:
@@ -44,7 +53,7 @@ def as_label_map(truth: ArrayLike | Instances, name: str = "y") -> NDArray[np.in
     """
     if isinstance(truth, Instances):
         return truth.to_label_map()
-    truth = np.asarray(truth)
+    truth = _check_has_data(truth, name)
     if truth.dtype.kind == "b":
         if truth.ndim != 2:
             raise ValueError(
@@ -69,7 +78,7 @@ def as_binary_mask(truth: ArrayLike | Instances, name: str = "y") -> NDArray[np.
     """
     if isinstance(truth, Instances):
         return truth.to_mask()
-    truth = np.asarray(truth)
+    truth = _check_has_data(truth, name)
     if truth.ndim != 2:
         raise ValueError(
             f"{name} must be a (height, width) label map or mask. Got shape {truth.shape} instead."
@@ -77,3 +86,13 @@ def as_binary_mask(truth: ArrayLike | Instances, name: str = "y") -> NDArray[np.
     if truth.dtype.kind == "b":
         return truth
     return check_label_map(truth, name) > 0
+
+
+def _check_has_data(truth, name):
+    """Return a truth as an array; one that is NaN everywhere says nothing, and is refused."""
+    truth = plain_array(truth)
+    if truth.dtype.kind == "f" and truth.size and np.isnan(truth).all():
+        raise ValueError(
+            f"{name} is NaN everywhere, so it says nothing about sources: pass zeros if there is none."
+        )
+    return truth
