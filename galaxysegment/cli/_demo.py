@@ -57,14 +57,15 @@ def _pipelines():
         NoiseNormalizer,
         make_variant,
     )
+    from ..preprocessing._variants import VARIANTS
     from ..segmenters import KMeansSegmenter, PhotutilsSegmenter
 
     for name, segmenter in (
         ("photutils", PhotutilsSegmenter()),
         ("k-means", KMeansSegmenter(random_state=0)),
     ):
-        for variant in (1, 2, 3, 4):
-            yield name, f"variant {variant}", make_pipeline(make_variant(variant), segmenter)
+        for variant in VARIANTS:
+            yield name, variant, make_pipeline(make_variant(variant), segmenter)
     yield "photutils", "raw image", make_pipeline(BandSelector(bands=0), PhotutilsSegmenter())
     yield "photutils", "image and RMS", make_pipeline(PhotutilsSegmenter(rms_band=-1))
     # Clustering cuts halfway between the mean of the sky and that of the sources: clip where sources begin.
@@ -80,7 +81,7 @@ def _print_table(X, y, folds):
     from ..metrics import get_scorer
     from ..structures import NoSourcesWarning
 
-    print(f"{'segmenter':<11}{'preprocessing':<15}" + "".join(f"{score:>16}" for score in SCORES))
+    print(f"{'segmenter':<11}{'preprocessing':<19}" + "".join(f"{score:>16}" for score in SCORES))
     for name, preprocessing, pipeline in _pipelines():
         with warnings.catch_warnings():
             # A patch without sources is scored like any other; one line a patch would hide the table.
@@ -89,7 +90,7 @@ def _print_table(X, y, folds):
             scores = cross_validate(pipeline, X, y, cv=folds, scoring=scoring, error_score="raise")
         cells = [scores[f"test_{score}"] for score in SCORES]
         print(
-            f"{name:<11}{preprocessing:<15}"
+            f"{name:<11}{preprocessing:<19}"
             + "".join(f"{c.mean():>9.3f} +-{c.std():5.3f}" for c in cells),
             flush=True,
         )

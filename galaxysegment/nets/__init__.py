@@ -13,4 +13,10 @@ One folder for each family of nets, one for what several families share:
 ``detr``, ``mask2former``
     Each in two forms. ``_published`` is the net of the paper, on a residual net; ``_seeded`` stands on
     a U-Net, and its queries begin at the peaks that the U-Net sees.
+
+All of them need torch and skorch. If one is not installed, importing this folder says what to do.
 """
+
+from .._utils.packages import require
+
+require("Every deep segmenter (UNetSegmenter, MaskRCNNSegmenter, DETRSegmenter)", "torch", "skorch")

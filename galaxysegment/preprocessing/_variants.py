@@ -3,7 +3,7 @@
 from numbers import Integral
 
 from sklearn.pipeline import Pipeline
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._utils.typed import validated
 from ._bands import BandSelector
@@ -11,25 +11,29 @@ from ._liberator import FITSLiberatorStretch
 from ._normalize import ImageNormalizer
 from ._rms import RMSAdder
 
-__all__ = ["make_variant"]
+__all__ = ["VARIANTS", "make_variant"]
+
+#: Names of the variants, in the order of their numbers 1 to 4.
+VARIANTS = ("normalized", "liberator", "liberator_rms", "liberator_log_rms")
 
 
-@validated({"variant": [Interval(Integral, 1, 4, closed="both")]})
-def make_variant(variant: int) -> Pipeline:
+@validated({"variant": [Interval(Integral, 1, 4, closed="both"), StrOptions(set(VARIANTS))]})
+def make_variant(variant: str | int) -> Pipeline:
     """Make one of the four standard pipelines from an image and its RMS map to a normalized image.
 
-    They grow step by step, so that comparing a segmenter's scores after each tells what a step is worth:
+    Each adds one step to the one before. Compare a segmenter's scores after each to see what a step is
+    worth:
 
-    1. the image, normalized between its extremes; the RMS map is dropped;
-    2. the image stretched as by the FITS Liberator, normalized; the RMS map is dropped;
-    3. as 2, with the normalized RMS map added, and normalized again;
-    4. as 3, with the normalized RMS map stretched by a logarithm (`a` = 500) before it is added:
-       ``norm(norm(image) + log(norm(rms)))``.
+    1. "normalized": the image, normalized between its extremes; the RMS map is dropped;
+    2. "liberator": the image stretched as by the FITS Liberator, normalized; the RMS map is dropped;
+    3. "liberator_rms": as 2, with the normalized RMS map added, and normalized again;
+    4. "liberator_log_rms": as 3, with the normalized RMS map stretched by a logarithm (`a` = 500) before
+       it is added: ``norm(norm(image) + log(norm(rms)))``.
 
     Parameters
     ----------
-    variant : {1, 2, 3, 4}
-        Number of the variant.
+    variant : {"normalized", "liberator", "liberator_rms", "liberator_log_rms"} or {1, 2, 3, 4}
+        Name of the variant, or its number.
 
     Returns
     -------
@@ -49,16 +53,19 @@ def make_variant(variant: int) -> Pipeline:
     >>> from galaxysegment.preprocessing import make_variant
     >>> rng = np.random.default_rng(0)
     >>> X = np.stack([rng.normal(10, 1, (3, 64, 64)), rng.uniform(1, 2, (3, 64, 64))], axis=1)
-    >>> make_variant(4).fit_transform(X).shape
+    >>> make_variant("liberator_log_rms").fit_transform(X).shape
     (3, 1, 64, 64)
     """
+    name = variant if isinstance(variant, str) else VARIANTS[variant - 1]
     drop_rms = ("bands", BandSelector(bands=-1, drop=True))
     normalize = ("normalize", ImageNormalizer())
-    if variant == 1:
+    if name == "normalized":
         return Pipeline([drop_rms, normalize])
-    if variant == 2:
+    if name == "liberator":
         return Pipeline([drop_rms, ("liberator", FITSLiberatorStretch()), normalize])
-    add_rms = RMSAdder(stretch="linear") if variant == 3 else RMSAdder(stretch="log", stretch_a=500)
+    add_rms = RMSAdder(stretch="log", stretch_a=500)
+    if name == "liberator_rms":
+        add_rms = RMSAdder(stretch="linear")
     return Pipeline(
         [
             ("liberator", FITSLiberatorStretch(rms_band=-1)),

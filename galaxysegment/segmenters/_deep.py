@@ -430,9 +430,8 @@ class DeepSegmenter(BaseSegmenter):
         }
 
     def _set_net_state(self, state):
-        import torch
-
         from ..nets.common._claims import check_claims, without_downloads
+        from ..nets.common._net import load_arrays
 
         self._set_scaler(Scaler(state["scaling"], state["centre"], state["scale"]))
         self._set_own_state(state)
@@ -444,8 +443,7 @@ class DeepSegmenter(BaseSegmenter):
 
         params = without_downloads(state["module_params"])
         self._make_net(n_bands, self._module_class(), params, check)
-        tensors = {name: torch.from_numpy(np.array(array)) for name, array in tensors.items()}
-        self.net_.module_.load_state_dict(tensors)
+        load_arrays(self.net_.module_, tensors)
 
     def _check_module_params(self, params, n_bands):
         """Refuse, of arguments of a module in a file, what the segmenter's parameters of these names may not be."""

@@ -6,6 +6,7 @@ from threading import RLock
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
+from .._utils.packages import require
 from ..base import BaseSegmenter
 from ..detection._smoothing import gaussian_profile
 from ..structures import relabel
@@ -233,13 +234,7 @@ def _box_side(side, box_size):
 
 
 def _import_sep():
-    try:
-        import sep
-    except ImportError as error:
-        raise ImportError(
-            "SEPSegmenter needs the package sep, which is not installed: run `pip install sep`."
-        ) from error
-    return sep
+    return require("SEPSegmenter", "sep")
 
 
 def _filled(image, missing, value=0):

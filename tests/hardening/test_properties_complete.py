@@ -24,7 +24,7 @@ TAKES_NEITHER = {
     "metrics.ReliabilityCurve": "a result",
     "metrics.scorer_names": "nothing",
     "mosaic.TileError": "an exception",
-    "preprocessing.make_variant": "a number",
+    "preprocessing.make_variant": "a name",
     "structures.GALAXY": "a number",
     "structures.NoSourcesWarning": "a warning",
     "structures.STAR": "a number",

@@ -192,3 +192,13 @@ def test_numba_is_imported_only_to_transform():
     )
     loaded = json.loads(subprocess.check_output([sys.executable, "-c", code], text=True))
     assert not {"numba", "skimage", "torch"} & set(loaded)
+
+
+def test_both_engines_give_the_same_features():
+    X = IMAGES[:1, :, :20, :24].copy()
+    X[0, :, 5:9, 5:9] = np.nan
+    features = PixelFeatures(window=5, n_levels=16).fit(X)
+    by_mahotas = clone(features).set_params(engine="mahotas").fit(X)
+    assert_allclose(by_mahotas.transform(X), features.transform(X), rtol=1e-9, atol=1e-9)
+    with pytest.raises(ValueError, match="engine"):
+        PixelFeatures(engine="skimage").fit(X)

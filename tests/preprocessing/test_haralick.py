@@ -154,7 +154,23 @@ def test_works_without_a_folder_to_cache_in():
     code = (
         "import numpy as np; from numba.core.caching import FunctionCache; "
         "FunctionCache._impl_class._locator_classes = []; "
-        "from galaxysegment.preprocessing import _haralick; assert not _haralick._OPTIONS['cache']; "
+        "from galaxysegment.preprocessing import _haralick; assert not _haralick.OPTIONS['cache']; "
         "print(_haralick._constant_window(3, np.zeros(9)))"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "None"
+
+
+@pytest.mark.parametrize("n_levels", [4, 32])
+def test_the_route_through_mahotas_is_equal(n_levels):
+    from galaxysegment.preprocessing._haralick_mahotas import haralick_maps as by_windows
+
+    levels = np.random.default_rng(n_levels).integers(-1, n_levels, (17, 13))
+    levels[:6, :6] = -1  # windows without a pair, without data, and a pixel alone
+    levels[2, 2] = 3
+    levels[10:] = 2
+    ours, theirs = haralick_maps(levels, 5, n_levels), by_windows(levels, 5, n_levels)
+    np.testing.assert_allclose(theirs, ours, rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(by_windows(levels[:1], 5, n_levels)[0, 0, :6], np.full(6, np.nan))
+    out = np.zeros((9, *levels.shape), np.float32)
+    assert by_windows(levels, 5, n_levels, out=out) is out
+    np.testing.assert_array_equal(out, theirs.astype(np.float32))

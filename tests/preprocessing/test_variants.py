@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose
 from sklearn.base import clone
 
 from galaxysegment.preprocessing import FITSLiberatorStretch, make_variant
+from galaxysegment.preprocessing._variants import VARIANTS
 
 
 def norm(x):
@@ -68,12 +69,21 @@ def test_variants_differ(field):
         assert np.abs(first - second).max() > 0.05
 
 
-@pytest.mark.parametrize("variant", [0, 5, "1", 1.5])
+@pytest.mark.parametrize("variant", [0, 5, "1", 1.5, "log"])
 def test_other_variants_are_refused(variant):
     with pytest.raises(
-        ValueError, match="The 'variant' parameter of make_variant must be an int in the range"
+        ValueError, match=r"The 'variant' parameter of make_variant must be.*int in"
     ):
         make_variant(variant)
+
+
+@pytest.mark.parametrize(("number", "name"), list(enumerate(VARIANTS, 1)))
+def test_names_mean_the_same_as_numbers(field, number, name):
+    named, numbered = make_variant(name), make_variant(number)
+    assert repr(named) == repr(numbered)
+    np.testing.assert_array_equal(named.fit_transform(field), numbered.fit_transform(field))
+    assert ("rms" in name) == ("rms" in named.named_steps)
+    assert ("liberator" in name) == ("liberator" in named.named_steps)
 
 
 def test_rms_band_is_needed():

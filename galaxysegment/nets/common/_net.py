@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, ProgressBar
@@ -12,6 +13,7 @@ __all__ = [
     "autocast_dtype",
     "find_device",
     "find_optimizer",
+    "load_arrays",
     "make_callbacks",
     "seeded",
 ]
@@ -171,3 +173,17 @@ class seeded:  # noqa: N801 - a context manager reads like a function
 
     def __exit__(self, *error):
         return self._fork.__exit__(*error)
+
+
+def load_arrays(module, arrays):
+    """Give a module the weights that a model file holds.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    arrays : dict of str to ndarray
+        By the names of the module's ``state_dict``.
+    """
+    module.load_state_dict(
+        {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+    )

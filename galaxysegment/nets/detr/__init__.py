@@ -1,1 +1,5 @@
 """Panoptic DETR, as published and seeded."""
+
+from ..._utils.packages import require
+
+require("DETRSegmenter", "transformers")

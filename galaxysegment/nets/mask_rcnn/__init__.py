@@ -1,1 +1,5 @@
 """Mask R-CNN: module, data, prediction, and the weights of torchvision."""
+
+from ..._utils.packages import require
+
+require("MaskRCNNSegmenter", "torchvision")

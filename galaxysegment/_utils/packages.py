@@ -1,0 +1,46 @@
+"""Import packages that only some estimators need, and say what to install if one is missing."""
+
+from importlib import import_module
+
+
+def require(user, *packages):
+    """Import packages.
+
+    Parameters
+    ----------
+    user : str
+        What needs them, for the message.
+    *packages : str
+        Names of packages, which are also the names that pip knows them by.
+
+    Returns
+    -------
+    module
+        The first of them.
+
+    Raises
+    ------
+    ImportError
+        If one is missing or cannot be imported.
+
+    Examples
+    --------
+    >>> require("SEPSegmenter", "no_such")
+    Traceback (most recent call last):
+    ...
+    ImportError: SEPSegmenter needs the package no_such, which is not installed: run `pip install no_such`.
+    """
+    modules = [_import(user, package) for package in packages]
+    return modules[0]
+
+
+def _import(user, package):
+    try:
+        return import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        raise ImportError(
+            f"{user} needs the package {package}, which is not installed: run `pip install {package}`.",
+            name=package,
+        ) from error
