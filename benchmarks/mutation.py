@@ -261,14 +261,8 @@ def read_equivalents():
 class _Watcher:
     """A plugin of pytest: which test is running, how long each took, the first that failed."""
 
-    def __init__(self, coverage=None, chosen=None):
+    def __init__(self, coverage=None):
         self.coverage, self.seconds, self.failed = coverage, {}, None
-        self.rank = None if chosen is None else {test: rank for rank, test in enumerate(chosen)}
-
-    def pytest_collection_modifyitems(self, items):
-        if self.rank is not None:
-            items[:] = [item for item in items if item.nodeid in self.rank]
-            items.sort(key=lambda item: self.rank[item.nodeid])
 
     def pytest_configure(self):
         from hypothesis import Phase, settings
@@ -287,11 +281,8 @@ class _Watcher:
             self.failed = report.nodeid
 
 
-def _run_pytest(scratch, places, coverage=None, chosen=None):
-    """Run tests in this process, which is a fork; return the exit code and the plugin.
-
-    `chosen` are the tests to run, in this order, of all in the files `places`.
-    """
+def _run_pytest(scratch, tests, coverage=None):
+    """Run tests in this process, which is a fork; return the exit code and the plugin."""
     import pytest
 
     os.chdir(scratch)
@@ -299,10 +290,10 @@ def _run_pytest(scratch, places, coverage=None, chosen=None):
     os.environ["PYTHONPATH"] = str(scratch)
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-    watcher = _Watcher(coverage, chosen)
+    watcher = _Watcher(coverage)
     options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    return int(pytest.main([*options, *places], plugins=[watcher])), watcher
+    return int(pytest.main([*options, *tests], plugins=[watcher])), watcher
 
 
 def _in_fork(work, limit):
@@ -379,8 +370,7 @@ def try_mutant(scratch, mutant, seconds, lines):
     target.write_bytes(source[:start] + mutant.text.encode() + source[stop:])
 
     def work():
-        places = dict.fromkeys(test.partition("::")[0] for test in tests)
-        code, watcher = _run_pytest(scratch, places, chosen=tests)
+        code, watcher = _run_pytest(scratch, tests)
         return code, watcher.failed
 
     try:

@@ -25,7 +25,9 @@ from ._scorers import (
     precision_scorer,
     recall_scorer,
     scorer_names,
+    separation_scorer,
 )
+from ._separation import separation_scores
 
 __all__ = [
     "CocoSummary",
@@ -59,6 +61,8 @@ __all__ = [
     "recall_scorer",
     "reliability_curve",
     "scorer_names",
+    "separation_scorer",
+    "separation_scores",
     "source_calibration_error",
     "source_reliability_curve",
 ]

@@ -13,6 +13,7 @@ from ._calibration import expected_calibration_error
 from ._inputs import as_image_list, is_panoptic
 from ._instance import average_precision, detection_scores
 from ._panoptic import panoptic_quality
+from ._separation import separation_scores
 
 __all__ = [
     "accuracy_scorer",
@@ -27,6 +28,7 @@ __all__ = [
     "precision_scorer",
     "recall_scorer",
     "scorer_names",
+    "separation_scorer",
 ]
 
 
@@ -78,6 +80,25 @@ class CalibrationScorer:
         return get_scorer, ("calibration",)
 
 
+class SeparationScorer:
+    """Score a separation of light: 1 minus the ``flux_error`` of `separation_scores`."""
+
+    def __call__(self, estimator, X, y):
+        """Compare ``estimator.separate(X)`` with `y`, the true light of each source of each image."""
+        if not hasattr(estimator, "separate"):
+            raise TypeError(
+                f"The scorer 'separation' needs separate, which {type(estimator).__name__} does not have: "
+                "wrap the segmenter in galaxysegment.separation.SegmentThenSeparate."
+            )
+        return 1 - separation_scores(y, estimator.separate(X))["flux_error"]
+
+    def __repr__(self):
+        return "get_scorer('separation')"
+
+    def __reduce__(self):
+        return get_scorer, ("separation",)
+
+
 def _as_fit_reads(y):
     """Take a `y` of nothing but 0 and 1 as binary masks, whose components are the sources."""
     images = as_image_list(y, "y")
@@ -108,6 +129,7 @@ detection_f1_scorer = SourceScorer("detection_f1", _detection_f1, "instances")
 ap_scorer = SourceScorer("ap", average_precision, "instances")
 pq_scorer = SourceScorer("pq", _panoptic_score, "panoptic")
 calibration_scorer = CalibrationScorer()
+separation_scorer = SeparationScorer()
 
 _SCORERS = {
     "accuracy": accuracy_scorer,
@@ -120,6 +142,7 @@ _SCORERS = {
     "pq": pq_scorer,
     "precision": precision_scorer,
     "recall": recall_scorer,
+    "separation": separation_scorer,
 }
 
 
@@ -134,7 +157,7 @@ def scorer_names() -> list[str]:
     --------
     >>> from galaxysegment.metrics import scorer_names
     >>> scorer_names()
-    ['accuracy', 'ap', 'calibration', 'detection_f1', 'dice', 'f1', 'iou', 'pq', 'precision', 'recall']
+    ['accuracy', 'ap', 'calibration', 'detection_f1', 'dice', 'f1', 'iou', 'pq', 'precision', 'recall', 'separation']
     """
     return sorted(_SCORERS)
 
@@ -145,7 +168,9 @@ def get_scorer(name: str) -> Callable[[Predictor, Images, Sources], float]:
     ``"iou"``, ``"dice"``, ``"precision"``, ``"recall"``, ``"f1"`` and ``"accuracy"`` score pixels;
     ``"detection_f1"`` (F1 of the sources at an IoU of 0.5), ``"ap"`` (mean average precision) and
     ``"pq"`` (panoptic quality, mean over sky and sources) score sources; ``"calibration"`` (1 minus the
-    expected calibration error) scores probabilities and needs a segmenter with ``predict_proba``.
+    expected calibration error) scores probabilities and needs a segmenter with ``predict_proba``;
+    ``"separation"`` (1 minus the mean error of the fluxes) scores the light of separated sources and needs
+    an estimator with ``separate``.
 
     Parameters
     ----------

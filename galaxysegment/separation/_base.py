@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import Interval
 
 from .._utils.typed import fit_context
 from .._utils.validation import as_float_image, check_images, check_same_shape
+from ..io._inputs import open_observations
 from ..structures import Instances, as_label_map
 from ..structures._types import Images
 from ._blends import find_blends, find_centres, smooth_light, stamp_boxes
@@ -92,7 +93,8 @@ class BaseSeparator(BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), or list
-            Images, linear in flux, with the background subtracted; NaN means "no data".
+            Images, linear in flux, with the background subtracted; NaN means "no data". A `Field` or `NDData`
+            brings its RMS map and its mask.
         sources : array of int, shape (n_images, height, width), or list
             The sources of each image: a label map, `Instances`, or an `astropy.table.Table` with columns
             ``x`` and ``y``, the centres in 0-based pixels.
@@ -111,8 +113,15 @@ class BaseSeparator(BaseEstimator, metaclass=ABCMeta):
             If shapes disagree, or a position is outside the image, not finite, or within half a pixel of
             another.
         """
-        images, layout = check_images(X)
         self._validate_params()
+        fields, _ = open_observations(X)
+        if fields is not None:
+            X = [field.image for field in fields]
+            if rms is None and all(field.has_rms for field in fields):
+                rms = [field.rms for field in fields]
+            sources = sources if len(sources) == len(fields) else [sources]
+        images, layout = check_images(X)
+        has_bands = layout.has_bands if fields is None else len(images[0]) > 1
         given = list(sources)
         if len(given) != len(images):
             raise ValueError(
@@ -124,7 +133,7 @@ class BaseSeparator(BaseEstimator, metaclass=ABCMeta):
             for index, (entry, image) in enumerate(zip(given, images, strict=True))
         ]
         return [
-            self._separate_image(image, noise, entry, has_bands=layout.has_bands)
+            self._separate_image(image, noise, entry, has_bands=has_bands)
             for image, noise, entry in zip(images, noises, checked, strict=True)
         ]
 

@@ -9,8 +9,11 @@ from sklearn.base import clone
 
 from galaxysegment import persistence
 from galaxysegment._utils.discovery import all_estimators
+from galaxysegment.separation import BaseSeparator
 
-SEPARATORS = all_estimators("separator")
+SEPARATORS = [
+    (name, cls) for name, cls in all_estimators("separator") if issubclass(cls, BaseSeparator)
+]
 SHAPE = (40, 48)
 ROWS, COLUMNS = np.indices(SHAPE)
 LIGHT = [

@@ -1,0 +1,166 @@
+"""`SegmentThenSeparate`: a segmenter and a separator as one estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
+from sklearn.utils._param_validation import HasMethods
+from sklearn.utils.validation import check_is_fitted
+
+from .._utils.typed import fit_context
+from .._utils.validation import as_float_image, check_rms_band
+from ..io._inputs import open_observations
+from ..metrics import iou_score
+from ..structures import Instances
+from ..structures._types import Images, Sources
+from ._separated import Separated
+
+__all__ = ["SegmentThenSeparate"]
+
+
+class SegmentThenSeparate(MetaEstimatorMixin, BaseEstimator):
+    """Find sources with a segmenter, then divide the light among them with a separator.
+
+    Parameters
+    ----------
+    segmenter : segmenter, or pipeline that ends in one, optional
+        Finds the sources; `PhotutilsSegmenter` with this `rms_band` by default. A pipeline may
+        scale the image as it likes: the light of `X` itself is divided.
+    separator : separator, optional
+        Divides the light; `TemplateSeparator` by default.
+    rms_band : int or None, default=None
+        Index of the RMS map among the bands of `X`. The segmenter sees it, the separator takes it for the
+        noise, and it gets no part. A `Field` brings its own map.
+
+    Attributes
+    ----------
+    segmenter_ : segmenter
+        The fitted segmenter.
+
+    Examples
+    --------
+    >>> from galaxysegment import PhotutilsSegmenter
+    >>> from galaxysegment.datasets import load_sample_field
+    >>> from galaxysegment.separation import SegmentThenSeparate
+    >>> X, _ = load_sample_field().patches(size=128, rms=True)
+    >>> both = SegmentThenSeparate(PhotutilsSegmenter(rms_band=-1, deblend=True), rms_band=-1)
+    >>> separated = both.fit(X[:2]).separate(X[:2])
+    >>> len(separated), separated[0].residual.shape
+    (2, (128, 128))
+    """
+
+    _parameter_constraints: dict = {
+        "segmenter": [HasMethods(["fit", "predict"]), None],
+        "separator": [HasMethods(["separate"]), None],
+        "rms_band": [Integral, None],
+    }
+
+    def __init__(
+        self, segmenter: Any = None, separator: Any = None, *, rms_band: int | None = None
+    ) -> None:
+        self.segmenter = segmenter
+        self.separator = separator
+        self.rms_band = rms_band
+
+    @fit_context
+    def fit(self, X: Images, y: Sources | None = None) -> Self:
+        """Fit the segmenter; a separator is fitted on its own, because its truth is light, not labels.
+
+        Parameters
+        ----------
+        X : array or list
+            Images, as the segmenter takes them.
+        y : array or list, optional
+            Truth, as the segmenter takes it.
+
+        Returns
+        -------
+        self : object
+        """
+        from ..segmenters import PhotutilsSegmenter
+
+        default = PhotutilsSegmenter(rms_band=self.rms_band, deblend=True)
+        self.segmenter_ = clone(default if self.segmenter is None else self.segmenter).fit(X, y)
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "segmenter_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.estimator_type = "segmenter"
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def predict(self, X: Images, output: str = "labels") -> Any:
+        """Find the sources, without dividing the light.
+
+        Parameters
+        ----------
+        X : array or list
+            Images.
+        output : {"labels", "instances", "panoptic"}, default="labels"
+            What to return, as for the segmenter.
+
+        Returns
+        -------
+        array or list
+        """
+        check_is_fitted(self)
+        return self.segmenter_.predict(X, output=output)
+
+    def separate(self, X: NDArray[Any] | Sequence[Any]) -> list[Separated]:
+        """Find the sources and divide the light among them.
+
+        Parameters
+        ----------
+        X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), or list
+            Images, linear in flux, with the background subtracted.
+
+        Returns
+        -------
+        list of Separated
+            One per image.
+        """
+        sources = self.predict(X, output="instances")
+        sources = [sources] if isinstance(sources, Instances) else sources
+        separator = self._separator()
+        if self.rms_band is None or open_observations(X)[0] is not None:
+            return separator.separate(X, sources)
+        images, noises = zip(*(_split(image, self.rms_band) for image in list(X)), strict=True)
+        return separator.separate(list(images), sources, rms=list(noises))
+
+    def _separator(self):
+        from ._template import TemplateSeparator
+
+        return TemplateSeparator() if self.separator is None else self.separator
+
+    def score(self, X: Images, y: Sources) -> float:
+        """Mean pixel IoU of the sources found.
+
+        Parameters
+        ----------
+        X : array or list
+            Images.
+        y : array or list
+            Truth.
+
+        Returns
+        -------
+        float
+        """
+        return iou_score(y, self.predict(X))
+
+
+def _split(image, rms_band):
+    """Science bands and RMS map; a single science band loses its axis."""
+    image = as_float_image(image)
+    check_rms_band(rms_band, len(image) if image.ndim == 3 else 1)
+    science = np.delete(image, rms_band, axis=0)
+    return science[0] if len(science) == 1 else science, image[rms_band]

@@ -1,0 +1,84 @@
+"""A segmenter and a separator as one estimator."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+
+from galaxysegment import PhotutilsSegmenter, persistence
+from galaxysegment.io import Field
+from galaxysegment.metrics import get_scorer, iou_scorer
+from galaxysegment.preprocessing import GaussianSmoother
+from galaxysegment.separation import SegmentThenSeparate, TemplateSeparator
+
+SHAPE = (48, 56)
+ROWS, COLUMNS = np.indices(SHAPE)
+
+
+def light(y, x, flux):
+    return flux * np.exp(-((ROWS - y) ** 2 + (COLUMNS - x) ** 2) / 12)
+
+
+LIGHTS = [np.stack([light(20, 18 + k, 90), light(24, 29, 60)]) for k in range(3)]
+NOISE = np.random.default_rng(0).normal(size=(3, *SHAPE))
+X = np.stack([lights.sum(axis=0) for lights in LIGHTS]) + NOISE
+WITH_RMS = np.stack([X, np.ones_like(X)], axis=1)
+Y = np.stack([np.where(lights.max(axis=0) > 2, lights.argmax(axis=0) + 1, 0) for lights in LIGHTS])
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return SegmentThenSeparate(rms_band=-1).fit(WITH_RMS)
+
+
+def test_the_sources_are_the_segmenters_and_their_light_comes_apart(fitted):
+    separated = fitted.separate(WITH_RMS)
+    labels = PhotutilsSegmenter(rms_band=-1, deblend=True).fit(WITH_RMS).predict(WITH_RMS)
+    assert np.array_equal(fitted.predict(WITH_RMS), labels)
+    for image, lights in zip(separated, LIGHTS, strict=True):
+        assert len(image) == 2
+        assert np.sort(image.fluxes) == pytest.approx(np.sort(lights.sum(axis=(1, 2))), rel=0.05)
+
+
+def test_before_fit_it_says_so():
+    with pytest.raises(NotFittedError):
+        SegmentThenSeparate().separate(X)
+
+
+def test_a_pipeline_may_scale_what_the_segmenter_sees():
+    pipeline = make_pipeline(GaussianSmoother(fwhm=2), PhotutilsSegmenter(deblend=True))
+    separated = SegmentThenSeparate(pipeline).fit(X).separate(X)[0]
+    assert np.allclose(separated.total() + separated.residual, X[0], atol=1e-4)
+
+
+def test_a_field_brings_its_noise():
+    field = Field(X[0], rms=np.ones(SHAPE))
+    both = SegmentThenSeparate(PhotutilsSegmenter(rms_band=-1, deblend=True)).fit(field)
+    (separated,) = both.separate(field)
+    expected = SegmentThenSeparate(rms_band=-1).fit(WITH_RMS).separate(WITH_RMS)[0]
+    assert separated.fluxes == pytest.approx(expected.fluxes)
+
+
+def test_grid_search_over_both_by_either_score():
+    grid = {"segmenter__n_sigma": [2.0, 30.0], "separator__n_iterations": [2]}
+    both = SegmentThenSeparate(PhotutilsSegmenter(deblend=True), TemplateSeparator())
+    search = GridSearchCV(both, grid, scoring=iou_scorer, cv=3).fit(X, Y)
+    assert search.best_params_["segmenter__n_sigma"] == 2.0
+    scorer = get_scorer("separation")
+    assert scorer(search.best_estimator_, X, LIGHTS) > 0.9
+    blind = clone(search.best_estimator_).set_params(segmenter__n_sigma=30.0).fit(X)
+    assert scorer(blind, X, LIGHTS) < scorer(search.best_estimator_, X, LIGHTS)
+
+
+def test_the_separation_scorer_needs_light():
+    with pytest.raises(TypeError, match="SegmentThenSeparate"):
+        get_scorer("separation")(PhotutilsSegmenter(), X, LIGHTS)
+
+
+def test_it_is_kept_in_a_model_file(fitted, tmp_path):
+    persistence.save(fitted, tmp_path / "both.gseg")
+    copy = persistence.load(tmp_path / "both.gseg")
+    parts = copy.separate(WITH_RMS)[0].parts
+    assert all(map(np.array_equal, parts, fitted.separate(WITH_RMS)[0].parts))
