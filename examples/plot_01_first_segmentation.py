@@ -19,8 +19,8 @@ field = load_sample_field()
 print(field.shape, field.labels.max(), "sources")
 
 # %%
-# A segmenter takes a stack of images, here a stack of one, and gives a label map for each. The RMS map travels as the
-# last band.
+# A segmenter takes a stack of images and gives a label map for each image. Here the stack has one
+# image. The RMS map is its last band.
 
 image_and_rms = np.concatenate([field.image, field.rms[None]])
 segmenter = PhotutilsSegmenter(rms_band=-1, n_sigma=1, deblend=True)
@@ -29,7 +29,7 @@ print(f"IoU {iou_score(field.labels, labels):.3f}")
 print(detection_scores(field.labels, labels))
 
 # %%
-# A source that was found has the colour of the true one.
+# A source has the same colour in both maps if the segmenter found it.
 
 window = (slice(256, 512), slice(448, 704))
 SegmentationDisplay.from_predictions(

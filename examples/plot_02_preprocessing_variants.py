@@ -2,13 +2,13 @@
 2. Four ways to prepare an image
 ================================
 
-A segmenter sees what preprocessing shows it. `make_variant` makes the four pipelines that segmenters
-were compared on in the study behind this package, from the plain image to one that the RMS map is part of.
+Preprocessing decides what a segmenter sees. `make_variant` makes the four pipelines of
+[Saverese2022]_: two from the image alone, two from the image and its RMS map.
 """
 
 # %%
-# A patch of the sample field: the image and, as its last band, the RMS map. Photon noise makes the
-# sources visible in the RMS map, too.
+# You take a patch of the sample field: the image and, as its last band, the RMS map. Sources show
+# in the RMS map too, by their photon noise.
 
 import matplotlib.pyplot as plt
 
@@ -19,10 +19,11 @@ X, y = load_sample_field().patches(size=256, rms=True)
 print(X.shape)
 
 # %%
-# All variants end between 0 and 1. Scaled between its extremes (1), only the brightest cores stand out. The
-# asinh of the FITS Liberator (2) brings out the faint sources, and the noise with them. Adding the RMS map (3)
-# lifts the sources above the noise, for the map has photon noise but no noise of its own; its logarithm (4)
-# does so for the faintest sources, too.
+# All four give values between 0 and 1. Variant 1 normalizes the image between its extremes, so that
+# only the brightest cores show. Variant 2 applies the asinh stretch of the FITS Liberator, which
+# shows the faint sources and the noise. Variant 3 adds the RMS map, which lifts the sources above
+# the noise because the map has photon noise but no noise of its own. Variant 4 adds the logarithm
+# of the map, which lifts the faintest sources too.
 
 titles = {
     1: "1: image, normalized",

@@ -2,12 +2,12 @@
 3. Choose a model by cross-validation
 =====================================
 
-Five ways to find galaxies, from the plainest to a net, compared on images that they have not seen.
+Compare five segmenters, from k-means to a net, on images that they have not seen.
 """
 
 # %%
-# Patches of the sample field: the image and, as its last band, the RMS map. Neighbouring patches share the galaxies
-# at their edges, so whole columns of the field are held out together.
+# You take patches of the sample field: the image and, as its last band, the RMS map. Neighbouring
+# patches share galaxies at their edges, so you hold out whole columns of the field.
 
 import warnings
 
@@ -33,8 +33,9 @@ columns = np.arange(len(X)) % 8
 print(X.shape, "patches in", len(set(columns)), "columns")
 
 # %%
-# A model may be a segmenter or a pipeline that ends in one. K-means knows nothing of noise, so it gets images in units
-# of the noise, smoothed. The U-Net starts from the weights that ship and sees the training images twice.
+# A model is a segmenter, or a pipeline that ends in a segmenter. K-means ignores the noise, so it
+# gets smoothed images in units of the noise. The U-Net starts from its shipped weights and sees the
+# training images twice.
 
 models = {
     "k-means": make_pipeline(
@@ -54,7 +55,7 @@ models = {
 }
 
 # %%
-# Two scores see two things: the IoU counts pixels of galaxies, the detection F1 counts galaxies.
+# The IoU counts pixels of galaxies, the detection F1 counts galaxies.
 
 warnings.simplefilter("ignore", NoSourcesWarning)
 scoring = {"iou": get_scorer("iou"), "detection_f1": get_scorer("detection_f1")}

@@ -2,13 +2,12 @@
 4. What a random forest sees
 ============================
 
-A random forest judges every pixel on its own, so the pixel has to bring its surroundings along: `PixelFeatures`
-describes the texture of the window around it. Here are the features that a forest relied on most, and what it made of
-them.
+A random forest classifies each pixel on its own. `PixelFeatures` describes the texture of the
+window around the pixel. Here are the six features that a forest relies on most, and its result.
 """
 
 # %%
-# The left half of the sample field is for training, the right half for testing.
+# Train on the left half of the sample field and test on the right half.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -24,15 +23,16 @@ X_train, y_train = image[None, :, :512], labels[None, :, :512]
 X_test, y_test = image[None, :, 512:], labels[None, :, 512:]
 
 # %%
-# One band becomes eleven: the band, a local binary pattern, and nine statistics of how often which grey levels
-# are neighbours in a window of 11 × 11 pixels (Haralick features).
+# One band becomes eleven: the band, a local binary pattern, and nine Haralick features. The
+# Haralick features describe how often two grey levels are neighbours in a window of 11 × 11 pixels.
 
 features = PixelFeatures().fit(X_train)
 print(features.get_feature_names_out())
 
 # %%
-# `RandomForestSegmenter` computes the same features of the image in units of its noise. It learns from a sample of the
-# pixels in which galaxy pixels are as rare as in the sky: that keeps it from seeing galaxies everywhere.
+# `RandomForestSegmenter` computes the same features after dividing the image by its noise. It
+# learns from a sample of pixels in which galaxy pixels are as rare as in the image. A balanced
+# sample would make it see galaxies everywhere.
 
 forest = RandomForestSegmenter(n_estimators=40, n_samples=40_000, random_state=0).fit(
     X_train, y_train
@@ -42,8 +42,9 @@ print(f"pixel F1 {f1_score(y_test, predicted):.3f}")
 print(detection_scores(y_test, predicted))
 
 # %%
-# The six features that it splits by most often, the probability that comes of them, and the truth. No single feature
-# separates galaxies from noise. Bright galaxies stand out in most of them; a faint one in few.
+# The panels show the six features that the forest splits by most often, the probability, and the
+# truth. No single feature separates galaxies from noise. Bright galaxies stand out in most
+# features, faint galaxies in few.
 
 window = (slice(320, 512), slice(0, 192))
 maps = features.transform(X_test)[0]

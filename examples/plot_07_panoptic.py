@@ -2,13 +2,13 @@
 7. Panoptic output: every pixel has a class and a source
 ========================================================
 
-A panoptic map says for each pixel what it shows (sky, galaxy, star) and which source it belongs to. Every segmenter
-predicts it, and the panoptic quality scores it.
+A panoptic map gives every pixel a class (sky, galaxy, star) and a source. Every segmenter predicts
+panoptic maps, and the panoptic quality scores them.
 """
 
 # %%
-# A simulated field in three bands with stars among the galaxies. Its truth as a panoptic map has two layers: class and
-# source.
+# Simulate a field in three bands with stars among the galaxies. The true panoptic map has two
+# layers: class and source.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -24,17 +24,18 @@ truth = field.instances.to_panoptic()
 print(truth.shape, np.unique(truth[0]), truth[1].max(), "sources")
 
 # %%
-# A segmenter that tells no classes apart calls every source a galaxy. The sky is one segment, whatever its shape.
+# `SEPSegmenter` does not classify: it calls every source a galaxy. The sky is one segment, whatever
+# its shape.
 
 image = np.stack([field.image[1], field.rms[1]])
 segmenter = PhotutilsSegmenter(rms_band=-1, n_sigma=1, deblend=True)
-found = segmenter.predict(image[None], output="panoptic")[0]
-quality = panoptic_quality([truth], [found])
+predicted = segmenter.predict(image[None], output="panoptic")[0]
+quality = panoptic_quality([truth], [predicted])
 print(quality)
 
 # %%
-# The quality of the galaxies counts the stars among them as false; none of the true stars is found as such. Classes are
-# what a net with a class head, trained on such fields, adds.
+# The stars count as false galaxies, and no true star is detected as a star. To tell them apart,
+# train a net with classes (`MaskRCNNSegmenter`, `DETRSegmenter`) on such fields.
 
 signal_to_noise = (field.image - np.median(field.image, axis=(1, 2), keepdims=True)) / field.rms
 colour = LuptonRGB(order=(2, 1, 0), stretch=6, minimum=-1).fit_transform(signal_to_noise[None])[0]
@@ -45,7 +46,9 @@ axes[0, 0].imshow(np.moveaxis(colour, 0, -1), origin="lower")
 axes[0, 0].set_title("image in three bands")
 axes[1, 0].axis("off")
 axes[1, 0].text(0, 0.5, str(quality), family="monospace", va="center")
-for column, (name, panoptic) in enumerate({"truth": truth, "prediction": found}.items(), start=1):
+for column, (name, panoptic) in enumerate(
+    {"truth": truth, "prediction": predicted}.items(), start=1
+):
     axes[0, column].imshow(
         panoptic[0],
         origin="lower",

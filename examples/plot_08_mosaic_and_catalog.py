@@ -2,13 +2,13 @@
 8. A mosaic, tile by tile, and its catalog on the sky
 =====================================================
 
-Simulate a field straight into a file, segment it in tiles, and measure its sources: positions on the sky, magnitudes
-and shapes.
+Simulate a field into a file, segment it in tiles, and measure its sources: positions on the sky,
+magnitudes and shapes.
 """
 
 # %%
-# A field of any size is drawn block by block into a FITS file: image, RMS map, truth and catalog. This one is
-# small; ``(25000, 25000)`` works the same way and takes no more memory.
+# `write_field` draws a field of any size block by block into a FITS file: image, RMS map, truth and
+# catalog. This field is small; ``(25000, 25000)`` works the same way and takes no more memory.
 
 import tempfile
 from pathlib import Path
@@ -31,9 +31,10 @@ field = read_field(path)
 print(field)
 
 # %%
-# Each tile reads its own pixels and a margin. The background is estimated once, on a mesh over the whole mosaic,
-# and blends that a tile sees cut are split again as a whole, so that the sources are those of the whole image.
-# ``n_jobs=2`` would use two processes, and ``joblib.parallel_config("dask")`` around the call a cluster.
+# Each tile reads its own pixels and a margin. The background is estimated once, on a mesh over the
+# whole mosaic. If a blend crosses the edge of a tile, it is split again as a whole. So the sources
+# equal those of the whole image. ``n_jobs=2`` uses two processes;
+# ``joblib.parallel_config("dask")`` around the call uses a cluster.
 
 segmenter = PhotutilsSegmenter(deblend=True, rms_band=-1)
 output = segment_mosaic(
@@ -52,8 +53,8 @@ print(
 )
 
 # %%
-# Measure them. Positions on the sky come from the WCS of the image, errors from the RMS map. Tables go to FITS, ECSV or
-# Parquet files, ellipses to regions that DS9 draws.
+# Measure the sources. Positions on the sky come from the WCS of the image, errors from the RMS map.
+# Write the table to FITS, ECSV or Parquet, and ellipses to regions for DS9.
 
 catalog = source_catalog(
     output, path, rms=True, background="mesh", zero_point=field.header["MAGZP_R"]
@@ -63,8 +64,8 @@ write_regions(Path(folder.name) / "sources.reg", catalog)
 print(catalog["label", "ra", "dec", "area", "magnitude", "magnitude_error", "blended"][:5])
 
 # %%
-# The catalog on the sky: an ellipse of three standard deviations for each source, coloured by its magnitude, and the
-# borders of the tiles, which leave no trace.
+# The figure shows the catalog on the sky: an ellipse of three standard deviations for each source,
+# coloured by magnitude, and the borders of the tiles. No source is cut at a border.
 
 figure = plt.figure(figsize=(9, 6.4), layout="constrained")
 axis = figure.add_subplot(projection=field.wcs)

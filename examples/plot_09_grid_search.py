@@ -7,7 +7,7 @@ by any of the scorers in `galaxysegment.metrics`.
 """
 
 # %%
-# Patches of the sample field, each image with its RMS map as the last band, and their label maps.
+# You take patches of the sample field, with the RMS map as their last band, and their label maps.
 
 import warnings
 
@@ -22,8 +22,8 @@ X, y = load_sample_field().patches(size=128, rms=True)
 print(X.shape, y.shape)
 
 # %%
-# Faint thresholds find more pixels of each source, and more noise. Which is best depends on the score:
-# the IoU counts pixels, the detection F1 counts sources.
+# A low threshold includes more pixels of each source, and more noise. The best threshold depends on
+# the score: the IoU counts pixels, the detection F1 counts sources.
 
 warnings.simplefilter("ignore", NoSourcesWarning)
 thresholds = [0.5, 0.7, 0.9, 1.1, 1.5, 2.0, 3.0]
@@ -38,7 +38,7 @@ search = GridSearchCV(
 print(f"best by IoU: {search.best_params_}, {search.best_score_:.3f}")
 
 # %%
-# The curves with their spread over the folds.
+# The curves show the mean and the spread over the folds.
 
 figure, axis = plt.subplots(figsize=(7, 4.2), layout="constrained")
 for name in scoring:

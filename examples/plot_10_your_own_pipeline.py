@@ -2,13 +2,13 @@
 10. Embed it in your own pipeline
 =================================
 
-A step of your own before, a segmenter of your own at the end, and a catalog after: the parts are those of scikit-learn,
-so that yours and ours mix.
+Write a transformer and a segmenter of your own, and combine them with the steps of scikit-learn and
+galaxysegment.
 """
 
 # %%
-# A transformer of your own writes one method, `_transform_image`; a segmenter writes `_segment_image`. Stacks, lists,
-# bands, missing pixels, and the three kinds of output are dealt with by the base classes.
+# A transformer needs one method, `_transform_image`; a segmenter needs `_segment_image`. The base
+# classes handle stacks, lists, bands, pixels without data, and the three kinds of output.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -54,7 +54,7 @@ class WatershedSegmenter(BaseSegmenter):
 
 
 # %%
-# They work in pipelines, in grid searches, and on mosaics of any size, as ours do.
+# Your classes work in pipelines, in grid searches, and on mosaics of any size.
 
 field = load_sample_field()
 pipe = make_pipeline(NoiseNormalizer(rms_band=-1), MedianSmoother(), WatershedSegmenter())
@@ -65,13 +65,14 @@ print(detection_scores(field.labels, labels))
 print("IoU", round(pipe.score(X, field.labels[None]), 3))
 
 # %%
-# What comes after is plain arrays and tables.
+# The results are plain arrays and tables.
 
 catalog = source_catalog(labels, field, rms=True, zero_point=field.header["MAGZP_R"])
 print(catalog["label", "ra", "dec", "magnitude", "magnitude_error"][:3])
 
 # %%
-# The way of a part of the field through the pipeline: steps of scikit-learn's pipelines can be run one by one.
+# The figure shows part of the field after each step. You can run the steps of a pipeline one by
+# one.
 
 window = (slice(256, 512), slice(448, 704))
 panels = {"image": field.image[0], "after our step and yours": pipe[:-1].transform(X)[0, 0]}

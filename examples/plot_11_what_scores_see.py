@@ -2,12 +2,12 @@
 11. What each score sees
 ========================
 
-Three ways to spoil a perfect segmentation, and which score notices.
+Spoil a perfect segmentation in three ways, and see which score drops.
 """
 
 # %%
-# The truth of the sample field, spoilt by merging neighbours, by shrinking every source, and by leaving out the
-# faint ones.
+# Take the truth of the sample field and merge neighbours, shrink every source, or drop the faint
+# sources.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -27,13 +27,13 @@ spoilt = {
 }
 
 # %%
-# Every metric takes label maps as they are.
+# Every metric takes label maps.
 
 scores = {
     "IoU": iou_score,
     "Dice": dice_score,
-    "source F1": lambda true, found: detection_scores(true, found).f1,
-    "PQ of galaxies": lambda true, found: panoptic_quality(true, found).things.pq,
+    "source F1": lambda true, predicted: detection_scores(true, predicted).f1,
+    "PQ of galaxies": lambda true, predicted: panoptic_quality(true, predicted).things.pq,
 }
 table = {
     name: [score(truth, labels) for labels in spoilt.values()] for name, score in scores.items()
