@@ -26,14 +26,14 @@ from .tables import (
     score_table,
     unseen_table,
 )
-from .texts import COMMANDS, CONDITIONS, COSTS, INTRODUCTION, UNSEEN
+from .texts import CALIBRATION, COMMANDS, CONDITIONS, COSTS, INTRODUCTION, UNSEEN
 
 CAPTIONS = {
     "completeness": "Setting A: completeness and purity at a mask IoU of 0.5. Dashed: programs of others.",
-    "separation": "Setting B: what is found, against the distance between the two galaxies.",
+    "separation": "Setting B: recall against the distance between the two galaxies.",
     "unseen": "Completeness against purity on fields that nothing was tuned on, by position.",
     "stars": "Setting C: precision against recall at an IoU of 0.5, and average precision against the IoU.",
-    "calibration": "Reliability of the probabilities in setting A; on the grey line they can be taken at their word.",
+    "calibration": "Reliability of the probabilities in setting A. Calibrated probabilities lie on the grey line.",
 }
 
 
@@ -189,6 +189,7 @@ def _conditions(store, figure):
         *unseen_table(store),
         *elsewhere_page.section(store.elsewhere),
         *_section("Calibration", "-"),
+        CALIBRATION,
         *figure("calibration"),
         *calibration_table(store),
     ]

@@ -290,12 +290,26 @@ def _mean_at(group, name, purity):
 
 
 def calibration_table(store):
-    rows = [
-        [one.name, one.text("calibration.ECE", 4), one.text("calibration.Brier", 4)]
-        for one in store.groups("A")
-        if one.values("calibration.ECE")
-    ]
-    return rst_table(["system", "expected calibration error", "Brier score"], rows)
+    rows = []
+    for group in store.groups("A"):
+        errors = [uncertain_error(run["calibration"]) for run in group.runs if "calibration" in run]
+        if errors:
+            cells = [group.text(f"calibration.{name}", 4) for name in ("ECE", "Brier")]
+            rows.append([group.name, number(float(np.mean(errors))), *cells])
+    return rst_table(
+        ["system", "calibration error, probability .05 to .95", "of all pixels", "Brier score"],
+        rows,
+    )
+
+
+def uncertain_error(curve):
+    """Expected calibration error of the pixels with a probability between .05 and .95."""
+    n_bins = len(curve["count"])
+    inside = slice(round(0.05 * n_bins), round(0.95 * n_bins))
+    predicted, observed, count = (
+        np.array(curve[name], dtype=float)[inside] for name in ("predicted", "observed", "count")
+    )
+    return float(np.nansum(np.abs(predicted - observed) * count) / count.sum())
 
 
 def cost_table(store, setting):
