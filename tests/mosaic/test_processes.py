@@ -1,0 +1,204 @@
+"""Mosaics and the processes around them: resumed by another, terminated, threaded, optimized."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from galaxysegment import PhotutilsSegmenter
+from galaxysegment._utils.discovery import all_estimators
+from galaxysegment.base import BaseSegmenter
+from galaxysegment.mosaic import TileError, segment_mosaic
+
+HARDENING = Path(__file__).parents[1] / "hardening"
+OPTIONS = {"tile_size": 25, "overlap": 16, "progress": False}
+
+
+class Sleeping(BaseSegmenter):
+    """Tells its process number and sleeps."""
+
+    _requires_fit = False
+    splits_blends = False
+    reach = 1
+
+    def __init__(self, *, folder=None):
+        self.folder = folder
+
+    def _segment_image(self, image):
+        (Path(self.folder) / f"{os.getpid()}.pid").touch()
+        time.sleep(60)
+
+
+class Failing(Sleeping):
+    """Fails on every tile, in one with other tiles at work."""
+
+    def _segment_image(self, image):
+        time.sleep(0.05 * np.random.default_rng().random())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            raise ValueError("this tile is bad")
+
+
+def run_python(code, *flags, **environment):
+    path = os.pathsep.join([str(HARDENING), str(Path(__file__).parent), *sys.path])
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", *flags, "-c", code],
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def is_alive(pid):
+    """Whether a process runs; one that has ended and waits to be noticed does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/stat")
+    return not (status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z")
+
+
+_START = """
+import json, os, sys
+import numpy as np
+from properties import fitted, n_bands
+from galaxysegment import UNetSegmenter
+from galaxysegment.mosaic import _store, segment_mosaic
+from galaxysegment.persistence import load, save
+from galaxysegment.testing import make_images
+
+folder, names = sys.argv[1], sys.argv[2:]
+save_record, n_saved = _store.WorkFolder.save, 0
+
+
+def count(self, *arguments):
+    global n_saved
+    save_record(self, *arguments)
+    n_saved += 1
+    if n_saved == stop_after:
+        os.kill(os.getpid(), 9)
+
+
+def segment(name, output, **options):
+    segmenter = UNetSegmenter(weights="vis", n_views=1) if name == "shipped" else load(f"{folder}/{name}")
+    image = np.concatenate(make_images(3, n_bands=n_bands(name))[0], axis=-1)
+    segment_mosaic(segmenter, image, output=f"{folder}/{name}-{output}.fits", tile_size=24, progress=False, **options)
+
+
+_store.WorkFolder.save = count
+"""
+_KILL = """
+stop_after = 3
+for name in names:
+    if name != "shipped":
+        save(fitted(name), f"{folder}/{name}")
+    pid = os.fork()
+    if not pid:
+        segment(name, "killed")
+    assert os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+"""
+_RESUME = """
+stop_after, counts = None, {}
+for name in names:
+    segment(name, "whole")
+    n_whole, n_saved = n_saved, 0
+    segment(name, "killed", resume=True)
+    counts[name], n_saved = (n_whole, n_saved), 0
+print(json.dumps(counts))
+"""
+
+
+def test_every_segmenter_resumes_in_another_process(tmp_path):
+    """A process that is killed after three tiles; another one, with the segmenter from a file, goes on."""
+    pytest.importorskip("torch")
+    names = [*(name for name, _ in all_estimators("segmenter")), "shipped"]
+    for code in (_KILL, _RESUME):
+        start = f"import sys; sys.argv[1:] = {[str(tmp_path), *names]!r}\n" + _START
+        process = run_python(start + code, OMP_NUM_THREADS="1")
+        output, error = process.communicate(timeout=300)
+        assert process.returncode == 0, error
+    for name, (n_whole, n_resumed) in json.loads(output).items():
+        assert n_resumed == n_whole - 3, name
+        killed, whole = (tmp_path / f"{name}-{end}.fits" for end in ("killed", "whole"))
+        assert killed.read_bytes() == whole.read_bytes(), name
+
+
+@pytest.mark.skipif(os.name == "nt", reason="other signals")
+@pytest.mark.parametrize("to_file", [True, False])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_the_main_process(tmp_path, number, to_file):
+    output = str(tmp_path / "labels.fits") if to_file else None
+    code = (
+        "import test_processes as t, numpy as np\n"
+        f"t.segment_mosaic(t.Sleeping(folder={str(tmp_path)!r}), np.zeros((100, 100)), output={output!r},"
+        " n_jobs=2, **t.OPTIONS)"
+    )
+    (tmp_path / "temporary").mkdir()
+    process = run_python(code, TMPDIR=str(tmp_path / "temporary"))
+    give_up = time.time() + 120
+    while len(workers := [int(path.stem) for path in tmp_path.glob("*.pid")]) < 2:
+        assert time.time() < give_up and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(number)
+    process.wait(10)
+    end = time.time() + 2
+    while any(map(is_alive, workers)) and time.time() < end:
+        time.sleep(0.05)
+    assert not any(map(is_alive, workers))
+    process.communicate()  # what the workers wrote
+    assert not list(tmp_path.glob("*.fits"))
+    end = time.time() + 20
+    while list((tmp_path / "temporary").glob("galaxysegment-*")) and time.time() < end:
+        time.sleep(0.1)
+    assert not list((tmp_path / "temporary").glob("galaxysegment-*"))
+
+
+def test_errors_of_tiles_are_reported_without_docstrings():
+    code = (
+        "import test_processes as t, numpy as np\n"
+        "assert False and 'only without -O'\n"
+        "t.segment_mosaic(t.Failing(), np.ones((60, 60)), **t.OPTIONS)"
+    )
+    process = run_python(code, "-OO")
+    error = process.communicate(timeout=120)[1]
+    assert (
+        "TileError: Segmenting a tile (tile 0, rows 0:20, columns 0:20) failed: ValueError" in error
+    )
+
+
+def state_of_the_process():
+    threads = [(library["filepath"], library["num_threads"]) for library in threadpool_info()]
+    return threads, list(warnings.filters), warnings.showwarning
+
+
+def test_threads_leave_the_process_as_it_was():
+    """BLAS keeps its threads, and the warning filters are as before, after errors too."""
+    image = np.random.default_rng(0).normal(size=(120, 150))
+    image[50:60, 20:130] += 20
+    segmenter = PhotutilsSegmenter(n_sigma=3, n_pixels=3)
+    expected = segment_mosaic(segmenter, image, **OPTIONS)
+    with threadpool_limits(2):
+        before = state_of_the_process()
+        with joblib.parallel_config("threading", n_jobs=4):
+            labels = segment_mosaic(segmenter, image, **OPTIONS)
+        assert state_of_the_process() == before
+        for _ in range(3):
+            with (
+                joblib.parallel_config("threading", n_jobs=4),
+                pytest.raises(TileError, match="this tile is bad"),
+            ):
+                segment_mosaic(Failing(), image, **OPTIONS)
+        time.sleep(0.3)  # threads that were at work finish
+        assert state_of_the_process() == before
+    np.testing.assert_array_equal(labels, expected)
