@@ -187,3 +187,89 @@ def test_many_sources_in_any_order():
     np.testing.assert_array_equal(catalog["x"], x[order])
     np.testing.assert_array_equal(catalog["flux"], image[y, x][order])
     assert catalog["area"].tolist() == [1] * 500
+
+
+def test_a_source_without_data_has_no_peak_and_no_flux_of_zero_a_magnitude():
+    labels = np.array([[1, 1, 0, 2, 2, 3]])
+    image = np.array([[np.nan, np.nan, 5.0, 2.0, -2.0, 3.0]])
+    catalog = source_catalog(labels, image, zero_point=25)
+    assert (catalog["x_peak"].tolist(), catalog["y_peak"].tolist()) == ([-1, 3, 5], [-1, 0, 0])
+    np.testing.assert_array_equal(catalog["peak"], [np.nan, 2, 3])
+    np.testing.assert_array_equal(catalog["flux"], [np.nan, 0, 3])
+    np.testing.assert_array_equal(np.isnan(catalog["magnitude"].value), [True, True, False])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (5, 1), (2, 2)])
+def test_thin_shapes_are_widened_as_by_photutils(size):
+    from photutils.segmentation import SegmentationImage, SourceCatalog
+
+    labels = np.pad(np.ones(size, dtype=int), 2)
+    row = source_catalog(labels, labels.astype(float))[0]
+    expected = SourceCatalog(labels.astype(float), SegmentationImage(labels))
+    np.testing.assert_allclose(row["semi_major"].value, expected.semimajor_axis[0].value)
+    np.testing.assert_allclose(row["semi_minor"].value, expected.semiminor_axis[0].value)
+
+
+def test_the_mesh_is_the_background_of_the_subtractor():
+    from galaxysegment.preprocessing import BackgroundSubtractor
+
+    rng = np.random.default_rng(0)
+    image = rng.normal(5, 1, (2, 130, 170)) + np.linspace(0, 20, 170)
+    labels = (rng.random((130, 170)) < 0.01).astype(int) * np.arange(1, 171)
+    found = source_catalog(labels, image, background="mesh")
+    subtracted = BackgroundSubtractor().fit_transform(image[np.newaxis])[0]
+    np.testing.assert_allclose(found["flux"], source_catalog(labels, subtracted)["flux"], atol=0.02)
+
+
+def test_shapes_on_the_sky_with_pixels_that_are_not_square():
+    from astropy.wcs import WCS
+
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ("RA---TAN", "DEC--TAN"), (10, 0), (30, 30)
+    wcs.wcs.cdelt = np.array([-1, 3]) / 3600  # arcsec: pixels of 1 × 3
+    y, x = np.mgrid[:60, :60] - 30
+    turn = np.radians(30)
+    along, across = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
+    image = np.exp(-(along**2) / (2 * 5**2) - across**2 / (2 * 3**2))
+    row = source_catalog((image > 1e-3).astype(int), image, wcs=wcs)[0]
+    scale_along, scale_across = (
+        np.hypot(np.cos(angle), 3 * np.sin(angle)) for angle in (turn, turn + np.pi / 2)
+    )
+    ratio_major = row["semi_major_sky"].to_value("arcsec") / row["semi_major"].value
+    ratio_minor = row["semi_minor_sky"].to_value("arcsec") / row["semi_minor"].value
+    assert (ratio_major, ratio_minor) == pytest.approx((scale_along, scale_across), rel=1e-3)
+    # x runs west: from north through east the axis lies at atan2(-cos, 3 sin)
+    expected = np.degrees(np.arctan2(-np.cos(turn), 3 * np.sin(turn))) % 180
+    assert row["position_angle"].to_value("deg") == pytest.approx(expected, abs=0.2)
+
+
+def test_label_files_of_another_shape_are_refused(tmp_path):
+    from galaxysegment.io import write_label_map
+
+    write_label_map(tmp_path / "labels.fits", np.eye(5, dtype=int))
+    with pytest.raises(ValueError, match="must agree"):
+        source_catalog(tmp_path / "labels.fits", np.ones((5, 6)))
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_region_polygons_are_the_ellipses(tmp_path, scale):
+    from astropy.coordinates import SkyCoord
+    from astropy.wcs import WCS
+
+    from galaxysegment.catalog import write_regions
+
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval = ("RA---TAN", "DEC--TAN"), (150, 2)
+    wcs.wcs.cdelt = np.array([-0.1, 0.1]) / 3600
+    y, x = np.mgrid[:40, :50]
+    image = np.exp(-((x - 25 + y - 20) ** 2) / 60 - (x - 25 - y + 20) ** 2 / 9)
+    catalog = source_catalog((image > 0.01).astype(int), image, wcs=wcs)
+    path = write_regions(tmp_path / "sky.reg", catalog, wcs=wcs, scale=scale)
+    corners = np.array(path.read_text().splitlines()[3].split("(")[1].split(")")[0].split(","))
+    place = wcs.world_to_pixel(SkyCoord(*corners.astype(float).reshape(-1, 2).T, unit="deg"))
+    row = catalog[0]
+    dx, dy, turn = place[0] - row["x"], place[1] - row["y"], row["angle"].to_value("rad")
+    along = (dx * np.cos(turn) + dy * np.sin(turn)) / row["semi_major"].value
+    across = (dy * np.cos(turn) - dx * np.sin(turn)) / row["semi_minor"].value
+    np.testing.assert_allclose(np.hypot(along, across), scale, rtol=5e-3)
+    assert np.ptp(np.arctan2(across, along)) > 5  # all around

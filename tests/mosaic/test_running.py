@@ -261,8 +261,20 @@ def test_dask_workers_write_the_same_file(tmp_path, image_path):
     segmenter = PhotutilsSegmenter(n_pixels=3, deblend=True)
     options = {"tile_size": 60, "progress": False}
     segment_mosaic(segmenter, image_path, output=alone, **options)
-    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
-    with cluster, distributed.Client(cluster), joblib.parallel_config("dask"):
+    # On a loaded machine it takes a worker minutes to start: dask and joblib give up after seconds.
+    waits = ("comm.timeouts.connect", "comm.timeouts.tcp", "deploy.lost-worker-timeout")
+    patient = {f"distributed.{name}": "240s" for name in waits}
+    with (
+        dask.config.set(
+            patient
+            | {"distributed.scheduler.worker-ttl": None, "temporary-directory": str(tmp_path)}
+        ),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=None
+        ) as cluster,
+        distributed.Client(cluster, timeout="240s"),
+        joblib.parallel_config("dask", wait_for_workers_timeout=240),
+    ):
         segment_mosaic(segmenter, image_path, output=output, **options)
     assert output.read_bytes() == alone.read_bytes()
 
