@@ -256,7 +256,7 @@ def test_two_runs_cannot_write_one_file(tmp_path, image_path):
 
 
 def test_dask_workers_write_the_same_file(tmp_path, image_path):
-    distributed = pytest.importorskip("dask.distributed")
+    dask, distributed = pytest.importorskip("dask"), pytest.importorskip("dask.distributed")
     alone, output = tmp_path / "alone.fits", tmp_path / "labels.fits"
     segmenter = PhotutilsSegmenter(n_pixels=3, deblend=True)
     options = {"tile_size": 60, "progress": False}
