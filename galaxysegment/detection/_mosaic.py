@@ -42,7 +42,8 @@ class MosaicAware:
         of their own. False says that sources are connected pixels: they are joined from their
         pieces, which is faster.
     compares_sources : bool, default=False
-        Whether `keep_sources` decides which sources stay once all sources of the mosaic are known.
+        Whether `keep_sources` decides which sources stay once all sources of the mosaic are known, as
+        SExtractor's cleaning does. Goes together with `splits_blends`.
     n_pixels : int, default=1
         Smallest number of pixels of a source.
 
@@ -120,23 +121,21 @@ class MosaicAware:
         placed._statistics, placed._corner = values, corner
         return placed
 
-    def measure_sources(
-        self, image: NDArray[Any], labels: NDArray[np.integer[Any]]
-    ) -> NDArray[np.float64]:
-        """Measure the sources of a window for `keep_sources`; asked only if `compares_sources`.
+    def find_candidates(self, image: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Find and measure the sources of a window; called instead of `predict` if `compares_sources`.
 
         Parameters
         ----------
         image : ndarray of shape (n_bands, height, width)
             The window as the steps before the segmenter leave it.
-        labels : ndarray of int, shape (height, width)
-            The label map 1…n that the segmenter found in it.
 
         Returns
         -------
-        ndarray of float64, shape (n, n_numbers)
-            Numbers about each source, positions in pixels of the mosaic. They must not depend on
-            the window as long as it holds the source and `reach` pixels around it.
+        labels : ndarray of int32, shape (height, width)
+            Label map 1…n of all sources, before any is compared with others.
+        measured : ndarray of float64, shape (n, n_numbers)
+            Numbers about each source, positions in pixels of the mosaic. They must not depend on the
+            window as long as it holds the source and `reach` pixels around it.
         """
         raise NotImplementedError
 

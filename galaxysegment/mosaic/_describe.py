@@ -1,7 +1,7 @@
 """What a tile has to tell the others: its pixels, and enough about its edge to join sources across it.
 
-A *node* is what one tile sees of one source in its core and in the ring of one pixel around the core.
-Two tiles share the pixels of a ring, so nodes that share a pixel there are one source.
+A *node* is what one tile sees of one source in its core and in the ring of one pixel around the
+core. Two tiles share the pixels of a ring, so nodes that share a pixel there are one source.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ _EIGHT = np.ones((3, 3), dtype=bool)
 NOWHERE = np.int64(np.iinfo(np.int64).max)
 
 
-def describe_tile(labels, core, read, shape, margin, *, splits):
+def describe_tile(labels, core, read, shape, margin, *, splits, measured=None):
     """Boil the label map of a read region down to the record of its tile.
 
     Parameters
@@ -25,17 +25,20 @@ def describe_tile(labels, core, read, shape, margin, *, splits):
     margin : int
         Pixels along an inner edge of the read region that are not to be trusted.
     splits : bool
-        Whether the segmenter looks at whole blends to split them, so that a blend that is cut by the
-        read region has to be done again.
+        Whether the segmenter looks at whole blends to split them, so that a blend that is cut by
+        the read region has to be done again.
+    measured : ndarray of float64, shape (n_labels, n_numbers), optional
+        Numbers about each source.
 
     Returns
     -------
     dict of ndarray
         ``pixels`` and ``values``: positions in the core, raster order, and their nodes (1…n).
-        Of each node: ``first`` pixel in the core, ``key`` (first pixel in the read region where the whole
-        source is seen, else -1), ``group`` (the blend it is part of), ``cut`` (whether the blend leaves the
-        read region), ``boxes``. Of the seam: ``ring_index``, ``ring_value``, ``border_index``,
-        ``border_value``. Pixels of the mosaic are counted in raster order.
+        Of each node: ``first`` pixel in the core, ``key`` (first pixel in the read region where the
+        whole source is seen, else -1), ``group`` (the blend it is part of), ``cut`` (whether the
+        blend leaves the read region), ``boxes``, ``measured`` (NaN if the source is cut). Of the
+        seam: ``ring_index``, ``ring_value``, ``border_index``, ``border_value``. Pixels of the
+        mosaic are counted in raster order.
     """
     pixels = np.flatnonzero(labels)
     values = labels.ravel()[pixels].astype(np.int64)
@@ -61,10 +64,20 @@ def describe_tile(labels, core, read, shape, margin, *, splits):
         "group": group[old],
         "cut": cut[old],
         "boxes": _boxes(y, x, nodes, len(old)),
+        "measured": _measured_of_nodes(measured, old, cut),
     }
     record.update(_core_pixels(y, x, nodes, core, shape, len(old)))
     record.update(_seam(y, x, nodes, core, shape))
     return record
+
+
+def _measured_of_nodes(measured, old, cut):
+    """Numbers about the sources behind nodes; NaN for sources that are not seen whole."""
+    if measured is None:
+        return np.zeros((len(old), 0))
+    numbers = measured[old - 1]
+    numbers[cut[old]] = np.nan
+    return numbers
 
 
 def _is_inside(y, x, window):
@@ -121,8 +134,9 @@ def connect(pairs, n):
 def _make_nodes(view, values, y, x, cut):
     """Number what is seen 1…n; return the node of each pixel and the label behind each node.
 
-    A label that leaves the read region may owe its connection to pixels near the edge, which are not to
-    be trusted: it is taken apart into its connected pieces here, and the ring joins what belongs together.
+    A label that leaves the read region may owe its connection to pixels near the edge, which are
+    not to be trusted: it is taken apart into its connected pieces here, and the ring joins what
+    belongs together.
     """
     old = np.arange(len(cut))
     suspects = np.unique(values[cut[values]])

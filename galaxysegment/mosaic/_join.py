@@ -13,6 +13,7 @@ _SMALL = (
     "cut",
     "boxes",
     "first",
+    "measured",
     "ring_index",
     "ring_value",
     "border_index",
@@ -27,6 +28,7 @@ class Join:
     offsets: np.ndarray  # of each tile's nodes among all nodes, one more than there are tiles
     source: np.ndarray  # index of the source that each node is part of
     first: np.ndarray  # first pixel of each source in the mosaic
+    measured: np.ndarray  # numbers about each source; NaN if no tile saw it whole
     redo: list  # (window, a pixel, its sources) of each blend that no tile has seen whole
     too_large: int  # number of blends that were left as the tiles saw them, for their size
 
@@ -40,7 +42,8 @@ def join_tiles(load, n_tiles, *, exact, splits, max_pixels):
         ``load(index, names)`` returns a dict of the named arrays of a tile's record.
     n_tiles : int
     exact : bool
-        Whether tiles see the same where they overlap, so that one common pixel is proof enough.
+        Whether tiles see the same in their overlap, so that one common pixel joins two nodes. Else they
+        must share half of the pixels of the smaller node on their seam.
     splits : bool
         Whether blends that are cut have to be done again.
     max_pixels : int
@@ -53,10 +56,16 @@ def join_tiles(load, n_tiles, *, exact, splits, max_pixels):
     records = [load(index, _SMALL) for index in range(n_tiles)]
     offsets = np.concatenate([[0], np.cumsum([len(record["key"]) for record in records])])
     parts = {name: np.concatenate([record[name] for record in records]) for name in _SMALL[:5]}
+    parts["measured"] = _stack([record["measured"] for record in records])
     ring, border = (_seam(records, offsets, name) for name in ("ring", "border"))
     tile = np.repeat(np.arange(n_tiles), np.diff(offsets))
     touching, same = _same_pixels(ring, border), _same_keys(parts["key"])
-    pairs = np.concatenate([touching if exact else _mostly_same(touching, tile), same], axis=1)
+    # Parts of a blend that is cut were split in two tiles on their own: a shared pixel is no proof.
+    doubtful = np.ones(touching.shape[1], dtype=bool)
+    if exact:
+        doubtful = splits & parts["cut"][touching].any(axis=0)
+    agreeing = _mostly_same(touching[:, doubtful], tile)
+    pairs = np.concatenate([touching[:, ~doubtful], agreeing, same], axis=1)
     source = connect(pairs, offsets[-1]) if offsets[-1] else np.zeros(0, dtype=np.int64)
     redo, too_large = [], 0
     if splits and parts["cut"].any():
@@ -64,7 +73,16 @@ def join_tiles(load, n_tiles, *, exact, splits, max_pixels):
         redo, too_large = _to_redo(blend, source, parts, max_pixels)
     first = np.full(int(source.max(initial=-1)) + 1, NOWHERE)
     np.minimum.at(first, source, parts["first"])
-    return Join(offsets, source, first, redo, too_large)
+    measured = np.full((len(first), parts["measured"].shape[1]), np.nan)
+    whole = parts["key"] >= 0
+    measured[source[whole]] = parts["measured"][whole]
+    return Join(offsets, source, first, measured, redo, too_large)
+
+
+def _stack(measured):
+    """Concatenate numbers about sources; tables without a row may lack the columns."""
+    n_numbers = max(table.shape[1] for table in measured)
+    return np.concatenate([table for table in measured if len(table)] or [np.zeros((0, n_numbers))])
 
 
 def _seam(records, offsets, name):
@@ -140,6 +158,33 @@ def _to_redo(blend, source, parts, max_pixels):
         else:
             redo.append((window, first, np.unique(source[nodes])))
     return redo, too_large
+
+
+def drop_sources(keep, first, measured, firsts_redone, measured_redone):
+    """Drop the sources that do not stand the comparison with the others: they begin `NOWHERE` now.
+
+    Parameters
+    ----------
+    keep : callable
+        ``keep(measured)`` returns which sources stay.
+    first : ndarray of int64
+        First pixel of each source; `NOWHERE` for those that are not wanted.
+    measured : ndarray of float64, shape (n_sources, n_numbers)
+    firsts_redone, measured_redone : list of ndarray
+        The same for the parts of each blend that was done again.
+
+    Returns
+    -------
+    first, firsts_redone
+        The same, with dropped sources.
+    """
+    everything = np.concatenate([first, *firsts_redone])
+    numbers = _stack([measured, *measured_redone])
+    order = np.argsort(everything, kind="stable")
+    order = order[everything[order] != NOWHERE]
+    everything[order[~keep(numbers[order])]] = NOWHERE
+    bounds = np.cumsum([len(first), *(len(part) for part in firsts_redone)])
+    return everything[: bounds[0]], np.split(everything, bounds)[1:-1]
 
 
 def number_sources(first, firsts_redone):

@@ -121,13 +121,33 @@ class Plan:
             image = self.placed(index, window).transform(image[np.newaxis])[0]
         return image
 
+    @property
+    def compares(self):
+        """Whether sources are compared with each other once all are known."""
+        return bool(self._contracts[-1].compares_sources)
+
+    def keep_sources(self, measured):
+        """Return which of the mosaic's sources stay, given the numbers about all of them."""
+        return self._contracts[-1].keep_sources(measured)
+
     def predict(self, image, window):
-        """Predict one window: the label map or the `Instances` of its sources, without warning of none."""
+        """Predict one window, without a warning if it has no source.
+
+        Returns
+        -------
+        found : ndarray of int32 or Instances
+            What the segmenter finds.
+        measured : ndarray of float64, shape (n_sources, n_numbers), or None
+            Numbers about each source; None unless sources are compared.
+        """
         last = len(self.steps) - 1
         # The whole image was looked at when it was opened.
         with ignored(category=ChannelsLastWarning), ignored(category=NoSourcesWarning):
             image = self.transform(image, window, last)
-            return self.placed(last, window).predict(image[np.newaxis], output=self.output)[0]
+            if self.compares:
+                return self.placed(last, window).find_candidates(image)
+            found = self.placed(last, window).predict(image[np.newaxis], output=self.output)[0]
+        return found, None
 
 
 def _measure_block(statistics, shape, rows, y0):

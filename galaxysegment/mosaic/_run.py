@@ -13,7 +13,7 @@ from ..exceptions import LargeBlendWarning, NoSourcesWarning
 from ..structures import Instances
 from ._describe import NOWHERE
 from ._instances import join_instances
-from ._join import join_tiles, number_sources
+from ._join import drop_sources, join_tiles, number_sources
 from ._output import ArrayOutput, FileOutput
 from ._plan import Plan, choose_overlap
 from ._schedule import Scheduler
@@ -221,13 +221,18 @@ class Run:
 
     def _finish(self, join):
         """Number the sources and write the map."""
-        first, parts = join.first.copy(), []
+        first, parts, measured = join.first.copy(), [], []
         for index, (_, _, sources) in enumerate(join.redo):
-            parts.append(self.folder.load("blend", index, ("first",))["first"])
+            record = self.folder.load("blend", index, ("first", "measured"))
+            parts.append(record["first"])
+            measured.append(record["measured"])
             if len(
                 parts[-1]
             ):  # else the segmenter sees nothing there from nearby: what the tiles saw stays
                 first[sources] = NOWHERE
+        if self.plan.compares:
+            keep = self.plan.keep_sources
+            first, parts = drop_sources(keep, first, join.measured, parts, measured)
         numbers, numbers_redone, n_sources = number_sources(first, parts)
         if not n_sources:
             _warn_of_no_source()

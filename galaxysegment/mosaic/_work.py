@@ -68,13 +68,18 @@ class Job:
         return {**self.__dict__, "_pixels": None}
 
     def find(self, window):
-        """Label map or instances of a window; nothing, without asking the segmenter, where no pixel has data."""
+        """Label map or instances of a window, and numbers about its sources; see `Plan.predict`.
+
+        The segmenter is not asked if no pixel has data.
+        """
         image, rms = self.pixels.read_parts(*window.slices)
         if not _somewhere(np.isfinite, image) or (
             rms is not None and not _somewhere(_is_positive, rms)
         ):
             empty = np.zeros(window.shape, dtype=np.int32)
-            return empty if self.plan.output == "labels" else Instances(window.shape, [], [])
+            if self.plan.output == "instances":
+                return Instances(window.shape, [], []), None
+            return empty, None
         return self.plan.predict(append_rms(image, rms), window)
 
     def store(self, path):
@@ -149,12 +154,18 @@ def run_task(job, task, what, *arguments):
 
 def segment_tile(job, tile):
     """Segmenting a tile."""
-    found = job.find(tile.read)
+    found, measured = job.find(tile.read)
     if isinstance(found, Instances):
         record = describe_instances(found, tile, job.shape, job.margin)
     else:
         record = describe_tile(
-            found, tile.core, tile.read, job.shape, job.margin, splits=job.plan.splits
+            found,
+            tile.core,
+            tile.read,
+            job.shape,
+            job.margin,
+            splits=job.plan.splits,
+            measured=measured,
         )
     job.folder.save("tile", tile.index, record)
 
@@ -174,7 +185,7 @@ class Blend:
 def segment_blend(job, blend):
     """Segmenting a blend that no tile sees whole."""
     around = blend.window.grow(job.overlap, job.shape, job.plan.phase)
-    labels = job.find(around)
+    labels, measured = job.find(around)
     pixels = np.flatnonzero(labels)
     values = labels.ravel()[pixels].astype(np.int64)
     y, x = divmod(blend.pixel, job.shape[1])
@@ -183,10 +194,13 @@ def segment_blend(job, blend):
     pixels, values = pixels[own], values[own]
     y, x = np.divmod(pixels, around.shape[1])
     pixels = (y + around.y0) * job.shape[1] + x + around.x0
-    values = np.unique(values, return_inverse=True)[1] + 1
+    old, values = np.unique(values, return_inverse=True)
+    values += 1
     first = np.full(int(values.max(initial=0)) + 1, NOWHERE)
     first[values[::-1]] = pixels[::-1]
-    job.folder.save("blend", blend.index, {"pixels": pixels, "values": values, "first": first[1:]})
+    record = {"pixels": pixels, "values": values, "first": first[1:]}
+    record["measured"] = np.zeros((len(old), 0)) if measured is None else measured[old - 1]
+    job.folder.save("blend", blend.index, record)
 
 
 def reduce_rows(job, window, n_steps, function):

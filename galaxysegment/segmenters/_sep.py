@@ -4,13 +4,15 @@ from numbers import Integral, Real
 from threading import RLock
 
 import numpy as np
+from scipy import ndimage
 from sklearn.utils._param_validation import Interval
 
 from .._utils.packages import require
 from ..base import BaseSegmenter
-from ..detection._smoothing import gaussian_profile
-from ..structures import relabel
+from ..detection._smoothing import convolve_block, gaussian_profile, row_blocks
+from ..structures import label_components, relabel
 from ._detection import DetectionImageMixin, check_odd, split_detection
+from ._sep_clean import measure_detections, surviving
 from ._sep_mesh import MosaicBackground, measure_boxes
 
 _LIMITS_LOCK = RLock()
@@ -146,12 +148,28 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         check_odd(self, ("kernel_size", "filter_size"))
 
     def _segment_image(self, image):
+        return self._detect(image)[0]
+
+    def find_candidates(self, image):
+        """Detections of a window before cleaning, and numbers about them; see `MosaicAware`."""
+        labels, subtracted, noise = self._detect(image)
+        convolved, level = self._convolve(subtracted), subtracted.dtype.type(self.n_sigma) * noise
+        maps = subtracted, convolved, level
+        return labels, measure_detections(labels, *maps, self.n_pixels, self._corner)
+
+    def keep_sources(self, measured):
+        """Clean the detections of a mosaic; see `galaxysegment.base.MosaicAware`."""
+        return surviving(measured, self.clean_param)
+
+    def _detect(self, image):
+        """Label map, image without background and noise map."""
         sep = _import_sep()
         detection, rms, no_data = split_detection(image, self.rms_band, self._background_of)
         if detection.size == 1 or (
             no_data is not None and no_data.all()
         ):  # a lone pixel has no noise
-            return np.zeros(detection.shape, dtype=np.int32)
+            nothing = np.zeros(detection.shape, dtype=np.int32)
+            return nothing, np.zeros_like(detection), np.ones_like(detection)
         subtracted = _filled(detection, no_data)
         background = self._background(sep, subtracted, no_data)
         background.subfrom(subtracted)
@@ -160,9 +178,18 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
             if rms is None
             else _filled(rms, np.isnan(rms), 1)
         )
+        if self._statistics is None:
+            clean = {"clean": self.clean, "clean_param": self.clean_param}
+            labels = self._extract(sep, subtracted, noise, no_data, **clean)
+        else:
+            labels = self._split_alone(sep, subtracted, noise, no_data)
+        return labels, subtracted, noise
+
+    def _extract(self, sep, image, noise, no_data, **options):
+        """Label map of an image without background; with `options` of `sep.extract`."""
         labels = _extract(
             sep,
-            subtracted,
+            image,
             self.n_sigma,
             err=noise,
             mask=no_data,
@@ -171,13 +198,50 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
             filter_type="matched" if self.matched_filter else "conv",
             deblend_nthresh=self.n_levels,
             deblend_cont=self.contrast if self.deblend else 1.0,
-            clean=self.clean,
-            clean_param=self.clean_param,
+            **options,
         )
         if no_data is None:
             return labels
         labels[no_data] = 0
         return relabel(labels)
+
+    def _split_alone(self, sep, image, noise, no_data):
+        """Label map of a window of a mosaic, without cleaning.
+
+        sep gives each faint pixel of a blend to one of its parts by a random number, drawn in the order of the blends
+        in the image. Each blend is split in a cutout of its own, lest its pixels depend on the window.
+        """
+        labels = self._extract(sep, image, noise, no_data, clean=False)
+        if not self.deblend or not labels.any():
+            return labels
+        blends = label_components(labels > 0)
+        pixels = np.flatnonzero(labels)
+        owner = np.zeros(int(labels.max()) + 1, dtype=np.int64)
+        owner[labels.ravel()[pixels]] = blends.ravel()[pixels]
+        windows = ndimage.find_objects(blends)
+        n_labels = len(owner) - 1
+        for blend in np.flatnonzero(np.bincount(owner[1:]) > 1).tolist():
+            window = _grown(windows[blend - 1], self.reach, labels.shape)
+            own = blends[window] == blend
+            cut = [
+                None if whole is None else np.ascontiguousarray(whole[window])
+                for whole in (image, noise, no_data)
+            ]
+            parts = self._extract(sep, *cut, clean=False, pixel_stack=own.size + 2)[own]
+            if parts.all():
+                labels[window][own] = parts + n_labels
+                n_labels += int(parts.max())
+        return relabel(labels)
+
+    def _convolve(self, image):
+        """Smooth an image without background as sep does: zero beyond its edges and without data."""
+        if self.fwhm is None:
+            return image
+        profile = gaussian_profile(self.fwhm, self.kernel_size)
+        convolved = np.empty_like(image)
+        for y0, y1 in row_blocks(image.shape):
+            convolved[y0:y1] = convolve_block(image, y0, y1, profile)
+        return convolved
 
     def _background_of(self, band, index):
         """Background map and noise of one of several bands."""
@@ -200,13 +264,21 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
 
     @property
     def reach(self) -> int:  # type: ignore[override]
-        """Pixels around a pixel that the kernel looks at."""
-        return 0 if self.fwhm is None else self.kernel_size // 2
+        """Pixels around a pixel that decide about it: under the kernel, and around a blend."""
+        radius = 0 if self.fwhm is None else self.kernel_size // 2
+        # sep does not apply the mask to the first `radius` rows that it is given; in the cutout of
+        # a blend, they must lie outside the kernel.
+        return 2 * radius + 1 if self.deblend else radius
 
     @property
     def splits_blends(self) -> bool:  # type: ignore[override]
         """Whether sources depend on the whole blend they are in."""
-        return self.deblend
+        return self.deblend or self.clean
+
+    @property
+    def compares_sources(self) -> bool:  # type: ignore[override]
+        """Whether detections are cleaned once all are known."""
+        return self.clean
 
     def _measure_boxes(self, band, box):
         no_data = np.isnan(band)
@@ -253,11 +325,24 @@ def _noise_map(background, dtype):
     )
 
 
-def _extract(sep, *args, **options):
-    """Segmentation map of `sep.extract`, with sep's limits raised where the image asks for it."""
+def _grown(window, n_pixels, shape):
+    """Rows and columns of a window with a frame of `n_pixels`, cut at an image of `shape`."""
+    return tuple(
+        slice(max(0, part.start - n_pixels), min(side, part.stop + n_pixels))
+        for part, side in zip(window, shape, strict=True)
+    )
+
+
+def _extract(sep, *args, pixel_stack=None, **options):
+    """Segmentation map of `sep.extract`, with sep's limits raised if the image asks for it.
+
+    A small `pixel_stack` makes it fast for a small image: sep fills the whole stack first.
+    """
     with _LIMITS_LOCK:
         before = sep.get_extract_pixstack(), sep.get_sub_object_limit()
         try:
+            if pixel_stack is not None:
+                sep.set_extract_pixstack(pixel_stack)
             while True:
                 try:
                     return sep.extract(*args, segmentation_map=True, **options)[1]

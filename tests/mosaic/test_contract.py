@@ -127,9 +127,9 @@ def test_the_defaults_are_declared():
     assert MosaicAware.reach is BaseSegmenter.reach is None
     assert BaseImageTransformer.reach == 0
     assert MosaicAware().statistics_needed() == {}
-    for ask in (MosaicAware().measure_sources, MosaicAware().keep_sources):
+    for ask in (MosaicAware().find_candidates, MosaicAware().keep_sources):
         with pytest.raises(NotImplementedError):
-            ask(*[None] * (1 + (ask.__name__ == "measure_sources")))
+            ask(None)
 
 
 def test_the_median_of_blocks_is_that_of_the_image(monkeypatch):
