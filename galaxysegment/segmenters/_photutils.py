@@ -82,8 +82,7 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
     ----------
     .. [1] L. Bradley et al., "astropy/photutils", Zenodo, :doi:`10.5281/zenodo.596036`
     .. [2] E. Bertin and S. Arnouts, "SExtractor: Software for source extraction", A&AS 117, 393
-    (1996),
-       :doi:`10.1051/aas:1996164`
+       (1996), :doi:`10.1051/aas:1996164`
 
     Examples
     --------
