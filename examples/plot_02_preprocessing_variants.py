@@ -26,10 +26,10 @@ print(X.shape)
 # of the map, which lifts the faintest sources too.
 
 titles = {
-    1: "1: image, normalized",
-    2: "2: FITS Liberator",
-    3: "3: FITS Liberator + RMS",
-    4: "4: FITS Liberator + log RMS",
+    "normalized": "1: image, normalized",
+    "liberator": "2: FITS Liberator",
+    "liberator_rms": "3: FITS Liberator + RMS",
+    "liberator_log_rms": "4: FITS Liberator + log RMS",
 }
 figure, axes = plt.subplots(1, 4, figsize=(14, 4), layout="constrained")
 for axis, (variant, title) in zip(axes, titles.items(), strict=True):
