@@ -20,3 +20,5 @@ All of them need torch and skorch. If one is not installed, importing this folde
 from .._utils.packages import require
 
 require("Every deep segmenter (UNetSegmenter, MaskRCNNSegmenter, DETRSegmenter)", "torch", "skorch")
+
+from .common import _forks  # noqa: E402, F401 - needs torch, and acts when a process forks
