@@ -6,6 +6,7 @@ so that a model from a stranger can do no harm.
 """
 
 import inspect
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from ._utils.model_file import DAMAGE, KIND, one_line, read_model_file, write_mo
 from ._utils.sklearn_state import supported_models
 
 __all__ = ["load", "save"]
+
+_MOST_WORKERS = 64
 
 
 def save(estimator: Any, path: str | Path) -> None:
@@ -69,8 +72,9 @@ def load(path: str | Path) -> Any:
     Returns
     -------
     estimator
-        It predicts what the one that was saved predicts. A net runs on the device that its `device` parameter
-        names on this machine.
+        It predicts what the saved estimator predicts. A net runs on the device that its `device`
+        parameter names on this machine. ``n_jobs`` of more than 64, and more than this machine has
+        cores, becomes -1: one worker for each core.
 
     Raises
     ------
@@ -150,7 +154,7 @@ def _decode(node):
 
 
 def _decode_object(node):
-    name, params, state = node["class"], _decode(node["params"]), node["state"]
+    name, params, state = node["class"], _limited(_decode(node["params"])), node["state"]
     if name == "Pipeline":
         return _make_pipeline(params)
     if name in supported_models():
@@ -166,6 +170,14 @@ def _decode_object(node):
     if state is not None:
         _set_own_state(estimator, _decode(state))
     return estimator
+
+
+def _limited(params):
+    """Take one worker for each core instead of a number of workers that no machine starts."""
+    n_jobs = params.get("n_jobs")
+    if isinstance(n_jobs, int) and n_jobs > max(_MOST_WORKERS, os.cpu_count() or 1):
+        return {**params, "n_jobs": -1}
+    return params
 
 
 def _make_pipeline(params):

@@ -14,7 +14,7 @@ from galaxysegment._utils.model_file import read_model_file, write_model_file
 from galaxysegment._utils.sklearn_state import forest_state, set_forest_state
 from galaxysegment.persistence import load, save
 from galaxysegment.preprocessing import GaussianSmoother, ImageNormalizer
-from galaxysegment.segmenters import UNetSegmenter
+from galaxysegment.segmenters import RandomForestSegmenter, UNetSegmenter
 from galaxysegment.testing import make_images
 
 X, Y = make_images(6)
@@ -309,3 +309,12 @@ def test_json_of_the_header_is_readable(unet, path):
     with safe_open(path, framework="numpy") as file:
         tree = json.loads(file.metadata()["tree"])
     assert tree["class"] == "UNetSegmenter" and tree["params"]["base_width"] == 2
+
+
+@pytest.mark.parametrize(("n_jobs", "loaded_jobs"), [(2, 2), (64, 64), (100_000, -1), (None, None)])
+def test_no_file_starts_a_hundred_thousand_workers(path, n_jobs, loaded_jobs):
+    forest = RandomForestSegmenter(n_estimators=3, random_state=0).fit(X, Y)
+    save(make_pipeline(GaussianSmoother(), forest.set_params(n_jobs=n_jobs)), path)
+    loaded = load(path)[-1]
+    assert loaded.n_jobs == loaded_jobs
+    np.testing.assert_array_equal(loaded.predict(X[:1]), forest.set_params(n_jobs=1).predict(X[:1]))

@@ -35,8 +35,8 @@ def check_space(folder, shape):
     needed, free = 4 * shape[0] * shape[1], shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(
-            f"The label map takes {needed / 1e9:.1f} GB, but the disk of {folder} has {free / 1e9:.1f} GB left: make "
-            "room, or choose another output."
+            f"The label map takes {needed / 1e9:.1f} GB, but the disk of {folder} has "
+            f"{free / 1e9:.1f} GB left: make room, or choose another output."
         )
 
 
@@ -73,25 +73,25 @@ def paint_line(work, shape, dtype, folder):
     """
     line, tables, blends = work
     top, bottom = line[0].core.y0, line[0].core.y1
-    found = [folder.load("tile", tile.index, ("pixels", "values")) for tile in line]
+    records = [folder.load("tile", tile.index, ("pixels", "values")) for tile in line]
     redone = [
         (folder.load("blend", index, ("pixels", "values")), numbers) for index, numbers in blends
     ]
     for y0 in range(top, bottom, _ROWS):
         y1 = min(y0 + _ROWS, bottom)
         rows = np.zeros((y1 - y0, shape[1]), dtype=dtype)
-        for tile, one, table in zip(line, found, tables, strict=True):
-            _paint_tile(rows[:, tile.core.x0 : tile.core.x1], one, table, y0 - top)
-        for one, numbers in redone:
-            start, stop = np.searchsorted(one["pixels"], (y0 * shape[1], y1 * shape[1]))
-            rows.ravel()[one["pixels"][start:stop] - y0 * shape[1]] = numbers[
-                one["values"][start:stop] - 1
-            ]
+        for tile, record, table in zip(line, records, tables, strict=True):
+            _paint_tile(rows[:, tile.core.x0 : tile.core.x1], record, table, y0 - top)
+        for record, numbers in redone:
+            pixels, values = record["pixels"], record["values"]
+            start, stop = np.searchsorted(pixels, (y0 * shape[1], y1 * shape[1]))
+            rows.ravel()[pixels[start:stop] - y0 * shape[1]] = numbers[values[start:stop] - 1]
         yield y0, rows
 
 
-def _paint_tile(rows, found, table, y):
-    width = rows.shape[1]
-    start, stop = np.searchsorted(found["pixels"], (y * width, (y + len(rows)) * width))
-    place = np.divmod(found["pixels"][start:stop] - y * width, width)
-    rows[place] = table[found["values"][start:stop]]
+def _paint_tile(rows, record, table, y):
+    """Paint rows `y`… of a tile's write region with the final numbers of its nodes."""
+    width, pixels = rows.shape[1], record["pixels"]
+    start, stop = np.searchsorted(pixels, (y * width, (y + len(rows)) * width))
+    place = np.divmod(pixels[start:stop] - y * width, width)
+    rows[place] = table[record["values"][start:stop]]
