@@ -21,6 +21,7 @@ from torchvision.models.detection import maskrcnn_resnet50_fpn
 from galaxysegment import Instances, MaskRCNNSegmenter, metrics
 from galaxysegment.datasets import make_field
 from galaxysegment.nets.common._memory import kept_memory
+from galaxysegment.segmenters._training_set import TrainingSet
 
 SIZE = 256
 
@@ -96,9 +97,8 @@ class Ours:
 
     def step(self, X, y):
         segmenter = self.segmenter
-        dataset = segmenter._make_dataset(
-            [segmenter._scaler().scale_image(one[None]) for one in X], y, training=True
-        )
+        streams = [segmenter._scaler().stream(image[None]) for image in X]
+        dataset = segmenter._make_dataset(TrainingSet(streams, list(y)), training=True)
         segmenter.net_.train_step(
             segmenter._collate()([dataset[index] for index in range(len(dataset))])
         )

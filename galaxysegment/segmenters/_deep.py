@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Self
@@ -18,13 +19,23 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
 from .._utils.model_file import DAMAGE, one_line, read_model_file
+from .._utils.streams import ArrayStream
 from .._utils.typed import fit_context
 from ..base import BaseSegmenter, Statistic, check_targets
 from ..exceptions import NoValidationWarning
+from ..io._inputs import open_observations
 from ..preprocessing._augment import augment_one, check_kinds
 from ..structures._types import Images, RandomState, Sources
 from ._scaling import Scaler
 from ._stages import check_stages
+from ._training_set import (
+    FieldStream,
+    FloatStream,
+    TrainingSet,
+    check_weights,
+    mask_streams,
+    split_ignored,
+)
 
 __all__ = ["DeepSegmenter"]
 
@@ -105,8 +116,8 @@ class DeepSegmenter(BaseSegmenter):
         """Return the class of the loss, which the net calls with the module's output and the batch's target."""
         raise NotImplementedError
 
-    def _make_dataset(self, images, targets, training):
-        """Return a torch dataset of scaled images and their checked targets; it augments if `training`."""
+    def _make_dataset(self, data, training):
+        """Return a torch dataset of a `TrainingSet` whose images are scaled; it augments if `training`."""
         raise NotImplementedError
 
     def _collate(self):
@@ -143,6 +154,25 @@ class DeepSegmenter(BaseSegmenter):
                 stacklevel=5,
             )
 
+    def _check_truth(self, y, images):
+        """Return the checked truth of images, a list; override for a net that is not trained on sources."""
+        return check_targets(y, images)
+
+    def _field_truths(self, X, images):
+        """Return the truth that fields bring along, a list; `images` are their streams.
+
+        Override with `_check_truth`.
+        """
+        return check_targets(self._find_truth(X, None), images)
+
+    def _mask_ignored(self, y, images):
+        """Return the truth and the images for pixels of label -1, which do not count.
+
+        They become pixels without data; override for a net whose loss leaves pixels out.
+        """
+        y, masks = split_ignored(y)
+        return y, images if len(masks) != len(images) else mask_streams(images, masks, "y")
+
     def _measure(self, images, targets):
         """Set what the module's arguments depend on, before the net is made; override if there is anything."""
 
@@ -152,10 +182,10 @@ class DeepSegmenter(BaseSegmenter):
         The segmenter can then predict even if the training is interrupted.
         """
 
-    def _after_training(self, images, targets):
+    def _after_training(self, data):
         """Tune what depends on the trained net; override if there is anything.
 
-        `images` are scaled: the validation images, or the training images if there are none.
+        `data` is a `TrainingSet` of scaled images: those of the validation, or of the training without one.
         """
 
     def _has_foreign_weights(self):
@@ -181,79 +211,135 @@ class DeepSegmenter(BaseSegmenter):
         return self.net_.history
 
     @fit_context
-    def partial_fit(self, X: Images, y: Sources | None = None) -> Self:
+    def fit(self, X: Images, y: Sources | None = None, *, mask: Any = None) -> Self:
+        """Train the net on images.
+
+        Only patches are in memory as the net sees them: memory maps and fields on disk may be larger than
+        the memory. 20 GB of them are trained on in less than 2 GB.
+
+        Parameters
+        ----------
+        X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), list, `Field` or `NDData`
+            Images; NaN means "no data". A list holds arrays of different sizes, fields or `NDData`; the RMS map
+            of a field becomes its last band if `rms_band` is -1.
+        y : array of shape (n_images, height, width), list of label maps or of `Instances`, optional
+            The truth: label maps (0 = background), binary masks or instances. Pixels of label -1 are ignored.
+            Fields bring their own truth.
+        mask : array of bool, shape (n_images, height, width), or list, optional
+            True for pixels without data. A pipeline passes it on with ``set_fit_request(mask=True)``.
+
+        Returns
+        -------
+        self : object
+            The trained segmenter.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            After Ctrl-C. The segmenter then has the best weights so far, if an epoch is complete.
+        """
+        return self._fit(X, y, mask)
+
+    @fit_context
+    def partial_fit(self, X: Images, y: Sources | None = None, *, mask: Any = None) -> Self:
         """Go on training with more images, from the present weights.
 
         Parameters
         ----------
-        X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), or list
+        X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), list, `Field` or `NDData`
             Images with as many bands as before; NaN means "no data".
         y : array of shape (n_images, height, width), list of label maps or of `Instances`
-            The truth.
+            The truth, as for `fit`.
+        mask : array of bool, shape (n_images, height, width), or list, optional
+            True for pixels without data.
 
         Returns
         -------
         self : object
             The segmenter, trained for up to `max_epochs` more epochs.
         """
-        if not hasattr(self, "net_"):
-            return self.fit(X, y)
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed: pass one label map per image."
-            )
-        images, _ = self._check_images(X)
-        targets = check_targets(y, images)
-        self._check_trainable(images, targets)
-        self._train(images, targets)
-        return self
+        return self._fit(X, y, mask, goes_on=hasattr(self, "net_"))
 
-    def _goes_on(self):
-        """Return whether `fit` starts from the present weights."""
-        return self.warm_start and hasattr(self, "net_")
-
-    def _check_fit_images(self, X):
-        return self._check_images(X) if self._goes_on() else super()._check_fit_images(X)
-
-    def _fit_images(self, images, targets):
-        self._check_trainable(images, targets)
-        if not self._goes_on():
-            self._start(images, targets)
+    def _fit(self, X, y, mask=None, weights=None, goes_on=None):
+        """Train on images, from the present weights if `goes_on`; by default `warm_start` decides."""
+        goes_on = self.warm_start and hasattr(self, "net_") if goes_on is None else goes_on
+        data = self._training_set(
+            X, y, mask, weights, getattr(self, "n_bands_in_", None) if goes_on else None
+        )
+        self._check_trainable(data.images, data.targets)
+        if not goes_on:
+            self._start(data)
         try:
-            self._train(images, targets)
+            self._train(data)
         except KeyboardInterrupt:
             if not any("train_loss" in row for row in self.net_.history):
                 del self.net_  # no epoch is complete: there is nothing to keep
             raise
+        return self
 
-    def _start(self, images, targets):
+    def _training_set(self, X, y, mask, weights, n_bands_fitted):
+        """Check what `fit` was given, and return it as a `TrainingSet`."""
+        fields, _ = open_observations(X)
+        if fields is not None:
+            images = self._field_streams(fields, n_bands_fitted)
+        elif (
+            isinstance(X, np.ndarray) and X.ndim in (3, 4) and not np.ma.isMaskedArray(X) and len(X)
+        ):
+            self._unpack(X[:1], n_bands_fitted)  # checks it
+            images = [FloatStream(image if X.ndim == 4 else image[None]) for image in X]
+        else:
+            images = [ArrayStream(image) for image in self._unpack(X, n_bands_fitted)[0]]
+        if n_bands_fitted is None:
+            self.n_bands_in_ = images[0].shape[0]
+        if fields is not None and y is None:
+            targets = self._field_truths(X, images)
+        else:
+            y, images = self._mask_ignored(self._find_truth(X, y), images)
+            targets = self._check_truth(y, images)
+        if mask is not None:
+            images = mask_streams(images, list(mask), "mask")
+        return TrainingSet(images, targets, check_weights(weights, len(images)))
+
+    def _field_streams(self, fields, n_bands_fitted):
+        images = [
+            FieldStream(field, field.has_rms and self._takes_rms(field.n_bands, n_bands_fitted))
+            for field in fields
+        ]
+        counts = {image.shape[0] for image in images}
+        if len(counts) > 1 or (n_bands_fitted is not None and counts != {n_bands_fitted}):
+            wanted = "the same number of bands" if n_bands_fitted is None else n_bands_fitted
+            raise ValueError(
+                f"The fields of X have {sorted(counts)} bands, RMS maps included, but {type(self).__name__} needs "
+                f"{wanted}: pass fields of equal bands, all of them with or all without an RMS map."
+            )
+        return images
+
+    def _start(self, data):
         """Make the net, with fresh weights or with those that `weights` names."""
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        self._measure(images, targets)
+        self._measure(data.images, data.targets)
         if self.weights is not None and not self._has_foreign_weights():
             self._load_weights()
             return
-        self._set_scaler(Scaler.learn(self.scaling, images, self._seed, self.rms_band))
-        n_bands = self._scaler().n_bands_of(len(images[0]))
+        self._set_scaler(Scaler.learn(self.scaling, data.images, self._seed, self.rms_band))
+        n_bands = self._scaler().n_bands_of(data.images[0].shape[0])
         if self.weights is None:
             self._make_net(n_bands, self._module_class(), self._module_params(n_bands))
         else:
             self._load_foreign_weights(n_bands)
 
-    def _train(self, images, targets):
+    def _train(self, data):
         scaler = self._scaler()
-        scaled_images = [scaler.scale_image(image) for image in images]
-        learn, hold = self._split(len(images))
-        dataset, validation = (
-            self._make_dataset(
-                [scaled_images[i] for i in part], [targets[i] for i in part], training
-            )
-            for part, training in ((learn, True), (hold, False))
-        )
+        self._check_net_bands(scaler.n_bands_of(data.images[0].shape[0]))
+        scaled = replace(data, images=[scaler.stream(image) for image in data.images])
+        learn, hold = (scaled.part(indices) for indices in self._split(len(data)))
         self._set_untuned()
-        self._trainer().train(self.net_, dataset, validation if len(hold) else None)
-        tuned_on = hold if len(hold) else learn
-        self._after_training([scaled_images[i] for i in tuned_on], [targets[i] for i in tuned_on])
+        self._trainer().train(
+            self.net_,
+            self._make_dataset(learn, training=True),
+            self._make_dataset(hold, training=False) if len(hold) else None,
+        )
+        self._after_training(hold if len(hold) else learn)
 
     def _split(self, n_images):
         """Return the indices of the training images and of the validation images.
@@ -307,7 +393,9 @@ class DeepSegmenter(BaseSegmenter):
     def _augmenter(self):
         """Return the function that changes a training image and its target, or None."""
         kinds = check_kinds(self.augment)
-        return _Augmenter(kinds) if kinds else None
+        # once scaled by the noise, images have no RMS map
+        rms_band = self.rms_band if self.scaling_ == "asinh" else None
+        return _Augmenter(kinds, rms_band) if kinds else None
 
     # ---- the net's inputs ----
 
@@ -334,13 +422,15 @@ class DeepSegmenter(BaseSegmenter):
         """Scale images for a net that is there already."""
         self._ready_net()
         scaler = self._scaler()
-        scaled_images = [scaler.scale_image(image) for image in images]
-        if len(scaled_images[0]) != self.n_net_bands_:
+        self._check_net_bands(scaler.n_bands_of(len(images[0])))
+        return [scaler.scale_image(image) for image in images]
+
+    def _check_net_bands(self, n_bands):
+        if n_bands != self.n_net_bands_:
             raise ValueError(
-                f"The net sees {self.n_net_bands_} band(s) after scaling, but X gives {len(scaled_images[0])}: pass "
+                f"The net sees {self.n_net_bands_} band(s) after scaling, but X gives {n_bands}: pass "
                 "one band at a time or a coadd, and set rms_band where X has an RMS map."
             )
-        return scaled_images
 
     # ---- weights that are there before any training ----
 
@@ -460,8 +550,13 @@ class DeepSegmenter(BaseSegmenter):
 class _Augmenter:
     """Random changes of a training image and its target; a class, so that processes can send it around."""
 
-    def __init__(self, kinds):
-        self.kinds = kinds
+    def __init__(self, kinds, rms_band):
+        self.kinds, self.rms_band = kinds, rms_band
+
+    @property
+    def before_scaling(self):
+        """Whether images are changed before they are scaled: an RMS map must be as large as the noise."""
+        return self.rms_band is not None
 
     def __call__(self, image, target, generator):
-        return augment_one(image, target, generator, self.kinds)
+        return augment_one(image, target, generator, self.kinds, rms_band=self.rms_band)

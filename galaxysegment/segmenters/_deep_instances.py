@@ -51,9 +51,9 @@ class DeepInstanceSegmenter(DeepSegmenter):
     def _set_untuned(self):
         self.score_threshold_ = 0.5 if self.score_threshold == "auto" else self.score_threshold
 
-    def _start(self, images, targets):
+    def _start(self, data):
         self._classes_known = None
-        super()._start(images, targets)
+        super()._start(data)
 
     def _declared_classes(self):
         """Return the classes that the net tells apart, a tuple."""

@@ -337,13 +337,13 @@ class DETRSegmenter(DeepInstanceSegmenter):
             "queries": self.queries,
         }
 
-    def _make_dataset(self, images, targets, training):
-        from ..nets.common._data import MaskDataset
+    def _make_dataset(self, data, training):
+        from ..nets.common._data import PatchDataset
 
-        codes = [self._encode(target) for target in targets]
+        codes = [self._encode(target) for target in data.targets]
         augmenter = self._augmenter() if training else None
-        return MaskDataset(
-            images, codes, patch_size=self.patch_size, augmenter=augmenter, training=training
+        return PatchDataset(
+            data.images, codes, patch_size=self.patch_size, augmenter=augmenter, training=training
         )
 
     def _collate(self):
@@ -418,9 +418,9 @@ class DETRSegmenter(DeepInstanceSegmenter):
 
     # ---- training ----
 
-    def _after_training(self, images, targets):
+    def _after_training(self, data):
         if self.score_threshold == "auto":
-            patches = self._make_dataset(images, targets, training=False)
+            patches = self._make_dataset(data, training=False)
             patches.windows = patches.windows[:: -(-len(patches) // _N_TUNING)]
             self.score_threshold_ = self._best_threshold(
                 [patches[index] for index in range(len(patches))]
@@ -492,9 +492,9 @@ class DETRSegmenter(DeepInstanceSegmenter):
         path = Path(self.weights)
         return path.is_dir() or (not path.exists() and not path.suffix and "/" in str(self.weights))
 
-    def _start(self, images, targets):
+    def _start(self, data):
         self._form_known = None
-        super()._start(images, targets)
+        super()._start(data)
 
     def _load_foreign_weights(self, n_bands):
         from ..nets.queries._checkpoints import load_checkpoint

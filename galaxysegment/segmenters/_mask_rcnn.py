@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from .._utils.streams import whole
 from ..base import _clear_no_data
 from ..exceptions import CrowdedImageWarning
 from ..metrics import detection_scores
@@ -21,6 +22,7 @@ from ..structures._types import RandomState
 from ._deep import DeepSegmenter
 from ._deep_instances import DeepInstanceSegmenter
 from ._suppression import suppress
+from ._training_set import tuning_windows
 
 __all__ = ["MaskRCNNSegmenter"]
 
@@ -29,6 +31,7 @@ _MASK_THRESHOLDS = np.round(np.linspace(0.25, 0.65, 9), 2)
 _MASK_IOUS = (0.5, 0.6, 0.7, 0.8, 0.9)
 _LOWEST = 0.05  # scores below are not looked at when a threshold is chosen
 _N_TUNING = 400  # images are enough to choose it
+_TUNING_SIDE, _TUNING_PIXELS = 2048, 2**26
 _N_LEVELS = 5
 _SMALLEST_ANCHOR = 4
 _SAMPLES_PER_SOURCE, _N_SAMPLES = 5, (32, 512)
@@ -299,16 +302,16 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
             return {"optimizer__fused": True}  # one pass over the weights in place of a dozen
         return super()._net_settings()
 
-    def _make_dataset(self, images, targets, training):
+    def _make_dataset(self, data, training):
         from ..nets.mask_rcnn._data import SourceDataset
 
         targets = [
-            _clear_no_data(self._large_enough(target), np.isnan(image).all(axis=0))
-            for target, image in zip(targets, images, strict=True)
+            _clear_no_data(self._large_enough(target), np.isnan(whole(image)).all(axis=0))
+            for target, image in zip(data.targets, data.images, strict=True)
         ]
         augmenter = self._augmenter() if training else None
         return SourceDataset(
-            images, targets, patch_size=self.patch_size, augmenter=augmenter, training=training
+            data.images, targets, patch_size=self.patch_size, augmenter=augmenter, training=training
         )
 
     def _large_enough(self, target):
@@ -352,13 +355,16 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         super()._set_untuned()
         self.mask_threshold_ = 0.5 if self.mask_threshold == "auto" else self.mask_threshold
 
-    def _after_training(self, images, targets):
+    def _after_training(self, data):
         if "auto" not in (self.score_threshold, self.mask_threshold):
             return
-        images, targets = (
-            images[:_N_TUNING],
-            [self._large_enough(target) for target in targets[:_N_TUNING]],
-        )
+        from ..nets.common._data import cut
+
+        windows = tuning_windows(data.images, _TUNING_SIDE, _TUNING_PIXELS)[:_N_TUNING]
+        images = [data.images[index].window(*window) for index, *window in windows]
+        targets = [
+            cut(self._large_enough(data.targets[index]), *window) for index, *window in windows
+        ]
         boxes, _ = self._look(images, _LOWEST)
         draw = partial(self._draw, boxes, images)
         if self.score_threshold == "auto":

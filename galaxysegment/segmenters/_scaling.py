@@ -1,11 +1,12 @@
 """How images reach a net: the sky near 0, its noise near 1, bright pixels compressed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from .._utils.streams import ArrayStream, as_stream, blocks, whole
 from .._utils.validation import split_rms
 from ..detection._background import background_maps
 from ..detection._statistics import (
@@ -15,9 +16,11 @@ from ..detection._statistics import (
     sampled_median,
 )
 
-__all__ = ["Scaler", "learn_scale", "noise_scaled", "scaled"]
+__all__ = ["ScaledStream", "Scaler", "learn_scale", "noise_scaled", "scaled"]
 
 _SIGMA_PER_MAD = 1.4826
+_BLOCK = 1 << 22  # pixels of a block of rows that is measured at once
+_SAMPLED_ROWS = 64  # of an image on disk
 _MESH = {"box_size": 64, "exclude_percentile": 50}  # SExtractor's default mesh
 
 
@@ -59,6 +62,19 @@ class Scaler:
             return noise_scaled(image, self.rms_band, self._known_noise())
         return scaled(image, self.centre, self.scale)
 
+    def stream(self, image):
+        """Return the net's input of an image as a `ScaledStream`, of which windows are scaled when asked for.
+
+        Parameters
+        ----------
+        image : ndarray of shape (n_bands, height, width), or stream
+        """
+        image, scaler = as_stream(image), self
+        while needed := scaler.statistics_needed():
+            measured = {name: _measure(statistic, image) for name, statistic in needed.items()}
+            scaler = replace(scaler, statistics={**(scaler.statistics or {}), **measured})
+        return ScaledStream(image, scaler)
+
     def statistics_needed(self):
         """Name what a mosaic must tell: background and noise, and what rescales an RMS map."""
         if self.method != "noise":
@@ -95,8 +111,49 @@ class Scaler:
         return n_bands - (self.method == "noise" and self.rms_band is not None)
 
 
+class ScaledStream:
+    """The net's input of an image: windows of the image, read and scaled when asked for.
+
+    Parameters
+    ----------
+    image : stream of shape (n_bands, height, width)
+    scaler : Scaler
+        With the statistics of this image.
+    """
+
+    def __init__(self, image, scaler):
+        self.image, self.scaler = image, scaler
+        self.shape = (scaler.n_bands_of(image.shape[0]), *image.shape[1:])
+
+    def read(self, rows, columns):
+        """Return the pixels of two slices as they are."""
+        return self.image.window(rows, columns)
+
+    def scale(self, pixels, rows, columns):
+        """Scale the pixels of two slices."""
+        return replace(self.scaler, corner=(rows.start, columns.start)).scale_image(pixels)
+
+    def window(self, rows, columns):
+        """Return the scaled pixels of two slices."""
+        return self.scale(self.read(rows, columns), rows, columns)
+
+
+def _measure(statistic, image):
+    """Measure a statistic of a stream, block of rows by block of rows."""
+    shape = image.shape[-2:]
+    unit = statistic.block_rows(shape)
+    n_rows = unit * max(1, _BLOCK // (unit * shape[1]))
+    parts = [statistic.measure(rows, y0, shape) for y0, rows in blocks(image, n_rows)]
+    return statistic.combine(parts, shape)
+
+
 def learn_scale(images, seed):
     """Median and robust standard deviation of each band over all images, from a sample of their pixels.
+
+    Parameters
+    ----------
+    images : list of ndarray or of streams, of shape (n_bands, height, width)
+    seed : int
 
     Returns
     -------
@@ -117,10 +174,21 @@ def learn_scale(images, seed):
 
 
 def _sample(image, count, generator):
-    pixels = image.reshape(len(image), -1).astype(np.float64)
-    if pixels.shape[1] > count:
-        pixels = pixels[:, generator.integers(pixels.shape[1], size=count)]
-    return pixels
+    """Up to `count` pixels of each band, shape (n_bands, n), float64."""
+    image = as_stream(image)
+    n_bands, height, width = image.shape
+    if isinstance(image, ArrayStream) or height * width <= count:
+        pixels = whole(image).reshape(n_bands, -1)
+        if pixels.shape[1] > count:
+            pixels = pixels[:, generator.integers(pixels.shape[1], size=count)]
+        return pixels.astype(np.float64)
+    # of a file whole rows are read, the more of them the fewer pixels of each are taken
+    rows = np.unique(generator.integers(height, size=_SAMPLED_ROWS))
+    parts = []
+    for row in rows.tolist():
+        pixels = image.window(slice(row, row + 1), slice(0, width))[:, 0]
+        parts.append(pixels[:, generator.integers(width, size=-(-count // len(rows)))])
+    return np.concatenate(parts, axis=1).astype(np.float64)
 
 
 def _robust(values):

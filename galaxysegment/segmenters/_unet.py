@@ -12,15 +12,18 @@ from scipy import ndimage
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from .._utils.calibration import check_table
-from ..base import ProbabilisticSegmenter, target_mask
-from ..metrics import detection_scores, iou_score
-from ..structures import as_label_map, label_components, remove_small
+from ..base import ProbabilisticSegmenter
+from ..metrics import detection_scores
+from ..structures import Instances, label_components, remove_small
 from ..structures._types import RandomState
 from ._deep import DeepSegmenter
+from ._training_set import FieldTruth, lazy_truths, tuning_windows
 
 __all__ = ["UNetSegmenter"]
 
 _THRESHOLDS = np.linspace(0.2, 0.8, 13)
+_TUNING_SIDE, _TUNING_PIXELS = 2048, 2**26  # of the images that `threshold` is tuned on
+_TUNING_CHUNK = 2**24  # pixels of them in memory at once
 _SMOOTHING = 1.5  # pixels; standard deviation of the kernel before deblending
 _SMOOTHING_REACH = 6
 
@@ -236,13 +239,30 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
 
         return BCEDiceLoss
 
-    def _make_dataset(self, images, targets, training):
-        from ..nets.common._data import MaskDataset
+    def _check_truth(self, y, images):
+        return lazy_truths(y, images)
 
-        masks = [target_mask(target) for target in targets]
-        augmenter = self._augmenter() if training else None
-        return MaskDataset(
-            images, masks, patch_size=self.patch_size, augmenter=augmenter, training=training
+    def _field_truths(self, X, images):
+        fields = [image.field for image in images]
+        if not all(field.has_labels for field in fields):
+            self._find_truth(X, None)  # which says that there is no truth
+        return [
+            FieldTruth(field) if field.instances is None else field.instances for field in fields
+        ]
+
+    def _mask_ignored(self, y, images):
+        return y, images  # the loss leaves them out
+
+    def _make_dataset(self, data, training):
+        from ..nets.common._data import PixelDataset
+
+        return PixelDataset(
+            data.images,
+            data.targets,
+            image_weights=data.weights,
+            patch_size=self.patch_size,
+            augmenter=self._augmenter() if training else None,
+            training=training,
         )
 
     def _collate(self):
@@ -253,18 +273,30 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     def _set_untuned(self):
         self.threshold_ = 0.5 if self.threshold == "auto" else self.threshold
 
-    def _after_training(self, images, targets):
+    def _after_training(self, data):
         self._drop_calibration()
         if self.threshold == "auto":
-            no_data = [np.isnan(image).all(axis=0) for image in images]
-            probas = [
-                np.where(gap, 0, one) for gap, one in zip(no_data, self._proba(images), strict=True)
-            ]
-            truths = [
-                np.where(gap, 0, as_label_map(one))
-                for gap, one in zip(no_data, targets, strict=True)
-            ]
-            self.threshold_ = _best_threshold(probas, truths, self.n_pixels)
+            self.threshold_ = _best_threshold(self._tuning_pairs(data), self.n_pixels)
+
+    def _tuning_pairs(self, data):
+        """Yield probabilities and label maps of the images, 0 where a pixel does not count."""
+        windows = tuning_windows(data.images, _TUNING_SIDE, _TUNING_PIXELS)
+        step = max(
+            1,
+            _TUNING_CHUNK
+            // max(
+                (rows.stop - rows.start) * (columns.stop - columns.start)
+                for _, rows, columns in windows
+            ),
+        )
+        for start in range(0, len(windows), step):
+            chunk = windows[start : start + step]
+            images = [data.images[index].window(*window) for index, *window in chunk]
+            probas = self._proba(images)
+            for (index, *window), image, proba in zip(chunk, images, probas, strict=True):
+                labels, ignored = _labels_of(data.targets[index], *window)
+                left_out = np.isnan(image).all(axis=0) | ignored
+                yield np.where(left_out, 0, proba), np.where(left_out, 0, labels)
 
     # ---- prediction ----
 
@@ -310,18 +342,42 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
             self.calibration_ = check_table(state["calibration"])
 
 
-def _best_threshold(probas, truths, n_pixels):
+def _labels_of(target, rows, columns):
+    """Label map of a window of a target, and the pixels that do not count."""
+    if isinstance(target, Instances):
+        from ..nets.common._data import cut
+
+        return cut(target, rows, columns).to_label_map(), False
+    return target.labels(rows, columns), target.window(rows, columns) < 0
+
+
+def _best_threshold(pairs, n_pixels):
     """Threshold with the best sum of pixel IoU and source F1: the former is flat, so that the latter often decides.
 
-    True sources of fewer than `n_pixels` pixels do not count, for the segmenter is asked not to find them.
+    True sources of fewer than `n_pixels` pixels do not count, because the segmenter is asked not to find them.
+
+    Parameters
+    ----------
+    pairs : iterable of (ndarray, ndarray)
+        Probabilities and label map of an image.
+    n_pixels : int
     """
-    wanted = [remove_small(truth, n_pixels) for truth in truths]
-    small = [(truth > 0) & (one == 0) for truth, one in zip(truths, wanted, strict=True)]
-    quality = []
-    for threshold in _THRESHOLDS:
-        masks = [(proba > threshold) & ~gone for proba, gone in zip(probas, small, strict=True)]
-        found = [remove_small(label_components(mask), n_pixels) for mask in masks]
-        quality.append(
-            iou_score(wanted, found, average="pixels") + detection_scores(wanted, found).f1
-        )
+    # for each threshold: pixels of both, of either; sources matched, true, predicted
+    counts = np.zeros((len(_THRESHOLDS), 5), dtype=np.int64)
+    for proba, truth in pairs:
+        wanted = remove_small(truth, n_pixels)
+        small = (truth > 0) & (wanted == 0)
+        for index, threshold in enumerate(_THRESHOLDS):
+            found = remove_small(label_components((proba > threshold) & ~small), n_pixels)
+            both = np.count_nonzero((wanted > 0) & (found > 0))
+            either = np.count_nonzero((wanted > 0) | (found > 0))
+            scores = detection_scores(wanted, found)
+            counts[index] += both, either, scores.n_matched, scores.n_true, scores.n_pred
+    both, either, matched, n_true, n_pred = counts.T
+    quality = _ratio(both, either) + _ratio(2 * matched, n_true + n_pred)
     return float(_THRESHOLDS[int(np.argmax(quality))])
+
+
+def _ratio(part, total):
+    """Fraction, 1 for nothing of nothing."""
+    return np.divide(part, total, out=np.ones(len(part)), where=total > 0)

@@ -4,7 +4,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from galaxysegment.nets.common._data import MaskDataset, collate_padded, split_indices
+from galaxysegment.nets.common._data import (
+    PatchDataset,
+    PixelDataset,
+    collate_padded,
+    split_indices,
+)
 
 
 def images_and_masks(*shapes):
@@ -16,7 +21,7 @@ def images_and_masks(*shapes):
 @given(size=st.integers(1, 200), patch=st.integers(16, 64))
 def test_patches_cover_every_pixel(size, patch):
     images = [np.zeros((1, size, size), dtype=np.float32)]
-    dataset = MaskDataset(images, [images[0][0] > 0], patch_size=patch)
+    dataset = PatchDataset(images, [images[0][0] > 0], patch_size=patch)
     seen = np.zeros((size, size), dtype=int)
     for _, rows, columns in dataset.windows:
         seen[slice(*rows), slice(*columns)] += 1
@@ -27,7 +32,7 @@ def test_patches_cover_every_pixel(size, patch):
 
 def test_training_patches_move_and_keep_labels_with_pixels():
     images, masks = images_and_masks((100, 80))
-    dataset = MaskDataset(images, masks, patch_size=32, training=True)
+    dataset = PatchDataset(images, masks, patch_size=32, training=True)
     torch.manual_seed(0)
     first, second = dataset[0], dataset[0]
     assert not np.array_equal(first[0], second[0])
@@ -38,7 +43,7 @@ def test_training_patches_move_and_keep_labels_with_pixels():
 
 def test_the_seed_of_torch_decides_the_patches():
     images, masks = images_and_masks((100, 80))
-    dataset = MaskDataset(images, masks, patch_size=32, training=True)
+    dataset = PatchDataset(images, masks, patch_size=32, training=True)
     torch.manual_seed(3)
     first = dataset[4]
     torch.manual_seed(3)
@@ -49,7 +54,7 @@ def test_collate_pads_and_weighs():
     images, masks = images_and_masks((5, 7), (8, 3))
     images[0][:, 2, 3] = np.nan
     images[1][0, 1, 1] = np.nan  # the other band has data: the pixel counts
-    x, y = collate_padded(list(zip(images, masks, strict=True)))
+    x, y = collate_padded(list(PixelDataset(images, masks)))
     assert x.shape == (2, 2, 8, 7) and y.shape == (2, 2, 8, 7)
     assert torch.isfinite(x).all() and x[0, 0, 2, 3] == 0 and x[1, 0, 1, 1] == 0
     assert y[0, 1].sum() == 5 * 7 - 1 and y[1, 1].sum() == 8 * 3

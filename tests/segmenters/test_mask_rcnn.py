@@ -24,6 +24,7 @@ from galaxysegment.segmenters import MaskRCNNSegmenter
 from galaxysegment.segmenters._mask_rcnn import _choose_anchors
 from galaxysegment.segmenters._stages import STAGES, check_stages
 from galaxysegment.segmenters._suppression import suppress
+from galaxysegment.segmenters._training_set import TrainingSet
 from galaxysegment.testing import make_images
 
 torch = pytest.importorskip("torch")
@@ -125,7 +126,11 @@ def test_two_fits_with_one_seed_are_equal(tiny):
 def test_validation_draws_the_same_boxes_each_time_and_no_statistics():
     segmenter = MaskRCNNSegmenter(**TINY).fit(X, Y)
     batch = segmenter._collate()(
-        list(segmenter._make_dataset([segmenter._scaler().scale_image(X[0][None])], [Y[0]], False))
+        list(
+            segmenter._make_dataset(
+                TrainingSet([segmenter._scaler().stream(X[0][None])], [Y[0]]), False
+            )
+        )
     )
     before = tensors(segmenter)
     first, second = (segmenter.net_.validation_step(batch)["loss"].item() for _ in range(2))
@@ -178,7 +183,7 @@ def test_where_there_are_no_data_nothing_is_learnt():
     segmenter = MaskRCNNSegmenter(**TINY)
     segmenter.fit(holed, Y)
     (_, target), *_ = segmenter._make_dataset(
-        [segmenter._scaler().scale_image(holed[0][None])], [Y[0]], False
+        TrainingSet([segmenter._scaler().stream(holed[0][None])], [Y[0]]), False
     )
     assert len(target) == 2 and not target.to_mask()[20:].any()
 

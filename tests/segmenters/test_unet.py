@@ -16,6 +16,7 @@ from galaxysegment import Instances
 from galaxysegment.metrics import iou_scorer
 from galaxysegment.preprocessing import ImageNormalizer
 from galaxysegment.segmenters import UNetSegmenter
+from galaxysegment.segmenters._training_set import TrainingSet
 from galaxysegment.testing import make_images
 
 X, Y = make_images(8)
@@ -60,9 +61,8 @@ def test_the_best_weights_come_back():
     valid = history(unet, "valid_loss")
     assert valid[-1] > 1.2 * min(valid)
     hold = split_indices(len(X), unet.validation_fraction, np.random.default_rng(unet._seed))[1]
-    dataset = unet._make_dataset(
-        [unet._scaler().scale_image(X[i][None]) for i in hold], [Y[i] for i in hold], training=False
-    )
+    scaled = [unet._scaler().stream(X[i][None]) for i in hold]
+    dataset = unet._make_dataset(TrainingSet(scaled, [Y[i] for i in hold]), training=False)
     batch = unet._collate()(list(dataset))
     assert unet.net_.validation_step(batch)["loss"].item() == pytest.approx(min(valid), rel=1e-3)
 
@@ -133,6 +133,7 @@ INTERRUPTED = """
 import numpy as np
 from skorch.callbacks import Callback
 from galaxysegment.segmenters import UNetSegmenter
+from galaxysegment.segmenters._training_set import TrainingSet
 from galaxysegment.testing import make_images
 
 class Report(Callback):
@@ -148,8 +149,8 @@ try:
     unet.fit(X, y)
 except KeyboardInterrupt:
     learn, hold = unet._split(len(X))
-    scaled = [unet._scaler().scale_image(X[i][None]) for i in hold]
-    dataset = unet._make_dataset(scaled, [y[i] for i in hold], training=False)
+    scaled = [unet._scaler().stream(X[i][None]) for i in hold]
+    dataset = unet._make_dataset(TrainingSet(scaled, [y[i] for i in hold]), training=False)
     loss = unet.net_.validation_step(unet._collate()(list(dataset)))["loss"].item()
     best = min(row["valid_loss"] for row in unet.history_ if "valid_loss" in row)
     print("restored" if abs(loss - best) < 1e-3 * best else f"{loss} is not the best loss, {best}", flush=True)
@@ -362,8 +363,8 @@ def test_automatic_threshold_is_the_best_on_the_validation_images():
     truth[2:8, 2:8], truth[12:16, 12:16] = 1, 2
     proba = np.where(truth == 1, 0.9, np.where(truth == 2, 0.5, 0.1))
     proba[5:10, 12:18] = 0.42  # noise that a low threshold takes for a source
-    assert _best_threshold([proba], [truth], 5) == pytest.approx(0.45)
-    assert _best_threshold([proba], [np.where(truth == 1, 1, 0)], 5) == pytest.approx(0.5)
+    assert _best_threshold([(proba, truth)], 5) == pytest.approx(0.45)
+    assert _best_threshold([(proba, np.where(truth == 1, 1, 0))], 5) == pytest.approx(0.5)
     unet = UNetSegmenter(**TINY, threshold="auto").fit(X, Y)
     assert unet.threshold_ == unet._threshold() != 0.5
 

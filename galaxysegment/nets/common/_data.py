@@ -4,31 +4,44 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Subset
 
-__all__ = ["MaskDataset", "batches_by_shape", "collate_padded", "split_by", "split_indices"]
+from ..._utils.streams import as_stream
+from ...structures import Instances
+
+__all__ = [
+    "PatchDataset",
+    "PixelDataset",
+    "batches_by_shape",
+    "collate_padded",
+    "cut",
+    "split_by",
+    "split_indices",
+]
 
 
-class MaskDataset(Dataset):
-    """Patches of images with their galaxy/background masks.
+class PatchDataset(Dataset):
+    """Patches of images with their targets, read and scaled when asked for.
 
     An image larger than `patch_size` is cut into as many patches as cover it: at random places when
     training, on an even grid otherwise.
 
     Parameters
     ----------
-    images : list of ndarray of float32, shape (n_bands, height, width)
+    images : list of ndarray of float32 or of `ScaledStream`, shape (n_bands, height, width)
         Scaled images; NaN is "no data".
-    targets : list of ndarray of bool, shape (height, width)
-        Masks.
+    targets : list of ndarray or of streams, shape (height, width)
+        One map an image.
     patch_size : int or None
         Longest side of a patch in pixels; ``None`` for whole images.
     augmenter : callable or None
-        ``augmenter(image, target, generator)`` returns the two, changed. Asked for in training only.
+        ``augmenter(image, target, generator)`` returns the two, changed. Asked for in training only. If its
+        ``before_scaling`` is true, it changes images before they are scaled.
     training : bool
         Whether places and augmentation are random.
     """
 
     def __init__(self, images, targets, *, patch_size=None, augmenter=None, training=False):
-        self.images, self.targets = images, targets
+        self.images = [as_stream(image) for image in images]
+        self.targets = targets
         self.augmenter, self.training = augmenter, training
         self.windows = [
             (index, rows, columns)
@@ -42,23 +55,73 @@ class MaskDataset(Dataset):
 
     def __getitem__(self, item):
         index, *spans = self.windows[item]
-        image, target = self.images[index], self.targets[index]
+        image, generator = self.images[index], None
         if self.training:
             # torch's stream is seeded by the estimator, and differs in each worker process
             generator = np.random.default_rng(torch.randint(2**62, ()).item())
             spans = [
                 _shifted(span, size, generator)
-                for span, size in zip(spans, target.shape, strict=True)
+                for span, size in zip(spans, image.shape[1:], strict=True)
             ]
         rows, columns = (slice(*span) for span in spans)
-        image, target = image[:, rows, columns], self._cut(target, rows, columns)
-        if self.training and self.augmenter is not None:
-            image, target = self.augmenter(image, target, generator)
+        target = self._cut(self.targets[index], rows, columns)
+        if not self.training or self.augmenter is None:
+            return self._item(index, image.window(rows, columns), target)
+        if self.augmenter.before_scaling:
+            pixels, target = self.augmenter(image.read(rows, columns), target, generator)
+            return self._item(index, image.scale(pixels, rows, columns), target)
+        pixels, target = self.augmenter(image.window(rows, columns), target, generator)
+        return self._item(index, pixels, target)
+
+    def _cut(self, target, rows, columns):
+        """Return the window of a target; override for targets that are no maps."""
+        return as_stream(target).window(rows, columns)
+
+    def _item(self, index, image, target):
+        """Return what the collate function gets of a patch of the image `index`; override to add to it."""
         return image, target
 
-    @staticmethod
-    def _cut(target, rows, columns):
-        return target[rows, columns]
+
+class PixelDataset(PatchDataset):
+    """Patches of images with the galaxy/background mask and the weight of each pixel.
+
+    Parameters
+    ----------
+    images, patch_size, augmenter, training
+        As for `PatchDataset`.
+    targets : list of ndarray, streams or Instances
+        Positive values and instances are galaxies, 0 is the sky, negative values do not count.
+    image_weights : ndarray of shape (n_images,) or None, default=None
+        Weight of each image's pixels.
+    class_weights : tuple of float, default=(1.0, 1.0)
+        Weights of the pixels of the sky and of galaxies.
+    """
+
+    def __init__(self, images, targets, *, image_weights=None, class_weights=(1.0, 1.0), **options):
+        super().__init__(images, targets, **options)
+        self.image_weights, self.class_weights = image_weights, class_weights
+
+    def _cut(self, target, rows, columns):
+        if isinstance(target, Instances):
+            return cut(target, rows, columns).to_mask().astype(np.int8)
+        return np.sign(super()._cut(target, rows, columns)).astype(np.int8, copy=False)
+
+    def _item(self, index, image, target):
+        sky, galaxy = self.class_weights
+        weight = np.where(target > 0, np.float32(galaxy), np.float32(sky)) * (target >= 0)
+        if self.image_weights is not None:
+            weight = weight * np.float32(self.image_weights[index])
+        return image, target > 0, weight
+
+
+def cut(instances, rows, columns):
+    """Instances of a window, in its frame; looks only at those whose boxes reach into it."""
+    y0, x0, y1, x1 = instances.boxes.T
+    near = (y0 < rows.stop) & (y1 > rows.start) & (x0 < columns.stop) & (x1 > columns.start)
+    shape = rows.stop - rows.start, columns.stop - columns.start
+    if shape == instances.shape:
+        return instances
+    return instances.select(near).shift(-rows.start, -columns.start, shape)
 
 
 def _spans(size, patch_size):
@@ -81,17 +144,22 @@ def collate_padded(batch):
 
     Smaller images are padded with zeros. Padding and pixels without data in any band weigh nothing;
     NaN becomes zero, the background in scaled units.
+
+    Parameters
+    ----------
+    batch : list of (image, mask, weight)
+        Items of a `PixelDataset`.
     """
-    height = max(image.shape[1] for image, _ in batch)
-    width = max(image.shape[2] for image, _ in batch)
+    height = max(image.shape[1] for image, _, _ in batch)
+    width = max(image.shape[2] for image, _, _ in batch)
     images = np.zeros((len(batch), len(batch[0][0]), height, width), dtype=np.float32)
     targets = np.zeros((len(batch), 2, height, width), dtype=np.float32)
-    for (image, mask), image_out, target_out in zip(batch, images, targets, strict=True):
+    for (image, mask, weight), image_out, target_out in zip(batch, images, targets, strict=True):
         h, w = mask.shape
         no_data = np.isnan(image)
         image_out[:, :h, :w] = np.where(no_data, 0, image)
         target_out[0, :h, :w] = mask
-        target_out[1, :h, :w] = ~no_data.all(axis=0)
+        target_out[1, :h, :w] = np.where(no_data.all(axis=0), 0, weight)
     return torch.from_numpy(images), torch.from_numpy(targets)
 
 

@@ -4,27 +4,16 @@ import numpy as np
 import torch
 
 from ...structures import GALAXY, Instances
-from ..common._data import MaskDataset
+from ..common._data import PatchDataset, cut
 
-__all__ = ["DetectionBatch", "DetectionCollate", "SourceDataset", "cut"]
+__all__ = ["DetectionBatch", "DetectionCollate", "SourceDataset"]
 
 
-class SourceDataset(MaskDataset):
-    """Patches of images with their `Instances`; as `MaskDataset`, which see."""
+class SourceDataset(PatchDataset):
+    """Patches of images with their `Instances`; parameters as for `PatchDataset`."""
 
-    @staticmethod
-    def _cut(target, rows, columns):
+    def _cut(self, target, rows, columns):
         return cut(target, rows, columns)
-
-
-def cut(instances, rows, columns):
-    """Instances of a window, in its frame; looks at those only whose boxes reach into it."""
-    y0, x0, y1, x1 = instances.boxes.T
-    near = (y0 < rows.stop) & (y1 > rows.start) & (x0 < columns.stop) & (x1 > columns.start)
-    shape = rows.stop - rows.start, columns.stop - columns.start
-    if shape == instances.shape:
-        return instances
-    return instances.select(near).shift(-rows.start, -columns.start, shape)
 
 
 class DetectionBatch:
