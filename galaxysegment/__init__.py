@@ -72,12 +72,13 @@ _SUBMODULES = (
 # Public names of the root and the subpackage that defines them; every segmenter is one as well.
 _NAMES = {"Instances": "structures", "NoSourcesWarning": "exceptions"}
 
-__all__ = list(_SUBMODULES) + list(_NAMES)
-
 
 if not TYPE_CHECKING:  # else every misspelt name would pass
 
     def __getattr__(name):
+        if name == "__all__":  # asked for by ``from galaxysegment import *``
+            segmenters = _import_module("galaxysegment.segmenters")
+            return [*_SUBMODULES, *_NAMES, *segmenters.__all__]
         if name in _SUBMODULES:
             return _import_module(f"galaxysegment.{name}")
         if name in _NAMES:
@@ -90,4 +91,4 @@ if not TYPE_CHECKING:  # else every misspelt name would pass
 
 
 def __dir__():
-    return sorted([*__all__, *_import_module("galaxysegment.segmenters").__all__, "__version__"])
+    return sorted([*__getattr__("__all__"), "__version__"])

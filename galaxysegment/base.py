@@ -157,6 +157,30 @@ class BaseImageTransformer(TransformerMixin, _ImageEstimator, auto_wrap_output_k
         self._fit_images(images)
         return self
 
+    def set_output(self, *, transform: str | None = None) -> Self:
+        """Accept scikit-learn's default output container; images do not fit into a table.
+
+        Parameters
+        ----------
+        transform : {"default"} or None, default=None
+            Both change nothing.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            For any other container.
+        """
+        if transform not in ("default", None):
+            raise ValueError(
+                f"transform must be 'default' or None. Got {transform!r} instead: images do not fit into the rows "
+                "of a table."
+            )
+        return self
+
     @overload
     def transform(self, X: Field) -> Field: ...
     @overload
@@ -201,6 +225,8 @@ class BaseSegmenter(_ImageEstimator):
 
     # Whether `fit` needs the truth `y`.
     _requires_y = False
+    # Height and width of the training images, if they are all the same.
+    _image_shape: tuple[int, int] | None = None
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -407,6 +433,21 @@ class ProbabilisticSegmenter(SemanticSegmenter):
         are in use.
     """
 
+    def _check_fit_images(self, X):
+        images, layout = super()._check_fit_images(X)
+        self._image_shape = common_shape(images)
+        return images, layout
+
+    @property
+    def classes_(self) -> NDArray[np.int64]:
+        """Classes of a pixel, 0 for the sky and 1 for galaxies.
+
+        As for scikit-learn's estimators of several outputs there are classes for each output, which
+        are pixels here: shape (height, width, 2), or (2,) after training on images of several shapes.
+        `sklearn.model_selection.cross_val_predict` needs them for ``method="predict_proba"``.
+        """
+        return np.broadcast_to(np.arange(2), (*(self._image_shape or ()), 2))
+
     @property
     def proba_threshold_(self) -> float:
         """Probability, as `predict_proba` gives it, above which a pixel belongs to a source."""
@@ -498,6 +539,12 @@ class ProbabilisticSegmenter(SemanticSegmenter):
                 for proba, image in pairs
             ]
         )
+
+
+def common_shape(images):
+    """Return ``(height, width)`` of images, or None if they differ."""
+    shapes = {tuple(image.shape[-2:]) for image in images}
+    return shapes.pop() if len(shapes) == 1 else None
 
 
 def takes_rms(estimator, n_bands):

@@ -8,7 +8,7 @@ objects do the work that needs no segmenter: a `Scaler` makes the net's inputs o
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
@@ -21,7 +21,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 from .._utils.model_file import DAMAGE, one_line, read_model_file
 from .._utils.streams import ArrayStream
 from .._utils.typed import fit_context
-from ..base import BaseSegmenter, Statistic, check_targets
+from ..base import BaseSegmenter, Statistic, check_targets, common_shape
 from ..exceptions import NoValidationWarning
 from ..io._inputs import open_observations
 from ..preprocessing._augment import augment_one, check_kinds
@@ -39,6 +39,14 @@ from ._training_set import (
 
 __all__ = ["DeepSegmenter"]
 
+_NET_PREFIXES = (
+    "module__",
+    "criterion__",
+    "optimizer__",
+    "iterator_train__",
+    "iterator_valid__",
+    "callbacks__",
+)
 _WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 
 
@@ -61,7 +69,7 @@ class DeepSegmenter(BaseSegmenter):
     validation_fraction: float
     patience: int | None
     patch_size: int | None
-    augment: str | Sequence[str] | None
+    augment: str | Sequence[str] | Callable[..., Any] | None
     scaling: str
     rms_band: int | None
     device: str
@@ -86,7 +94,7 @@ class DeepSegmenter(BaseSegmenter):
         "validation_fraction": [Interval(Real, 0, 1, closed="left")],
         "patience": [Interval(Integral, 1, None, closed="left"), None],
         "patch_size": [Interval(Integral, 16, None, closed="left"), None],
-        "augment": [str, "array-like", None],
+        "augment": [str, "array-like", callable, None],
         "scaling": [StrOptions({"auto", "asinh", "noise"})],
         "rms_band": [Integral, None],
         "device": [str],
@@ -98,6 +106,44 @@ class DeepSegmenter(BaseSegmenter):
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
+
+    # ---- parameters of the net, as skorch's users write them ----
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters; with `deep`, those of `net_params` with two underscores, too.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+
+        Returns
+        -------
+        dict
+        """
+        params = super().get_params(deep=deep)
+        if deep:
+            params |= {key: value for key, value in (self.net_params or {}).items() if "__" in key}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters; ``optimizer__weight_decay`` and the like go into `net_params`.
+
+        Parameters
+        ----------
+        **params
+            Names of parameters, or skorch's ``module__…``, ``criterion__…``, ``optimizer__…``,
+            ``iterator_train__…``, ``iterator_valid__…`` and ``callbacks__…``. They count from the next
+            `fit` on; ``module__…`` and ``criterion__…`` not in a warm start.
+
+        Returns
+        -------
+        self : object
+        """
+        of_net = {key: value for key, value in params.items() if key.startswith(_NET_PREFIXES)}
+        super().set_params(**{key: params[key] for key in params if key not in of_net})
+        if of_net:
+            self.net_params = {**(self.net_params or {}), **of_net}
+        return self
 
     # ---- hooks that every subclass overrides ----
 
@@ -138,7 +184,8 @@ class DeepSegmenter(BaseSegmenter):
 
     def _check_trainable(self, images, targets):
         """Refuse what the net cannot learn from, before any work; override to check more, and call super."""
-        check_kinds(self.augment)
+        if not callable(self.augment):
+            check_kinds(self.augment)
         if not any(len(target) if hasattr(target, "boxes") else target.any() for target in targets):
             raise ValueError(
                 f"y holds no source in any of its {len(targets)} targets: {type(self).__name__} cannot learn what "
@@ -291,6 +338,7 @@ class DeepSegmenter(BaseSegmenter):
             images = [ArrayStream(image) for image in self._unpack(X, n_bands_fitted)[0]]
         if n_bands_fitted is None:
             self.n_bands_in_ = images[0].shape[0]
+            self._image_shape = common_shape(images)
         if fields is not None and y is None:
             targets = self._field_truths(X, images)
         else:
@@ -392,6 +440,8 @@ class DeepSegmenter(BaseSegmenter):
 
     def _augmenter(self):
         """Return the function that changes a training image and its target, or None."""
+        if callable(self.augment):
+            return _Augmenter(self.augment)
         kinds = check_kinds(self.augment)
         # once scaled by the noise, images have no RMS map
         rms_band = self.rms_band if self.scaling_ == "asinh" else None
@@ -548,10 +598,18 @@ class DeepSegmenter(BaseSegmenter):
 
 
 class _Augmenter:
-    """Random changes of a training image and its target; a class, so that processes can send it around."""
+    """Random changes of a training image and its target; a class, so that processes can send it around.
 
-    def __init__(self, kinds, rms_band):
-        self.kinds, self.rms_band = kinds, rms_band
+    Parameters
+    ----------
+    changes : tuple of str, or callable
+        Kinds of `augment_one`, or a function of image, target and generator.
+    rms_band : int or None, default=None
+        Index of the RMS map, for kinds.
+    """
+
+    def __init__(self, changes, rms_band=None):
+        self.changes, self.rms_band = changes, rms_band
 
     @property
     def before_scaling(self):
@@ -559,4 +617,6 @@ class _Augmenter:
         return self.rms_band is not None
 
     def __call__(self, image, target, generator):
-        return augment_one(image, target, generator, self.kinds, rms_band=self.rms_band)
+        if callable(self.changes):
+            return self.changes(image, target, generator)
+        return augment_one(image, target, generator, self.changes, rms_band=self.rms_band)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -113,8 +113,11 @@ class DETRSegmenter(DeepInstanceSegmenter):
         Larger images are trained on in patches of this size, at new places in every epoch, and predicted in windows of
         this size that overlap by half: a source is taken from the window whose middle is closest to it. ``None`` for
         whole images.
-    augment : str, sequence of str or None, default="flip"
-        Random changes of training images, as in `galaxysegment.preprocessing.augment`.
+    augment : str, sequence of str, callable or None, default="flip"
+        Random changes of training images, as in `galaxysegment.preprocessing.augment`. A function
+        ``augment(image, target, generator)`` returns the two, changed: the scaled image, float32 of shape
+        (n_bands, height, width), and an integer map, 0 for the sky and one value for each source; it draws from the
+        `numpy.random.Generator`.
     device : str, default="auto"
         ``"auto"`` (cuda, else mps, else cpu), a torch device, or ``"accelerate"`` for several GPUs through
         Hugging Face accelerate and skorch's mixin.
@@ -128,7 +131,8 @@ class DETRSegmenter(DeepInstanceSegmenter):
     warm_start : bool, default=False
         Whether another call of `fit` goes on from the present weights.
     callbacks : list of skorch callbacks or None, default=None
-        More callbacks.
+        More callbacks. Each fit has copies of them. For a callback that cannot be copied, such as
+        TensorBoard with an open file, pass a function that makes it.
     net_params : dict or None, default=None
         Other arguments of `skorch.NeuralNet`, e.g. ``{"iterator_train__num_workers": 2}``. With ``"train_split"``,
         None or a splitter of skorch, `validation_fraction` has no effect; ``None`` trains on every image.
@@ -246,7 +250,7 @@ class DETRSegmenter(DeepInstanceSegmenter):
         validation_fraction: float = 0.1,
         patience: int | None = 10,
         patch_size: int | None = 128,
-        augment: str | Sequence[str] | None = "flip",
+        augment: str | Sequence[str] | Callable[..., Any] | None = "flip",
         device: str = "auto",
         precision: str = "auto",
         weights: str | Path | None = None,

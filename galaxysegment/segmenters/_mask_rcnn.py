@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
@@ -118,8 +118,11 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
     patch_size : int or None, default=256
         Larger images are trained on in patches of this size, at new places in every epoch; ``None`` for whole
         images.
-    augment : str, sequence of str or None, default="flip"
-        Random changes of training images, as in `galaxysegment.preprocessing.augment`.
+    augment : str, sequence of str, callable or None, default="flip"
+        Random changes of training images, as in `galaxysegment.preprocessing.augment`. A function
+        ``augment(image, target, generator)`` returns the two, changed: the scaled image, float32 of shape
+        (n_bands, height, width), and the patch's `Instances`; it draws from the
+        `numpy.random.Generator`.
     device : str, default="auto"
         ``"auto"`` (cuda, else mps, else cpu), a torch device, or ``"accelerate"`` for several GPUs through
         Hugging Face accelerate and skorch's mixin.
@@ -132,7 +135,8 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
     warm_start : bool, default=False
         Whether another call of `fit` goes on from the present weights.
     callbacks : list of skorch callbacks or None, default=None
-        More callbacks.
+        More callbacks. Each fit has copies of them. For a callback that cannot be copied, such as
+        TensorBoard with an open file, pass a function that makes it.
     net_params : dict or None, default=None
         Other arguments of `skorch.NeuralNet`, e.g. ``{"iterator_train__num_workers": 2}``. With ``"train_split"``,
         None or a splitter of skorch, `validation_fraction` has no effect; ``None`` trains on every image.
@@ -231,7 +235,7 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         validation_fraction: float = 0.1,
         patience: int | None = 10,
         patch_size: int | None = 256,
-        augment: str | Sequence[str] | None = "flip",
+        augment: str | Sequence[str] | Callable[..., Any] | None = "flip",
         device: str = "auto",
         precision: str = "auto",
         weights: str | Path | None = None,

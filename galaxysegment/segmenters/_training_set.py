@@ -21,6 +21,7 @@ __all__ = [
     "TrainingSet",
     "TruthStream",
     "check_weights",
+    "class_counts",
     "lazy_truths",
     "mask_streams",
     "split_ignored",
@@ -131,6 +132,18 @@ class FieldTruth:
 def _any_positive(stream):
     n_rows = max(1, _BLOCK // stream.shape[1])
     return any((values > 0).any() for _, values in blocks(stream, n_rows))
+
+
+def class_counts(target):
+    """Number of pixels of the sky and of galaxies of a target, a stream or `Instances`."""
+    if isinstance(target, Instances):
+        n_galaxy = np.count_nonzero(target.to_mask())
+        return np.array([target.shape[0] * target.shape[1] - n_galaxy, n_galaxy])
+    n_rows = max(1, _BLOCK // target.shape[1])
+    return sum(
+        np.array([np.count_nonzero(values == 0), np.count_nonzero(values > 0)])
+        for _, values in blocks(target, n_rows)
+    )
 
 
 def lazy_truths(y, images):

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from .._utils.calibration import check_table
+from .._utils.typed import fit_context
 from ..base import ProbabilisticSegmenter
 from ..metrics import detection_scores
 from ..structures import Instances, label_components, remove_small
-from ..structures._types import RandomState
+from ..structures._types import Images, RandomState, Sources
 from ._deep import DeepSegmenter
-from ._training_set import FieldTruth, lazy_truths, tuning_windows
+from ._training_set import FieldTruth, class_counts, lazy_truths, tuning_windows
 
 __all__ = ["UNetSegmenter"]
 
@@ -67,6 +69,21 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     n_views : {1, 2, 4, 8}, default=4
         Predict so many mirrored (and, with 8, transposed) views of an image and take the mean. It costs as many
         times as much: choose 1 where speed counts more than the last percent.
+    module : callable or None, default=None
+        A module of your own in place of the U-Net: a torch module class, or a function that makes a module.
+        It is called with ``n_bands`` and the ``module__…`` of `net_params`, and must turn a batch
+        (n, n_bands, height, width) into logits of galaxies (n, 1, height, width). Its attributes
+        ``multiple`` (sides of its input are multiples of this; 32 without it) and ``halo`` (pixels that it
+        looks around a pixel; 128 without it) are used for padding and tiles. Model files cannot hold it:
+        use joblib.
+    criterion : callable or None, default=None
+        A loss of your own: a torch module class. It is called with the logits, (n, 1, height, width), and a
+        target (n, 2, height, width): the mask of galaxies, and each pixel's weight, 0 for pixels that do not
+        count. ``criterion__…`` of `net_params` are its arguments. ``None`` means cross-entropy plus Dice
+        loss.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of pixels in the loss, ``{0: 1.0, 1: 5.0}`` for the sky and galaxies. ``"balanced"``
+        weighs either class by the inverse of its frequency.
     max_epochs : int, default=30
         Passes over the training images.
     batch_size : int, default=8
@@ -86,8 +103,11 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     patch_size : int or None, default=256
         Larger images are trained on in patches of this size, at new places in every epoch; ``None`` for whole
         images.
-    augment : str, sequence of str or None, default="flip"
-        Random changes of training images, as in `galaxysegment.preprocessing.augment`.
+    augment : str, sequence of str, callable or None, default="flip"
+        Random changes of training images, as in `galaxysegment.preprocessing.augment`. A function
+        ``augment(image, target, generator)`` returns the two, changed: the scaled image, float32 of shape
+        (n_bands, height, width), and a map of 1 for galaxies, 0 for the sky and -1 for pixels that do not
+        count; it draws from the `numpy.random.Generator`.
     device : str, default="auto"
         ``"auto"`` (cuda, else mps, else cpu), a torch device, or ``"accelerate"`` for several GPUs through
         Hugging Face accelerate and skorch's mixin.
@@ -100,7 +120,8 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     warm_start : bool, default=False
         Whether another call of `fit` goes on from the present weights.
     callbacks : list of skorch callbacks or None, default=None
-        More callbacks.
+        More callbacks. Each fit has copies of them. For a callback that cannot be copied, such as
+        TensorBoard with an open file, pass a function that makes it.
     net_params : dict or None, default=None
         Other arguments of `skorch.NeuralNet`, e.g. ``{"iterator_train__num_workers": 2}``. With ``"train_split"``,
         None or a splitter of skorch, `validation_fraction` has no effect; ``None`` trains on every image.
@@ -157,6 +178,9 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "threshold": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
         "contrast": [Interval(Real, 0, 1, closed="both")],
+        "module": [callable, None],
+        "criterion": [callable, None],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
         "n_views": [Options(Integral, {1, 2, 4, 8})],
     }
 
@@ -173,6 +197,9 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         deblend: bool = True,
         contrast: float = 0.001,
         n_views: int = 4,
+        module: Callable[..., Any] | None = None,
+        criterion: Callable[..., Any] | None = None,
+        class_weight: dict[int, float] | str | None = None,
         max_epochs: int = 30,
         batch_size: int = 8,
         lr: float = 0.003,
@@ -181,7 +208,7 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         validation_fraction: float = 0.1,
         patience: int | None = 10,
         patch_size: int | None = 256,
-        augment: str | Sequence[str] | None = "flip",
+        augment: str | Sequence[str] | Callable[..., Any] | None = "flip",
         device: str = "auto",
         precision: str = "auto",
         weights: str | Path | None = None,
@@ -201,6 +228,9 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         self.deblend = deblend
         self.contrast = contrast
         self.n_views = n_views
+        self.module = module
+        self.criterion = criterion
+        self.class_weight = class_weight
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -221,12 +251,47 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
 
     # ---- the decisions of this net ----
 
+    @fit_context
+    def fit(
+        self,
+        X: Images,
+        y: Sources | None = None,
+        *,
+        mask: Any = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Train the net on images.
+
+        Only patches are in memory as the net sees them: memory maps and fields on disk may be larger than
+        the memory.
+
+        Parameters
+        ----------
+        X, y, mask
+            As for `DeepSegmenter.fit`: images, the truth, and pixels without data.
+        sample_weight : array-like of shape (n_images,), optional
+            Weight of each image's pixels in the loss. A pipeline passes `mask` and `sample_weight` on
+            after ``set_fit_request(mask=True, sample_weight=True)``.
+
+        Returns
+        -------
+        self : object
+            The trained segmenter.
+        """
+        return self._fit(X, y, mask, sample_weight)
+
     def _module_class(self):
+        if self.module is not None:
+            from ..nets.unet._foreign import ForeignModule
+
+            return ForeignModule
         from ..nets.unet._module import UNet
 
         return UNet
 
     def _module_params(self, n_bands):
+        if self.module is not None:
+            return {"n_bands": n_bands, "module": self.module}
         return {
             "n_bands": n_bands,
             "base_width": self.base_width,
@@ -235,9 +300,26 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         }
 
     def _criterion(self):
+        if self.criterion is not None:
+            return self.criterion
         from ..nets.common._losses import BCEDiceLoss
 
         return BCEDiceLoss
+
+    def _check_trainable(self, images, targets):
+        super()._check_trainable(images, targets)
+        if self.module is not None and self.weights is not None:
+            raise ValueError(
+                f"weights={str(self.weights)!r} are those of a U-Net, but module={self.module!r} takes its place: "
+                "pass one of the two."
+            )
+        if isinstance(self.class_weight, dict) and not (
+            set(self.class_weight) == {0, 1} and min(self.class_weight.values()) >= 0
+        ):
+            raise ValueError(
+                "class_weight must hold a weight for 0 (sky) and for 1 (galaxy), neither of them negative. "
+                f"Got {self.class_weight!r} instead."
+            )
 
     def _check_truth(self, y, images):
         return lazy_truths(y, images)
@@ -260,10 +342,20 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
             data.images,
             data.targets,
             image_weights=data.weights,
+            class_weights=self._class_weights(data.targets),
             patch_size=self.patch_size,
             augmenter=self._augmenter() if training else None,
             training=training,
         )
+
+    def _class_weights(self, targets):
+        """Return the weights of the pixels of sky and galaxies."""
+        if self.class_weight is None:
+            return 1.0, 1.0
+        if isinstance(self.class_weight, dict):
+            return self.class_weight[0], self.class_weight[1]
+        counts = np.maximum(sum(class_counts(target) for target in targets), 1)
+        return tuple((counts.sum() / (2 * counts)).tolist())
 
     def _collate(self):
         from ..nets.common._data import collate_padded

@@ -307,7 +307,7 @@ def test_an_interrupt_ends_all_stages():
     from skorch.callbacks import Callback
 
     class Interrupt(Callback):
-        def on_batch_begin(self, net, **kwargs):
+        def on_epoch_end(self, net, **kwargs):
             signal.raise_signal(signal.SIGINT)
 
     stages = [{"layers": "all", "max_epochs": 1, "lr": 1e-3}] * 3

@@ -104,7 +104,8 @@ class PixelDataset(PatchDataset):
     def _cut(self, target, rows, columns):
         if isinstance(target, Instances):
             return cut(target, rows, columns).to_mask().astype(np.int8)
-        return np.sign(super()._cut(target, rows, columns)).astype(np.int8, copy=False)
+        values = super()._cut(target, rows, columns)
+        return (values > 0).astype(np.int8) - (values < 0)
 
     def _item(self, index, image, target):
         sky, galaxy = self.class_weights

@@ -1,6 +1,7 @@
 """The trainer: it makes a net of a segmenter's parameters and trains it, stage by stage."""
 
 import copy
+import pickle
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,10 @@ from ._memory import kept_memory
 from ._net import find_device, find_optimizer, make_callbacks, seeded
 
 __all__ = ["Trainer"]
+
+# Parameters of a net that may change between two trainings without a new module.
+_CHANGEABLE = ("optimizer__", "iterator_train__", "iterator_valid__", "callbacks__")
+_UNSET = object()
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,14 @@ class Trainer:
             value = params.get(name, getattr(self, name))
             if getattr(net, name) != value:
                 net.set_params(**{name: value})
+        known = net.get_params(deep=False)
+        changed = {
+            name: value
+            for name, value in params.items()
+            if name.startswith(_CHANGEABLE) and known.get(name, _UNSET) is not value
+        }
+        if changed:
+            net.set_params(**changed)
         net.verbose = int(params.get("verbose", self.verbose))
         # not by set_params, which initializes the callbacks before it sets them
         net.callbacks = make_callbacks(
@@ -130,7 +143,10 @@ class Trainer:
             has_validation=has_validation,
             one_cycle=self.schedule is not None,
             verbose=net.verbose,
-            extra=copy.deepcopy([*(self.callbacks or []), *(params.get("callbacks") or [])]),
+            extra=[
+                _own(callback)
+                for callback in [*(self.callbacks or []), *(params.get("callbacks") or [])]
+            ],
         )
         net.initialize_callbacks()
 
@@ -146,6 +162,22 @@ class Trainer:
                     break  # a callback ended the training
         finally:
             net.module_.freeze("all")
+
+
+def _own(callback):
+    """Return a callback of the net's own: that which a function makes, or else a copy.
+
+    A callback that cannot be copied, such as one that holds an open file, is taken as it is.
+    """
+    if isinstance(callback, tuple):
+        name, callback = callback
+        return name, _own(callback)
+    if callable(callback) and not isinstance(callback, type):
+        return callback()
+    try:
+        return copy.deepcopy(callback)
+    except (TypeError, AttributeError, RuntimeError, pickle.PicklingError):
+        return callback
 
 
 def _run(net, dataset, validation):
