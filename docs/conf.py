@@ -72,9 +72,7 @@ sphinx_gallery_conf = {
 # Examples warn where there is nothing to see in a patch; that is not what they show.
 warnings.filterwarnings("ignore", category=UserWarning, module="joblib")
 
-PUBLIC_MODULES = [
-    f"galaxysegment.{name}" for name in galaxysegment.__all__ if name not in galaxysegment._NAMES
-]
+PUBLIC_MODULES = [f"galaxysegment.{name}" for name in galaxysegment._SUBMODULES]
 
 
 class PlainAutosummary(Autosummary):

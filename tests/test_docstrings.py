@@ -9,7 +9,7 @@ from numpydoc.docscrape import NumpyDocString
 import galaxysegment
 from galaxysegment._utils.discovery import all_estimators
 
-MODULES = [name for name in galaxysegment.__all__ if name not in galaxysegment._NAMES]
+MODULES = list(galaxysegment._SUBMODULES)
 
 
 def public_names():

@@ -13,7 +13,7 @@ import pytest
 
 import galaxysegment
 
-MODULES = [name for name in galaxysegment.__all__ if name not in galaxysegment._NAMES]
+MODULES = list(galaxysegment._SUBMODULES)
 ROOT = Path(galaxysegment.__file__).parents[1]
 PROGRAMS = Path(__file__).parent / "typing"
 

@@ -18,7 +18,7 @@ from galaxysegment.testing import make_images
 
 def public_names():
     """``module.name`` of everything in an ``__all__`` of the package."""
-    for module_name in galaxysegment.__all__:
+    for module_name in galaxysegment._SUBMODULES:
         module = getattr(galaxysegment, module_name)
         if inspect.ismodule(module):
             yield from (f"{module_name}.{name}" for name in module.__all__)
