@@ -403,7 +403,7 @@ def run_package(package, options, equivalents):
     mutants = [mutant for mutant in mutants if _key(mutant) not in equivalents]
     if options.sample and options.sample < len(mutants):
         mutants = random.Random(options.seed).sample(mutants, options.sample)
-    counts, results = Counter(), []
+    counts = Counter()
     with tempfile.TemporaryDirectory(prefix="galaxysegment-mutants-") as folder:
         scratch = Path(folder).resolve() / "copy"
         ignored = shutil.ignore_patterns(".git", "docs", "*.pyc", ".venv", "build")
@@ -414,16 +414,19 @@ def run_package(package, options, equivalents):
         for number, mutant in enumerate(mutants, start=1):
             outcome, test = try_mutant(scratch, mutant, seconds, lines)
             counts[outcome] += 1
-            results.append({**mutant.__dict__, "outcome": outcome, "test": test})
+            _note(options.output, {**mutant.__dict__, "outcome": outcome, "test": test})
             if outcome == "survived":
                 print(f"  survived {mutant}", flush=True)
             elif options.verbose:
                 print(f"  {number} {outcome} {mutant} by {test}", flush=True)
-    if options.output:
-        with Path(options.output).open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(result) + "\n" for result in results)
     print(_summary(package, counts, len(known)), flush=True)
     return counts
+
+
+def _note(path, result):
+    if path:
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(result) + "\n")
 
 
 def _key(mutant):

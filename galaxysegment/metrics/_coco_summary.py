@@ -22,18 +22,18 @@ from ._table import class_name, format_table
 __all__ = ["CocoSummary", "coco_summary"]
 
 _COLUMNS = ("AP", "AP50", "AP75", "AR", "n_true")
-# Sources per image handed to COCOeval: its time grows with the square of their number in an image.
+# Sources per image given to COCOeval: its time grows with the square of their number.
 _GROUP_SIZE = 16
 
 
 class CocoSummary(Mapping):
-    """COCO's scores as a mapping, ``summary["AP50"]``; printing it gives the table.
+    """COCO's scores as a mapping, ``summary["AP50"]``; print it to see the table.
 
     Parameters
     ----------
     rows : dict of str to dict
-        Row name to ``{"AP": …, "AP50": …, "AP75": …, "AR": …, "n_true": …}``. The row ``"all"`` is the
-        mapping itself; the others are classes and bins.
+        Row name to ``{"AP": …, "AP50": …, "AP75": …, "AR": …, "n_true": …}``. The row ``"all"`` is
+        the mapping itself; the other rows are classes and bins.
     """
 
     def __init__(self, rows: dict[str, dict[str, float]]) -> None:
@@ -62,36 +62,37 @@ def coco_summary(
     by_pred: Sequence[ArrayLike] | None = None,
     n_bins: int = 4,
 ) -> CocoSummary:
-    """COCO's AP, AP50, AP75 and AR [1]_ of the sources, by pycocotools, with no limit on their number.
+    """COCO's AP, AP50, AP75 and AR [1]_ of all sources, computed by pycocotools.
 
-    COCO's own table counts 100 predictions per image at most and splits sources at 32² and 96² pixels, where
-    nearly every galaxy is small. Here every prediction counts, and `by` splits the sources of
-    the truth at quantiles.
+    COCO's own table counts at most 100 predictions per image and splits sources at 32² and 96²
+    pixels, so nearly every galaxy is "small". Here every prediction counts, and `by` splits the
+    true sources at quantiles.
 
     Parameters
     ----------
-    y_true, y_pred : array of shape (height, width) or (n_images, height, width), Instances, or list of them
-        As in `average_precision`; classes count where both sides tell them apart.
+    y_true, y_pred : array of shape (height, width) or (n_images, height, width), Instances, or list
+        As in `average_precision`. Classes count if truth and prediction both have them.
     kind : {"segm", "bbox"}, default="segm"
         Compare masks or bounding boxes.
     per_class : bool, default=False
         Add a row for each class.
     by : "area" or list of array, optional
-        Add rows for bins of the true sources: of their area in pixels, or of a quantity of your own (the
-        signal-to-noise ratio, say) given as one array for each image with one value for each true source.
-        As in COCO a prediction that matches nothing counts in the bin that it lies in itself.
+        Add rows for bins of the true sources, by their area in pixels or by a quantity of your own,
+        such as the signal-to-noise ratio: one array per image with one value per true source. As in
+        COCO, a prediction without a match counts in its own bin.
     by_pred : list of array, optional
-        The same quantity for the predicted sources. Without it unmatched predictions count in every bin,
-        so that AP is a lower limit there and AR is what to look at. Not used with ``by="area"``.
+        The same quantity for the predicted sources. Without it, unmatched predictions count in
+        every bin: the AP of a bin is then a lower limit, so compare the AR. Not used with
+        ``by="area"``.
     n_bins : int, default=4
         Number of bins, with equal numbers of true sources; fewer where values are equal.
 
     Returns
     -------
     CocoSummary
-        Mapping with the keys ``AP`` (mean over IoU .50:.05:.95), ``AP50``, ``AP75``, ``AR`` (largest recall,
-        mean over IoU) and ``n_true``; ``rows`` holds those of classes and bins. A score without a
-        true source is NaN.
+        Mapping with the keys ``AP`` (mean over IoU .50:.05:.95), ``AP50``, ``AP75``, ``AR``
+        (largest recall, mean over IoU) and ``n_true``. ``rows`` holds the same for classes and
+        bins. A score without a true source is NaN.
 
     Raises
     ------
@@ -117,8 +118,8 @@ def coco_summary(
     area 2.5–3  0.400  1.000  0.000  0.400       1
     """
     y_true, y_pred = check_pair(y_true, y_pred)
-    y_true = [as_instances(as_sources(one, f"y_true[{index}]")) for index, one in enumerate(y_true)]
-    y_pred = [as_instances(as_sources(one, f"y_pred[{index}]")) for index, one in enumerate(y_pred)]
+    y_true = [as_instances(as_sources(y, f"y_true[{index}]")) for index, y in enumerate(y_true)]
+    y_pred = [as_instances(as_sources(y, f"y_pred[{index}]")) for index, y in enumerate(y_pred)]
     overlaps = find_overlaps(y_true, y_pred, kind)
     true_bins, pred_bins, bin_names = _bins(overlaps, by, by_pred, n_bins)
     true_classes, pred_classes = _classes(overlaps)
@@ -127,10 +128,10 @@ def coco_summary(
     if class_ids:
         true_groups, pred_groups, images = _groups(overlaps, y_true)
         truth = _annotations(y_true, kind, true_groups, true_classes, true_bins)
-        found = _annotations(
+        predicted = _annotations(
             y_pred, kind, pred_groups, pred_classes, pred_bins, _ranks(overlaps.pred.scores)
         )
-        precision, recall = _evaluate(images, class_ids, truth, found, kind, len(bin_names))
+        precision, recall = _evaluate(images, class_ids, truth, predicted, kind, len(bin_names))
     rows = {"all": _row(precision[..., :1], recall[..., :1], len(true_bins))}
     for k, class_id in enumerate(class_ids if per_class else []):
         n_true = np.count_nonzero(true_classes == class_id)
@@ -149,7 +150,7 @@ def _classes(overlaps):
 
 
 def _bins(overlaps, by, by_pred, n_bins):
-    """Bin of every true and of every predicted source (NaN where unknown), and the names of the bins."""
+    """Bin of each true and each predicted source (NaN if unknown), and the names of the bins."""
     if by is None:
         return np.zeros(len(overlaps.true)), np.zeros(len(overlaps.pred)), []
     if isinstance(by, str):
@@ -182,33 +183,34 @@ def _bins(overlaps, by, by_pred, n_bins):
 
 def _per_source(values, sources, n_images, name):
     """Join one array per image after checking that it has one number per source."""
-    values = [np.asarray(one, dtype=np.float64) for one in values]
+    values = [np.asarray(numbers, dtype=np.float64) for numbers in values]
     if len(values) != n_images:
         raise ValueError(
             f"{name} holds {len(values)} arrays for {n_images} images: give one per image."
         )
-    for index, (one, n) in enumerate(
+    for index, (numbers, n) in enumerate(
         zip(values, np.bincount(sources.image, minlength=n_images), strict=True)
     ):
-        if one.shape != (n,):
+        if numbers.shape != (n,):
             raise ValueError(
-                f"{name}[{index}] has shape {one.shape} for {n} sources: give one number per source."
+                f"{name}[{index}] has shape {numbers.shape} for {n} sources: give one number per "
+                "source."
             )
     return np.concatenate(values)
 
 
 def _ranks(scores):
-    """Stand-ins for the scores, all different: equal scores keep their order wherever they are sorted."""
+    """Replace the scores by distinct ranks, so that every sort keeps the order of equal scores."""
     ranks = np.empty(len(scores))
     ranks[np.argsort(-scores, kind="stable")] = -np.arange(len(scores), dtype=np.float64)
     return ranks
 
 
 def _groups(overlaps, images):
-    """Split the images into groups of sources that could match, each an image of its own for COCOeval.
+    """Split each image into groups of sources that could match; COCOeval sees a group as an image.
 
-    Sources whose masks share too little to match at any threshold need not meet, and what does not meet
-    costs nothing.
+    Sources with an IoU of at most 0.4 match at no threshold. COCOeval need not compare them, which
+    saves time.
     """
     n, m = len(overlaps.true), len(overlaps.pred)
     close = overlaps.iou > 0.4
@@ -233,15 +235,15 @@ def _groups(overlaps, images):
 
 
 def _annotations(images, kind, groups, classes, bins, scores=None):
-    """COCO's annotations; the bin stands in for the area, by which COCOeval selects."""
+    """Make COCO's annotations. The bin takes the place of the area, by which COCOeval selects."""
     annotations = []
     sources = (
-        (one, box, crop)
-        for one in images
-        for box, crop in zip(one.boxes.tolist(), one.crops, strict=True)
+        (image, box, crop)
+        for image in images
+        for box, crop in zip(image.boxes.tolist(), image.crops, strict=True)
     )
     columns = zip(sources, groups.tolist(), classes.tolist(), bins.tolist(), strict=True)
-    for index, ((one, (y0, x0, y1, x1), crop), group, class_id, where) in enumerate(columns):
+    for index, ((image, (y0, x0, y1, x1), crop), group, class_id, where) in enumerate(columns):
         entry = {
             "id": index + 1,
             "image_id": group,
@@ -252,8 +254,8 @@ def _annotations(images, kind, groups, classes, bins, scores=None):
         entry["bbox"] = [x0, y0, x1 - x0, y1 - y0]
         if kind == "segm":
             entry["segmentation"] = {
-                "size": list(one.shape),
-                "counts": encode_crop((y0, x0, y1, x1), crop, one.shape),
+                "size": list(image.shape),
+                "counts": encode_crop((y0, x0, y1, x1), crop, image.shape),
             }
         if scores is not None:
             entry["score"] = scores[index]
@@ -261,14 +263,14 @@ def _annotations(images, kind, groups, classes, bins, scores=None):
     return annotations
 
 
-def _evaluate(images, class_ids, truth, found, kind, n_bins):
+def _evaluate(images, class_ids, truth, predicted, kind, n_bins):
     """Run COCOeval; return its precision (iou, recall, class, bin) and recall (iou, class, bin)."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
         sides = []
-        for annotations in (truth, found):
+        for annotations in (truth, predicted):
             side = COCO()
             side.dataset = {
                 "images": images,
@@ -278,7 +280,7 @@ def _evaluate(images, class_ids, truth, found, kind, n_bins):
             side.createIndex()
             sides.append(side)
         evaluation = COCOeval(*sides, iouType=kind)
-        evaluation.params.maxDets = [max(len(found), 1)]
+        evaluation.params.maxDets = [max(len(predicted), 1)]
         evaluation.params.areaRng = [[-np.inf, np.inf], *([k, k] for k in range(n_bins))]
         evaluation.evaluate()
         evaluation.accumulate()

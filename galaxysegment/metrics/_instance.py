@@ -1,4 +1,4 @@
-"""Scores of sources: which were found, which are real, and how well the masks agree."""
+"""Scores of sources: completeness, purity and agreement of masks."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _AVERAGES = ("sources", "images", None)
 
 @dataclass(frozen=True)
 class DetectionScores:
-    """How many sources were found: what `detection_scores` returns.
+    """Numbers and fractions of matched sources, as `detection_scores` returns them.
 
     Parameters
     ----------
     precision : float
         Fraction of the predicted sources that match a true one.
     recall : float
-        Fraction of the true sources that were found.
+        Fraction of the true sources that match a predicted one.
     f1 : float
         Harmonic mean of the two: ``2 n_matched / (n_true + n_pred)``.
     n_true, n_pred, n_matched : int
@@ -67,30 +67,30 @@ def detection_scores(
 def detection_scores(y_true, y_pred, iou=0.5, *, average="sources", kind="segm", class_id=None):
     """Precision, recall and F1 of sources at an IoU.
 
-    True and predicted sources are matched one to one where their IoU is at least `iou`: as many as
-    possible, and of those choices the one with the largest sum of IoU.
+    True and predicted sources are matched one to one if their IoU is at least `iou`: as many as
+    possible. If several choices match equally many, the one with the largest sum of IoU is taken.
 
     Parameters
     ----------
-    y_true, y_pred : array of shape (height, width) or (n_images, height, width), Instances, or list of them
-        Truth and prediction: label maps, boolean masks (split into connected components), panoptic maps
-        ``(2, height, width)`` or instances. Integers are always labels, one per source.
+    y_true, y_pred : array of shape (height, width) or (n_images, height, width), Instances, or list
+        Truth and prediction: label maps, boolean masks (split into connected components), panoptic
+        maps ``(2, height, width)`` or instances. Integers are labels: one value per source.
     iou : float, default=0.5
         Least intersection over union of a match, above 0 and up to 1.
     average : {"sources", "images"} or None, default="sources"
-        ``"sources"`` pools the sources of all images; ``"images"`` is the mean of the images' scores,
-        with the counts of all; ``None`` returns a list with the scores of each image.
+        ``"sources"`` pools the sources of all images. ``"images"`` is the mean of the images'
+        scores, with the counts of all. ``None`` returns a list with the scores of each image.
     kind : {"segm", "bbox"}, default="segm"
         Compare masks or bounding boxes.
     class_id : int, optional
-        Look at the sources of this class only, where a source without a class counts as a galaxy.
-        By default all sources count and classes need not agree.
+        Score the sources of this class only (1 = galaxy, 2 = star). Sources without a class count
+        as galaxies. By default all sources count and classes need not agree.
 
     Returns
     -------
     DetectionScores or list of DetectionScores
-        Where neither truth nor prediction has a source all scores are 1; where one of them has none,
-        all are 0.
+        If neither truth nor prediction has a source, all scores are 1. If only one of them has
+        none, all scores are 0.
 
     Raises
     ------
@@ -101,17 +101,18 @@ def detection_scores(y_true, y_pred, iou=0.5, *, average="sources", kind="segm",
     --------
     >>> from galaxysegment.metrics import detection_scores
     >>> detection_scores([[1, 1, 0, 2]], [[1, 1, 0, 0]])
-    DetectionScores(precision=1.0, recall=0.5, f1=0.6666666666666666, n_true=2, n_pred=1, n_matched=1)
+    DetectionScores(precision=1.0, recall=0.5, f1=0.6666666666666666,
+                    n_true=2, n_pred=1, n_matched=1)
     """
     if average not in _AVERAGES:
         raise ValueError(f"average must be one of {_AVERAGES}. Got {average!r} instead.")
     _check_iou(iou)
     overlaps = _overlaps(y_true, y_pred, kind, class_id)
-    found = overlaps.true.image[overlaps.i[best_pairs(overlaps, iou)]]
-    images = (overlaps.true.image, overlaps.pred.image, found)
+    matched = overlaps.true.image[overlaps.i[best_pairs(overlaps, iou)]]
+    images = (overlaps.true.image, overlaps.pred.image, matched)
     counts = np.array([np.bincount(image, minlength=overlaps.n_images) for image in images])
     if average is None:
-        return [_as_scores(_ratios(one), one) for one in counts.T]
+        return [_as_scores(_ratios(numbers), numbers) for numbers in counts.T]
     total = counts.sum(axis=1)
     return _as_scores(
         _ratios(counts).mean(axis=1) if average == "images" else _ratios(total), total
@@ -139,28 +140,28 @@ def average_precision(
 ) -> float:
     """Average precision of the sources, as the COCO challenge defines it [1]_.
 
-    Predictions take, in order of decreasing score, the free true source with the largest IoU above the
-    threshold. The average precision is the mean of the best precision at 101 values of recall. There
-    is no limit on the number of predictions.
+    In order of decreasing score, each prediction takes the free true source with the largest IoU,
+    if it reaches the threshold. The average precision is the mean of the best precision at 101
+    values of recall. All predictions count: COCO's limit of 100 per image does not apply.
 
     Parameters
     ----------
-    y_true, y_pred : array of shape (height, width) or (n_images, height, width), Instances, or list of them
-        As in `detection_scores`. Scores are those of the predicted `Instances`; sources of label maps
-        all score 1, so that their order decides.
+    y_true, y_pred : array of shape (height, width) or (n_images, height, width), Instances, or list
+        As in `detection_scores`. The predicted `Instances` hold the scores. Sources of label maps
+        all have a score of 1, so their order decides.
     iou : float or sequence of float, optional
-        Threshold or thresholds to average over; ``None`` stands for .50, .55, …, .95.
+        Threshold or thresholds to average over; ``None`` means .50, .55, …, .95.
     kind : {"segm", "bbox"}, default="segm"
         Compare masks or bounding boxes.
     class_id : int, optional
-        Look at the sources of this class only, where a source without a class counts as a galaxy. By
-        default the result is the mean over the classes of the truth if both sides tell classes
-        apart, else all sources are one class.
+        Score the sources of this class only (1 = galaxy, 2 = star). Sources without a class count
+        as galaxies. By default the result is the mean over the classes of the truth if truth and
+        prediction both have classes; else all sources are one class.
 
     Returns
     -------
     float
-        Between 0 and 1; NaN where the truth has no source, for then it is undefined.
+        Between 0 and 1; NaN if the truth has no source.
 
     Raises
     ------
@@ -188,7 +189,7 @@ def average_precision(
         _check_iou(threshold)
     overlaps = _overlaps(y_true, y_pred, kind, class_id)
     if class_id is None and overlaps.true.told_apart and overlaps.pred.told_apart:
-        groups = [overlaps.of_class(one) for one in np.unique(overlaps.true.classes)]
+        groups = [overlaps.of_class(class_id) for class_id in np.unique(overlaps.true.classes)]
     else:
         groups = [overlaps] if len(overlaps.true) else []
     return (
@@ -204,9 +205,8 @@ def _interpolated(overlaps, thresholds):
     total = 0.0
     for matched in greedy_pairs(overlaps, order, thresholds):
         hits = np.cumsum(matched)
-        precision = hits / (
-            np.arange(1, len(hits) + 1) + np.spacing(1)
-        )  # the last term as in COCOeval
+        # COCOeval adds the last term
+        precision = hits / (np.arange(1, len(hits) + 1) + np.spacing(1))
         best = np.maximum.accumulate(precision[::-1])[::-1]
         at = np.searchsorted(hits / len(overlaps.true), _RECALLS)
         total += best[at[at < len(best)]].sum()
@@ -221,27 +221,28 @@ def precision_recall_curve(
     kind: str = "segm",
     class_id: int | None = None,
 ) -> tuple[Floats, Floats, Floats]:
-    """Precision and recall of the sources for every cut in score.
+    """Precision and recall of the sources at every threshold of the score.
 
     Parameters
     ----------
-    y_true, y_pred : array of shape (height, width) or (n_images, height, width), Instances, or list of them
+    y_true, y_pred : array of shape (height, width) or (n_images, height, width), Instances, or list
         As in `average_precision`, with the same matching.
     iou : float, default=0.5
         Least intersection over union of a match.
     kind : {"segm", "bbox"}, default="segm"
         Compare masks or bounding boxes.
     class_id : int, optional
-        Look at the sources of this class only, where a source without a class counts as a galaxy.
-        By default all sources count and classes need not agree.
+        Score the sources of this class only (1 = galaxy, 2 = star). Sources without a class count
+        as galaxies. By default all sources count and classes need not agree.
 
     Returns
     -------
     precision : ndarray of shape (n_thresholds + 1,)
-        Element ``k`` is the precision of the predictions with a score of at least ``thresholds[k]``; the
-        last element is 1.
+        Element ``k`` is the precision of the predictions with a score of at least
+        ``thresholds[k]``. The last element is 1.
     recall : ndarray of shape (n_thresholds + 1,)
-        Likewise; decreasing, and the last element is 0. NaN where the truth has no source.
+        The recall of the same predictions; decreasing. The last element is 0. NaN if the truth has
+        no source.
     thresholds : ndarray of shape (n_thresholds,)
         The distinct scores, increasing.
 

@@ -1,8 +1,8 @@
-"""Which sources overlap, and by how much: the ground of the instance and panoptic metrics.
+"""Find which sources overlap, and by how much, for the scores of sources and panoptic maps.
 
-Overlaps are kept as a sparse list of pairs. Label maps are compared in one pass over their runs of
-equal pixels; instances by a grid over their boxes and then crop by crop. Nothing here is as large as
-true sources × predicted sources, let alone times pixels.
+Overlaps are a sparse list of pairs. Label maps are compared in one pass over their runs of equal
+pixels. Instances are compared box by box on a grid, then crop by crop. Memory grows with the number
+of overlapping pairs, not with true sources × predicted sources.
 """
 
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from scipy.sparse import csgraph
 from ..structures import GALAXY, Instances, as_label_map, relabel
 from ._inputs import check_pair, is_panoptic
 
-# Components with more candidate pairs than this are matched by the sparse solver: a dense cost
-# matrix is faster while it is small, and too large for a field that percolates.
+# Components with more candidate pairs are matched by the sparse solver. A dense cost matrix is
+# faster while it is small, but too large if the sources of a whole field touch.
 _DENSE_PAIRS = 250_000
 
 
@@ -90,30 +90,31 @@ def find_overlaps(y_true, y_pred, kind="segm"):
     if kind not in ("segm", "bbox"):
         raise ValueError(f"kind must be 'segm' or 'bbox'. Got {kind!r} instead.")
     y_true, y_pred = check_pair(y_true, y_pred)
-    y_true = [as_sources(one, f"y_true[{index}]") for index, one in enumerate(y_true)]
-    y_pred = [as_sources(one, f"y_pred[{index}]") for index, one in enumerate(y_pred)]
-    if kind == "segm" and not any(isinstance(one, Instances) for one in y_true + y_pred):
+    y_true = [as_sources(image, f"y_true[{index}]") for index, image in enumerate(y_true)]
+    y_pred = [as_sources(image, f"y_pred[{index}]") for index, image in enumerate(y_pred)]
+    if kind == "segm" and not any(isinstance(image, Instances) for image in y_true + y_pred):
         return _map_overlaps(y_true, y_pred)
     return _instance_overlaps(
-        [as_instances(one) for one in y_true], [as_instances(one) for one in y_pred], kind
+        [as_instances(image) for image in y_true], [as_instances(image) for image in y_pred], kind
     )
 
 
-def as_sources(one, name):
-    """Instances as they are; anything else as label map and semantic map (or None)."""
-    if isinstance(one, Instances):
-        if np.isnan(one.scores).any():
+def as_sources(image, name):
+    """Return instances unchanged, anything else as label map and semantic map (or None)."""
+    if isinstance(image, Instances):
+        if np.isnan(image.scores).any():
             raise ValueError(f"{name}.scores holds NaN: give every source a score.")
-        return one
-    if is_panoptic(one):
-        return as_label_map(one[1], name), np.asarray(one[0])
-    return as_label_map(one, name), None
+        return image
+    if is_panoptic(image):
+        return as_label_map(image[1], name), np.asarray(image[0])
+    return as_label_map(image, name), None
 
 
-def as_instances(one):
-    if isinstance(one, Instances):
-        return one
-    labels, semantic = one
+def as_instances(sources):
+    """Turn the result of `as_sources` into instances."""
+    if isinstance(sources, Instances):
+        return sources
+    labels, semantic = sources
     return (
         Instances.from_label_map(labels)
         if semantic is None
@@ -130,18 +131,18 @@ def joint_runs(*maps):
     Returns
     -------
     values : list of ndarray of shape (n_runs,)
-        What each map holds in each run.
+        The value of each map in each run.
     lengths : ndarray of int, shape (n_runs,)
         Pixels of each run.
     """
-    flat = [np.ravel(one) for one in maps]
+    flat = [np.ravel(values) for values in maps]
     if flat[0].size == 0:
         return flat, np.zeros(0, dtype=np.int64)
     change = flat[0][1:] != flat[0][:-1]
-    for one in flat[1:]:
-        change |= one[1:] != one[:-1]
+    for values in flat[1:]:
+        change |= values[1:] != values[:-1]
     starts = np.concatenate([[0], np.flatnonzero(change) + 1])
-    return [one[starts] for one in flat], np.diff(starts, append=flat[0].size)
+    return [values[starts] for values in flat], np.diff(starts, append=flat[0].size)
 
 
 def sum_pairs(i, j, weights):
@@ -153,7 +154,9 @@ def sum_pairs(i, j, weights):
 
 
 def _map_overlaps(y_true, y_pred):
-    parts = [_map_pairs(*truth, *found) for truth, found in zip(y_true, y_pred, strict=True)]
+    parts = [
+        _map_pairs(*truth, *prediction) for truth, prediction in zip(y_true, y_pred, strict=True)
+    ]
     true, i_start = _join_sources([part[0] for part in parts])
     pred, j_start = _join_sources([part[1] for part in parts])
     i = np.concatenate([part[2] + start for part, start in zip(parts, i_start, strict=True)])
@@ -164,10 +167,8 @@ def _map_overlaps(y_true, y_pred):
 
 def _map_pairs(true_labels, true_semantic, pred_labels, pred_semantic):
     """Sources of two label maps of one image, and the pixels that each pair of them shares."""
-    maps = [
-        one for one in (true_labels, pred_labels, true_semantic, pred_semantic) if one is not None
-    ]
-    runs, lengths = joint_runs(*maps)
+    maps = (true_labels, pred_labels, true_semantic, pred_semantic)
+    runs, lengths = joint_runs(*(values for values in maps if values is not None))
     true, pred = relabel(runs[0]), relabel(runs[1])
     true_classes = None if true_semantic is None else _first_values(true, runs[2])
     pred_classes = None if pred_semantic is None else _first_values(pred, runs[-1])
@@ -182,13 +183,13 @@ def _run_areas(labels, lengths):
 
 
 def _first_values(labels, values):
-    """What `values` holds where each label 1…n occurs first."""
-    found, first = np.unique(labels, return_index=True)
-    return values[first[found > 0]]
+    """Return the value at the first pixel of each label 1…n."""
+    present, first = np.unique(labels, return_index=True)
+    return values[first[present > 0]]
 
 
 def _join_sources(parts):
-    """Join (areas, scores, classes) of the images; return the sources and where each image starts."""
+    """Join (areas, scores, classes) of the images; return sources and the first index per image."""
     counts = [len(areas) for areas, _, _ in parts]
     areas = [areas for areas, _, _ in parts]
     scores = [np.ones(len(areas)) if scores is None else scores for areas, scores, _ in parts]
@@ -197,7 +198,7 @@ def _join_sources(parts):
     ]
     told_apart = all(classes is not None for areas, _, classes in parts if len(areas))
     image = np.repeat(np.arange(len(parts)), counts)
-    joined = [np.concatenate(one) for one in (areas, scores, classes)]
+    joined = [np.concatenate(columns) for columns in (areas, scores, classes)]
     return Sources(image, *joined, told_apart), np.cumsum([0, *counts[:-1]])
 
 
@@ -209,8 +210,8 @@ def _iou(true_areas, pred_areas, i, j, shared):
 
 
 def _instance_overlaps(y_true, y_pred, kind):
-    """Compare instances of all images at once, as if the images were stacked into one tall mosaic."""
-    tops = np.cumsum([0, *(one.shape[0] for one in y_true[:-1])])
+    """Compare the instances of all images at once, as if the images were one tall stack."""
+    tops = np.cumsum([0, *(instances.shape[0] for instances in y_true[:-1])])
     (true, true_boxes, true_crops), (pred, pred_boxes, pred_crops) = (
         _stack(y_true, tops),
         _stack(y_pred, tops),
@@ -228,11 +229,11 @@ def _instance_overlaps(y_true, y_pred, kind):
 
 
 def _stack(images, tops):
-    sources, _ = _join_sources([(one.areas, one.scores, one.classes) for one in images])
+    sources, _ = _join_sources([(each.areas, each.scores, each.classes) for each in images])
     boxes = np.concatenate(
-        [one.boxes + np.array([top, 0, top, 0]) for one, top in zip(images, tops, strict=True)]
+        [each.boxes + np.array([top, 0, top, 0]) for each, top in zip(images, tops, strict=True)]
     )
-    return sources, boxes, [crop for one in images for crop in one.crops]
+    return sources, boxes, [crop for each in images for crop in each.crops]
 
 
 def _box_areas(boxes):
@@ -242,8 +243,8 @@ def _box_areas(boxes):
 def touching_boxes(first, second):
     """Find the pairs of boxes that share pixels.
 
-    Boxes are entered into the cells of a grid and meet there, so that the time grows with the number
-    of boxes and of meetings, not with the product of the numbers.
+    Each box is entered into the cells of a grid; boxes in the same cell are compared. The time
+    grows with the number of boxes and of comparisons, not with n × m.
 
     Parameters
     ----------
@@ -255,7 +256,7 @@ def touching_boxes(first, second):
     i, j : ndarray of int, shape (n_pairs,)
         Sorted by `i`, then `j`.
     corners : ndarray of int, shape (n_pairs, 4)
-        The box that the two share.
+        The box of the pixels that both share.
     """
     if not len(first) or not len(second):
         return (
@@ -275,7 +276,7 @@ def touching_boxes(first, second):
     corners = np.concatenate(
         [np.maximum(first[i, :2], second[j, :2]), np.minimum(first[i, 2:], second[j, 2:])], axis=1
     )
-    # Two boxes may meet in several cells: the pair counts in the one that holds the corner of what they share.
+    # Two boxes may share several cells. The pair counts in the cell of the first shared pixel.
     home = corners[:, 0] // size * n_columns + corners[:, 1] // size
     keep = np.flatnonzero((corners[:, :2] < corners[:, 2:]).all(axis=1) & (home == cells))
     keep = keep[np.lexsort((j[keep], i[keep]))]
@@ -283,7 +284,7 @@ def touching_boxes(first, second):
 
 
 def _cells_of(boxes, size, n_columns):
-    """Every grid cell that every box reaches: index of the box, number of the cell."""
+    """Return (index of the box, number of the cell) for every grid cell that a box reaches."""
     low, high = boxes[:, :2] // size, (boxes[:, 2:] - 1) // size
     rows, columns = (high - low + 1).T
     index = np.repeat(np.arange(len(boxes)), rows * columns)
@@ -304,9 +305,9 @@ def _shared_pixels(true_boxes, true_crops, pred_boxes, pred_crops, i, j, corners
     true_corner = (corners - np.tile(true_boxes[i, :2], 2)).tolist()
     pred_corner = (corners - np.tile(pred_boxes[j, :2], 2)).tolist()
     pairs = zip(i.tolist(), j.tolist(), true_corner, pred_corner, strict=True)
-    for pair, (one, other, (y0, x0, y1, x1), (v0, u0, v1, u1)) in enumerate(pairs):
+    for pair, (true, pred, (y0, x0, y1, x1), (v0, u0, v1, u1)) in enumerate(pairs):
         shared[pair] = np.count_nonzero(
-            true_crops[one][y0:y1, x0:x1] & pred_crops[other][v0:v1, u0:u1]
+            true_crops[true][y0:y1, x0:x1] & pred_crops[pred][v0:v1, u0:u1]
         )
     return shared
 
@@ -315,12 +316,12 @@ def _shared_pixels(true_boxes, true_crops, pred_boxes, pred_crops, i, j, corners
 
 
 def best_pairs(overlaps, iou):
-    """Match sources one to one at an IoU of at least `iou`, as many as possible, then as well as possible.
+    """Match sources one to one at an IoU of at least `iou`: as many as possible, then the best.
 
     Returns
     -------
     ndarray of int
-        Which pairs of `overlaps` are the matches, in increasing order.
+        Indices of the matched pairs of `overlaps`, increasing.
     """
     pairs = np.flatnonzero(overlaps.iou >= iou)
     i, j, weight = overlaps.i[pairs], overlaps.j[pairs], overlaps.iou[pairs]
@@ -347,18 +348,17 @@ def _components(i, j):
 
 
 def _assign(i, j, iou):
-    """Choose the pairs of one component with the most matches and, of those, the largest sum of IoU."""
-    (rows, i), (columns, j) = (np.unique(one, return_inverse=True) for one in (i, j))
+    """Choose the most matches of a component; if several choices tie, the largest sum of IoU."""
+    (rows, i), (columns, j) = (np.unique(index, return_inverse=True) for index in (i, j))
     n, m = len(rows), len(columns)
-    weight = 1 + iou / (2 * min(n, m))  # the IoUs together never weigh as much as one more match
+    weight = 1 + iou / (2 * min(n, m))  # all IoUs together weigh less than one match
     if n * m <= _DENSE_PAIRS:
         dense = np.zeros((n, m))
         dense[i, j] = weight
         picked = linear_sum_assignment(dense, maximize=True)
-    else:  # the solver wants every row matched: each gets a column of its own that is worth next to nothing
-        i, j, spare = (
-            one.astype(np.int32) for one in (i, j, np.arange(n))
-        )  # all that older solvers take
+    else:  # the solver matches every row: a column of its own, worth 1e-9, stands for "no match"
+        # older solvers take 32-bit indices only
+        i, j, spare = (index.astype(np.int32) for index in (i, j, np.arange(n)))
         values = np.concatenate([weight, np.full(n, 1e-9)])
         where = (np.concatenate([i, spare]), np.concatenate([j, m + spare]))
         graph = sparse.csr_array((values, where), shape=(n, m + n))
@@ -369,16 +369,16 @@ def _assign(i, j, iou):
 
 
 def greedy_pairs(overlaps, order, thresholds):
-    """Match as COCO does: predictions in `order` each take the best true source that is still free.
+    """Match as COCO does: predictions in `order` take the best true source that is still free.
 
     Yields
     ------
     matched : ndarray of bool, shape (n_pred,)
-        For each threshold: whether each prediction, in `order`, found a true source.
+        One array per threshold: whether each prediction, in `order`, has a match.
     """
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
-    # Of equal IoUs the later true source wins, as in COCOeval.
+    # If IoUs are equal, the later true source wins, as in COCOeval.
     sequence = np.lexsort((-overlaps.i, -overlaps.iou, rank[overlaps.j]))
     i, rank, iou = overlaps.i[sequence], rank[overlaps.j[sequence]], overlaps.iou[sequence]
     for threshold in thresholds:

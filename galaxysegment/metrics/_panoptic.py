@@ -1,4 +1,4 @@
-"""Panoptic quality: every pixel has a class and, where the class has things, an instance."""
+"""Panoptic quality: scores of maps that give every pixel a class and, to sources, an instance."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Quality(NamedTuple):
     pq, sq, rq : float
         Panoptic, segmentation and recognition quality.
     tp, fp, fn : int
-        Number of matched, of wrongly predicted and of missed segments.
+        Number of matched, false and missed segments.
     """
 
     pq: float
@@ -38,15 +38,15 @@ class Quality(NamedTuple):
 
 @dataclass(frozen=True)
 class PanopticQuality:
-    """What `panoptic_quality` returns; printing it gives a table.
+    """Panoptic quality of all and of each class; print it to see the table.
 
     Parameters
     ----------
     all, things, stuff : Quality
-        Means over all classes, over the classes with instances, and over those without; NaN where there
-        is no such class in truth or prediction.
+        Means over all classes, over the classes with instances, and over the classes without. NaN
+        if neither truth nor prediction has such a class.
     per_class : dict of int to Quality
-        The classes that occur in truth or prediction.
+        The quality of each class that occurs in truth or prediction.
     """
 
     all: Quality
@@ -80,23 +80,25 @@ def panoptic_quality(
 ) -> PanopticQuality:
     """Panoptic quality (PQ), the product of segmentation (SQ) and recognition quality (RQ) [1]_.
 
-    A predicted and a true segment of one class match where their IoU is above 0.5. SQ is the mean IoU of
-    the matches and RQ is the F1 score of the segments. Segments are counted over all images, and
-    qualities are averaged over the classes.
+    A predicted and a true segment of the same class match if their IoU is above 0.5. SQ is the mean
+    IoU of the matches and RQ is the F1 score of the segments. Segments are counted over all images,
+    and qualities are averaged over the classes.
 
     Parameters
     ----------
-    y_true, y_pred : array of shape (height, width), (n_images, height, width) or (n_images, 2, height, width), \
-            Instances, or list of them
-        Panoptic maps hold the class and the instance id of every pixel. In a label map or a boolean mask
-        (split into connected components) every source is a galaxy (class 1) and the rest is sky
-        (class 0). Instances are painted in order of increasing score; without classes they are galaxies.
+    y_true, y_pred : array of shape (height, width), (n_images, height, width) or \
+            (n_images, 2, height, width), Instances, or list of them
+        Panoptic maps hold the class and the instance id of every pixel. In a label map or a boolean
+        mask (split into connected components) every source is a galaxy (class 1) and the rest is
+        sky (class 0). Instances are painted in order of increasing score; without classes they are
+        galaxies.
     stuff : sequence of int, default=(0,)
         Classes without instances, one segment per image: by default the sky.
     void : int, default=-1
-        Class of the pixels without a truth. As in the paper, they are taken out of the predicted segments
-        before the IoU is formed, and an unmatched predicted segment with more than half of its pixels in
-        void is no error. Void pixels of a prediction belong to no segment.
+        Class of the pixels without a truth. As in the paper, they are removed from the predicted
+        segments before the IoU is computed. An unmatched predicted segment with more than half of
+        its pixels in void is not counted as false. Void pixels of a prediction belong to no
+        segment.
 
     Returns
     -------
@@ -110,8 +112,8 @@ def panoptic_quality(
 
     References
     ----------
-    .. [1] A. Kirillov, K. He, R. Girshick, C. Rother, P. Dollár, "Panoptic Segmentation", CVPR 2019,
-       :doi:`10.1109/CVPR.2019.00963`
+    .. [1] A. Kirillov, K. He, R. Girshick, C. Rother, P. Dollár, "Panoptic Segmentation",
+       CVPR 2019, :doi:`10.1109/CVPR.2019.00963`
 
     Examples
     --------
@@ -127,8 +129,8 @@ def panoptic_quality(
     y_true, y_pred = check_pair(y_true, y_pred)
     stuff = np.unique(np.asarray(stuff, dtype=np.int64))
     tallies: dict[int, Any] = {}
-    for index, (truth, found) in enumerate(zip(y_true, y_pred, strict=True)):
-        maps = _as_maps(truth, f"y_true[{index}]"), _as_maps(found, f"y_pred[{index}]")
+    for index, (truth, prediction) in enumerate(zip(y_true, y_pred, strict=True)):
+        maps = _as_maps(truth, f"y_true[{index}]"), _as_maps(prediction, f"y_pred[{index}]")
         _tally(tallies, *_compare(*maps, stuff, void))
     per_class = {class_id: _quality(*tallies[class_id]) for class_id in sorted(tallies)}
     things = [quality for class_id, quality in per_class.items() if class_id not in stuff]
@@ -136,18 +138,18 @@ def panoptic_quality(
     return PanopticQuality(_mean(things + backdrop), _mean(things), _mean(backdrop), per_class)
 
 
-def _as_maps(one, name):
-    """Semantic map, left out where every source is a galaxy, and map of instance ids."""
-    if isinstance(one, Instances):
-        return tuple(one.to_panoptic())
-    if not is_panoptic(one):
-        return (as_label_map(one, name),)
-    semantic = np.asarray(one[0])
+def _as_maps(image, name):
+    """Return the semantic map, unless every source is a galaxy, and the map of instance ids."""
+    if isinstance(image, Instances):
+        return tuple(image.to_panoptic())
+    if not is_panoptic(image):
+        return (as_label_map(image, name),)
+    semantic = np.asarray(image[0])
     if not np.array_equal(semantic, np.rint(semantic)):
         raise ValueError(
             f"{name}[0] must hold the class of every pixel as whole numbers. Got fractions instead."
         )
-    return semantic, as_label_map(one[1], f"{name}[1]")
+    return semantic, as_label_map(image[1], f"{name}[1]")
 
 
 def _compare(true_maps, pred_maps, stuff, void):
@@ -195,9 +197,9 @@ def _tally(tallies, matched, iou, wrong, missed):
     for column, (classes, weights) in enumerate(
         [(matched, iou), (matched, None), (wrong, None), (missed, None)]
     ):
-        found, inverse = np.unique(classes, return_inverse=True)
+        present, inverse = np.unique(classes, return_inverse=True)
         for class_id, amount in zip(
-            found.tolist(), np.bincount(inverse, weights=weights).tolist(), strict=True
+            present.tolist(), np.bincount(inverse, weights=weights).tolist(), strict=True
         ):
             tallies.setdefault(class_id, [0.0, 0, 0, 0])[column] += amount
 

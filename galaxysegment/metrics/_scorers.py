@@ -1,4 +1,4 @@
-"""Scorers: metrics in the form that scikit-learn's model selection calls, ``scorer(estimator, X, y)``."""
+"""Scorers, ``scorer(estimator, X, y)``: metrics as scikit-learn's model selection calls them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
 
 
 class SourceScorer:
-    """Score a segmenter by a metric of sources, which needs more than its label maps.
+    """Score a segmenter by a metric that needs instances or panoptic maps.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class SourceScorer:
     metric : callable
         ``metric(y_true, y_pred)`` returns a number, larger is better.
     output : {"labels", "instances", "panoptic"}
-        What to ask the segmenter's ``predict`` for.
+        The output that the segmenter's ``predict`` is asked for.
     """
 
     def __init__(self, name, metric, output):
@@ -68,8 +68,9 @@ class CalibrationScorer:
         """Compare ``estimator.predict_proba(X)`` with the truth `y`, read as ``fit`` reads it."""
         if not hasattr(estimator, "predict_proba"):
             raise TypeError(
-                f"The scorer 'calibration' needs predict_proba, which {type(estimator).__name__} does not have: use a "
-                "segmenter with probabilities, such as RandomForestSegmenter or UNetSegmenter, or another scorer."
+                "The scorer 'calibration' needs predict_proba, which "
+                f"{type(estimator).__name__} does not have: use a segmenter with probabilities, "
+                "such as RandomForestSegmenter or UNetSegmenter, or another scorer."
             )
         return 1 - expected_calibration_error(_as_fit_reads(y), estimator.predict_proba(X))
 
@@ -84,10 +85,11 @@ class SeparationScorer:
     """Score a separation of light: 1 minus the ``flux_error`` of `separation_scores`."""
 
     def __call__(self, estimator, X, y):
-        """Compare ``estimator.separate(X)`` with `y`, the true light of each source of each image."""
+        """Compare ``estimator.separate(X)`` with `y`, the true light of every source."""
         if not hasattr(estimator, "separate"):
             raise TypeError(
-                f"The scorer 'separation' needs separate, which {type(estimator).__name__} does not have: "
+                "The scorer 'separation' needs separate, which "
+                f"{type(estimator).__name__} does not have: "
                 "wrap the segmenter in galaxysegment.separation.SegmentThenSeparate."
             )
         return 1 - separation_scores(y, estimator.separate(X))["flux_error"]
@@ -100,12 +102,11 @@ class SeparationScorer:
 
 
 def _as_fit_reads(y):
-    """Take a `y` of nothing but 0 and 1 as binary masks, whose components are the sources."""
+    """Take a `y` that holds only 0 and 1 as binary masks, whose components are the sources."""
     images = as_image_list(y, "y")
-    if not any(isinstance(one, Instances) or is_panoptic(one) for one in images) and is_binary(
-        images
-    ):
-        return [one > 0 for one in images]
+    has_sources = any(isinstance(image, Instances) or is_panoptic(image) for image in images)
+    if not has_sources and is_binary(images):
+        return [image > 0 for image in images]
     return images
 
 
@@ -117,8 +118,8 @@ def _detection_f1(y_true, y_pred):
     return detection_scores(y_true, y_pred).f1
 
 
-# Pixel scores need label maps only, the plain `predict`, so that scikit-learn's own scorer does: in
-# cross_validate it lets several of them share one prediction.
+# Scores of pixels need label maps only, so they use scikit-learn's own scorer: in cross_validate
+# several of them share the same prediction.
 iou_scorer = make_scorer(_pixel.iou_score)
 dice_scorer = make_scorer(_pixel.dice_score)
 precision_scorer = make_scorer(_pixel.precision_score)
@@ -157,7 +158,8 @@ def scorer_names() -> list[str]:
     --------
     >>> from galaxysegment.metrics import scorer_names
     >>> scorer_names()
-    ['accuracy', 'ap', 'calibration', 'detection_f1', 'dice', 'f1', 'iou', 'pq', 'precision', 'recall', 'separation']
+    ['accuracy', 'ap', 'calibration', 'detection_f1', 'dice', 'f1', 'iou', 'pq', 'precision',
+     'recall', 'separation']
     """
     return sorted(_SCORERS)
 
@@ -167,10 +169,10 @@ def get_scorer(name: str) -> Callable[[Predictor, Images, Sources], float]:
 
     ``"iou"``, ``"dice"``, ``"precision"``, ``"recall"``, ``"f1"`` and ``"accuracy"`` score pixels;
     ``"detection_f1"`` (F1 of the sources at an IoU of 0.5), ``"ap"`` (mean average precision) and
-    ``"pq"`` (panoptic quality, mean over sky and sources) score sources; ``"calibration"`` (1 minus the
-    expected calibration error) scores probabilities and needs a segmenter with ``predict_proba``;
-    ``"separation"`` (1 minus the mean error of the fluxes) scores the light of separated sources and needs
-    an estimator with ``separate``.
+    ``"pq"`` (panoptic quality, mean over sky and sources) score sources; ``"calibration"`` (1 minus
+    the expected calibration error) scores probabilities and needs a segmenter with
+    ``predict_proba``; ``"separation"`` (1 minus the mean error of the fluxes) scores the light of
+    separated sources and needs an estimator with ``separate``.
 
     Parameters
     ----------
@@ -180,8 +182,8 @@ def get_scorer(name: str) -> Callable[[Predictor, Images, Sources], float]:
     Returns
     -------
     callable
-        ``scorer(estimator, X, y)`` returns a number, larger is better. The estimator is a segmenter or a
-        pipeline that ends in one.
+        ``scorer(estimator, X, y)`` returns a number, larger is better. The estimator is a segmenter
+        or a pipeline that ends in a segmenter.
 
     Examples
     --------

@@ -1,6 +1,6 @@
 """Print scores as a table."""
 
-#: What the rows of the package's own classes are called.
+#: Names of the rows of the package's own classes.
 CLASS_NAMES = {0: "sky", 1: "galaxy", 2: "star"}
 
 

@@ -46,7 +46,8 @@ def search():
 
 def test_the_better_setting_wins(search):
     short, long = search.cv_results_["mean_test_score"]
-    assert short < 0.1 and long > 0.3
+    # Over four seeds the scores are 0 to 0.10 and 0.58 to 0.80: rounding alone moves them by 0.05.
+    assert long > short + 0.2
     assert search.best_params_ == {"segment__max_epochs": 15} and search.best_score_ == long
 
 
