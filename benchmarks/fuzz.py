@@ -1,14 +1,17 @@
 """Read thousands of damaged, absurd and hostile files, each under a limit of memory and time.
 
     python benchmarks/fuzz.py 5000 --seed 0 [--areas fits models] [--kinds sky] [--memory 1.5] [--seconds 20]
+    python benchmarks/fuzz.py 100000 --workers 2 --state campaign.json
 
-Cases are drawn from the generators of tests/hardening/fuzzing and run in processes of their own, so that a crash
-of a library or a hang is an outcome as well. The last lines say what came of every kind; the exit status is 1
-where something must not have happened. A case is repeated by ``--one area kind seed``.
+The generators of tests/hardening/fuzzing make the cases. Cases run in other processes, so that a crash of a
+library and a hang are outcomes as well. The last lines count the outcomes of every kind. The exit status is 1
+if there was a defect. ``--one AREA KIND SEED`` repeats a case. With ``--state``, a campaign that was stopped
+continues where it was, also with a larger number of cases.
 """
 
 import argparse
 import collections
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -18,13 +21,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zlib
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "hardening"))
 
-_BATCH = 300  # cases of one process: its leaks end with it
+_BATCH = 1000  # cases of one process: its leaks end with it
 
 
 def main():
@@ -33,10 +37,10 @@ def main():
         arguments.areas = arguments.one[:1]
     if arguments.one or arguments.worker:
         return _work(arguments)
-    start = time.perf_counter()
-    outcomes, defects = _run_all(_cases(arguments), arguments)
-    _report(outcomes, defects, time.perf_counter() - start)
-    return bool(defects)
+    campaign = Campaign(arguments)
+    campaign.run()
+    campaign.report()
+    return bool(campaign.defects)
 
 
 def _parse():
@@ -58,58 +62,132 @@ def _parse():
         default=10,
         help="every so many cases also segment and score (%(default)s)",
     )
+    parser.add_argument("--workers", type=int, default=1, help="processes (%(default)s)")
+    parser.add_argument("--state", type=Path, default=None, help="file to stop and continue with")
     parser.add_argument("--one", nargs=3, metavar=("AREA", "KIND", "SEED"), default=None)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def _cases(arguments):
-    """Area, kind and seed of every case, the kinds of all areas in turn."""
-    import fuzzing
+class Campaign:
+    """The cases of one call in batches, and what came of those that are done.
 
-    kinds = [
-        (name, kind)
-        for name in arguments.areas or fuzzing.AREAS
-        for kind in fuzzing.area(name).KINDS
-    ]
-    kinds = [one for one in kinds if arguments.kinds is None or one[1] in arguments.kinds]
-    first = arguments.seed * 10**6
-    return [(*kinds[index % len(kinds)], first + index) for index in range(arguments.n_cases)]
+    A batch is a number of cases that one process reads, unless it crashes or hangs.
+    """
+
+    def __init__(self, arguments):
+        self.arguments = arguments
+        # By the first case of a batch: number of cases, how often which outcome, defects.
+        self.batches, self.seconds = {}, 0.0
+        self._lock = threading.Lock()
+        self._start = time.perf_counter()
+        names = ("seed", "areas", "kinds", "memory", "seconds", "every")
+        self._setting = {name: getattr(arguments, name) for name in names}
+        if arguments.state is not None and arguments.state.exists():
+            self._load()
+
+    def _load(self):
+        state = json.loads(self.arguments.state.read_text())
+        if state["setting"] != self._setting:
+            sys.exit(f"{self.arguments.state} is of a campaign with {state['setting']}.")
+        self.batches = {int(start): batch for start, batch in state["batches"].items()}
+        self.seconds = state["seconds"]
+
+    def _save(self):
+        if self.arguments.state is None:
+            return
+        state = {"setting": self._setting, "seconds": self._elapsed(), "batches": self.batches}
+        draft = self.arguments.state.with_suffix(".part")
+        draft.write_text(json.dumps(state))
+        draft.replace(self.arguments.state)
+
+    @property
+    def n_cases(self):
+        """Number of cases that are done."""
+        return sum(batch["n_cases"] for batch in self.batches.values())
+
+    @property
+    def defects(self):
+        """Pairs of a case and of what happened, for everything that must not happen."""
+        return [defect for batch in self.batches.values() for defect in batch["defects"]]
+
+    def _elapsed(self):
+        return self.seconds + time.perf_counter() - self._start
+
+    def _kinds(self):
+        import fuzzing
+
+        areas = self.arguments.areas or fuzzing.AREAS
+        kinds = [(name, kind) for name in areas for kind in fuzzing.area(name).KINDS]
+        wanted = self.arguments.kinds
+        return [kind for kind in kinds if wanted is None or kind[1] in wanted]
+
+    def run(self):
+        """Run all batches that are not done."""
+        kinds, n_cases = self._kinds(), self.arguments.n_cases
+        first = self.arguments.seed * 10**6
+        # All kinds in turn; the area, the kind and the seed make a case.
+        cases = [(*kinds[index % len(kinds)], first + index) for index in range(n_cases)]
+        batches = {start: cases[start : start + _BATCH] for start in range(0, n_cases, _BATCH)}
+        with concurrent.futures.ThreadPoolExecutor(self.arguments.workers) as pool:
+            tasks = [
+                pool.submit(self._run, start, batch)
+                for start, batch in batches.items()
+                # The last batch of a smaller campaign had fewer cases.
+                if start not in self.batches or self.batches[start]["n_cases"] < len(batch)
+            ]
+            for task in concurrent.futures.as_completed(tasks):
+                task.result()
+
+    def _run(self, start, cases):
+        left, answers, defects = collections.deque(cases), [], []
+        while left:
+            _run_batch(left, self.arguments, answers, defects)
+        outcomes = collections.Counter()
+        for (area, kind, _), (outcome, _) in answers:
+            outcomes[f"{area} {kind} {outcome}"] += 1
+        defects += [
+            (case, f"{outcome}: {what}")
+            for case, (outcome, what) in answers
+            if outcome not in ("error", "read")
+        ]
+        batch = {"n_cases": len(cases), "outcomes": outcomes, "defects": defects}
+        with self._lock:
+            self.batches[start] = batch
+            self._save()
+            for case, what in defects:
+                print(*case, what, file=sys.stderr)
+            told = f"{self.n_cases} cases, {len(self.defects)} defects"
+            print(told, file=sys.stderr, flush=True)
+
+    def report(self):
+        """Print how often each kind came to which outcome, and the defects."""
+        columns = ("error", "read", "defect", "crash", "hang")
+        print(f"{'area':<10}{'kind':<20}" + "".join(f"{name:>9}" for name in columns))
+        outcomes = collections.Counter()
+        for batch in self.batches.values():
+            outcomes.update(batch["outcomes"])
+        rows = dict.fromkeys(tuple(name.split()[:2]) for name in outcomes)
+        for area, kind in rows:
+            counts = "".join(f"{outcomes[f'{area} {kind} {name}']:>9}" for name in columns)
+            print(f"{area:<10}{kind:<20}{counts}")
+        totals = [sum(outcomes[f"{' '.join(row)} {name}"] for row in rows) for name in columns]
+        print(f"{'all':<30}" + "".join(f"{total:>9}" for total in totals))
+        print(f"{self.n_cases} cases in {self._elapsed():.0f} s, {len(self.defects)} defects")
+        for case, what in self.defects:
+            print(*case, "|", what.replace("\n", " ")[:500])
 
 
-def _run_all(cases, arguments):
-    """Hand the cases to one worker after the other; a new one after a crash or a hang."""
-    outcomes, defects = collections.Counter(), []
-    for first in range(0, len(cases), _BATCH):
-        batch = collections.deque(cases[first : first + _BATCH])
-        while batch:
-            _run_batch(batch, arguments, outcomes, defects)
-        print(
-            f"{min(first + _BATCH, len(cases))} cases, {len(defects)} defects",
-            file=sys.stderr,
-            flush=True,
-        )
-    return outcomes, defects
-
-
-def _run_batch(batch, arguments, outcomes, defects):
-    command = [
-        sys.executable,
-        __file__,
-        "--worker",
-        "--memory",
-        str(arguments.memory),
-        "--every",
-        str(arguments.every),
-    ]
-    command += ["--areas", *{case[0] for case in batch}]
+def _run_batch(batch, arguments, answers, defects):
+    """Hand cases to a new worker until all are answered, or one ends or stops the worker."""
+    command = [sys.executable, __file__, "--worker", "--memory", str(arguments.memory)]
+    command += ["--every", str(arguments.every), "--areas", *{case[0] for case in batch}]
     with tempfile.TemporaryFile() as errors:
         worker = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
         )
         if _read_line(worker, 1200) is None:  # nothing is ready: libraries imported, memory limited
-            errors.seek(0)
-            sys.exit(f"The worker did not start: {errors.read().decode(errors='replace')[-2000:]}")
+            raise RuntimeError(f"The worker did not start: {_tail(errors, 2000)}")
         while batch:
             case = batch.popleft()
             with contextlib.suppress(BrokenPipeError):  # it crashed after its last answer
@@ -120,18 +198,20 @@ def _run_batch(batch, arguments, outcomes, defects):
                 is_dead = worker.poll() is not None or _dies(worker)
                 worker.kill()
                 worker.wait()
-                errors.seek(0)
-                tail = errors.read()[-300:].decode(errors="replace")
-                answer = ["crash" if is_dead else "hang", f"status {worker.returncode}: {tail}"]
-                _count(case, answer, outcomes, defects)
+                said = f"status {worker.returncode}: {_tail(errors, 300)}"
+                answers.append((case, ["crash" if is_dead else "hang", said]))
                 return
-            _count(case, answer, outcomes, defects)
+            answers.append((case, answer))
         worker.stdin.close()
         worker.wait()
-        errors.seek(0)
-        said = errors.read().decode(errors="replace")
+        said = _tail(errors, 10**6)
         if any(word in said for word in ("Traceback", "Warning", "ignored in")):
             defects.append((("any", "stderr", case[2]), f"the process said {said[:600]!r}"))
+
+
+def _tail(errors, length):
+    errors.seek(0)
+    return errors.read()[-length:].decode(errors="replace")
 
 
 def _dies(worker):
@@ -147,29 +227,6 @@ def _read_line(worker, seconds):
     ready, _, _ = select.select([worker.stdout], [], [], seconds)
     line = worker.stdout.readline() if ready else ""
     return json.loads(line) if line else None
-
-
-def _count(case, answer, outcomes, defects):
-    outcomes[case[0], case[1], answer[0]] += 1
-    if answer[0] not in ("error", "read"):
-        defects.append((tuple(case), f"{answer[0]}: {answer[1]}"))
-        print(*case, *answer, file=sys.stderr, flush=True)
-
-
-def _report(outcomes, defects, seconds):
-    columns = ("error", "read", "defect", "crash", "hang")
-    print(f"{'area':<10}{'kind':<20}" + "".join(f"{name:>9}" for name in columns))
-    rows = dict.fromkeys((area, kind) for area, kind, _ in outcomes)
-    for area, kind in rows:
-        print(
-            f"{area:<10}{kind:<20}"
-            + "".join(f"{outcomes[area, kind, name]:>9}" for name in columns)
-        )
-    totals = [sum(outcomes[*row, name] for row in rows) for name in columns]
-    print(f"{'all':<30}" + "".join(f"{total:>9}" for total in totals))
-    print(f"{sum(totals)} cases in {seconds:.0f} s, {len(defects)} defects")
-    for case, what in defects:
-        print(" ".join(map(str, case)), "|", what.replace("\n", " ")[:500])
 
 
 # ---- the other side ----

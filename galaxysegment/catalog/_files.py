@@ -10,7 +10,14 @@ if TYPE_CHECKING:
     from astropy.table import Table
     from astropy.wcs import WCS
 
-CATALOG_FORMATS = {".fits": "fits", ".ecsv": "ascii.ecsv", ".parquet": "parquet"}
+CATALOG_FORMATS = {
+    ".fits": "fits",
+    ".ecsv": "ascii.ecsv",
+    ".parquet": "parquet",
+    ".csv": "ascii.csv",
+    ".vot": "votable",
+    ".xml": "votable",
+}
 _N_VERTICES = 24
 
 
@@ -20,9 +27,12 @@ def write_catalog(path: str | Path, catalog: "Table", *, overwrite: bool = False
     Parameters
     ----------
     path : str or path
-        Ends in ``.fits``, ``.ecsv`` (text, everything kept) or ``.parquet`` (needs pyarrow).
+        Ends in ``.fits``, ``.ecsv`` (text, everything kept), ``.vot`` or ``.xml`` (VOTable), ``.parquet``
+        (needs pyarrow), or ``.csv`` (text, without units).
     catalog : `astropy.table.Table`
         As of `source_catalog`. The column ``sky_position``, which repeats ``ra`` and ``dec``, is left out.
+        In a ``.csv`` file, a column with one value per band becomes several: ``flux_1``, ``flux_2``; pass
+        ``bands=`` to `source_catalog` to give them names.
     overwrite : bool, default=False
         Replace a file of this name.
 
@@ -49,6 +59,7 @@ def write_catalog(path: str | Path, catalog: "Table", *, overwrite: bool = False
     _check_free(path, overwrite)
     require_pyarrow(path)
     kept = catalog[[name for name in catalog.colnames if name != "sky_position"]]
+    kept = _one_value_a_cell(kept) if path.suffix == ".csv" else kept
     draft = path.with_name(f".{uuid4().hex}{path.suffix}")
     try:
         kept.write(draft, format=CATALOG_FORMATS[path.suffix])
@@ -68,6 +79,20 @@ def require_pyarrow(path: str | Path | None) -> None:
         raise ImportError(
             "Parquet files need the package pyarrow: run `pip install pyarrow`, or write .fits."
         ) from error
+
+
+def _one_value_a_cell(catalog):
+    """Return a table in which each column of vectors has become a column per entry, numbered from 1."""
+    from astropy.table import Table
+
+    columns = {}
+    for name in catalog.colnames:
+        values = np.asarray(getattr(catalog[name], "value", catalog[name]))
+        if values.ndim == 1:
+            columns[name] = values
+        else:
+            columns |= {f"{name}_{index}": band for index, band in enumerate(values.T, start=1)}
+    return Table(columns)
 
 
 def write_regions(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from .._utils.validation import as_float_image, check_same_shape
 from ..detection._background import box_statistics, meshes_of_boxes
 from ..io import Field, image_shape, read_label_map
+from ..io._nddata import in_unit
 from ..io._windows import open_pixels
 from ..structures import Instances, check_label_map
 from ..structures._types import Hdu
@@ -31,15 +32,19 @@ def source_catalog(
     sources: ArrayLike | Instances | str | Path,
     image: ArrayLike | str | Path | Sequence[str | Path] | Field,
     *,
-    rms: ArrayLike | str | Path | Literal[True] | None = None,
+    rms: ArrayLike | str | Path | bool | None = None,
+    mask: ArrayLike | str | Path | None = None,
     wcs: WCS | None = None,
     background: float | ArrayLike | None = None,
-    zero_point: float | None = None,
+    zero_point: float | Sequence[float] | None = None,
+    bands: Sequence[str] | None = None,
     classes: ArrayLike | None = None,
     scores: ArrayLike | None = None,
     hdu: Hdu = None,
     rms_hdu: Hdu = None,
+    mask_hdu: Hdu = None,
     rms_kind: str = "rms",
+    mask_bits: int | Sequence[int] | None = None,
     labels_hdu: Hdu = None,
 ) -> QTable:
     """Measure the sources of an image: one row each.
@@ -50,24 +55,30 @@ def source_catalog(
     ----------
     sources : label map of shape (height, width), `galaxysegment.Instances`, or path
         The sources; a path is that of a FITS file with a label map.
-    image : array of shape (height, width) or (n_bands, height, width), path, list of paths, or `Field`
-        What to measure; NaN is "no data".
-    rms : array, path or True, optional
-        Standard deviation of the noise of each pixel, for the flux errors; True takes the map that comes
-        with the file or the field.
+    image : array of shape (height, width) or (n_bands, height, width), path, list of paths, `Field` or `NDData`
+        What to measure; NaN is "no data". Fluxes of a `Quantity` or `NDData` have its unit.
+    rms : array, path or bool, optional
+        Standard deviation of the noise of each pixel, for the flux errors. If left out, the map that comes
+        with the file, field or `NDData` is taken if there is one. True insists on such a map, False ignores
+        it.
+    mask : array or path, optional
+        Mask or data quality map; pixels that are not 0 have no data.
     wcs : `astropy.wcs.WCS`, optional
         For positions on the sky; that of the file or the field by default.
     background : float, array of shape (height, width), or "mesh", optional
         What to subtract before measuring; nothing by default. "mesh" estimates it in
         each band as `PhotutilsSegmenter` does.
-    zero_point : float, optional
-        Magnitude of a source with a flux of 1; without it there are no magnitudes.
+    zero_point : float or sequence of float, optional
+        Magnitude of a source with a flux of 1, of all bands or of each; without it there are no magnitudes.
+    bands : sequence of str, optional
+        Names of the bands. Each then has columns of its own: ``bands=["g", "r"]``, or ``"gr"``, gives ``flux_g``,
+        ``flux_r``, ``flux_error_g`` and so on. Without names, a column holds one value per band.
     classes : array-like of int, shape (n_sources,), optional
         Category of label 1, 2…; those of `sources` where it is `Instances`.
     scores : array-like of float, shape (n_sources,), optional
         Confidence likewise.
-    hdu, rms_hdu, rms_kind
-        Where image and RMS map are in their files and what the latter holds, as for
+    hdu, rms_hdu, mask_hdu, rms_kind, mask_bits
+        Where image, RMS map and mask are in their files and what they hold, as for
         `galaxysegment.io.read_field`.
     labels_hdu : int, str or (str, int), optional
         HDU of the label map.
@@ -81,7 +92,7 @@ def source_catalog(
         - ``ra``, ``dec``, ``sky_position``: the same on the sky (ICRS); only where there is a WCS;
         - ``x_min``, ``x_max``, ``y_min``, ``y_max``: bounding box, inclusive;
         - ``area``: pixels; ``flux``: sum over the pixels that have data, and ``flux_error`` where there is an
-          RMS map; with several bands, one value per band;
+          RMS map; with several bands, one value per band, or one column per band of `bands`;
         - ``magnitude``, ``magnitude_error`` where there is a zero point; NaN for a flux that is not positive;
         - ``semi_major``, ``semi_minor``: standard deviations of the brightness along the axes, in pixels;
           ``angle``: of the major axis from the x axis towards the y axis, -90° to 90°; on the sky
@@ -94,7 +105,8 @@ def source_catalog(
     Raises
     ------
     ValueError
-        If shapes disagree, or there is not one class or score per source.
+        If shapes or units disagree, or there is not one class or score per source, or one name or zero point
+        per band.
 
     Notes
     -----
@@ -117,24 +129,67 @@ def source_catalog(
     >>> catalog["label", "x", "y", "area", "flux", "flux_error"].pformat(show_unit=False)[-1].split()
     ['1', '13.0', '6.0', '21', '42.0', '4.58257569495584']
     """
-    pixels = open_pixels(image, rms, hdu=hdu, rms_hdu=rms_hdu, rms_kind=rms_kind)
-    subtracted = _background(background, pixels)
+    hdus = {"hdu": hdu, "rms_hdu": rms_hdu, "mask_hdu": mask_hdu}
+    kinds = {"rms_kind": rms_kind, "mask_bits": mask_bits}
+    pixels = open_pixels(image, rms, mask=mask, **hdus, **kinds)
+    photometry = _Photometry(pixels, zero_point, bands)
+    subtracted = _background(in_unit(background, pixels.unit, "background"), pixels)
     if isinstance(sources, Instances):
         check_same_shape(sources.shape, pixels.shape, "sources", "image")
         classes = sources.classes if classes is None else classes
         scores = sources.scores if scores is None else scores
-        sums = sum_instances(sources, pixels, subtracted, rms is not None)
+        sums = sum_instances(sources, pixels, subtracted, pixels.with_rms)
     else:
         sums = sum_label_map(
-            _label_rows(sources, labels_hdu, pixels.shape), pixels, subtracted, rms is not None
+            _label_rows(sources, labels_hdu, pixels.shape), pixels, subtracted, pixels.with_rms
         )
     extra = {
         "class": _check_per_source("classes", classes, sums.highest),
         "score": _check_per_source("scores", scores, sums.highest),
     }
     return _make_table(
-        sums, pixels, pixels.wcs if wcs is None else wcs.celestial, zero_point, extra
+        sums, pixels, pixels.wcs if wcs is None else wcs.celestial, photometry, extra
     )
+
+
+class _Photometry:
+    """How fluxes become columns: their unit, the zero point and the name of each band."""
+
+    def __init__(self, pixels, zero_point, bands):
+        n_bands = pixels.n_bands - pixels.with_rms
+        self.unit = pixels.unit
+        self.bands = None if bands is None else _check_bands(bands, n_bands)
+        self.zero_point = None if zero_point is None else _check_zero_point(zero_point, n_bands)
+
+    def add(self, table, name, values, unit=None):
+        """Add values of shape (n_bands, n_sources): a column per band that has a name, or one for all."""
+        values = values if unit is None else values * unit
+        if self.bands is None:
+            table[name] = values[0] if len(values) == 1 else values.T
+        else:
+            for band, of_band in zip(self.bands, values, strict=True):
+                table[f"{name}_{band}"] = of_band
+
+
+def _check_bands(bands, n_bands):
+    names = [bands] if isinstance(bands, str) and n_bands == 1 else list(bands)
+    if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
+        raise ValueError(f"bands must be different names, like ['g', 'r']. Got {bands!r} instead.")
+    if len(names) != n_bands:
+        raise ValueError(
+            f"bands has {len(names)} names, but the image has {n_bands} bands: give one per band."
+        )
+    return names
+
+
+def _check_zero_point(zero_point, n_bands):
+    values = np.asarray(zero_point, dtype=float)
+    if values.shape not in ((), (n_bands,)) or not np.isfinite(values).all():
+        raise ValueError(
+            f"zero_point must be one number, or one per band of the image, which has {n_bands}. "
+            f"Got {zero_point!r} instead."
+        )
+    return np.broadcast_to(values, n_bands)[:, None]
 
 
 def _label_rows(sources, hdu, shape):
@@ -203,7 +258,7 @@ def _check_per_source(name, values, n_sources):
     return values
 
 
-def _make_table(sums, pixels, wcs, zero_point, extra):
+def _make_table(sums, pixels, wcs, photometry, extra):
     from astropy import units as u
     from astropy.table import QTable
 
@@ -226,13 +281,14 @@ def _make_table(sums, pixels, wcs, zero_point, extra):
     ):
         table[name] = values
     table["area"] = sums.area[rows]
-    _add_fluxes(table, sums, rows, zero_point)
+    _add_fluxes(table, sums, rows, photometry)
     table["semi_major"], table["semi_minor"] = major * u.pix, minor * u.pix
     table["angle"] = np.degrees(angle) * u.deg
     for name in ("semi_major_sky", "semi_minor_sky", "position_angle"):
         if name in sky:
             table[name] = sky[name]
-    table["peak"] = np.where(np.isfinite(sums.peak[rows]), sums.peak[rows], np.nan)
+    peak = np.where(np.isfinite(sums.peak[rows]), sums.peak[rows], np.nan)
+    table["peak"] = peak if photometry.unit is None else peak * photometry.unit
     table["x_peak"], table["y_peak"] = sums.peak_place[rows, 1], sums.peak_place[rows, 0]
     for name, values in extra.items():
         if values is not None:
@@ -243,25 +299,21 @@ def _make_table(sums, pixels, wcs, zero_point, extra):
     return table
 
 
-def _add_fluxes(table, sums, rows, zero_point):
+def _add_fluxes(table, sums, rows, photometry):
     from astropy import units as u
 
     nothing = sums.missing[:, rows] == sums.area[rows]
     flux = np.where(nothing, np.nan, sums.flux[:, rows])
     error = np.where(nothing, np.nan, np.sqrt(sums.variance[:, rows]))
-    table["flux"] = _per_band(flux)
+    photometry.add(table, "flux", flux, photometry.unit)
     if sums.with_rms:
-        table["flux_error"] = _per_band(error)
-    if zero_point is not None:
+        photometry.add(table, "flux_error", error, photometry.unit)
+    if photometry.zero_point is not None:
         positive = np.where(flux > 0, flux, np.nan)
-        table["magnitude"] = _per_band(zero_point - 2.5 * np.log10(positive)) * u.mag
+        magnitude = photometry.zero_point - 2.5 * np.log10(positive)
+        photometry.add(table, "magnitude", magnitude, u.mag)
         if sums.with_rms:
-            table["magnitude_error"] = _per_band(_POGSON * error / positive) * u.mag
-
-
-def _per_band(values):
-    """Shape (n_sources,) of one band, (n_sources, n_bands) of several."""
-    return values[0] if len(values) == 1 else values.T
+            photometry.add(table, "magnitude_error", _POGSON * error / positive, u.mag)
 
 
 def _ellipse(covariance):

@@ -17,6 +17,7 @@ import numpy as np
 from astropy.io import fits
 
 from ._headers import BLOCK, parse_header, text_of, whole_number
+from ._limits import check_n_hdus, check_unpacked
 
 _OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 # What a byte of a packed file can unpack to at most: of zeros, measured, and a margin for headers.
@@ -31,8 +32,6 @@ _FOREIGN = {
     b"MM\x00*": "a TIFF picture",
 }
 _BITPIX = (8, 16, 32, 64, -32, -64)
-# The emptiest images that the tile compressions of the standard can describe stay far below this.
-_MAX_PIXELS_PER_BYTE = 10_000
 # HDUs that a message lists.
 _LONGEST_LIST = 20
 # Where a packed file ends is not known before it is unpacked; no file is longer, and no seek() goes farther.
@@ -49,9 +48,11 @@ class Hdu:
     kind: str  # "image", "compressed" (tile-compressed image) or "table"
     shape: tuple
     bitpix: int
-    offset: int
+    start: int  # of the header
+    offset: int  # of the data
     n_bytes: int
     is_stream: bool
+    limits: bool
 
     @property
     def name(self):
@@ -123,11 +124,11 @@ def reading(path):
         raise OSError(f"{path} is truncated or damaged: {error}") from error
 
 
-def scan(path):
+def scan(path, limits=True):
     """Yield the HDUs of a file one by one, from headers alone.
 
     The iteration ends at the end of the file, or where no extension begins; it raises where a header
-    cannot be understood.
+    cannot be understood, and at the limits of `_limits`.
     """
     path = Path(path)
     stream, is_stream = open_stream(path)
@@ -135,6 +136,10 @@ def scan(path):
     with stream, reading(path):
         index, start = 0, 0
         while True:
+            if limits:
+                check_n_hdus(path, index + 1)
+                if is_stream:
+                    check_unpacked(path, start, path.stat().st_size)
             stream.seek(start)
             block = stream.read(BLOCK)
             if index and not block.startswith(b"XTENSION"):
@@ -149,14 +154,14 @@ def scan(path):
                 )
             name = f"HDU {index} of {path}"
             header = parse_header(stream, block, name)
-            hdu = _make_hdu(path, index, header, stream.tell(), is_stream)
+            hdu = _make_hdu(path, index, header, start, stream.tell(), is_stream, limits)
             yield hdu
             index, start = index + 1, hdu.offset + ceil(hdu.n_bytes / BLOCK) * BLOCK
             if start >= end:
                 return
 
 
-def _make_hdu(path, index, header, offset, is_stream):
+def _make_hdu(path, index, header, start, offset, is_stream, limits):
     name = f"HDU {index} of {path}"
     xtension = text_of(header, "XTENSION") if index else "IMAGE"
     bitpix, shape = _axes(header, "", name)
@@ -169,7 +174,7 @@ def _make_hdu(path, index, header, offset, is_stream):
     if xtension in ("BINTABLE", "A3DTABLE") and text_of(header, "ZIMAGE") == "True":
         kind = "compressed"
         bitpix, shape = _axes(header, "Z", name)
-    return Hdu(path, index, header, kind, shape, bitpix, offset, n_bytes, is_stream)
+    return Hdu(path, index, header, kind, shape, bitpix, start, offset, n_bytes, is_stream, limits)
 
 
 def _check_columns(header, name):
@@ -313,10 +318,11 @@ def check_complete(hdu):
     The length of a file packed as a whole is not known before it is unpacked, only the most that it can
     be; there, reading stops at the end.
     """
-    if hdu.offset + hdu.n_bytes > (
-        _most_unpacked(hdu.path) if hdu.is_stream else hdu.path.stat().st_size
-    ):
+    end, size = hdu.offset + hdu.n_bytes, hdu.path.stat().st_size
+    if end > (_most_unpacked(hdu.path) if hdu.is_stream else size):
         raise too_short(hdu)
+    if hdu.is_stream and hdu.limits:
+        check_unpacked(hdu.label, end, size)
     if hdu.kind == "compressed":
         _check_tiles(hdu)
 
@@ -340,18 +346,22 @@ def too_short(hdu):
     )
 
 
-def _check_tiles(hdu):
-    lengths = [
+def tile_lengths(hdu):
+    """Shape of a tile of a compressed image, of which those at the edges may have less."""
+    return [
         whole_number(hdu.header, f"ZTILE{axis}", hdu.label, hdu.shape[-1] if axis == 1 else 1)
         for axis in range(len(hdu.shape), 0, -1)
     ]
+
+
+def _check_tiles(hdu):
     n_rows = whole_number(hdu.header, "NAXIS2", hdu.label)
     n_tiles = prod(
         ceil(length / tile) if tile > 0 else -1
-        for length, tile in zip(hdu.shape, lengths, strict=True)
+        for length, tile in zip(hdu.shape, tile_lengths(hdu), strict=True)
     )
-    if n_tiles != n_rows or prod(hdu.shape) > _MAX_PIXELS_PER_BYTE * hdu.n_bytes:
+    if n_tiles != n_rows:
         raise OSError(
-            f"{hdu.label} is damaged: its header promises an image of shape {hdu.shape} in {n_tiles} compressed tiles, "
-            f"but there are {n_rows}, of {hdu.n_bytes} bytes in all."
+            f"{hdu.label} is damaged: its header promises an image of shape {hdu.shape} in "
+            f"{n_tiles} compressed tiles, but there are {n_rows}."
         )

@@ -10,10 +10,10 @@ from astropy.utils.exceptions import AstropyUserWarning
 from .._utils.shared import SHARED_FILTERS
 
 BLOCK = 2880
-_CARD = 80
+CARD = 80
 # 144,000 cards: no camera writes that many, but text that is not FITS could run on to its end.
 _MAX_BLOCKS = 4_000
-_TO_TEXT = bytes(byte if 32 <= byte < 127 else ord(" ") for byte in range(256))
+TO_TEXT = bytes(byte if 32 <= byte < 127 else ord(" ") for byte in range(256))
 _LOCK = threading.RLock()
 
 
@@ -52,13 +52,13 @@ def parse_header(stream, first_block, name):
         block = stream.read(BLOCK)
         if len(block) < BLOCK or len(blocks) >= _MAX_BLOCKS:
             raise OSError(f"{name} has no END card: the file is truncated, or it is not FITS.")
-    text = b"".join(blocks).translate(_TO_TEXT).decode("ascii")
+    text = b"".join(blocks).translate(TO_TEXT).decode("ascii")
     with quiet():
         return fits.Header.fromstring(text)
 
 
 def _find_end(block):
-    for start in range(0, len(block), _CARD):
+    for start in range(0, len(block), CARD):
         if block[start : start + 8].rstrip() == b"END":
             return start
     return None

@@ -80,7 +80,7 @@ def check_mask_shape(shape, image_shape):
         )
 
 
-def mask_source(image, mask, hdu=None, bits=None):
+def mask_source(image, mask, hdu=None, bits=None, limits=True):
     """Return the source of an image with NaN where a mask says so.
 
     Parameters
@@ -91,12 +91,14 @@ def mask_source(image, mask, hdu=None, bits=None):
     hdu : int, str, (str, int) or a list of them, optional
     bits : int, list of int or None
         As for `as_mask`.
+    limits : bool, default=True
+        As for `read_image`.
     """
     bits = check_bits(bits)
     if mask is None:
         return image
     if is_path(mask):
-        booleans = _open_masks(mask, hdu, bits, image.shape[0])
+        booleans = _open_masks(mask, hdu, bits, limits, image.shape[0])
     elif hdu is not None:
         raise ValueError(f"mask_hdu={hdu!r} names an HDU of a file, but mask is an array.")
     else:
@@ -115,7 +117,7 @@ def is_path(value):
     )
 
 
-def _open_masks(paths, hdu, bits, n_bands):
+def _open_masks(paths, hdu, bits, limits, n_bands):
     paths = list(paths) if isinstance(paths, list | tuple) else [paths]
     hdus = hdu if isinstance(hdu, list) else [hdu] * len(paths)
     paths = paths * len(hdus) if len(paths) == 1 else paths
@@ -124,7 +126,9 @@ def _open_masks(paths, hdu, bits, n_bands):
             f"mask lists {len(paths)} files and mask_hdu {len(hdus)} HDUs for {n_bands} bands: give one for all, "
             "or one per band."
         )
-    found = [find_image(path, own, list(scan(path))) for path, own in zip(paths, hdus, strict=True)]
+    found = [
+        find_image(path, own, scan(path, limits)) for path, own in zip(paths, hdus, strict=True)
+    ]
     for image in found:
         check_complete(image)
     sources = [FitsSource(partial(_read, bits=bits), image) for image in found]

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from ._hdus import find_image, scan
+from ._hdus import find_image
 from ._headers import text_of
 from ._partners import best_partner
 from ._pixels import read_floats
@@ -39,7 +39,7 @@ def plain_kind_of_header(hdu):
     return None if kind == "weight" and "inv" not in words and "ivar" not in words else kind
 
 
-def find_noise(path, hdu, kind, hdus=None, *, image=None, prefix=""):
+def find_noise(path, hdu, kind, hdus, *, image=None, prefix=""):
     """Find the HDU of a noise map and its kind.
 
     Parameters
@@ -47,8 +47,8 @@ def find_noise(path, hdu, kind, hdus=None, *, image=None, prefix=""):
     path : path
     hdu : int, str, (str, int) or None
     kind : {"rms", "variance", "weight", "auto"}
-    hdus : list of Hdu, optional
-        What `scan` found in the file, where that has been done before.
+    hdus : iterable of Hdu
+        All HDUs of the file.
     image : Hdu, optional
         The image that the map belongs to. It is never taken for its own noise map.
     prefix : str, default=""
@@ -61,8 +61,8 @@ def find_noise(path, hdu, kind, hdus=None, *, image=None, prefix=""):
     """
     if kind not in (*KINDS, "auto"):
         raise ValueError(f"{prefix}kind must be one of {(*KINDS, 'auto')}. Got {kind!r} instead.")
-    if hdu is None and hdus is None:
-        hdus = list(scan(path))
+    if hdu is None:
+        hdus = list(hdus)
     noise = _find_unnamed(path, kind, hdus, image, prefix) if hdu is None else None
     noise = find_image(path, hdu if noise is None else noise.index, hdus)
     if kind != "auto":

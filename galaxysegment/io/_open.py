@@ -34,6 +34,7 @@ def read_field(
     mask_hdu: Hdu | list[Hdu] = None,
     labels_hdu: Hdu = None,
     mask_bits: int | Sequence[int] | None = None,
+    limits: bool = True,
 ) -> Field:
     """Open an observation; only headers are read before pixels are asked for.
 
@@ -63,6 +64,9 @@ def read_field(
     mask_bits : int or list of int, optional
         Which bits of a data quality map mean "no data": ``1 + 4096`` or ``[1, 4096]``; ``~4`` for every bit
         but 4. All bits by default.
+    limits : bool, default=True
+        As for `read_image`: False reads files that are packed more than 100 times, or have more than
+        10,000 HDUs.
 
     Returns
     -------
@@ -89,19 +93,19 @@ def read_field(
     (Field(n_bands=1, shape=(30, 40), with rms), array([[[0., 0., 0.],
             [0., 0., 0.]]]))
     """
-    files, hdu = _one_per_band([_FileHdus(path) for path in _as_list(image)], hdu)
+    files, hdu = _one_per_band([_FileHdus(path, limits) for path in _as_list(image)], hdu)
     bands = [find_image(file.path, own, file.hdus) for file, own in zip(files, hdu, strict=True)]
     _check_bands(bands)
     sources = {"image": _stack([FitsSource(read_floats, band) for band in bands], as_cube=True)}
-    noise = _find_rms(files, bands, rms, rms_kind, rms_hdu)
+    noise = _find_rms(files, bands, rms, rms_kind, rms_hdu, limits)
     if noise:
         sources["rms"] = _stack(
             [FitsSource(partial(_read_noise, kind=kind), found) for found, kind in noise]
         )
     if mask is None and mask_hdu is not None:
         mask = list(dict.fromkeys(file.path for file in files))
-    sources["image"] = mask_source(sources["image"], mask, mask_hdu, mask_bits)
-    truth = files[0] if labels is None else _FileHdus(labels)
+    sources["image"] = mask_source(sources["image"], mask, mask_hdu, mask_bits, limits)
+    truth = files[0] if labels is None else _FileHdus(labels, limits)
     found = _find_labels(truth, bands[0], labels is not None, labels_hdu)
     if found is not None:
         sources["labels"] = FitsSource(read_labels, found)
@@ -117,9 +121,9 @@ def read_field(
 class _FileHdus:
     """A file and its HDUs, scanned once."""
 
-    def __init__(self, path):
+    def __init__(self, path, limits):
         self.path = path
-        self.hdus = list(scan(path))
+        self.hdus = list(scan(path, limits))
 
 
 def _as_list(paths):
@@ -169,13 +173,13 @@ def _one_per_band(files, hdus, prefix=""):
     return files, hdus
 
 
-def _find_rms(files, bands, rms, kind, hdu):
+def _find_rms(files, bands, rms, kind, hdu, limits):
     """Find the HDU and kind of each RMS map."""
     if rms is None and hdu is None:
         noise = [_find_own_rms(file, band) for file, band in zip(files, bands, strict=True)]
         return noise if all(noise) else []
     if rms is not None:
-        files = [_FileHdus(path) for path in _as_list(rms)]
+        files = [_FileHdus(path, limits) for path in _as_list(rms)]
     elif isinstance(hdu, list) and len(set(files)) == 1:
         files = files[:1]
     files, hdu = _one_per_band(files, hdu, "rms_")

@@ -1,18 +1,18 @@
 """Read the stored numbers of an HDU, all or a section, and turn them into floats or labels."""
 
-from contextlib import ExitStack, contextmanager
 from math import isfinite
 
 import numpy as np
 from astropy.io import fits
 
 from ..structures import check_label_map
-from ._hdus import check_complete, open_stream, reading, too_short
+from ._compressed import compressed_header, read_tiles
+from ._excerpt import read_exactly
+from ._hdus import check_complete, open_stream, reading
 from ._headers import clean_header, quiet
 from ._section import resolve_section
 
 _DTYPES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
-_CHUNK = 1 << 22
 
 
 def read_floats(hdu, section=None):
@@ -122,7 +122,7 @@ def _read_raw(hdu, section):
     rows, columns = resolve_section(section, hdu.image_shape)
     check_complete(hdu)
     if hdu.kind == "compressed":
-        raw = _read_tiles(hdu, rows, columns)
+        raw = read_tiles(hdu, rows, columns)
     elif hdu.is_stream:
         raw = _read_stream(hdu, rows, columns)
     else:
@@ -142,62 +142,13 @@ def _read_stream(hdu, rows, columns):
     with stream, reading(hdu.path):
         for plane in range(planes[0] if planes else 1):
             stream.seek(hdu.offset + (plane * height + rows.start) * width * item)
-            data = _read_exactly(stream, (rows.stop - rows.start) * width * item, hdu)
+            data = read_exactly(stream, (rows.stop - rows.start) * width * item, hdu)
             parts.append(
                 np.frombuffer(data, dtype=_DTYPES[hdu.bitpix]).reshape(-1, width)[:, columns]
             )
     return np.stack(parts)
 
 
-def _read_exactly(stream, n_bytes, hdu):
-    """Read in pieces, so that a false promise of a header costs no more memory than the file holds."""
-    data = bytearray()
-    while len(data) < n_bytes:
-        piece = stream.read(min(_CHUNK, n_bytes - len(data)))
-        if not piece:
-            raise too_short(hdu)
-        data += piece
-    return data
-
-
-def _read_tiles(hdu, rows, columns):
-    """Decompress the tiles that a section touches."""
-    if hdu.is_stream:
-        _check_stream_reaches(hdu)
-    index = (*(slice(None) for _ in hdu.shape[:-2]), rows, columns)
-    with open_compressed(hdu) as opened:
-        return np.asarray(opened.section[index])
-
-
-@contextmanager
-def open_compressed(hdu):
-    """Open a tile-compressed HDU with astropy, numbers left as stored; what fails on the way is an OSError."""
-    with ExitStack() as stack:
-        try:
-            with quiet():
-                image = stack.enter_context(fits.open(hdu.path, do_not_scale_image_data=True))[
-                    hdu.index
-                ]
-            yield image
-        except MemoryError:
-            raise
-        except Exception as error:  # each unpacker has errors of its own, some of no public class
-            reason = " ".join(str(error).split())
-            raise OSError(
-                f"{hdu.label} cannot be decompressed: {reason or type(error).__name__}"
-            ) from error
-
-
-def _check_stream_reaches(hdu):
-    stream, _ = open_stream(hdu.path)
-    with stream, reading(hdu.path):
-        stream.seek(hdu.offset + hdu.n_bytes - 1)
-        _read_exactly(stream, 1, hdu)
-
-
 def image_header(hdu):
     """Header of the image, free of illegal cards and of the cards of its compression."""
-    if hdu.kind != "compressed":
-        return clean_header(hdu.header)
-    with open_compressed(hdu) as opened:
-        return clean_header(opened.header)
+    return compressed_header(hdu) if hdu.kind == "compressed" else clean_header(hdu.header)

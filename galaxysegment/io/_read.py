@@ -19,7 +19,9 @@ __all__ = ["image_shape", "read_header", "read_image", "read_label_map", "read_r
 LABEL_NAMES = ("LABELS", "LABEL", "SEGMENTATION", "SEGMAP", "SEGM", "SEG", "SEGIM")
 
 
-def read_image(path: str | Path, *, hdu: Hdu = None, section: Section | None = None) -> Floats:
+def read_image(
+    path: str | Path, *, hdu: Hdu = None, section: Section | None = None, limits: bool = True
+) -> Floats:
     """Read an image, or a section of it.
 
     Parameters
@@ -33,6 +35,9 @@ def read_image(path: str | Path, *, hdu: Hdu = None, section: Section | None = N
         Rows and columns to read. Of a plain file only these are read (it is memory-mapped), of a
         tile-compressed one only the tiles they touch. A file packed as a whole has to be unpacked from its
         beginning to the last row wanted.
+    limits : bool, default=True
+        Refuse a file of more than 10,000 HDUs, and one that unpacks to more than 256 MiB and more than
+        100 times its size. False reads it nonetheless.
 
     Returns
     -------
@@ -46,7 +51,8 @@ def read_image(path: str | Path, *, hdu: Hdu = None, section: Section | None = N
     FileNotFoundError
         If there is no such file.
     OSError
-        If the file is not FITS, truncated, or has a header that promises more than the file holds.
+        If the file is not FITS, truncated, has a header that promises more than the file holds, or goes
+        beyond `limits`.
     ValueError
         If the HDU is missing (the message lists those present) or holds no image, or `section` is not inside it.
 
@@ -67,10 +73,10 @@ def read_image(path: str | Path, *, hdu: Hdu = None, section: Section | None = N
     array([[4., 5.],
            [8., 9.]], dtype=float32)
     """
-    return read_floats(find_image(path, hdu), section)
+    return read_floats(find_image(path, hdu, scan(path, limits)), section)
 
 
-def read_header(path: str | Path, hdu: Hdu = None) -> fits.Header:
+def read_header(path: str | Path, hdu: Hdu = None, *, limits: bool = True) -> fits.Header:
     """Read a header; illegal cards are mended, or left out where that is impossible.
 
     Parameters
@@ -78,6 +84,8 @@ def read_header(path: str | Path, hdu: Hdu = None) -> fits.Header:
     path : str or path
     hdu : int, str or (str, int), optional
         As for `read_image`; here it may also be a table or empty.
+    limits : bool, default=True
+        As for `read_image`.
 
     Returns
     -------
@@ -98,16 +106,18 @@ def read_header(path: str | Path, hdu: Hdu = None) -> fits.Header:
     ...     read_header(path)["BITPIX"]
     32
     """
-    return image_header(find_hdu(path, hdu))
+    return image_header(find_hdu(path, hdu, scan(path, limits)))
 
 
-def image_shape(path: str | Path, hdu: Hdu = None) -> tuple[int, ...]:
+def image_shape(path: str | Path, hdu: Hdu = None, *, limits: bool = True) -> tuple[int, ...]:
     """Shape of what `read_image` returns, from the header alone.
 
     Parameters
     ----------
     path : str or path
     hdu : int, str or (str, int), optional
+        As for `read_image`.
+    limits : bool, default=True
         As for `read_image`.
 
     Returns
@@ -128,11 +138,16 @@ def image_shape(path: str | Path, hdu: Hdu = None) -> tuple[int, ...]:
     ...     image_shape(write_label_map(f"{folder}/labels.fits.fz", [[0, 5, 5], [2, 2, 0]]))
     (2, 3)
     """
-    return find_image(path, hdu).image_shape
+    return find_image(path, hdu, scan(path, limits)).image_shape
 
 
 def read_label_map(
-    path: str | Path, *, hdu: Hdu = None, section: Section | None = None, relabel: bool = False
+    path: str | Path,
+    *,
+    hdu: Hdu = None,
+    section: Section | None = None,
+    relabel: bool = False,
+    limits: bool = True,
 ) -> Labels:
     """Read a label map, or a section of it.
 
@@ -147,6 +162,8 @@ def read_label_map(
         Rows and columns to read, as for `read_image`.
     relabel : bool, default=False
         Number the sources 1…n; otherwise numbers stay as they are, gaps included.
+    limits : bool, default=True
+        As for `read_image`.
 
     Returns
     -------
@@ -170,16 +187,16 @@ def read_label_map(
     array([[0, 2],
            [1, 1]], dtype=int32)
     """
-    labels = read_labels(find_labels(path, hdu), section)
+    labels = read_labels(find_labels(path, hdu, scan(path, limits)), section)
     return close_gaps(labels) if relabel else labels
 
 
-def find_labels(path, hdu=None, hdus=None):
+def find_labels(path, hdu, hdus):
     """Find the HDU of a label map; parameters as for `find_hdu`."""
-    if hdu is None and hdus is None:
-        hdus = list(scan(path))
-    named = find_named_labels(hdus) if hdu is None else None
-    return named or find_image(path, hdu, hdus)
+    if hdu is not None:
+        return find_image(path, hdu, hdus)
+    hdus = list(hdus)
+    return find_named_labels(hdus) or find_image(path, None, hdus)
 
 
 def find_named_labels(hdus):
@@ -188,7 +205,12 @@ def find_named_labels(hdus):
 
 
 def read_rms(
-    path: str | Path, *, hdu: Hdu = None, section: Section | None = None, kind: str = "rms"
+    path: str | Path,
+    *,
+    hdu: Hdu = None,
+    section: Section | None = None,
+    kind: str = "rms",
+    limits: bool = True,
 ) -> Floats:
     """Read an RMS map out of an RMS, variance or weight map.
 
@@ -207,6 +229,8 @@ def read_rms(
         WGT, WT, WTMAP, IVAR, INVVAR or OOW for a weight; VARIANCE or VAR for a variance; RMS, ERR, ERROR,
         SIGMA, NOISE, UNCERT, STD or STDDEV for an RMS. If several fall, weight goes before variance
         before RMS. No word is an error.
+    limits : bool, default=True
+        As for `read_image`.
 
     Returns
     -------
@@ -233,5 +257,5 @@ def read_rms(
     array([[0.5, nan],
            [1. , 2. ]])
     """
-    found, kind = find_noise(path, hdu, kind)
+    found, kind = find_noise(path, hdu, kind, scan(path, limits))
     return read_noise(found, kind, section)

@@ -8,6 +8,7 @@ from astropy.io import fits
 from astropy.table import QTable
 
 from ..structures import Instances
+from ._excerpt import open_whole_table
 from ._hdus import check_complete
 from ._headers import quiet
 
@@ -23,7 +24,8 @@ def classes_hdu(classes):
 
 def read_classes(hdu, shape):
     """Read what `classes_hdu` made for an image of `shape`."""
-    with _reading_table(hdu) as table:
+    with _opened(hdu) as opened:
+        table = opened.data
         labels = np.asarray(table["LABEL"])
         if labels.min(initial=1) < 1 or labels.max(initial=1) > np.prod(shape):
             raise ValueError(f"its labels reach from {labels.min()} to {labels.max()}")
@@ -51,7 +53,8 @@ def instances_hdu(instances):
 
 def read_instances(hdu, shape):
     """Read what `instances_hdu` made for an image of `shape`."""
-    with _reading_table(hdu) as table:
+    with _opened(hdu) as opened:
+        table = opened.data
         boxes = np.stack([table[name] for name in ("Y0", "X0", "Y1", "X1")], axis=1).astype(
             np.int64
         )
@@ -90,16 +93,15 @@ def catalog_hdu(catalog):
 
 def read_catalog(hdu, _shape):
     """Read a catalog; columns with a unit are quantities."""
-    check_complete(hdu)
-    with _explaining(hdu):
-        return QTable.read(hdu.path, hdu=hdu.index, format="fits")
+    with _opened(hdu) as table:
+        return QTable.read(table, format="fits")
 
 
 @contextmanager
-def _reading_table(hdu):
+def _opened(hdu):
     check_complete(hdu)
-    with _explaining(hdu), fits.open(hdu.path, memmap=False) as opened:
-        yield opened[hdu.index].data
+    with _explaining(hdu), open_whole_table(hdu) as table:
+        yield table
 
 
 @contextmanager

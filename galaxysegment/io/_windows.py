@@ -95,7 +95,8 @@ class ArrayPixels:
         self.image, self.rms, self.mask = image, rms, mask
         self.header, self.wcs, self.unit = header, wcs, unit
         self.shape = tuple(image.shape[-2:])
-        self.n_bands = len(image) + (rms is not None)
+        self.with_rms = rms is not None
+        self.n_bands = len(image) + self.with_rms
 
     def read_parts(self, rows, columns):
         """Return image (n_bands, height, width) and RMS map of a window, the latter None if not wanted."""

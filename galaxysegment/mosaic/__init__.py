@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import Literal, TypeAlias, TypedDict, Unpack, overload
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from .._utils.paths import check_paths
+from ..base import takes_rms
 from ..io import Field
 from ..io._windows import open_pixels
 from ..io._write import check_target
@@ -26,7 +28,8 @@ __all__ = ["TileError", "segment_mosaic"]
 class _Options(TypedDict, total=False):
     """What `segment_mosaic` takes in every one of its forms."""
 
-    rms: ArrayLike | str | Path | Literal[True] | None
+    rms: ArrayLike | str | Path | bool | None
+    mask: ArrayLike | str | Path | None
     tile_size: int
     overlap: int | None
     n_jobs: int
@@ -35,7 +38,9 @@ class _Options(TypedDict, total=False):
     overwrite: bool
     hdu: Hdu
     rms_hdu: Hdu
+    mask_hdu: Hdu
     rms_kind: str
+    mask_bits: int | Sequence[int] | None
 
 
 _Image: TypeAlias = ArrayLike | str | Path | Sequence[str | Path] | Field
@@ -73,6 +78,7 @@ def segment_mosaic(
     image,
     *,
     rms=None,
+    mask=None,
     output=None,
     kind="labels",
     tile_size=2048,
@@ -83,7 +89,9 @@ def segment_mosaic(
     overwrite=False,
     hdu=None,
     rms_hdu=None,
+    mask_hdu=None,
     rms_kind="rms",
+    mask_bits=None,
 ):
     """Segment an image of any size, tile by tile.
 
@@ -94,12 +102,16 @@ def segment_mosaic(
     ----------
     segmenter : segmenter or Pipeline
         Fitted, where it needs to be.
-    image : path, list of paths, `galaxysegment.io.Field`, or array
+    image : path, list of paths, `galaxysegment.io.Field`, `NDData`, or array
         FITS file (several are bands of one field), of which each worker reads its own tiles; or an array of
         shape (height, width) or (n_bands, height, width).
-    rms : path, array or True, optional
+    rms : path, array or bool, optional
         RMS map, which travels as the last band: the segmenter, or a step before it, must have been told by
-        ``rms_band=-1``. True takes the map that comes with the file or the field.
+        ``rms_band=-1``. If left out, the map that comes with the file, field or `NDData` is taken if the
+        segmenter takes one; otherwise its pixels without RMS have no data. True insists on such a map, False
+        ignores it.
+    mask : path or array, optional
+        Mask or data quality map; pixels that are not 0 have no data.
     output : path, optional
         FITS file (``.fits``) for the label map, with the WCS of the image. It appears when it is finished.
         Without it, the label map is returned.
@@ -121,8 +133,8 @@ def segment_mosaic(
         hidden folder beside `output`, and checked.
     overwrite : bool, default=False
         Replace `output` if it exists.
-    hdu, rms_hdu, rms_kind
-        Where image and RMS map are in their files and what the latter holds, as for
+    hdu, rms_hdu, mask_hdu, rms_kind, mask_bits
+        Where image, RMS map and mask are in their files and what they hold, as for
         `galaxysegment.io.read_field`.
 
     Returns
@@ -177,7 +189,7 @@ def segment_mosaic(
     if kind not in {"labels", "instances"}:
         raise ValueError(f"kind must be 'labels' or 'instances'. Got {kind!r} instead.")
     if output is not None:
-        check_paths({"image": image, "rms": rms}, {"output": output})
+        check_paths({"image": image, "rms": rms, "mask": mask}, {"output": output})
         output = check_target(output, overwrite)
         if output.suffix != ".fits":
             raise ValueError(
@@ -188,9 +200,12 @@ def segment_mosaic(
         raise ValueError(
             "resume=True needs output=: only what goes to a file is kept to be resumed."
         )
-    pixels = open_pixels(image, rms, hdu=hdu, rms_hdu=rms_hdu, rms_kind=rms_kind)
+    hdus = {"hdu": hdu, "rms_hdu": rms_hdu, "mask_hdu": mask_hdu}
+    kinds = {"rms_kind": rms_kind, "mask_bits": mask_bits}
+    takes = partial(takes_rms, segmenter)
+    pixels = open_pixels(image, rms, mask=mask, takes_rms=takes, **hdus, **kinds)
     check_paths(pixels.paths(), {"output": output})
-    _check_segmenter(segmenter, pixels, rms is not None)
+    _check_segmenter(segmenter, pixels, with_rms=rms is not None and rms is not False)
     settings = {
         "kind": kind,
         "tile_size": tile_size,
@@ -229,7 +244,8 @@ def _check_segmenter(segmenter, pixels, with_rms):
             f"image has {pixels.n_bands} bands, RMS map included, but the segmenter was fitted with {n_bands}: pass "
             "the same bands in the same order."
         )
-    if with_rms and getattr(segmenter, "rms_band", 0) is None:
+    has_parameter = hasattr(segmenter, "get_params") and "rms_band" in segmenter.get_params()
+    if with_rms and has_parameter and segmenter.rms_band is None:
         raise ValueError(
             f"rms is given, but {type(segmenter).__name__} has rms_band=None and would take the RMS map for an image: "
             "set rms_band=-1."

@@ -139,18 +139,21 @@ class _Found:
         return np.array(pairs, dtype=np.int64).reshape(-1, 2).T
 
     def _neighbours(self):
-        """Yield pairs of instances of different tiles whose boxes overlap."""
-        crosses = np.flatnonzero(
-            self._leaves_core()
-        )  # one inside its core is seen by no other tile
-        order = crosses[np.argsort(self.boxes[crosses, 0], kind="stable")]
-        tops, bottoms = self.boxes[order, 0], self.boxes[order, 2]
-        for place, one in enumerate(order.tolist()):
-            rivals = order[place + 1 : np.searchsorted(tops, bottoms[place])]
-            left, right = self.boxes[one, 1], self.boxes[one, 3]
-            near = (self.boxes[rivals, 1] < right) & (self.boxes[rivals, 3] > left)
-            near &= self.tile[rivals] != self.tile[one]
-            yield from ((one, other) for other in rivals[near].tolist())
+        """Yield pairs of instances of different tiles whose boxes overlap, each pair once.
+
+        Two instances inside the cores of their tiles cannot overlap, so one of a pair leaves its core.
+        """
+        leaves = self._leaves_core()
+        order = np.argsort(self.boxes[:, 0], kind="stable")
+        tops = self.boxes[order, 0]
+        tallest = (self.boxes[:, 2] - self.boxes[:, 0]).max(initial=0)
+        for index in np.flatnonzero(leaves).tolist():
+            top, left, bottom, right = self.boxes[index]
+            rivals = order[slice(*np.searchsorted(tops, (top - tallest, bottom)))]
+            near = (self.boxes[rivals, 2] > top) & (self.tile[rivals] != self.tile[index])
+            near &= (self.boxes[rivals, 1] < right) & (self.boxes[rivals, 3] > left)
+            near &= ~leaves[rivals] | (rivals > index)  # two that leave meet once
+            yield from ((index, rival) for rival in rivals[near].tolist())
 
     def _leaves_core(self):
         cores = np.array([(t.core.y0, t.core.x0, t.core.y1, t.core.x1) for t in self.tiles])[

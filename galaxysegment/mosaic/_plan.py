@@ -165,12 +165,13 @@ def read_transformed(plan, n_steps, pixels, window):
 def choose_overlap(plan, overlap):
     """Check `overlap`, or choose it; return it with the number of pixels along an edge not to be trusted."""
     reach, n_pixels = plan.reach(), plan.n_pixels
-    if overlap is None:
-        distance = _REACH_OF_STRANGERS if reach is None else max(reach, 1)
-        overlap = distance + max(n_pixels, 64)
+    if overlap is None and reach is None:  # half of it is the margin
+        overlap = max(_REACH_OF_STRANGERS + 64, 2 * n_pixels)
+    elif overlap is None:
+        overlap = max(reach, 1) + max(n_pixels, 64)
     margin = overlap // 2 if reach is None else max(reach, 1)
     if overlap < margin + n_pixels:
-        needed = 2 * n_pixels + 1 if reach is None else margin + n_pixels
+        needed = 2 * n_pixels if reach is None else margin + n_pixels
         raise ValueError(
             f"Sources have at least {n_pixels} pixels and {type(plan.segmenter).__name__} looks {margin} pixels around "
             f"each, but tiles overlap by {overlap}: use overlap >= {needed}."

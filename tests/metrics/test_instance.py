@@ -175,6 +175,17 @@ def test_coco_summary_is_quiet_and_prints_as_a_table(make_pair, capsys):
     assert lines[1].split()[1] == f"{summary['AP']:.3f}"
 
 
+def test_the_table_is_aligned():
+    """Names to the left, numbers to the right, each column as wide as its widest cell."""
+    labels = np.arange(1, 151).reshape(10, 15)
+    lines = str(coco_summary(labels, labels, by="area", n_bins=1)).split("\n")
+    assert lines == [
+        "             AP   AP50   AP75     AR  n_true",
+        "all       1.000  1.000  1.000  1.000     150",
+        "area 1–1  1.000  1.000  1.000  1.000     150",
+    ]
+
+
 def test_coco_summary_hides_no_source():
     labels = np.arange(1, 401, dtype=np.int32).reshape(
         20, 20

@@ -138,6 +138,17 @@ def test_greed_would_lose_a_match_that_the_optimum_finds():
     assert list(zip(overlaps.i[chosen], overlaps.j[chosen], strict=True)) == [(0, 0), (1, 1)]
 
 
+def test_contested_sources_may_have_any_numbers():
+    """Two true sources, of which the second comes long after, contend for the only prediction."""
+    starts = [4, *(100 + 20 * k for k in range(20)), 2]
+    crops = [np.ones((1, 10), dtype=bool)] * len(starts)
+    y_true = Instances((1, 600), [(0, x, 1, x + 10) for x in starts], crops)
+    y_pred = Instances((1, 600), [(0, 3, 1, 13)], crops[:1])
+    for pair in ((y_true, y_pred), (y_pred, y_true)):
+        overlaps = find_overlaps(*pair)
+        assert len(overlaps.i) == 2 and len(best_pairs(overlaps, 0.5)) == 1
+
+
 def test_a_mosaic_of_many_sources_stays_sparse():
     rng = np.random.default_rng(0)
     corners = rng.integers(0, 8000, (20_000, 2))
