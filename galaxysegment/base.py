@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import Pipeline
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
 from ._utils.calibration import METHODS, apply_calibration, fit_calibration
+from ._utils.gaps import bridge_gaps
 from ._utils.typed import fit_context
 from ._utils.validation import check_images, check_same_shape, split_rms
 from .detection._deblending import deblend
@@ -316,9 +317,14 @@ class BaseSegmenter(_ImageEstimator):
             raise ValueError(f"output must be one of {_OUTPUTS}. Got {output!r} instead.")
         images, layout = self._check_images(X)
         self._validate_params()
+        bridged = self._bridged(images)
         found = [
-            _clear_no_data(result, self._no_data(image))
-            for result, image in zip(self._segment_images(images), images, strict=True)
+            clear_no_data(result, self._no_data(image))
+            for result, image in zip(
+                self._segment_images(bridged),
+                bridged if self.label_bridge else images,
+                strict=True,
+            )
         ]
         _warn_if_empty(found)
         if output == "instances":
@@ -351,6 +357,21 @@ class BaseSegmenter(_ImageEstimator):
 
     def _fit_images(self, images, targets):
         """Learn from images and targets (label maps or Instances, or None); override where needed."""
+
+    def _validate_params(self):
+        super()._validate_params()
+        constraints = {
+            "bridge": [Interval(Integral, 0, None, closed="left")],
+            "label_bridge": ["boolean"],
+        }
+        values = {"bridge": self.bridge, "label_bridge": self.label_bridge}
+        validate_parameter_constraints(constraints, values, caller_name=type(self).__name__)
+
+    def _bridged(self, images):
+        """Interpolate the gaps that a source may bridge."""
+        if not self.bridge:
+            return images
+        return [bridge_gaps(image, self.bridge, self.rms_band) for image in images]
 
     def _no_data(self, image):
         """Pixels that can belong to no source: NaN in every band, or without a positive RMS."""
@@ -532,7 +553,9 @@ class ProbabilisticSegmenter(SemanticSegmenter):
         """
         images, layout = self._check_images(X)
         self._validate_params()
-        pairs = zip(self._images_proba(images), images, strict=True)
+        bridged = self._bridged(images)
+        shown = bridged if self.label_bridge else images
+        pairs = zip(self._images_proba(bridged), shown, strict=True)
         return layout.pack_maps(
             [
                 np.where(self._no_data(image), np.float32(0), self._calibrated(proba))
@@ -605,7 +628,7 @@ def target_mask(target):
     return as_binary_mask(target)
 
 
-def _clear_no_data(result, no_data):
+def clear_no_data(result, no_data):
     """Take the pixels without data away from the sources."""
     if not no_data.any():
         return result

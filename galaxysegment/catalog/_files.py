@@ -5,6 +5,10 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+from ..structures import Instances
+from ._regions import outline_lines
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -97,20 +101,21 @@ def _one_value_a_cell(catalog):
 
 def write_regions(
     path: str | Path,
-    catalog: "Table",
+    catalog: "Table | ArrayLike | Instances",
     *,
     wcs: "WCS | None" = None,
     scale: float = 3.0,
     overwrite: bool = False,
 ) -> Path:
-    """Write the ellipses of a catalog as a region file of DS9.
+    """Write the ellipses of a catalog, or the outlines of sources, as a region file of DS9.
 
     Parameters
     ----------
     path : str or path
         Ends in ``.reg``.
-    catalog : `astropy.table.Table`
-        As of `source_catalog`.
+    catalog : `astropy.table.Table`, label map of shape (height, width), or `Instances`
+        A table as of `source_catalog`, whose ellipses are written; or sources, whose outlines along the edges
+        of their pixels are written as polygons.
     wcs : `astropy.wcs.WCS`, optional
         Write positions on the sky (ICRS, as polygons, which are right for any orientation of the image)
         instead of pixels of this image.
@@ -140,7 +145,7 @@ def write_regions(
         raise ValueError(f"path must end in .reg. Got {path} instead.")
     _check_free(path, overwrite)
     lines = ["# Region file format: DS9 version 4.1", "global color=green width=1"]
-    lines += _ellipses(catalog, scale) if wcs is None else _polygons(catalog, scale, wcs.celestial)
+    lines += _lines(catalog, scale, wcs)
     draft = path.with_name(f".{uuid4().hex}.reg")
     try:
         draft.write_text("\n".join(lines) + "\n", encoding="ascii")
@@ -148,6 +153,14 @@ def write_regions(
     finally:
         draft.unlink(missing_ok=True)
     return path
+
+
+def _lines(catalog, scale, wcs):
+    from astropy.table import Table
+
+    if not isinstance(catalog, Table):
+        return outline_lines(catalog, wcs)
+    return _ellipses(catalog, scale) if wcs is None else _polygons(catalog, scale, wcs.celestial)
 
 
 def _check_free(path, overwrite):

@@ -46,6 +46,10 @@ class MosaicAware:
         SExtractor's cleaning does. Goes together with `splits_blends`.
     n_pixels : int, default=1
         Smallest number of pixels of a source.
+    bridge : int, default=0
+        Largest gap without data, in pixels, that a source may bridge.
+    label_bridge : bool, default=False
+        Whether the pixels of such a gap belong to the source.
 
     Examples
     --------
@@ -80,6 +84,8 @@ class MosaicAware:
     splits_blends: bool = True
     compares_sources: bool = False
     n_pixels: int = 1
+    bridge: int = 0
+    label_bridge: bool = False
     # What `with_statistics` was given; None on an estimator that sees whole images.
     _statistics: Mapping[str, Any] | None = None
     _corner: tuple[int, int] = (0, 0)

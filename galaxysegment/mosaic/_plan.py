@@ -1,13 +1,15 @@
 """The steps of a pipeline on one window of a mosaic, by the contract `galaxysegment.base.MosaicAware`."""
 
+from copy import copy
 from functools import partial
 from math import lcm
 
 import numpy as np
 from sklearn.pipeline import Pipeline
 
+from .._utils.gaps import bridge_gaps
 from .._utils.shared import ignored
-from ..base import MosaicAware
+from ..base import BaseSegmenter, MosaicAware, clear_no_data
 from ..exceptions import ChannelsLastWarning, NoSourcesWarning
 from ._tiles import Window
 
@@ -19,6 +21,17 @@ class _StrangeTransformer(MosaicAware):
     """What is assumed of a transformer that is not from this package: that it works pixel by pixel."""
 
     reach = 0
+
+
+class _Bridge(MosaicAware):
+    """The step that a segmenter does first if its sources may bridge gaps without data."""
+
+    def __init__(self, width, rms_band):
+        self.width, self.rms_band = width, rms_band
+        self.reach = width + 1
+
+    def transform(self, X):
+        return [bridge_gaps(image, self.width, self.rms_band) for image in X]
 
 
 class Plan:
@@ -40,6 +53,10 @@ class Plan:
         )
         self.steps = [step for step in steps if step not in (None, "passthrough")]
         self.segmenter = self.steps[-1]
+        self._bridges = isinstance(self.segmenter, BaseSegmenter) and self.segmenter.bridge > 0
+        if self._bridges:
+            bridge = _Bridge(self.segmenter.bridge, self.segmenter.rms_band)
+            self.steps[-1:] = [bridge, _without_bridge(self.segmenter)]
         if not hasattr(self.segmenter, "predict"):
             raise TypeError(
                 f"segmenter must be a segmenter or a Pipeline that ends in one. Got {type(self.segmenter).__name__}, "
@@ -50,7 +67,7 @@ class Plan:
             step if isinstance(step, MosaicAware) else _StrangeTransformer()
             for step in self.steps[:-1]
         ]
-        last = self.segmenter if isinstance(self.segmenter, MosaicAware) else MosaicAware()
+        last = self.steps[-1] if isinstance(self.steps[-1], MosaicAware) else MosaicAware()
         self._contracts.append(last)
         as_instances = last.finds_instances or (kind == "instances" and last.reach is None)
         self.output = "instances" if as_instances else "labels"
@@ -139,15 +156,33 @@ class Plan:
             What the segmenter finds.
         measured : ndarray of float64, shape (n_sources, n_numbers), or None
             Numbers about each source; None unless sources are compared.
+        gaps : ndarray of bool, shape (height, width), or None
+            Gaps that sources bridge: labels are to be taken away there once sources are joined.
         """
         last = len(self.steps) - 1
         # The whole image was looked at when it was opened.
         with ignored(category=ChannelsLastWarning), ignored(category=NoSourcesWarning):
-            image = self.transform(image, window, last)
+            image = self.transform(image, window, last - self._bridges)
+            bridged = self.steps[last - 1].transform([image])[0] if self._bridges else image
+            segmenter = self.placed(last, window)
             if self.compares:
-                return self.placed(last, window).find_candidates(image)
-            found = self.placed(last, window).predict(image[np.newaxis], output=self.output)[0]
-        return found, None
+                found, measured = segmenter.find_candidates(bridged)
+            else:
+                found = segmenter.predict(bridged[np.newaxis], output=self.output)[0]
+                measured = None
+        if not self._bridges or self.segmenter.label_bridge:
+            return found, measured, None
+        no_data = self.segmenter._no_data(image)
+        if self.output == "instances":
+            return clear_no_data(found, no_data), measured, None
+        return found, measured, no_data
+
+
+def _without_bridge(segmenter):
+    """Copy a segmenter for images whose gaps are bridged already."""
+    changed = copy(segmenter)
+    changed.bridge = 0
+    return changed
 
 
 def _measure_block(statistics, shape, rows, y0):

@@ -68,7 +68,7 @@ class Job:
         return {**self.__dict__, "_pixels": None}
 
     def find(self, window):
-        """Label map or instances of a window, and numbers about its sources; see `Plan.predict`.
+        """Sources of a window, numbers about them, and the gaps that they bridge; see `Plan.predict`.
 
         The segmenter is not asked if no pixel has data.
         """
@@ -78,8 +78,8 @@ class Job:
         ):
             empty = np.zeros(window.shape, dtype=np.int32)
             if self.plan.output == "instances":
-                return Instances(window.shape, [], []), None
-            return empty, None
+                return Instances(window.shape, [], []), None, None
+            return empty, None, None
         return self.plan.predict(append_rms(image, rms), window)
 
     def store(self, path):
@@ -154,7 +154,7 @@ def run_task(job, task, what, *arguments):
 
 def segment_tile(job, tile):
     """Segmenting a tile."""
-    found, measured = job.find(tile.read)
+    found, measured, gaps = job.find(tile.read)
     if isinstance(found, Instances):
         record = describe_instances(found, tile, job.shape, job.margin)
     else:
@@ -167,7 +167,15 @@ def segment_tile(job, tile):
             splits=job.plan.splits,
             measured=measured,
         )
+        _clear(record, None if gaps is None else gaps[tile.core.within(tile.read)])
     job.folder.save("tile", tile.index, record)
+
+
+def _clear(record, gaps):
+    """Take the pixels of gaps, which only joined sources, out of a record."""
+    if gaps is not None:
+        kept = ~gaps.ravel()[record["pixels"]]
+        record["pixels"], record["values"] = record["pixels"][kept], record["values"][kept]
 
 
 @dataclass(frozen=True)
@@ -185,20 +193,21 @@ class Blend:
 def segment_blend(job, blend):
     """Segmenting a blend that no tile sees whole."""
     around = blend.window.grow(job.overlap, job.shape, job.plan.phase)
-    labels, measured = job.find(around)
+    labels, measured, gaps = job.find(around)
     pixels = np.flatnonzero(labels)
     values = labels.ravel()[pixels].astype(np.int64)
     y, x = divmod(blend.pixel, job.shape[1])
     group = touching_groups(labels, pixels, values, int(values.max(initial=0)))
     own = group[values] == group[labels[y - around.y0, x - around.x0]]
     pixels, values = pixels[own], values[own]
+    has_data = np.ones(len(pixels), dtype=bool) if gaps is None else ~gaps.ravel()[pixels]
     y, x = np.divmod(pixels, around.shape[1])
     pixels = (y + around.y0) * job.shape[1] + x + around.x0
     old, values = np.unique(values, return_inverse=True)
     values += 1
     first = np.full(int(values.max(initial=0)) + 1, NOWHERE)
     first[values[::-1]] = pixels[::-1]
-    record = {"pixels": pixels, "values": values, "first": first[1:]}
+    record = {"pixels": pixels[has_data], "values": values[has_data], "first": first[1:]}
     record["measured"] = np.zeros((len(old), 0)) if measured is None else measured[old - 1]
     job.folder.save("blend", blend.index, record)
 

@@ -38,7 +38,8 @@ class BadPixelFiller(BaseImageTransformer):
     gets the value of the nearest pixel with data. Each band is filled on its own, an RMS band as well; a
     band without any data becomes zero, for there is nothing to fill it from.
 
-    A segmenter finds no source on a pixel that is NaN in all bands; after filling it may.
+    A segmenter finds no source on a pixel that is NaN in all bands; after filling it may. To keep a star whole that bad
+    columns cut in two, without labels on bad pixels, use ``bridge=3`` of the segmenter instead.
 
     Examples
     --------

@@ -140,6 +140,11 @@ class DETRSegmenter(DeepInstanceSegmenter):
         Seed of the weights, the split, the batches and the augmentation. On a CPU two fits with one seed are equal.
     verbose : int or bool, default=False
         Whether to show a progress bar and a line per epoch.
+    bridge : int, default=0
+        Sources may bridge gaps without data (NaN, or no positive RMS) of up to this many pixels, such as bad columns
+        through a star: they are interpolated to find sources.
+    label_bridge : bool, default=False
+        Whether the pixels of such a gap get the label of the source; if not, they stay 0.
 
     Attributes
     ----------
@@ -259,6 +264,8 @@ class DETRSegmenter(DeepInstanceSegmenter):
         net_params: dict[str, Any] | None = None,
         random_state: RandomState = None,
         verbose: int | bool = False,
+        bridge: int = 0,
+        label_bridge: bool = False,
     ) -> None:
         self.architecture = architecture
         self.backbone = backbone
@@ -295,6 +302,8 @@ class DETRSegmenter(DeepInstanceSegmenter):
         self.net_params = net_params
         self.random_state = random_state
         self.verbose = verbose
+        self.bridge = bridge
+        self.label_bridge = label_bridge
 
     # ---- the decisions of this net ----
 

@@ -43,6 +43,11 @@ class KMeansSegmenter(SemanticSegmenter):
         7.5 magnitudes, 0.05 by up to 3.3. Ignored if ``deblend=False``.
     random_state : int, RandomState instance or None, default=None
         Seed of the starting points and the sample of pixels.
+    bridge : int, default=0
+        Sources may bridge gaps without data (NaN, or no positive RMS) of up to this many pixels, such as bad columns
+        through a star: they are interpolated to find sources.
+    label_bridge : bool, default=False
+        Whether the pixels of such a gap get the label of the source; if not, they stay 0.
 
     Attributes
     ----------
@@ -102,6 +107,8 @@ class KMeansSegmenter(SemanticSegmenter):
         deblend: bool = False,
         contrast: float = 0.001,
         random_state: RandomState = None,
+        bridge: int = 0,
+        label_bridge: bool = False,
     ) -> None:
         self.n_clusters = n_clusters
         self.n_init = n_init
@@ -111,6 +118,8 @@ class KMeansSegmenter(SemanticSegmenter):
         self.deblend = deblend
         self.contrast = contrast
         self.random_state = random_state
+        self.bridge = bridge
+        self.label_bridge = label_bridge
 
     def _fit_images(self, images, targets):
         from sklearn.cluster import KMeans

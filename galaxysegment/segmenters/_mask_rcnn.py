@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._utils.streams import whole
-from ..base import _clear_no_data
+from ..base import clear_no_data
 from ..exceptions import CrowdedImageWarning
 from ..metrics import detection_scores
 from ..structures import Instances
@@ -144,6 +144,11 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         Seed of the weights, the split, the batches and the augmentation. On a CPU two fits with one seed are equal.
     verbose : int or bool, default=False
         Whether to show a progress bar and a line per epoch.
+    bridge : int, default=0
+        Sources may bridge gaps without data (NaN, or no positive RMS) of up to this many pixels, such as bad columns
+        through a star: they are interpolated to find sources.
+    label_bridge : bool, default=False
+        Whether the pixels of such a gap get the label of the source; if not, they stay 0.
 
     Attributes
     ----------
@@ -244,6 +249,8 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         net_params: dict[str, Any] | None = None,
         random_state: RandomState = None,
         verbose: int | bool = False,
+        bridge: int = 0,
+        label_bridge: bool = False,
     ) -> None:
         self.backbone = backbone
         self.stem_stride = stem_stride
@@ -279,6 +286,8 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         self.net_params = net_params
         self.random_state = random_state
         self.verbose = verbose
+        self.bridge = bridge
+        self.label_bridge = label_bridge
 
     # ---- the decisions of this net ----
 
@@ -310,7 +319,7 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         from ..nets.mask_rcnn._data import SourceDataset
 
         targets = [
-            _clear_no_data(self._large_enough(target), np.isnan(whole(image)).all(axis=0))
+            clear_no_data(self._large_enough(target), np.isnan(whole(image)).all(axis=0))
             for target, image in zip(data.targets, data.images, strict=True)
         ]
         augmenter = self._augmenter() if training else None

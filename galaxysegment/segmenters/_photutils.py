@@ -64,6 +64,11 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         1e-7 of the background, so that a pixel right at the threshold can change sides (at least
         99 % of the pixels of sources agree, in practice all but one in a million). ``False`` calls
         nothing but photutils and `astropy.convolution`.
+    bridge : int, default=0
+        Sources may bridge gaps without data (NaN, or no positive RMS) of up to this many pixels, such as bad columns
+        through a star: they are interpolated to find sources.
+    label_bridge : bool, default=False
+        Whether the pixels of such a gap get the label of the source; if not, they stay 0.
 
     See Also
     --------
@@ -129,6 +134,8 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         n_levels: int = 32,
         contrast: float = 0.001,
         fast: bool = True,
+        bridge: int = 0,
+        label_bridge: bool = False,
     ) -> None:
         self.fwhm = fwhm
         self.kernel_size = kernel_size
@@ -143,6 +150,8 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         self.n_levels = n_levels
         self.contrast = contrast
         self.fast = fast
+        self.bridge = bridge
+        self.label_bridge = label_bridge
 
     def _validate_params(self):
         super()._validate_params()

@@ -69,6 +69,11 @@ class RandomForestSegmenter(ProbabilisticSegmenter):
         Number of threads; results do not depend on it.
     random_state : int, RandomState instance or None, default=None
         Seeds the sample of pixels and the trees.
+    bridge : int, default=0
+        Sources may bridge gaps without data (NaN, or no positive RMS) of up to this many pixels, such as bad columns
+        through a star: they are interpolated to find sources.
+    label_bridge : bool, default=False
+        Whether the pixels of such a gap get the label of the source; if not, they stay 0.
 
     Attributes
     ----------
@@ -161,6 +166,8 @@ class RandomForestSegmenter(ProbabilisticSegmenter):
         contrast: float = 0.001,
         n_jobs: int | None = None,
         random_state: RandomState = None,
+        bridge: int = 0,
+        label_bridge: bool = False,
     ) -> None:
         self.n_estimators = n_estimators
         self.max_depth = max_depth
@@ -181,6 +188,8 @@ class RandomForestSegmenter(ProbabilisticSegmenter):
         self.contrast = contrast
         self.n_jobs = n_jobs
         self.random_state = random_state
+        self.bridge = bridge
+        self.label_bridge = label_bridge
 
     def _fit_images(self, images, targets):
         self._check_parameters(images[0].shape[0])

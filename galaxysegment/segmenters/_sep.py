@@ -60,6 +60,11 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         Whether to drop detections that would not be there without the wings of a brighter neighbour.
     clean_param : float, default=1.0
         How far wings reach: the exponent of the assumed profile; smaller is farther.
+    bridge : int, default=0
+        Sources may bridge gaps without data (NaN, or no positive RMS) of up to this many pixels, such as bad columns
+        through a star: they are interpolated to find sources.
+    label_bridge : bool, default=False
+        Whether the pixels of such a gap get the label of the source; if not, they stay 0.
 
     See Also
     --------
@@ -128,6 +133,8 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         contrast: float = 0.005,
         clean: bool = True,
         clean_param: float = 1.0,
+        bridge: int = 0,
+        label_bridge: bool = False,
     ) -> None:
         self.fwhm = fwhm
         self.kernel_size = kernel_size
@@ -142,6 +149,8 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         self.contrast = contrast
         self.clean = clean
         self.clean_param = clean_param
+        self.bridge = bridge
+        self.label_bridge = label_bridge
 
     def _validate_params(self):
         super()._validate_params()

@@ -129,6 +129,11 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         Seed of the weights, the split, the batches and the augmentation. On a CPU two fits with one seed are equal.
     verbose : int or bool, default=False
         Whether to show a progress bar and a line per epoch.
+    bridge : int, default=0
+        Sources may bridge gaps without data (NaN, or no positive RMS) of up to this many pixels, such as bad columns
+        through a star: they are interpolated to find sources.
+    label_bridge : bool, default=False
+        Whether the pixels of such a gap get the label of the source; if not, they stay 0.
 
     Attributes
     ----------
@@ -217,6 +222,8 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         net_params: dict[str, Any] | None = None,
         random_state: RandomState = None,
         verbose: int | bool = False,
+        bridge: int = 0,
+        label_bridge: bool = False,
     ) -> None:
         self.base_width = base_width
         self.depth = depth
@@ -248,6 +255,8 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         self.net_params = net_params
         self.random_state = random_state
         self.verbose = verbose
+        self.bridge = bridge
+        self.label_bridge = label_bridge
 
     # ---- the decisions of this net ----
 

@@ -295,6 +295,24 @@ class Instances:
         """
         return relabel(self._paint())
 
+    def to_segmentation_image(self) -> Any:
+        """Return a `photutils.segmentation.SegmentationImage` of the label map.
+
+        A `SegmentationImage` is taken for a label map wherever one goes in, `from_label_map` included.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from galaxysegment import Instances
+        >>> sources = Instances.from_label_map(np.array([[1, 1, 0], [0, 0, 2]]))
+        >>> segmentation = sources.to_segmentation_image()
+        >>> segmentation.n_labels, Instances.from_label_map(segmentation) == sources
+        (2, True)
+        """
+        from photutils.segmentation import SegmentationImage
+
+        return SegmentationImage(self.to_label_map())
+
     def to_panoptic(self) -> NDArray[np.int32]:
         """Class and instance id of every pixel, int32 of shape (2, height, width).
 
