@@ -1,7 +1,8 @@
 """The two templates: what every transformer and every segmenter of images shares.
 
 A transformer writes `_transform_image` (and `_fit_images` if it learns something); a segmenter
-writes `_segment_image` (and `_fit_images`). Checking, packing, output formats and scoring live here.
+writes `_segment_image` (and `_fit_images`). Checking, packing, output formats and scoring live
+here.
 """
 
 from __future__ import annotations
@@ -59,8 +60,9 @@ class _ImageEstimator(MosaicAware, BaseEstimator, metaclass=ABCMeta):
     _parameter_constraints: dict = {}
     # Subclasses that learn nothing from data set this to False: they work without `fit`.
     _requires_fit = True
-    # A class of another package sets this to True to be kept by `galaxysegment.persistence`: its parameters,
-    # and its attributes that end in an underscore, are numbers, strings, arrays, or lists of such.
+    # A class of another package sets this to True to be kept by `galaxysegment.persistence`: its
+    # parameters, and its attributes that end in an underscore, are numbers, strings, arrays, or
+    # lists of such.
     _in_model_files = False
     #: Band that is the RMS map; an estimator that uses RMS maps has a parameter of this name.
     rms_band: int | None = None
@@ -75,7 +77,7 @@ class _ImageEstimator(MosaicAware, BaseEstimator, metaclass=ABCMeta):
         return self._unpack(X, getattr(self, "n_bands_in_", None))
 
     def _unpack(self, X, n_bands_fitted):
-        """Split `X` into images (n_bands, height, width) and the layout that packs results as `X` came."""
+        """Split `X` into images (n_bands, height, width) and a layout that packs as `X` came."""
         fields, is_list = open_observations(X)
         if fields is None:
             return check_images(X, n_bands=n_bands_fitted)
@@ -92,7 +94,8 @@ class _ImageEstimator(MosaicAware, BaseEstimator, metaclass=ABCMeta):
             return n_bands_fitted == n_bands + 1
         if self.rms_band not in (-1, n_bands):
             raise ValueError(
-                f"rms_band={self.rms_band}, but the RMS map of a Field or NDData becomes the last band: "
+                f"rms_band={self.rms_band}, but the RMS map of a Field or NDData becomes the last "
+                "band: "
                 "use rms_band=-1."
             )
         return True
@@ -103,7 +106,7 @@ class _ImageEstimator(MosaicAware, BaseEstimator, metaclass=ABCMeta):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
-        # Images are not 2-D arrays, but scikit-learn yields one check of 47 where this tag is False
+        # Images are not 2-D arrays, but scikit-learn yields one check of 47 if this tag is False
         # (scikit-learn issue 14057). It stays True so that every check is yielded; those that feed
         # 2-D data are replaced, by name, by the image checks of `galaxysegment.testing`.
         tags.input_tags.two_d_array = True
@@ -116,12 +119,13 @@ class _ImageEstimator(MosaicAware, BaseEstimator, metaclass=ABCMeta):
 class BaseImageTransformer(TransformerMixin, _ImageEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
     """Template of a transformer of images: same container out as in, NaN stays NaN.
 
-    A subclass writes ``_transform_image(image)``, image of shape (n_bands, height, width) in and out,
-    and, if it learns from data, ``_fit_images(images)``; it must not write to what it is given. If it looks at more
-    than the pixel itself, it says so as `MosaicAware` describes.
+    A subclass writes ``_transform_image(image)``, image of shape (n_bands, height, width) in and
+    out, and, if it learns from data, ``_fit_images(images)``; it must not write to what it is
+    given. If it looks at more than the pixel itself, it says so as `MosaicAware` describes.
 
-    A `Field` goes in with its RMS map as the last band if `rms_band` or `_any_band` says so, and comes out
-    as a `Field`. Otherwise its bands are transformed and the RMS map stays beside them, as it is.
+    A `Field` goes in with its RMS map as the last band if `rms_band` or `_any_band` says so, and
+    comes out as a `Field`. Otherwise its bands are transformed and the RMS map stays beside them,
+    as it is.
     """
 
     reach = 0
@@ -177,7 +181,8 @@ class BaseImageTransformer(TransformerMixin, _ImageEstimator, auto_wrap_output_k
         """
         if transform not in ("default", None):
             raise ValueError(
-                f"transform must be 'default' or None. Got {transform!r} instead: images do not fit into the rows "
+                f"transform must be 'default' or None. Got {transform!r} instead: images do not "
+                "fit into the rows "
                 "of a table."
             )
         return self
@@ -195,8 +200,9 @@ class BaseImageTransformer(TransformerMixin, _ImageEstimator, auto_wrap_output_k
 
         Parameters
         ----------
-        X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), list, or `Field`
-            Images with as many bands as in `fit`. An `NDData` is taken for a `Field`.
+        X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), or list
+            Images, or one `Field`, with as many bands as in `fit`. An `NDData` is taken for a
+            `Field`.
 
         Returns
         -------
@@ -209,7 +215,7 @@ class BaseImageTransformer(TransformerMixin, _ImageEstimator, auto_wrap_output_k
         return layout.pack(transformed, keeps_rms=self._keeps_rms(images[0].shape[0]))
 
     def _fit_images(self, images):
-        """Learn from images; override where there is something to learn."""
+        """Learn from images; override if there is something to learn."""
 
     @abstractmethod
     def _transform_image(self, image):
@@ -219,9 +225,10 @@ class BaseImageTransformer(TransformerMixin, _ImageEstimator, auto_wrap_output_k
 class BaseSegmenter(_ImageEstimator):
     """Template of a segmenter: images in; label maps, instances or panoptic maps out.
 
-    A subclass writes ``_segment_image(image)``, which returns a label map or `Instances` for one image
-    of shape (n_bands, height, width), and, if it learns from data, ``_fit_images(images, targets)``.
-    A method that works on many images at once overrides ``_segment_images(images)`` instead.
+    A subclass writes ``_segment_image(image)``, which returns a label map or `Instances` for one
+    image of shape (n_bands, height, width), and, if it learns from data, ``_fit_images(images,
+    targets)``. A method that works on many images at once overrides ``_segment_images(images)``
+    instead.
     """
 
     # Whether `fit` needs the truth `y`.
@@ -242,10 +249,11 @@ class BaseSegmenter(_ImageEstimator):
         Parameters
         ----------
         X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), or list
-            Images; NaN means "no data". A list holds arrays of different sizes, fields or `NDData`; the RMS map
-            of a field becomes its last band if `rms_band` is -1.
+            Images; NaN means "no data". A list holds arrays of different sizes, fields or `NDData`;
+            the RMS map of a field becomes its last band if `rms_band` is -1.
         y : array of shape (n_images, height, width), list of label maps or of `Instances`, optional
-            The truth: label maps (0 = background), binary masks or instances. Fields bring their own.
+            The truth: label maps (0 = background), binary masks or instances. Fields bring their
+            own.
 
         Returns
         -------
@@ -258,7 +266,7 @@ class BaseSegmenter(_ImageEstimator):
         return self
 
     def _find_truth(self, X, y):
-        """Return the truth that goes with `X`: `y`, or that of the fields if the segmenter needs it."""
+        """Return `y`, or the truth of the fields `X` if there is no `y` and the segmenter needs it."""
         if y is None and self._requires_y:
             y = truth_of(X)
             if y is None:
@@ -295,9 +303,10 @@ class BaseSegmenter(_ImageEstimator):
 
         Parameters
         ----------
-        X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), list, `Field` or `NDData`
-            Images with as many bands as in `fit`. The RMS map of a `Field` or `NDData` becomes its last band if
-            `rms_band` is -1; otherwise it only says which pixels have no data.
+        X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), or list
+            Images, or one `Field` or `NDData`, with as many bands as in `fit`. The RMS map of a
+            `Field` or `NDData` becomes its last band if `rms_band` is -1; otherwise it only says
+            which pixels have no data.
         output : {"labels", "instances", "panoptic"}, default="labels"
             What to return for each image: an int32 label map; `Instances`; or class and instance id
             of each pixel, int32 of shape (2, height, width).
@@ -305,8 +314,8 @@ class BaseSegmenter(_ImageEstimator):
         Returns
         -------
         array or list
-            Label or panoptic maps packed as `X` was; instances in a list. A single `Field` or `NDData` gives
-            the map, of shape (height, width), or the instances without a list.
+            Label or panoptic maps packed as `X` was; instances in a list. A single `Field` or
+            `NDData` gives the map, of shape (height, width), or the instances without a list.
 
         Warns
         -----
@@ -318,7 +327,7 @@ class BaseSegmenter(_ImageEstimator):
         images, layout = self._check_images(X)
         self._validate_params()
         bridged = self._bridged(images)
-        found = [
+        predicted = [
             clear_no_data(result, self._no_data(image))
             for result, image in zip(
                 self._segment_images(bridged),
@@ -326,12 +335,12 @@ class BaseSegmenter(_ImageEstimator):
                 strict=True,
             )
         ]
-        _warn_if_empty(found)
+        _warn_if_empty(predicted)
         if output == "instances":
-            return layout.pack_list([_as_instances(sources) for sources in found])
+            return layout.pack_list([_as_instances(sources) for sources in predicted])
         if output == "panoptic":
-            return layout.pack_maps([_as_panoptic(sources) for sources in found])
-        return layout.pack_maps([as_label_map(sources) for sources in found])
+            return layout.pack_maps([_as_panoptic(sources) for sources in predicted])
+        return layout.pack_maps([as_label_map(sources) for sources in predicted])
 
     def score(self, X: Images, y: Sources | None = None) -> float:
         """Mean over the images of the pixel IoU of sources against background.
@@ -351,12 +360,13 @@ class BaseSegmenter(_ImageEstimator):
         y = truth_of(X) if y is None else y
         if y is None:
             raise ValueError(
-                "score needs the truth: pass y=, one label map per image, or fields that have labels."
+                "score needs the truth: pass y=, one label map per image, or fields that have "
+                "labels."
             )
         return iou_score(y, self.predict(X))
 
     def _fit_images(self, images, targets):
-        """Learn from images and targets (label maps or Instances, or None); override where needed."""
+        """Learn from images and targets (label maps, Instances or None); override if needed."""
 
     def _validate_params(self):
         super()._validate_params()
@@ -383,7 +393,7 @@ class BaseSegmenter(_ImageEstimator):
         return [self._segment_image(image) for image in images]
 
     def _segment_image(self, image):
-        """Return the label map or the `Instances` of one image of shape (n_bands, height, width)."""
+        """Return the label map or `Instances` of one image of shape (n_bands, height, width)."""
         raise NotImplementedError
 
 
@@ -464,8 +474,9 @@ class ProbabilisticSegmenter(SemanticSegmenter):
         """Classes of a pixel, 0 for the sky and 1 for galaxies.
 
         As for scikit-learn's estimators of several outputs there are classes for each output, which
-        are pixels here: shape (height, width, 2), or (2,) after training on images of several shapes.
-        `sklearn.model_selection.cross_val_predict` needs them for ``method="predict_proba"``.
+        are pixels here: shape (height, width, 2), or (2,) after training on images of several
+        shapes. `sklearn.model_selection.cross_val_predict` needs them for
+        ``method="predict_proba"``.
         """
         return np.broadcast_to(np.arange(2), (*(self._image_shape or ()), 2))
 
@@ -542,13 +553,13 @@ class ProbabilisticSegmenter(SemanticSegmenter):
 
         Parameters
         ----------
-        X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), list, `Field` or `NDData`
-            Images, as in `predict`.
+        X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), or list
+            Images, or one `Field` or `NDData`, as in `predict`.
 
         Returns
         -------
         array of float32, shape (n_images, height, width), or list
-            Between 0 and 1, packed as `X` was; 0 where there are no data. Pixels above
+            Between 0 and 1, packed as `X` was; 0 for pixels without data. Pixels above
             `proba_threshold_` become the sources of `predict`.
         """
         images, layout = self._check_images(X)
@@ -571,7 +582,7 @@ def common_shape(images):
 
 
 def takes_rms(estimator, n_bands):
-    """Whether a segmenter, or a pipeline that ends in one, takes the RMS map of a field of `n_bands` bands.
+    """Whether a segmenter or pipeline takes the RMS map of a field of `n_bands` bands.
 
     Raises
     ------
@@ -589,8 +600,10 @@ def takes_rms(estimator, n_bands):
         n_bands_fitted = getattr(step, "n_bands_in_", None)
         if isinstance(step, BaseImageTransformer) and not step._takes_rms(n_bands, n_bands_fitted):
             raise ValueError(
-                f"{type(steps[users[0]]).__name__} uses the RMS map, but {type(step).__name__} before it would take "
-                "the map for an image: set rms_band=-1 there, or pass rms=False to leave the map out."
+                f"{type(steps[users[0]]).__name__} uses the RMS map, but {type(step).__name__} "
+                "before it would take "
+                "the map for an image: set rms_band=-1 there, or pass rms=False to leave the map "
+                "out."
             )
     return True
 
@@ -598,8 +611,8 @@ def takes_rms(estimator, n_bands):
 def check_targets(y, images):
     """Check the truth of `images` and return a list of int32 label maps or `Instances`.
 
-    A stack of panoptic maps ``(n_images, 2, height, width)`` becomes instances. Binary masks (booleans,
-    or nothing but 0 and 1 in the whole of `y`) are split into connected components.
+    A stack of panoptic maps ``(n_images, 2, height, width)`` becomes instances. Binary masks
+    (booleans, or nothing but 0 and 1 in the whole of `y`) are split into connected components.
     """
     targets = list(y)
     if len(targets) != len(images):
@@ -645,16 +658,18 @@ def clear_no_data(result, no_data):
     return relabel(np.where(no_data, 0, result).astype(np.int32))
 
 
-def _warn_if_empty(found):
+def _warn_if_empty(predicted):
     empty = [
         index
-        for index, one in enumerate(found)
-        if not (len(one) if isinstance(one, Instances) else one.any())
+        for index, sources in enumerate(predicted)
+        if not (len(sources) if isinstance(sources, Instances) else sources.any())
     ]
     if empty:
         which = ", ".join(map(str, empty[:5])) + (", …" if len(empty) > 5 else "")
         warnings.warn(
-            f"No source was found in {len(empty)} of {len(found)} images (index {which}): their label maps are zero.",
+            f"No source was found in {len(empty)} of {len(predicted)} images (index {which}): "
+            "their "
+            "label maps are zero.",
             NoSourcesWarning,
             stacklevel=3,
         )

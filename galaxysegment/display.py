@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._utils.validation import as_float_image, check_same_shape
+from .io._inputs import as_field, is_observation
 from .structures import Instances, as_label_map, relabel
 from .structures._types import Labels
 
@@ -25,18 +26,19 @@ _N_COLORS = 97
 class SegmentationDisplay:
     """Show the sources of one image: the image, the truth if there is one, and the prediction.
 
-    Use `from_estimator` or `from_predictions` to make one; the parameters below are kept as attributes.
+    Use `from_estimator` or `from_predictions` to make one; the parameters below are kept as
+    attributes.
 
     Parameters
     ----------
     y_pred : ndarray of int32, shape (height, width), or Instances
-        The predicted sources. Where `y_true` is a label map too, each is drawn in the colour of the true
-        source that it covers most.
+        The predicted sources. Where `y_true` is a label map too, each is drawn in the colour of the
+        true source that it covers most.
     y_true : ndarray of int32, shape (height, width), or Instances, optional
         The true sources.
     image : ndarray of shape (height, width) or (n_bands, height, width), optional
-        What the sources were found in. Three bands are shown in colour, first band red; of any other
-        number the first is shown.
+        What the sources were found in. Three bands are shown in colour, first band red; of any
+        other number the first is shown.
 
     Attributes
     ----------
@@ -91,11 +93,12 @@ class SegmentationDisplay:
         -------
         SegmentationDisplay
         """
-        one = X[index : index + 1] if index != -1 else X[-1:]
-        prediction = estimator.predict(one, output=output)[0]
+        X = [X] if is_observation(X) else X
+        shown = X[index : index + 1] if index != -1 else X[-1:]
+        prediction = estimator.predict(shown, output=output)[0]
         truth = None if y is None else y[index]
         return cls.from_predictions(
-            truth, prediction, image=one[0], axes=axes, stretch=stretch, alpha=alpha
+            truth, prediction, image=shown[0], axes=axes, stretch=stretch, alpha=alpha
         )
 
     @classmethod
@@ -141,6 +144,7 @@ class SegmentationDisplay:
             y_true = _check_sources(y_true, "y_true")
             check_same_shape(y_true.shape, y_pred.shape, "y_true", "y_pred")
         if image is not None:
+            image = as_field(image).image if is_observation(image) else image
             image = as_float_image(image, "image")
             if image.ndim not in (2, 3):
                 raise ValueError(
@@ -162,9 +166,11 @@ class SegmentationDisplay:
         Parameters
         ----------
         axes : sequence of matplotlib Axes, optional
-            One per panel (image, truth, prediction, as far as they are given); a new figure by default.
+            One per panel (image, truth, prediction, as far as they are given); a new figure by
+            default.
         stretch : str, default="asinh"
-            A stretch of `galaxysegment.preprocessing.ImageNormalizer`'s names: "asinh", "linear", "log", "sqrt".
+            A stretch of `galaxysegment.preprocessing.ImageNormalizer`'s names: "asinh", "linear",
+            "log", "sqrt".
         alpha : float, default=0.45
             Opacity of the coloured sources over the image.
 
@@ -196,9 +202,9 @@ def stretch_for_display(image, stretch="asinh"):
     Returns
     -------
     ndarray of float, shape (height, width) or (height, width, 3)
-        Black is one standard deviation of the noise below the sky, white the 99.7th percentile of the pixels
-        above it. Three bands share one white in units of their noise, so that a source that is bright in one
-        band only has the colour of that band. No data is black.
+        Black is one standard deviation of the noise below the sky, white the 99.7th percentile of
+        the pixels above it. Three bands share one white in units of their noise, so that a source
+        that is bright in one band only has the colour of that band. No data is black.
     """
     from astropy.visualization import AsinhStretch, LinearStretch, LogStretch, SqrtStretch
 
@@ -248,13 +254,14 @@ def _make_axes(axes, n_panels, shape):
     axes = np.ravel(axes)
     if len(axes) != n_panels:
         raise ValueError(
-            f"axes holds {len(axes)} axes, but there are {n_panels} panels to draw: give one per panel."
+            f"axes holds {len(axes)} axes, but there are {n_panels} panels to draw: give one per "
+            "panel."
         )
     return axes
 
 
 def _hues_of_truth(y_true, y_pred):
-    """Number the predicted sources as the true ones that they cover most, so that both get one colour."""
+    """Number predicted sources as the true sources that they cover most, for equal colours."""
     if not isinstance(y_true, np.ndarray) or not isinstance(y_pred, np.ndarray):
         return None
     y_true, y_pred = relabel(y_true), relabel(y_pred)

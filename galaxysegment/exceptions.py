@@ -32,11 +32,11 @@ class NoSourcesWarning(GalaxySegmentWarning):
 
 
 class ChannelsLastWarning(GalaxySegmentWarning):
-    """The last axis of an image is so short that it probably holds the bands, which come first here."""
+    """The last axis of an image is so short that it probably holds the bands."""
 
 
 class CrowdedImageWarning(GalaxySegmentWarning):
-    """An image may hold more sources than a net can find: raise the limit that the message names."""
+    """An image may hold more sources than a net can find: raise the limit in the message."""
 
 
 class LargeBlendWarning(GalaxySegmentWarning):

@@ -93,3 +93,16 @@ def test_bad_input_is_refused(options, words):
         SegmentationDisplay.from_predictions(Y[0], Y[0], **options)
     with pytest.raises(ValueError, match="y_true has shape"):
         SegmentationDisplay.from_predictions(Y[0][:4], Y[0])
+
+
+def test_a_field_is_shown_as_its_image():
+    from galaxysegment import PhotutilsSegmenter
+    from galaxysegment.datasets import load_sample_field
+    from galaxysegment.display import SegmentationDisplay
+
+    field = load_sample_field().section(slice(0, 128), slice(0, 160))
+    segmenter = PhotutilsSegmenter(rms_band=-1)
+    for X in (field, [field]):
+        display = SegmentationDisplay.from_estimator(segmenter, X)
+        np.testing.assert_array_equal(display.image, field.image)
+        np.testing.assert_array_equal(display.y_pred, segmenter.predict(field))

@@ -1,4 +1,4 @@
-"""A Field, NDData or CCDData is an image wherever an image goes in, with its RMS map and its mask."""
+"""A Field or NDData is an image wherever an image goes in, with its RMS map and its mask."""
 
 import numpy as np
 import pytest

@@ -8,9 +8,9 @@ from .validation import split_rms
 def bridge_gaps(image, width, rms_band=None):
     """Interpolate across gaps of at most `width` pixels.
 
-    A gap is a run of pixels without data along a row or a column, with data at both ends. It is filled along the
-    shorter run, along the row if both are equal, with a straight line between the two ends. Nothing farther away
-    than ``width`` pixels matters.
+    A gap is a run of pixels without data along a row or a column, with data at both ends. It is
+    filled along the shorter run, along the row if both are equal, with a straight line between the
+    two ends. Nothing farther away than ``width`` pixels matters.
 
     Parameters
     ----------

@@ -16,9 +16,9 @@ def append_rms(image, rms):
     Returns
     -------
     ndarray of shape (n_bands + 1, height, width)
-        The dtype is the image's. Pixels without RMS are NaN in the image too: in all bands for a single
-        map, in their own band for a map per band. Maps of several bands become one by `mean_rms`, so that a
-        pixel has an RMS where any band has one.
+        The dtype is the image's. Pixels without RMS are NaN in the image too: in all bands for a
+        single map, in their own band for a map per band. Maps of several bands become one by
+        `mean_rms`, so that a pixel has an RMS where any band has one.
     """
     if rms is None:
         return image

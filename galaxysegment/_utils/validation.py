@@ -1,4 +1,4 @@
-"""The border: every array that users pass is checked and brought to one form here.
+"""Every array that users pass is checked and brought to one form here.
 
 Inside the package an image is always a native-order float array ``(n_bands, height, width)`` in
 which a pixel without data is NaN. `Layout` remembers what came in, so the same container goes out.
@@ -25,7 +25,7 @@ class Layout:
     has_bands: bool
 
     def pack(self, images, keeps_rms=True):
-        """Pack ``(n_bands, height, width)`` images the way they came; `keeps_rms` matters for fields only.
+        """Pack images (n_bands, height, width) as they came; `keeps_rms` is for fields only.
 
         The band axis is dropped only if the input had none and one band is left.
         """
@@ -43,9 +43,10 @@ class Layout:
 
 
 def as_float_image(array, name="X"):
-    """Return `array` as native-order floats, infinities as NaN, without a copy where possible.
+    """Return `array` as native-order floats, infinities as NaN, without a copy if possible.
 
-    float32 and float64 stay; float16 and integers of up to 16 bits become float32; all else float64.
+    float32 and float64 stay; float16 and integers of up to 16 bits become float32; all else
+    float64.
     """
     if np.ma.isMaskedArray(array):
         kind = array.dtype if array.dtype.kind == "f" else np.float64
@@ -53,7 +54,8 @@ def as_float_image(array, name="X"):
     array = np.asarray(array)
     if array.dtype.kind == "c":
         raise ValueError(
-            f"Complex data not supported: {name} has dtype {array.dtype}. Pass its modulus or real part."
+            f"Complex data not supported: {name} has dtype {array.dtype}. Pass its modulus or real "
+            "part."
         )
     if array.dtype.kind not in "biuf":
         raise TypeError(
@@ -86,7 +88,7 @@ def check_images(X, *, name="X", n_bands=None):
     Returns
     -------
     images : list of ndarray of shape (n_bands, height, width)
-        Native float32 or float64; views of `X` where nothing had to change. Do not write to them.
+        Native float32 or float64; views of `X` if nothing had to change. Do not write to them.
     layout : Layout
         Packs results the way `X` came.
     """
@@ -102,7 +104,8 @@ def check_images(X, *, name="X", n_bands=None):
         )
         if images and dimensions not in allowed:
             raise ValueError(
-                f"{name} is a list whose arrays have {sorted(dimensions)} dimensions. Expected {what}."
+                f"{name} is a list whose arrays have {sorted(dimensions)} dimensions. Expected "
+                f"{what}."
             )
         has_bands = dimensions == {3}
         if images and has_bands:
@@ -111,7 +114,8 @@ def check_images(X, *, name="X", n_bands=None):
         X = np.asanyarray(X)
         if X.ndim not in (3, 4):
             raise ValueError(
-                f"{name} must have shape (n_images, height, width) or (n_images, n_bands, height, width). "
+                f"{name} must have shape (n_images, height, width) or (n_images, n_bands, height, "
+                "width). "
                 f"Got {X.ndim} dimensions, shape {X.shape}, instead." + _reshape_hint(X, name)
             )
         images, has_bands = list(X), X.ndim == 4
@@ -124,7 +128,7 @@ def check_images(X, *, name="X", n_bands=None):
 
 
 def warn_if_channels_last(shape, name, first, n_images=0):
-    """Warn if an image looks as if its bands came last: a last axis of at most 5, the others at least 32.
+    """Warn if bands seem to come last: a last axis of at most 5, the others at least 32.
 
     Parameters
     ----------
@@ -145,7 +149,8 @@ def warn_if_channels_last(shape, name, first, n_images=0):
     if n_images == 1:
         what, fix = f"{shape[0]} images of {axes} pixels", f"{fix}[np.newaxis]"
     warnings.warn(
-        f"{name} has shape {tuple(shape)} and is read as {what}. If the last axis holds the bands, which "
+        f"{name} has shape {tuple(shape)} and is read as {what}. If the last axis holds the bands, "
+        "which "
         f"come first here, pass {fix}.",
         ChannelsLastWarning,
         stacklevel=_level_of_caller(),
@@ -153,7 +158,7 @@ def warn_if_channels_last(shape, name, first, n_images=0):
 
 
 def _level_of_caller():
-    """Stack level, for the function that asks, of the first caller outside this package and scikit-learn."""
+    """Stack level of the first caller outside this package and scikit-learn."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_INSIDE):
         frame, level = frame.f_back, level + 1
@@ -172,13 +177,15 @@ def _check_shapes(images, name, n_bands):
     for index, image in enumerate(images):
         if 0 in image.shape:
             raise ValueError(
-                f"{name}[{index}] is empty: 0 pixels or bands (n_bands, height, width = {image.shape}) "
+                f"{name}[{index}] is empty: 0 pixels or bands (n_bands, height, width = "
+                f"{image.shape}) "
                 "while a minimum of 1 along each axis is required."
             )
     counts = {image.shape[0] for image in images}
     if len(counts) > 1:
         raise ValueError(
-            f"All images of {name} must have the same number of bands. Got {sorted(counts)} instead."
+            f"All images of {name} must have the same number of bands. Got {sorted(counts)} "
+            "instead."
         )
     if n_bands is not None and counts != {n_bands}:
         raise ValueError(
@@ -200,7 +207,7 @@ def split_rms(image, rms_band):
     -------
     science : ndarray of shape (n_science_bands, height, width)
     rms : ndarray of shape (height, width) or None
-        The RMS; pixels whose RMS is not positive are NaN, for they carry no data.
+        The RMS; NaN, "no data", where the RMS is not positive.
     """
     if rms_band is None:
         return image, None
@@ -211,7 +218,8 @@ def split_rms(image, rms_band):
     # An image without data may well come with an empty map: the corner of a mosaic.
     if bad.all() and not np.isnan(science).all():
         raise ValueError(
-            f"The RMS map (band {rms_band}) has no positive value, so it says nothing about the noise: "
+            f"The RMS map (band {rms_band}) has no positive value, so it says nothing about the "
+            "noise: "
             "check the file, or set rms_band=None to estimate the noise from the image."
         )
     if bad.any():
@@ -223,7 +231,8 @@ def check_rms_band(rms_band, n_bands):
     """Refuse the index of an RMS band that images of `n_bands` bands do not have."""
     if n_bands < 2 or not -n_bands <= rms_band < n_bands:
         raise ValueError(
-            f"rms_band={rms_band} asks for an RMS map among the bands, but X has {n_bands} band(s): "
+            f"rms_band={rms_band} asks for an RMS map among the bands, but X has {n_bands} "
+            "band(s): "
             "stack image and RMS map as two bands, or set rms_band=None."
         )
 
@@ -232,5 +241,6 @@ def check_same_shape(shape, expected, name, other):
     """Refuse a map whose `(height, width)` differs from its image's."""
     if tuple(shape) != tuple(expected):
         raise ValueError(
-            f"{name} has shape {tuple(shape)}, but {other} has shape {tuple(expected)}: they must agree."
+            f"{name} has shape {tuple(shape)}, but {other} has shape {tuple(expected)}: they must "
+            "agree."
         )

@@ -1,4 +1,4 @@
-"""Walk over the pixels of a label map, block by block of rows, or over those of instances."""
+"""Walk over the pixels of a label map, block by block of rows, or over the pixels of instances."""
 
 import numpy as np
 
@@ -16,15 +16,15 @@ def sum_label_map(read_labels, pixels, background, with_rms):
         ``read_labels(rows)`` returns whole rows of the label map.
     pixels : FieldPixels or ArrayPixels
     background : callable or None
-        ``background(rows, columns)`` returns what to subtract from a window, shape (height, width) or
-        (n_bands, height, width).
+        ``background(rows, columns)`` returns what to subtract from a window, shape (height, width)
+        or (n_bands, height, width).
     with_rms : bool
 
     Returns
     -------
     sums : SourceSums
-        Of labels 1…n, as sources 0…n - 1; of the labels that occur, ``sums.numbers``, if a label is higher than
-        the number of pixels.
+        Of labels 1…n, as sources 0…n - 1; of the labels that occur, ``sums.numbers``, if a label is
+        higher than the number of pixels.
     """
     try:
         return _sum_numbered(read_labels, pixels, background, with_rms)
@@ -41,7 +41,7 @@ def sum_label_map(read_labels, pixels, background, with_rms):
 
 
 class _SparseLabelsError(Exception):
-    """A label is higher than the number of pixels: a table with a row for each number would be too long."""
+    """A label is higher than the number of pixels, too high for a table with a row per number."""
 
 
 def _row_blocks(shape):
@@ -100,23 +100,23 @@ def _touches_missing(image, y, x):
     missing = np.isnan(image).any(axis=0)
     if not missing.any():
         return np.zeros(len(y), dtype=bool)
-    found = missing[y, x]
+    touches = missing[y, x]
     for place in _around(missing.shape, y, x):
-        found |= missing[place]
-    return found
+        touches |= missing[place]
+    return touches
 
 
 def _touches_others(labels, y, x):
     own = labels[y, x]
-    found = np.zeros(len(y), dtype=bool)
+    touches = np.zeros(len(y), dtype=bool)
     for place in _around(labels.shape, y, x):
         other = labels[place]
-        found |= (other != 0) & (other != own)
-    return found
+        touches |= (other != 0) & (other != own)
+    return touches
 
 
 def sum_instances(instances, pixels, background, with_rms):
-    """Add up the pixels of every instance; those that several share count for each. See `sum_label_map`."""
+    """Add up the pixels of every instance, as `sum_label_map`; shared pixels count for each."""
     height, width = pixels.shape
     count = np.zeros(pixels.shape, dtype=np.uint16)
     windows = [(slice(y0, y1), slice(x0, x1)) for y0, x0, y1, x1 in instances.boxes.tolist()]

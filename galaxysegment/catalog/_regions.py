@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def to_regions(sources: ArrayLike | Instances, *, wcs: WCS | None = None) -> Regions:
-    """Turn sources into regions of the astropy package `regions`: polygons along the edges of their pixels.
+    """Turn sources into polygons of the package `regions`, along the edges of their pixels.
 
     Parameters
     ----------
@@ -29,8 +29,8 @@ def to_regions(sources: ArrayLike | Instances, *, wcs: WCS | None = None) -> Reg
     Returns
     -------
     `regions.Regions`
-        One polygon for every connected part of a source; holes are filled. ``meta["text"]`` is the label, or
-        the place in `Instances` counted from 1.
+        One polygon for every connected part of a source; holes are filled. ``meta["text"]`` is the
+        label, or the place in `Instances` counted from 1.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def to_regions(sources: ArrayLike | Instances, *, wcs: WCS | None = None) -> Reg
 def from_regions(
     regions: Iterable[Any] | str | Path, shape: tuple[int, int], *, wcs: WCS | None = None
 ) -> Instances:
-    """Turn regions of any form into the masks of sources; a pixel belongs to a region that holds its centre.
+    """Turn regions of any form into masks: a pixel belongs to a region that holds its centre.
 
     Parameters
     ----------
@@ -71,8 +71,8 @@ def from_regions(
     Returns
     -------
     Instances
-        In the order of the regions. Regions whose ``meta["text"]`` is the same belong to one source. Regions
-        without a pixel in the image are left out.
+        In the order of the regions. Regions whose ``meta["text"]`` is the same belong to one
+        source. Regions without a pixel in the image are left out.
 
     Raises
     ------
@@ -98,7 +98,8 @@ def _mask_of(package, region, index, shape, wcs):
     if isinstance(region, package.SkyRegion):
         if wcs is None:
             raise ValueError(
-                f"regions[{index}] is on the sky: pass wcs=, the WCS of the image of shape {tuple(shape)}."
+                f"regions[{index}] is on the sky: pass wcs=, the WCS of the image of shape "
+                f"{tuple(shape)}."
             )
         region = region.to_pixel(wcs.celestial)
     image = region.to_mask(mode="center").to_image(shape)
@@ -106,7 +107,7 @@ def _mask_of(package, region, index, shape, wcs):
 
 
 def outlines(sources):
-    """Yield label, x and y of the polygons around the parts of sources; pixel centres are whole numbers."""
+    """Yield label, x and y of the polygons around sources; pixel centres are whole numbers."""
     if isinstance(sources, Instances):
         labels, instances = np.arange(1, len(sources) + 1), sources
     else:
@@ -136,7 +137,8 @@ def _import_regions(what):
         import regions
     except ImportError as error:
         raise ImportError(
-            f"{what} needs the package regions, which is not installed: run `pip install regions`, or use "
+            f"{what} needs the package regions, which is not installed: run `pip install regions`, "
+            "or use "
             "write_regions, which writes DS9's format without it."
         ) from error
     return regions

@@ -20,8 +20,8 @@ def sky_columns(wcs, x, y, angle, major, minor):
     Returns
     -------
     dict of columns
-        ``ra``, ``dec`` (ICRS), ``sky_position``, ``position_angle`` (of the major axis, from north through
-        east), ``semi_major_sky``, ``semi_minor_sky``.
+        ``ra``, ``dec`` (ICRS), ``sky_position``, ``position_angle`` (of the major axis, from north
+        through east), ``semi_major_sky``, ``semi_minor_sky``.
     """
     from astropy import units as u
     from astropy.coordinates import SkyCoord

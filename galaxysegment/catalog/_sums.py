@@ -1,9 +1,10 @@
-"""Sums over the pixels of sources, added up block by block of rows, so that no mosaic is ever whole in memory."""
+"""Sums over the pixels of sources, added up block by block of rows."""
 
 import numpy as np
 
 _FAR = np.iinfo(np.int64).max
-# Sums of the brightness b of a pixel and of its place relative to the source's first pixel (dy, dx).
+# Sums of the brightness b of a pixel and of its place relative to the source's first pixel (dy,
+# dx).
 _MOMENTS = ("weight", "weight_y", "weight_x", "weight_yy", "weight_xx", "weight_yx")
 _SHAPES = ("one_y", "one_x", "one_yy", "one_xx", "one_yx")
 
@@ -73,13 +74,14 @@ class SourceSums:
         Parameters
         ----------
         owner : ndarray of int, shape (n_pixels,)
-            Which source each pixel belongs to; a pixel that two share comes twice. Within a source, pixels
-            come in raster order.
+            Which source each pixel belongs to; a pixel that two share comes twice. Within a source,
+            pixels come in raster order.
         y, x : ndarray of int, shape (n_pixels,)
         image : ndarray of float, shape (n_bands, n_pixels)
         rms : ndarray of float, shape (n_bands, n_pixels) or (1, n_pixels), or None
         flags : ndarray of bool, shape (2, n_pixels)
-            Whether the pixel is, or touches, one without data; whether it is, or touches, another source's.
+            Whether the pixel is, or touches, one without data; whether it is, or touches, another
+            source's.
         """
         if not owner.size:
             return
@@ -127,9 +129,9 @@ class SourceSums:
             (2, np.maximum, y + 1),
             (3, np.maximum, x + 1),
         ):
-            found = np.full(len(index), _FAR if column < 2 else 0)
-            extreme.at(found, own, place)
-            self.box[index, column] = extreme(self.box[index, column], found)
+            bound = np.full(len(index), _FAR if column < 2 else 0)
+            extreme.at(bound, own, place)
+            self.box[index, column] = extreme(self.box[index, column], bound)
         peak = np.full(len(index), -np.inf)
         np.fmax.at(peak, own, brightness)
         is_peak = np.flatnonzero(brightness == peak[own])[::-1]

@@ -37,23 +37,24 @@ _UNSET = object()
 class Field:
     """One observation: image, RMS map, truth, WCS and header.
 
-    Make one from arrays here, or from files with `read_field`, which reads nothing but headers until a
-    property asks for pixels.
+    Make one from arrays here, or from files with `read_field`, which reads nothing but headers
+    until a property asks for pixels.
 
     Parameters
     ----------
     image : array-like of shape (height, width) or (n_bands, height, width), `Quantity` or `NDData`
-        Pixels in any unit; NaN is "no data". An `NDData` or `CCDData` brings its mask, its uncertainty as RMS
-        map (standard deviation, variance or inverse variance), its WCS, its header and its unit along.
+        Pixels in any unit; NaN is "no data". An `NDData` or `CCDData` brings its mask, its
+        uncertainty as RMS map (standard deviation, variance or inverse variance), its WCS, its
+        header and its unit along.
     rms : array-like of shape (height, width) or (n_bands, height, width), optional
-        Standard deviation of the noise in the unit of `image`; NaN, or a value that is not positive,
-        is "no data".
+        Standard deviation of the noise in the unit of `image`; NaN, or a value that is not
+        positive, is "no data".
     mask : array-like of bool or int, shape (height, width) or (n_bands, height, width), optional
         True, or not 0, where there are no data: these pixels of the image become NaN.
     labels : array-like of int, shape (height, width), optional
         The truth: a label map, 0 = background.
     classes : array-like of int, shape (n_sources,), optional
-        Category of each source (1 = galaxy, 2 = star): entry ``k - 1`` is that of label ``k``.
+        Category of each source (1 = galaxy, 2 = star): label ``k`` has entry ``k - 1``.
     wcs : `astropy.wcs.WCS`, optional
         Sky positions of the pixels; made from `header` if left out.
     header : `astropy.io.fits.Header`, optional
@@ -63,8 +64,8 @@ class Field:
     catalog : `astropy.table.Table`, optional
         One row per source.
     mask_bits : int or list of int, optional
-        Which bits of a data quality map as `mask` mean "no data": ``1 + 4096`` or ``[1, 4096]``; ``~4`` for
-        every bit but 4. All bits by default.
+        Which bits of a data quality map as `mask` mean "no data": ``1 + 4096`` or ``[1, 4096]``;
+        ``~4`` for every bit but 4. All bits by default.
 
     Raises
     ------
@@ -175,7 +176,7 @@ class Field:
 
     @property
     def classes(self) -> NDArray[np.int64] | None:
-        """Category of each source, int of shape (n_sources,), or None; entry ``k - 1`` is that of label ``k``."""
+        """Category of each source, int of shape (n_sources,), or None; label ``k`` has entry ``k - 1``."""
         return self._part("classes")
 
     @property
@@ -215,17 +216,17 @@ class Field:
 
     @property
     def rms(self) -> Floats | None:
-        """The RMS map, shape (height, width) or (n_bands, height, width), NaN = no data; or None."""
+        """The RMS map, shape (height, width) or (n_bands, height, width), or None; NaN = no data."""
         return self._read("rms") if self.has_rms else None
 
     @property
     def labels(self) -> Labels | None:
-        """The label map, int32 of shape (height, width), or None; painted from `instances` if need be."""
+        """The label map, int32 of shape (height, width), or None; or painted from `instances`."""
         return self._read("labels") if self.has_labels else None
 
     @property
     def unit(self) -> UnitBase | None:
-        """Unit of image and RMS map if they came as `Quantity`, `NDData` or `CCDData`; else None."""
+        """Unit of image and RMS map if they came as `Quantity` or `NDData`; else None."""
         return self._unit
 
     @property
@@ -258,13 +259,15 @@ class Field:
         Returns
         -------
         Field
-            Its WCS and header are shifted. Labels keep their numbers, so that label ``k`` is still entry
-            ``k - 1`` of `classes` and of the catalog; instances are shifted and cut at the border.
+            Its WCS and header are shifted. Labels keep their numbers, so that label ``k`` is still
+            entry ``k - 1`` of `classes` and of the catalog; instances are shifted and cut at the
+            border.
 
         Notes
         -----
-        A file packed as a whole (``.gz``, ``.bz2``) is unpacked anew for every section. To take many of them,
-        read it once before: ask for `image`, `rms` and `labels`; sections are then cut from memory.
+        A file packed as a whole (``.gz``, ``.bz2``) is unpacked anew for every section. To take
+        many of them, read it once before: ask for `image`, `rms` and `labels`; sections are then
+        cut from memory.
         """
         rows, columns = resolve_section((rows, columns), self.shape, name="section")
         sources = {name: self._cut(name, rows, columns) for name in self._sources}
@@ -314,8 +317,8 @@ class Field:
         step : int, optional
             Pixels between the corners of neighbours; `size` if left out, so that patches touch.
         rms : bool, default=False
-            Append the RMS map as the last band. An RMS map of several bands is appended as one: the root
-            mean square over the bands that have data.
+            Append the RMS map as the last band. An RMS map of several bands is appended as one: the
+            root mean square over the bands that have data.
         min_sources : int, default=0
             Drop patches with fewer sources than this.
 
@@ -324,27 +327,28 @@ class Field:
         X : ndarray of shape (n, size, size) or (n, n_bands, size, size)
             The former for one band without RMS.
         y : ndarray of int32, shape (n, size, size), or None
-            Label maps, renumbered 1…n in each patch; None where the field has no truth.
+            Label maps, renumbered 1…n in each patch; None if the field has no truth.
 
         Raises
         ------
         ValueError
-            If the field is smaller than a patch, has no RMS map or no truth although one is needed, or no
-            patch has `min_sources` sources.
+            If the field is smaller than a patch, has no RMS map or no truth although one is needed,
+            or no patch has `min_sources` sources.
         """
         return cut_patches(self, size, step, rms, min_sources)
 
     def write(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the field as one multi-extension FITS file, which `read_field` reads back.
 
-        Extensions: SCI (with the cards of `header`), RMS and LABELS (with the WCS), and the tables CLASSES,
-        INSTANCES and CATALOG; those that the field has. The file appears whole or not at all.
+        Extensions: SCI (with the cards of `header`), RMS and LABELS (with the WCS), and the tables
+        CLASSES, INSTANCES and CATALOG; those that the field has. The file appears whole or not at
+        all.
 
         Parameters
         ----------
         path : str or path
-            A file that ends in ``.fits``, ``.fits.gz`` or ``.fits.fz`` (tile compression, lossless), or an
-            existing folder, in which ``field.fits`` is written.
+            A file that ends in ``.fits``, ``.fits.gz`` or ``.fits.fz`` (tile compression,
+            lossless), or an existing folder, in which ``field.fits`` is written.
         overwrite : bool, default=False
             Replace a file of this name.
 
@@ -367,7 +371,8 @@ def _as_bands(image):
     image = as_float_image(image, "image")
     if image.ndim not in (2, 3) or 0 in image.shape:
         raise ValueError(
-            f"image must have shape (height, width) or (n_bands, height, width), with pixels. Got shape {image.shape}."
+            "image must have shape (height, width) or (n_bands, height, width), with pixels. Got "
+            f"shape {image.shape}."
         )
     warn_if_channels_last(image.shape, "image", 0)
     return image if image.ndim == 3 else image[None]

@@ -11,7 +11,7 @@ from ._sources import ArraySource, MaskedSource, UnknownNoise
 
 
 def is_observation(value):
-    """Whether `value` is one image that may bring mask, RMS and WCS along: a `Field` or an `NDData`."""
+    """Whether `value` is a `Field` or an `NDData`, which bring mask, RMS and WCS along."""
     return isinstance(value, Field) or is_nddata(value)
 
 
@@ -32,7 +32,7 @@ def as_field(image, rms=None):
 
 
 def open_observations(X):
-    """Return the fields of `X` and whether they came in a list; ``None, False`` if `X` holds plain arrays."""
+    """Return the fields of `X`, None for arrays, and whether they came in a list."""
     if isinstance(X, list | tuple):
         if not any(is_observation(image) for image in X):
             return None, False
@@ -52,7 +52,7 @@ def without_rms(field):
 
 
 def stack(field, with_rms):
-    """Return the image (n_bands, height, width), its RMS map appended if wanted; pixels without RMS are NaN."""
+    """Return the image, with the RMS map as last band if wanted; NaN where there is no RMS."""
     if not field.has_rms:
         return field.image
     return append_rms(field.image, field.rms) if with_rms else without_rms(field).image

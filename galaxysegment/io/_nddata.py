@@ -1,4 +1,4 @@
-"""Take `NDData`, `CCDData`, `Quantity` and masked arrays apart: pixels, RMS, mask, WCS, header, unit."""
+"""Take `NDData`, `Quantity` and masked arrays apart: pixels, RMS, mask, WCS, header, unit."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -58,15 +58,17 @@ def _of_array(image):
 
 
 def _rms_of(uncertainty, shape, unit):
-    """Return the standard deviation, in the unit of the image, of an `NDUncertainty`; None if it has no array."""
+    """Return the standard deviation of an `NDUncertainty` in the unit of the image, or None."""
     from astropy.nddata import StdDevUncertainty, UnknownUncertainty
 
     if uncertainty is None or uncertainty.array is None:
         return None
     if isinstance(uncertainty, UnknownUncertainty):
         raise TypeError(
-            "The uncertainty of the image is an UnknownUncertainty, which does not say whether it holds standard "
-            "deviations or variances: wrap the array in astropy.nddata.StdDevUncertainty, VarianceUncertainty or "
+            "The uncertainty of the image is an UnknownUncertainty, which does not say whether it "
+            "holds standard "
+            "deviations or variances: wrap the array in astropy.nddata.StdDevUncertainty, "
+            "VarianceUncertainty or "
             "InverseVariance."
         )
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -108,5 +110,6 @@ def in_unit(values, unit, name):
     except UnitConversionError:
         has = "no unit" if unit is None else f"the unit {unit}"
         raise ValueError(
-            f"{name} has the unit {values.unit}, but the image has {has}: give both in units that agree."
+            f"{name} has the unit {values.unit}, but the image has {has}: give both in units that "
+            "agree."
         ) from None

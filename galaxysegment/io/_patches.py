@@ -13,7 +13,8 @@ def cut_patches(field, size, step, rms, min_sources):
     height, width = field.shape
     images, maps, fullest = [], [], 0
     for y in range(0, height - size + 1, step):
-        # One strip of rows at a time: overlapping patches read no pixel twice, and memory stays small.
+        # One strip of rows at a time: overlapping patches read no pixel twice, and memory stays
+        # small.
         rows = slice(y, y + size)
         strip, truth = _read_strip(field, rows, rms)
         for x in range(0, width - size + 1, step):
@@ -26,7 +27,8 @@ def cut_patches(field, size, step, rms, min_sources):
                 maps.append(labels)
     if not images:
         raise ValueError(
-            f"min_sources={min_sources} leaves no patch: the fullest has {fullest}. Lower it or take larger patches."
+            f"min_sources={min_sources} leaves no patch: the fullest has {fullest}. Lower it or "
+            "take larger patches."
         )
     X = np.stack(images)
     return X if X.shape[1] > 1 else X[:, 0], None if maps[0] is None else np.stack(maps)
@@ -52,7 +54,8 @@ def _check_grid(field, size, step, rms, min_sources):
             )
     if size > min(field.shape):
         raise ValueError(
-            f"size={size} is larger than the field, of shape {field.shape}: use size <= {min(field.shape)}."
+            f"size={size} is larger than the field, of shape {field.shape}: use size <= "
+            f"{min(field.shape)}."
         )
     if rms and not field.has_rms:
         raise ValueError(
@@ -60,6 +63,7 @@ def _check_grid(field, size, step, rms, min_sources):
         )
     if min_sources > 0 and not field.has_labels:
         raise ValueError(
-            f"min_sources={min_sources} needs the truth, but the field has none: pass labels= when you make the "
+            f"min_sources={min_sources} needs the truth, but the field has none: pass labels= when "
+            "you make the "
             "field, or leave min_sources=0."
         )

@@ -47,7 +47,8 @@ class StackSource:
             plane = source.read(section)
             dtype = plane.dtype if cube is None else np.result_type(cube, plane)
             if cube is None or cube.dtype != dtype:
-                # Only the bands that are filled move over: what lies in the others is no number yet.
+                # Only the bands that are filled move over: what lies in the others is no number
+                # yet.
                 filled, cube = cube, np.empty((len(self.sources), *plane.shape), dtype)
                 cube[:band] = 0 if filled is None else filled[:band]
             cube[band] = plane

@@ -1,7 +1,7 @@
 """What the package passes around: label maps, binary masks, panoptic maps and `Instances`.
 
 A *label map* is an int32 array ``(height, width)``: 0 is background, 1…n are the sources. It is the
-lingua franca of the package. `Instances` holds one image's sources where they may overlap.
+lingua franca of the package. `Instances` holds one image's sources, which may overlap.
 """
 
 from ..exceptions import NoSourcesWarning

@@ -93,7 +93,8 @@ class Instances:
         ):
             if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
                 raise ValueError(
-                    f"boxes[{index}] = ({y0}, {x0}, {y1}, {x1}) is not inside the image of shape {self.shape}: "
+                    f"boxes[{index}] = ({y0}, {x0}, {y1}, {x1}) is not inside the image of shape "
+                    f"{self.shape}: "
                     "boxes are y0, x0, y1, x1, half-open."
                 )
             if crop.shape != (y1 - y0, x1 - x0):
@@ -188,13 +189,15 @@ class Instances:
         for index, part in enumerate(parts):
             if part.shape != parts[0].shape:
                 raise ValueError(
-                    f"parts[{index}] has shape {part.shape}, but parts[0] has shape {parts[0].shape}: bring them into "
+                    f"parts[{index}] has shape {part.shape}, but parts[0] has shape "
+                    f"{parts[0].shape}: bring them into "
                     "one frame with shift(dy, dx, shape)."
                 )
         with_classes = [part.classes is not None for part in parts]
         if any(with_classes) != all(with_classes):
             raise ValueError(
-                f"parts[{with_classes.index(False)}] has no classes, but parts[{with_classes.index(True)}] has: give "
+                f"parts[{with_classes.index(False)}] has no classes, but "
+                f"parts[{with_classes.index(True)}] has: give "
                 "all parts classes, or none."
             )
         return cls(
@@ -298,7 +301,8 @@ class Instances:
     def to_segmentation_image(self) -> Any:
         """Return a `photutils.segmentation.SegmentationImage` of the label map.
 
-        A `SegmentationImage` is taken for a label map wherever one goes in, `from_label_map` included.
+        A `SegmentationImage` is taken for a label map wherever one goes in, `from_label_map`
+        included.
 
         Examples
         --------
@@ -359,7 +363,7 @@ class Instances:
         Returns
         -------
         Instances
-            Sources are cut at the frame; one with no pixel left in it is dropped.
+            Sources are cut at the frame; sources without a pixel in it are dropped.
         """
         height, width = shape = self.shape if shape is None else tuple(shape)
         moved = self.boxes + np.array([dy, dx, dy, dx])

@@ -15,7 +15,7 @@ _CONNECTIVITY = {
 
 
 def plain_array(labels: ArrayLike) -> NDArray[Any]:
-    """Return a label map or mask as an array; masked entries of a masked array become background."""
+    """Return a label map or mask as an array; masked entries become background."""
     return np.ma.filled(labels, 0) if np.ma.isMaskedArray(labels) else np.asarray(labels)
 
 
@@ -25,7 +25,8 @@ def check_label_map(labels: ArrayLike, name: str = "labels") -> NDArray[np.int32
     Parameters
     ----------
     labels : array-like of shape (height, width)
-        Integers, booleans, or floats that hold whole numbers. NaN and masked entries count as background.
+        Integers, booleans, or floats that hold whole numbers. NaN and masked entries count as
+        background.
     name : str, default="labels"
         How to call the argument in an error message.
 
@@ -65,7 +66,8 @@ def _whole_numbers(labels, name):
     whole = np.where(np.isnan(labels), 0, labels)
     if np.isinf(whole).any():
         raise ValueError(
-            f"{name} must hold whole numbers, one per source. Got infinite numbers instead: 0 is background."
+            f"{name} must hold whole numbers, one per source. Got infinite numbers instead: 0 is "
+            "background."
         )
     if not np.array_equal(whole, np.rint(whole)):
         is_soft = whole.min() >= 0 and whole.max() <= 1
@@ -88,7 +90,7 @@ def relabel(labels: ArrayLike) -> NDArray[np.int32]:
     Returns
     -------
     ndarray of int32, same shape
-        The input itself where it is int32 and already consecutive.
+        The input itself if it is int32 and already consecutive.
 
     Examples
     --------

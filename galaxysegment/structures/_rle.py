@@ -1,7 +1,7 @@
 """Run-length encoding of masks as COCO defines it, from crops and into crops.
 
-A mask is a list of counts: pixels outside, inside, outside, … column by column. Working on crops, the
-cost is that of the source and not that of the mosaic it lies in.
+A mask is a list of counts: pixels outside, inside, outside, … column by column. Working on crops,
+the cost grows with the source, not with the mosaic.
 """
 
 import numpy as np
@@ -32,7 +32,7 @@ def encode_crop(box, crop, shape):
     columns, rows = np.nonzero(crop.T)
     position = (columns + int(box[1])) * height + rows + int(box[0])
     breaks = np.flatnonzero(position[1:] - position[:-1] != 1)
-    edges = np.zeros(2 * len(breaks) + 3, dtype=np.int64)  # 0, then where every run starts and ends
+    edges = np.zeros(2 * len(breaks) + 3, dtype=np.int64)  # 0, then the start and end of every run
     edges[1], edges[-1] = position[0], position[-1] + 1
     edges[2:-1:2], edges[3::2] = position[breaks] + 1, position[breaks + 1]
     counts = (edges[1:] - edges[:-1]).tolist()
@@ -54,7 +54,8 @@ def decode_crop(counts, shape):
     height, width = shape
     if (counts < 0).any() or (counts > height * width).any() or counts.sum() != height * width:
         raise ValueError(
-            f"the counts add up to {counts.sum()} pixels with a minimum of {counts.min(initial=0)}, "
+            f"the counts add up to {counts.sum()} pixels with a minimum of "
+            f"{counts.min(initial=0)}, "
             f"but the image of shape {tuple(shape)} has {height * width}"
         )
     ends = np.cumsum(counts)[1::2]
@@ -73,7 +74,7 @@ def decode_crop(counts, shape):
 
 
 def _decode_runs(starts, ends, shape):
-    """Decode masks of many pixels run by run: the memory is that of the crop."""
+    """Decode masks of many pixels run by run: memory grows with the crop."""
     height = shape[0]
     starts, ends = starts[ends > starts].tolist(), ends[ends > starts].tolist()
     runs = [
@@ -99,7 +100,8 @@ def _decode_runs(starts, ends, shape):
 def decompress(text):
     """Read COCO's compressed string: base 32, each number less the one before the last.
 
-    Unlike the C code of pycocotools it refuses what is no such string instead of reading past its end.
+    Unlike the C code of pycocotools, it refuses other strings instead of reading past its
+    end.
 
     Raises
     ------

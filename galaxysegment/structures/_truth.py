@@ -39,7 +39,7 @@ def _is_mask(target):
 
 
 def as_label_map(truth: ArrayLike | Instances, name: str = "y") -> NDArray[np.int32]:
-    """Return the label map of a label map, a boolean mask (its components) or `Instances` (painted).
+    """Return the label map of a truth: components of a boolean mask, painted `Instances`.
 
     Parameters
     ----------
@@ -89,10 +89,11 @@ def as_binary_mask(truth: ArrayLike | Instances, name: str = "y") -> NDArray[np.
 
 
 def _check_has_data(truth, name):
-    """Return a truth as an array; one that is NaN everywhere says nothing, and is refused."""
+    """Return a truth as an array; refuse a truth that is NaN everywhere."""
     truth = plain_array(truth)
     if truth.dtype.kind == "f" and truth.size and np.isnan(truth).all():
         raise ValueError(
-            f"{name} is NaN everywhere, so it says nothing about sources: pass zeros if there is none."
+            f"{name} is NaN everywhere, so it says nothing about sources: pass zeros if there is "
+            "none."
         )
     return truth

@@ -9,7 +9,8 @@ from galaxysegment._utils.shipped import _FOLDER, shipped_models
 @pytest.mark.parametrize("model", shipped_models(), ids=lambda model: model.path.stem)
 def test_every_entry_is_whole(model):
     assert model.is_intact(), (
-        f"{model.path.name} has changed: write its new sha256 into models.json and raise its version"
+        f"{model.path.name} has changed: write its new sha256 into models.json and raise its "
+        "version"
     )
     assert "Where it fails" in model.card.read_text(encoding="utf-8")
     segmenter = getattr(segmenters, model.estimator)(weights=model.name)

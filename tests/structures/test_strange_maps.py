@@ -1,4 +1,4 @@
-"""Label maps with huge, infinite, masked, soft, empty or byte-swapped contents: right, or refused."""
+"""Label maps with huge, infinite, masked, soft or byte-swapped contents: right, or refused."""
 
 import tracemalloc
 
