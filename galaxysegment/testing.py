@@ -33,6 +33,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import get_tags
 
 from .base import BaseSegmenter
+from .mosaic import segment_mosaic
 from .structures import Instances, NoSourcesWarning
 from .structures._types import Floats, Images, Labels, Sources
 
@@ -383,6 +384,54 @@ def check_segmenter_probabilities(estimator, X, y):
     assert proba.shape == (len(X), *X.shape[-2:]) and proba.min() >= 0 and proba.max() <= 1
 
 
+def check_tiled_equals_untiled(estimator, X, y):
+    """A mosaic in tiles has the sources of the whole image, or the segmenter declares why not.
+
+    ``reach = None`` ("unknown") and ``finds_instances = True`` are the declarations. Of the pixels of
+    sources, 1 in 1000 may differ, because sums over other windows round in another way.
+    """
+    if not isinstance(estimator, BaseSegmenter):
+        return
+    estimator.fit(X, y)
+    if estimator.reach is None or estimator.finds_instances:
+        return
+    image = _make_mosaic(X)
+    whole = estimator.predict(image[np.newaxis])[0]
+    tiled = segment_mosaic(
+        estimator,
+        image,
+        tile_size=70,
+        overlap=max(estimator.reach, 1) + estimator.n_pixels,
+        progress=False,
+    )
+    n_source_pixels = np.count_nonzero(whole)
+    n_different = np.count_nonzero((tiled > 0) != (whole > 0))
+    name = type(estimator).__name__
+    advice = (
+        f"Does a pixel depend on more than reach={estimator.reach} pixels around it, or on the whole image? See "
+        "galaxysegment.base.MosaicAware."
+    )
+    assert n_different <= 1e-3 * n_source_pixels, (
+        f"{name}: {n_different} pixels of {n_source_pixels} change between source and background when the image is "
+        f"cut into tiles. {advice}"
+    )
+    assert tiled.max() == whole.max(), (
+        f"{name} finds {tiled.max()} sources in tiles, but {whole.max()} in the whole image. {advice}"
+    )
+
+
+def _make_mosaic(X):
+    """Put images together to one of at least 3 × 3 tiles, under a sky that rises from left to right."""
+    rows = [
+        np.concatenate([X[(3 * row + column) % len(X)] for column in range(5)], axis=-1)
+        for row in range(4)
+    ]
+    image = np.concatenate(rows, axis=-2)
+    science = image if image.ndim == 2 else image[:1]
+    science += np.linspace(0, 10, image.shape[-1], dtype=image.dtype)
+    return image
+
+
 #: scikit-learn's check -> the image check that replaces it.
 REPLACED_CHECKS = {
     "check_fit_score_takes_y": check_images_fit_takes_y,
@@ -420,4 +469,5 @@ EXTRA_CHECKS = [
     check_segmenter_targets,
     check_segmenter_nothing_there,
     check_segmenter_probabilities,
+    check_tiled_equals_untiled,
 ]

@@ -7,6 +7,7 @@ from trained import scenes, trained
 
 from galaxysegment import UNetSegmenter
 from galaxysegment._utils.discovery import all_estimators
+from galaxysegment.datasets import load_sample_field
 from galaxysegment.metrics import detection_scores
 from galaxysegment.mosaic import segment_mosaic
 from galaxysegment.structures import relabel
@@ -102,6 +103,21 @@ def test_a_constant_sky_does_not_matter(found, sky):
         np.testing.assert_array_equal(segmenter(name).predict(brighter), labels)
     else:
         assert overlap(segmenter(name).predict(brighter), labels) > 0.998
+
+
+def test_precision_and_a_high_sky_at_the_size_of_the_sample_field():
+    """The numbers of the footnotes: a pixel at the threshold may fall to either side."""
+    image = np.asarray(load_sample_field().image, dtype=np.float32)[:1]
+
+    def n_changed(name, images, reference):
+        masks = [segmenter(name).predict(one)[0] > 0 for one in (images, reference)]
+        assert np.count_nonzero(masks[1]) > 9000
+        return np.count_nonzero(masks[0] != masks[1])
+
+    assert n_changed("UNetSegmenter", image.astype(np.float64), image) <= 5
+    assert n_changed("PhotutilsSegmenter", image.astype(np.float64), image) == 0
+    assert n_changed("PhotutilsSegmenter", image + np.float32(2**20), image) <= 20
+    assert n_changed("PhotutilsSegmenter", image.astype(np.float64) + 2**20, image) == 0
 
 
 MOVES = {
