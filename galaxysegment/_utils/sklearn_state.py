@@ -49,7 +49,8 @@ def set_kmeans_state(kmeans, state):
     Raises
     ------
     ValueError
-        If the centres are not a table of as many columns as features: scikit-learn would read beyond its end.
+        If the centres are not a table of as many columns as features: scikit-learn would read
+        beyond its end.
     """
     from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 

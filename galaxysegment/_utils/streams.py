@@ -1,7 +1,7 @@
 """Images of which only windows are in memory: what training reads its patches from.
 
-A stream has a ``shape``, ``(n_bands, height, width)`` of an image or ``(height, width)`` of a map, and
-``window(rows, columns)``, which returns the pixels of two slices as an array.
+A stream has a ``shape``, ``(n_bands, height, width)`` of an image or ``(height, width)`` of a map,
+and ``window(rows, columns)``, which returns the pixels of two slices as an array.
 """
 
 import numpy as np

@@ -9,10 +9,11 @@ One folder for each family of nets, one for what several families share:
 ``mask_rcnn``
     Mask R-CNN, its data, its prediction and torchvision's weights for it.
 ``queries``
-    What DETR and Mask2Former share: a query for each source, its seeds, its targets, its prediction.
+    What DETR and Mask2Former share: a query for each source, its seeds, its targets, its
+    prediction.
 ``detr``, ``mask2former``
-    Each in two forms. ``_published`` is the net of the paper, on a residual net; ``_seeded`` stands on
-    a U-Net, and its queries begin at the peaks that the U-Net sees.
+    Each in two forms. ``_published`` is the net of the paper, on a residual net; ``_seeded`` stands
+    on a U-Net, and its queries begin at the peaks that the U-Net sees.
 
 All of them need torch and skorch. If one is not installed, importing this folder says what to do.
 """

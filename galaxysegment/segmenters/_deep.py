@@ -53,10 +53,10 @@ _WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 class DeepSegmenter(BaseSegmenter):
     """Template of a segmenter that holds a skorch net: training, warm starts, weights, devices.
 
-    A subclass has the parameters that are declared below in its ``__init__``. It overrides the hooks
-    that follow them: `_module_class`, `_module_params`, `_criterion`, `_make_dataset` and `_collate`
-    always, the others where it differs from other nets. Its prediction method (``_segment_images`` or
-    ``_images_proba``) takes the net's inputs from `_scale_all`.
+    A subclass has the parameters that are declared below in its ``__init__``. It overrides the
+    hooks that follow them: `_module_class`, `_module_params`, `_criterion`, `_make_dataset` and
+    `_collate` always, the others where it differs from other nets. Its prediction method
+    (``_segment_images`` or ``_images_proba``) takes the net's inputs from `_scale_all`.
     """
 
     # ---- the parameters that the template uses ----
@@ -132,8 +132,8 @@ class DeepSegmenter(BaseSegmenter):
         ----------
         **params
             Names of parameters, or skorch's ``module__…``, ``criterion__…``, ``optimizer__…``,
-            ``iterator_train__…``, ``iterator_valid__…`` and ``callbacks__…``. They count from the next
-            `fit` on; ``module__…`` and ``criterion__…`` not in a warm start.
+            ``iterator_train__…``, ``iterator_valid__…`` and ``callbacks__…``. They count from the
+            next `fit` on; ``module__…`` and ``criterion__…`` not in a warm start.
 
         Returns
         -------
@@ -159,21 +159,21 @@ class DeepSegmenter(BaseSegmenter):
         raise NotImplementedError
 
     def _criterion(self):
-        """Return the class of the loss, which the net calls with the module's output and the batch's target."""
+        """Return the class of the loss, a function of the module's output and the target."""
         raise NotImplementedError
 
     def _make_dataset(self, data, training):
-        """Return a torch dataset of a `TrainingSet` whose images are scaled; it augments if `training`."""
+        """Return a torch dataset of a `TrainingSet` of scaled images; augment if `training`."""
         raise NotImplementedError
 
     def _collate(self):
-        """Return the function that makes a batch, a pair of input and target, of a list of the dataset's items."""
+        """Return the function that makes a batch (input, target) of the dataset's items."""
         raise NotImplementedError
 
     # ---- hooks that a subclass may override ----
 
     def _net_class(self):
-        """Return the class of the skorch net; override for a module that takes more than a tensor."""
+        """Return the class of the skorch net; override if the module takes more than a tensor."""
         from ..nets.common._net import SegmentationNet
 
         return SegmentationNet
@@ -183,26 +183,27 @@ class DeepSegmenter(BaseSegmenter):
         return {}
 
     def _check_trainable(self, images, targets):
-        """Refuse what the net cannot learn from, before any work; override to check more, and call super."""
+        """Refuse data that teach nothing; override to check more, and call super."""
         if not callable(self.augment):
             check_kinds(self.augment)
         if not any(len(target) if hasattr(target, "boxes") else target.any() for target in targets):
             raise ValueError(
-                f"y holds no source in any of its {len(targets)} targets: {type(self).__name__} cannot learn what "
-                "a galaxy is from background alone. Check that y is the truth of X, or add images with sources."
+                f"y holds no source in any of its {len(targets)} targets: {type(self).__name__} "
+                "cannot learn what a galaxy is from background alone. Check that y is the truth "
+                "of X, or add images with sources."
             )
         holds_out = self.validation_fraction and "train_split" not in (self.net_params or {})
         if len(images) == 1 and holds_out:
             warnings.warn(
-                "X holds 1 image, so that none is left for validation: training runs all max_epochs "
-                f"({self.max_epochs}) without early stopping. Pass patches of the image (at least 2), or "
-                "validation_fraction=0 to say that this is meant.",
+                "X holds 1 image, so that none is left for validation: training runs all "
+                f"max_epochs ({self.max_epochs}) without early stopping. Pass patches of the image "
+                "(at least 2), or validation_fraction=0 to say that this is meant.",
                 NoValidationWarning,
                 stacklevel=5,
             )
 
     def _check_truth(self, y, images):
-        """Return the checked truth of images, a list; override for a net that is not trained on sources."""
+        """Return the checked truth of images, a list; override to keep it on disk."""
         return check_targets(y, images)
 
     def _field_truths(self, X, images):
@@ -221,10 +222,10 @@ class DeepSegmenter(BaseSegmenter):
         return y, images if len(masks) != len(images) else mask_streams(images, masks, "y")
 
     def _measure(self, images, targets):
-        """Set what the module's arguments depend on, before the net is made; override if there is anything."""
+        """Set what `_module_params` needs of the data; override if it needs anything."""
 
     def _set_untuned(self):
-        """Set what `_after_training` tunes to values that need no data, before the training; override with it.
+        """Set values that `_after_training` tunes, before the training; override with it.
 
         The segmenter can then predict even if the training is interrupted.
         """
@@ -232,11 +233,12 @@ class DeepSegmenter(BaseSegmenter):
     def _after_training(self, data):
         """Tune what depends on the trained net; override if there is anything.
 
-        `data` is a `TrainingSet` of scaled images: those of the validation, or of the training without one.
+        `data` is a `TrainingSet` of scaled images: those of the validation, or of the training
+        without one.
         """
 
     def _has_foreign_weights(self):
-        """Return whether `weights` are of another program; then override `_load_foreign_weights`, too."""
+        """Return if `weights` are of another program; override with `_load_foreign_weights`."""
         return False
 
     def _load_foreign_weights(self, n_bands):
@@ -244,7 +246,7 @@ class DeepSegmenter(BaseSegmenter):
         raise NotImplementedError
 
     def _get_own_state(self):
-        """Return what a model file keeps beside net and scaling, a dict; override with `_set_own_state`."""
+        """Return a dict of what a model file keeps beside net and scaling; override if needed."""
         return {}
 
     def _set_own_state(self, state):
@@ -261,19 +263,20 @@ class DeepSegmenter(BaseSegmenter):
     def fit(self, X: Images, y: Sources | None = None, *, mask: Any = None) -> Self:
         """Train the net on images.
 
-        Only patches are in memory as the net sees them: memory maps and fields on disk may be larger than
-        the memory. 20 GB of them are trained on in less than 2 GB.
+        Only patches are in memory as the net sees them: memory maps and fields on disk may be
+        larger than the memory. 20 GB of them are trained on in less than 2 GB.
 
         Parameters
         ----------
-        X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), list, `Field` or `NDData`
-            Images; NaN means "no data". A list holds arrays of different sizes, fields or `NDData`; the RMS map
-            of a field becomes its last band if `rms_band` is -1.
+        X : array of shape (n_images, [n_bands,] height, width), list, `Field` or `NDData`
+            Images; NaN means "no data". A list holds arrays of different sizes, fields or `NDData`;
+            the RMS map of a field becomes its last band if `rms_band` is -1.
         y : array of shape (n_images, height, width), list of label maps or of `Instances`, optional
-            The truth: label maps (0 = background), binary masks or instances. Pixels of label -1 are ignored.
-            Fields bring their own truth.
+            The truth: label maps (0 = background), binary masks or instances. Pixels of label -1
+            are ignored. Fields bring their own truth.
         mask : array of bool, shape (n_images, height, width), or list, optional
-            True for pixels without data. A pipeline passes it on with ``set_fit_request(mask=True)``.
+            True for pixels without data. A pipeline passes it on with
+            ``set_fit_request(mask=True)``.
 
         Returns
         -------
@@ -293,7 +296,7 @@ class DeepSegmenter(BaseSegmenter):
 
         Parameters
         ----------
-        X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), list, `Field` or `NDData`
+        X : array of shape (n_images, [n_bands,] height, width), list, `Field` or `NDData`
             Images with as many bands as before; NaN means "no data".
         y : array of shape (n_images, height, width), list of label maps or of `Instances`
             The truth, as for `fit`.
@@ -308,7 +311,7 @@ class DeepSegmenter(BaseSegmenter):
         return self._fit(X, y, mask, goes_on=hasattr(self, "net_"))
 
     def _fit(self, X, y, mask=None, weights=None, goes_on=None):
-        """Train on images, from the present weights if `goes_on`; by default `warm_start` decides."""
+        """Train from the present weights if `goes_on`; by default `warm_start` decides."""
         goes_on = self.warm_start and hasattr(self, "net_") if goes_on is None else goes_on
         data = self._training_set(
             X, y, mask, weights, getattr(self, "n_bands_in_", None) if goes_on else None
@@ -357,8 +360,9 @@ class DeepSegmenter(BaseSegmenter):
         if len(counts) > 1 or (n_bands_fitted is not None and counts != {n_bands_fitted}):
             wanted = "the same number of bands" if n_bands_fitted is None else n_bands_fitted
             raise ValueError(
-                f"The fields of X have {sorted(counts)} bands, RMS maps included, but {type(self).__name__} needs "
-                f"{wanted}: pass fields of equal bands, all of them with or all without an RMS map."
+                f"The fields of X have {sorted(counts)} bands, RMS maps included, but "
+                f"{type(self).__name__} needs {wanted}: pass fields of equal bands, all of them "
+                "with or all without an RMS map."
             )
         return images
 
@@ -461,7 +465,7 @@ class DeepSegmenter(BaseSegmenter):
         )
 
     def statistics_needed(self) -> dict[str, Statistic]:
-        """Ask for what the scaling must know of the whole image; see `galaxysegment.base.MosaicAware`."""
+        """Ask for the statistics of the whole image that scaling needs; see `MosaicAware`."""
         self._ready_net()
         return self._scaler().statistics_needed()
 
@@ -478,8 +482,8 @@ class DeepSegmenter(BaseSegmenter):
     def _check_net_bands(self, n_bands):
         if n_bands != self.n_net_bands_:
             raise ValueError(
-                f"The net sees {self.n_net_bands_} band(s) after scaling, but X gives {n_bands}: pass "
-                "one band at a time or a coadd, and set rms_band where X has an RMS map."
+                f"The net sees {self.n_net_bands_} band(s) after scaling, but X gives {n_bands}: "
+                "pass one band at a time or a coadd, and set rms_band where X has an RMS map."
             )
 
     # ---- weights that are there before any training ----
@@ -491,7 +495,7 @@ class DeepSegmenter(BaseSegmenter):
         )
 
     def _ready_net(self):
-        """Return the trained net; where only `weights` are given, load them at the first prediction."""
+        """Return the trained net; load `weights` if there was no training."""
         if not hasattr(self, "net_"):
             self._seed = 0
             self._load_weights()
@@ -503,16 +507,16 @@ class DeepSegmenter(BaseSegmenter):
         name = tree.get("class") if isinstance(tree, dict) else None
         if name != own_name or not tree.get("state"):
             raise ValueError(
-                f"weights={str(self.weights)!r} holds no fitted {own_name} (but: {name}): pass a file that "
-                f"galaxysegment.persistence.save made of a fitted {own_name}."
+                f"weights={str(self.weights)!r} holds no fitted {own_name} (but: {name}): pass a "
+                f"file that galaxysegment.persistence.save made of a fitted {own_name}."
             )
         try:
             self._set_net_state(tree["state"])
         except DAMAGE as error:
             reason = one_line(error)
             raise ValueError(
-                f"weights={str(self.weights)!r} cannot be used ({type(error).__name__}: {reason}): the file is damaged "
-                "or comes from another version of galaxysegment."
+                f"weights={str(self.weights)!r} cannot be used ({type(error).__name__}: {reason}): "
+                "the file is damaged or comes from another version of galaxysegment."
             ) from error
 
     def _weights_path(self, own_name):
@@ -525,8 +529,8 @@ class DeepSegmenter(BaseSegmenter):
                 file.stem.split("-", 1)[1] for file in _WEIGHTS_FOLDER.glob(f"{own_name}-*")
             )
             raise ValueError(
-                f"weights={str(self.weights)!r} is neither a file nor a name of weights that come with {own_name}: "
-                f"use one of {names} or the path of a model file."
+                f"weights={str(self.weights)!r} is neither a file nor a name of weights that come "
+                f"with {own_name}: use one of {names} or the path of a model file."
             )
         return shipped
 
@@ -586,7 +590,7 @@ class DeepSegmenter(BaseSegmenter):
         load_arrays(self.net_.module_, tensors)
 
     def _check_module_params(self, params, n_bands):
-        """Refuse, of arguments of a module in a file, what the segmenter's parameters of these names may not be."""
+        """Refuse arguments of a module in a file that the segmenter's parameters may not have."""
         if params["n_bands"] != n_bands:
             raise ValueError(
                 f"The net takes {params['n_bands']!r} band(s), but the file says {n_bands!r}."
@@ -598,7 +602,7 @@ class DeepSegmenter(BaseSegmenter):
 
 
 class _Augmenter:
-    """Random changes of a training image and its target; a class, so that processes can send it around.
+    """Random changes of a training image and its target; a class, so that it can be pickled.
 
     Parameters
     ----------
@@ -613,7 +617,7 @@ class _Augmenter:
 
     @property
     def before_scaling(self):
-        """Whether images are changed before they are scaled: an RMS map must be as large as the noise."""
+        """Whether images are changed before they are scaled, as an RMS map must be."""
         return self.rms_band is not None
 
     def __call__(self, image, target, generator):

@@ -13,11 +13,11 @@ __all__ = ["DeepInstanceSegmenter"]
 
 
 class DeepInstanceSegmenter(DeepSegmenter):
-    """Template of a segmenter whose module returns its losses in training, and scored sources otherwise.
+    """Template of a segmenter whose module returns losses in training, and else scored sources.
 
-    A subclass has the parameters below beside those of `DeepSegmenter`, and overrides the same hooks
-    but `_criterion` and `_net_class`. Its module declares ``loss_names`` and ``max_norm``, and has
-    ``loss_mode()`` and ``freeze(layers)``.
+    A subclass has the parameters below beside those of `DeepSegmenter`, and overrides the same
+    hooks but `_criterion` and `_net_class`. Its module declares ``loss_names`` and ``max_norm``,
+    and has ``loss_mode()`` and ``freeze(layers)``.
     """
 
     # ---- the parameters that the template uses ----
@@ -64,12 +64,12 @@ class DeepInstanceSegmenter(DeepSegmenter):
         unknown = {*np.asarray(numbers).tolist()} - {*self._declared_classes()}
         if unknown:
             raise ValueError(
-                f"{name} holds the class {min(unknown)}, but classes={self._declared_classes()!r} are declared: add "
-                "it there, or leave these sources out."
+                f"{name} holds the class {min(unknown)}, but classes={self._declared_classes()!r} "
+                "are declared: add it there, or leave these sources out."
             )
 
     def _threshold_in_use(self, name):
-        """Return a threshold: the parameter `name`, or what was chosen if the parameter is ``"auto"``."""
+        """Return the parameter `name`, or the tuned threshold if it is ``"auto"``."""
         given = getattr(self, name)
         return getattr(self, f"{name}_") if given == "auto" else given
 

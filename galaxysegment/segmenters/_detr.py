@@ -33,68 +33,78 @@ _FORMS = {
 
 
 class DETRSegmenter(DeepInstanceSegmenter):
-    """Find galaxies and stars with a transformer that predicts a set of segments: Mask2Former or panoptic DETR.
+    """Find galaxies and stars with a transformer: Mask2Former or panoptic DETR.
 
-    Every query of a transformer decoder becomes one source, the sky, or nothing; in training the queries are
-    matched with the true segments, one to one. Each pixel then belongs to the sky or to one source: galaxies
-    and stars are things, the sky is stuff. Images of any size and any number of bands; NaN counts as sky.
+    Each query of a transformer decoder becomes a source, the sky, or nothing. In training, queries
+    are matched one to one with the true segments. Each pixel belongs to the sky or to one source:
+    galaxies and stars are things, the sky is stuff. Images may have any size and any number of
+    bands; NaN counts as sky.
 
-    ``architecture="mask2former"`` [1]_, the default, is transformers' decoder with masked attention, its
-    matching and its losses. ``architecture="detr"`` is panoptic DETR [3]_ as in transformers: encoder, decoder, boxes,
-    matching by boxes, and masks from the attention of each query. Both stand on a U-Net at full resolution, for half
-    of all galaxies have less than 30 pixels, and their queries begin at the peaks that the U-Net sees [2]_; both can
-    also be had on a residual net with learned queries, as published. The default follows the numbers: see Notes.
+    ``architecture="mask2former"`` [1]_, the default, is transformers' decoder with masked
+    attention, its matching and its losses. ``architecture="detr"`` is panoptic DETR [3]_ as in
+    transformers: encoder, decoder, boxes, matching by boxes, and masks from the attention of each
+    query. Both stand on a U-Net at full resolution, because half of all galaxies have less than
+    30 pixels, and their queries begin at peaks that the U-Net sees [2]_. With `backbone` they stand
+    on a residual net with learned queries, as published. Notes compares them.
 
     Parameters
     ----------
     architecture : {"mask2former", "detr"}, default="mask2former"
         The net.
     backbone : {"auto", "unet", "light", "resnet18", "resnet50"}, default="auto"
-        Where features come from; all of it learns. ``"auto"`` is the U-Net of `base_width` and `depth`, which learns
-        the sources' pixels and centres beside the rest. On a residual net, Mask2Former has the deformable pixel decoder
-        and both have the learned queries of their papers.
+        The net that makes features; all of its layers learn. ``"auto"`` is the U-Net of
+        `base_width` and `depth`, which also learns the sources' pixels and centres. On a residual
+        net, Mask2Former has the deformable pixel decoder and both have the learned queries of their
+        papers.
     queries : {"peaks", "learned"}, default="peaks"
-        Whether the queries on a U-Net begin at peaks or are learned as in the papers, which takes far longer.
+        Whether the queries on a U-Net begin at peaks or are learned as in the papers, which takes
+        far longer.
     n_queries : int, default=64
-        Most sources in a patch of `patch_size`. Learned queries include that of the sky.
+        Most sources in a patch of `patch_size`. One of the learned queries is the sky's.
     d_model : int, default=64
         Width of the transformer; 256 in the papers.
     n_heads : int, default=8
         Attention heads.
     encoder_layers : int, default=1
-        Layers of DETR's encoder or of the deformable pixel decoder; Mask2Former on a U-Net has none.
+        Layers of DETR's encoder or of the deformable pixel decoder; Mask2Former on a U-Net has
+        none.
     decoder_layers : int, default=3
         Layers of the decoder.
     n_points : int, default=2048
-        Pixels of each training patch at which masks are compared with the truth: those near sources first.
+        Pixels of each training patch at which masks are compared with the truth: those near sources
+        first.
     stem_stride : {1, 2, 4}, default=1
-        Pixels between the finest features of a residual net, and between those of its masks; 4 in the papers, blind to
-        sources of a few pixels.
+        Pixels between the finest features of a residual net, and between those of its masks; 4 in
+        the papers, blind to sources of a few pixels.
     base_width, depth : int, default=16 and 5
         Channels of the first level of the U-Net, and its levels.
     classes : sequence of int, default=(1, 2)
-        Classes that may be in the truth: galaxies and stars by default. Sources without a class are galaxies.
+        Classes that may be in the truth: galaxies and stars by default. Sources without a class are
+        galaxies.
     score_threshold : float or "auto", default="auto"
-        Score from which a query is a source; ``"auto"`` takes the one with the best panoptic quality of the sources in
-        the validation images (in the training images, if there are none), of nearly equal ones that with the best IoU
-        of all pixels.
+        Score from which a query is a source; ``"auto"`` takes the one with the best panoptic
+        quality of the sources in the validation images (in the training images, if there are none),
+        of nearly equal ones that with the best IoU of all pixels.
     n_pixels : int, default=4
         Sources with fewer pixels are dropped.
     scaling : {"auto", "asinh", "noise"}, default="auto"
-        How images reach the net. ``"asinh"``: asinh((x - centre) / scale) in each band, with the median and the
-        robust standard deviation of the training pixels, so that neither units nor pedestals matter. ``"noise"``:
-        asinh of the signal-to-noise ratio, background (and noise, without an RMS band) estimated in each image
-        on a mesh: for raw images of differing depth. ``"auto"``: what the `weights` were trained with, else
-        ``"asinh"``.
+        How images are scaled for the net. ``"asinh"``: arcsinh((x - centre) / scale) in each band,
+        with the median and the robust standard deviation of the training pixels. Units and
+        pedestals then do not matter. ``"noise"``: arcsinh of the signal-to-noise ratio, with the
+        background of each image on a mesh of 64 pixels, and its noise from the mesh or the RMS
+        band; choose it for raw images of differing depth. ``"auto"``: as the `weights` were
+        trained, or else ``"asinh"``.
     rms_band : int or None, default=None
-        Index of the RMS band that ``scaling="noise"`` divides by; ``None`` means there is none.
+        Index of the RMS band, for example -1, the last. ``scaling="noise"`` divides by it.
+        ``None``: no band is an RMS map.
     stages : list of dict or None, default=None
-        Staged training: ``{"layers": "heads", "max_epochs": 15, "lr": 1e-3}`` and so on, one after the other, in place
-        of `max_epochs` and `lr`. Layers are ``"heads"`` (all but the backbone), ``"5+"``, ``"4+"``, ``"3+"`` (the
-        backbone from that stage on, too) or ``"all"``; schedule and early stopping begin anew in each stage. ``None``
-        trains all layers at once.
+        Staged training: ``{"layers": "heads", "max_epochs": 15, "lr": 1e-3}`` and so on, one after
+        the other, in place of `max_epochs` and `lr`. Layers are ``"heads"`` (all but the backbone),
+        ``"5+"``, ``"4+"``, ``"3+"`` (the backbone from that stage on, too) or ``"all"``; schedule
+        and early stopping begin anew in each stage. ``None`` trains all layers at once.
     max_epochs : int, default=3
-        Passes over the training images. Three, as published for pretrained weights, are few from scratch: see Notes.
+        Passes over the training images. Three, as published for pretrained weights, are few from
+        scratch: see Notes.
     batch_size : int, default=3
         Patches in a batch, in training and in prediction.
     lr : float, default=0.001
@@ -102,42 +112,47 @@ class DETRSegmenter(DeepInstanceSegmenter):
     optimizer : {"adamw", "adam", "sgd"} or class of torch.optim, default="adamw"
         Optimizer; ``net_params={"optimizer__weight_decay": 1e-4}`` passes arguments to it.
     schedule : {"one-cycle"} or None, default="one-cycle"
-        The rate rises over the first tenth of the steps and falls along a cosine; ``None`` keeps it.
+        The rate rises over the first tenth of the steps and falls along a cosine; ``None`` keeps
+        it.
     validation_fraction : float, default=0.1
-        Fraction of the images held out for early stopping and `score_threshold`; 0 for none. They are drawn by
-        image: hold groups of related images out yourself with scikit-learn's group splitters.
+        Fraction of the images that is held out for early stopping and `score_threshold`; 0 for
+        none. Whole images are drawn at random. If images are related, hold out groups of them
+        yourself, with scikit-learn's group splitters.
     patience : int or None, default=10
-        Stop after so many epochs without a lower validation loss. The best weights are restored in any case;
-        ``None`` keeps the last ones instead.
+        Stop after so many epochs without a lower validation loss, and restore the best weights.
+        ``None``: train for `max_epochs` and keep the last weights.
     patch_size : int or None, default=128
-        Larger images are trained on in patches of this size, at new places in every epoch, and predicted in windows of
-        this size that overlap by half: a source is taken from the window whose middle is closest to it. ``None`` for
-        whole images.
+        Larger images are trained on in patches of this size, at new places in every epoch, and
+        predicted in windows of this size that overlap by half: a source is taken from the window
+        whose middle is closest to it. ``None`` for whole images.
     augment : str, sequence of str, callable or None, default="flip"
         Random changes of training images, as in `galaxysegment.preprocessing.augment`. A function
-        ``augment(image, target, generator)`` returns the two, changed: the scaled image, float32 of shape
-        (n_bands, height, width), and an integer map, 0 for the sky and one value for each source; it draws from the
-        `numpy.random.Generator`.
+        ``augment(image, target, generator)`` returns the two, changed: the scaled image, float32 of
+        shape (n_bands, height, width), and an integer map, 0 for the sky and one value for each
+        source; it draws from the `numpy.random.Generator`.
     device : str, default="auto"
-        ``"auto"`` (cuda, else mps, else cpu), a torch device, or ``"accelerate"`` for several GPUs through
-        Hugging Face accelerate and skorch's mixin.
+        ``"auto"`` (cuda, else mps, else cpu), a torch device, or ``"accelerate"`` for several GPUs
+        through Hugging Face accelerate and skorch's mixin.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         ``"auto"`` computes in bfloat16 where the processor does so natively.
     weights : str, path or None, default=None
-        Weights to start from: a file written by `galaxysegment.persistence.save`, whose architecture and scaling then
-        count; the folder of a checkpoint of transformers, DETR (panoptic) or Mask2Former as `architecture` says; or
-        its name on the Hugging Face hub, ``"facebook/detr-resnet-50-panoptic"``, which is read from the cache or
-        downloaded once. Bands and classes are adapted.
+        Weights to start from: a file written by `galaxysegment.persistence.save`, whose
+        architecture and scaling then count; the folder of a checkpoint of transformers, DETR
+        (panoptic) or Mask2Former as `architecture` says; or its name on the Hugging Face hub,
+        ``"facebook/detr-resnet-50-panoptic"``, which is read from the cache or downloaded once.
+        Bands and classes are adapted.
     warm_start : bool, default=False
         Whether another call of `fit` goes on from the present weights.
     callbacks : list of skorch callbacks or None, default=None
         More callbacks. Each fit has copies of them. For a callback that cannot be copied, such as
         TensorBoard with an open file, pass a function that makes it.
     net_params : dict or None, default=None
-        Other arguments of `skorch.NeuralNet`, e.g. ``{"iterator_train__num_workers": 2}``. With ``"train_split"``,
-        None or a splitter of skorch, `validation_fraction` has no effect; ``None`` trains on every image.
+        Other arguments of `skorch.NeuralNet`, e.g. ``{"iterator_train__num_workers": 2}``. With
+        ``"train_split"``, None or a splitter of skorch, `validation_fraction` has no effect;
+        ``None`` trains on every image.
     random_state : int, RandomState instance or None, default=None
-        Seed of the weights, the split, the batches and the augmentation. On a CPU two fits with one seed are equal.
+        Seed of weights, split, batches and augmentation. On a CPU, two fits with the same seed are
+        equal.
     verbose : int or bool, default=False
         Whether to show a progress bar and a line per epoch.
     bridge : int, default=0
@@ -151,8 +166,8 @@ class DETRSegmenter(DeepInstanceSegmenter):
     net_ : skorch.NeuralNet
         The trained net; ``net_.module_`` is the torch module.
     history_ : skorch.history.History
-        Losses, durations and so on of every epoch; ``train_loss_class``, ``valid_loss_mask``, ``valid_loss_dice`` and
-        so on are those of the parts.
+        Losses, durations and so on of every epoch; ``train_loss_class``, ``valid_loss_mask``,
+        ``valid_loss_dice`` and so on are those of the parts.
     score_threshold_ : float
         The threshold in use.
     scaling_ : str
@@ -167,23 +182,25 @@ class DETRSegmenter(DeepInstanceSegmenter):
     Warns
     -----
     UserWarning
-        If a training image holds more sources than there are queries, or if all queries are used in prediction.
+        If a training image holds more sources than there are queries, or if all queries are used in
+        prediction.
 
     Notes
     -----
-    On 512 patches of 128² pixels of two simulated fields (`make_field`, 4.6 sources each, those cut by the edge
-    counted), the panoptic quality of galaxies is .665 (SQ .791, RQ .840) after 22 minutes on two busy cores, with
-    ``DETRSegmenter(batch_size=8, max_epochs=19, lr=0.002, n_queries=32)`` and 384 patches of 256² divided by their
-    noise. sep, tuned, has .598 there, the U-Net that ships .643.
+    Measured on 512 patches of 128² pixels of two simulated fields (`make_field`; 4.6 sources a
+    patch, sources at the edge included). Mask2Former has a panoptic quality of galaxies of 0.665
+    (SQ 0.791, RQ 0.840) after 22 minutes of training on two busy cores, with
+    ``DETRSegmenter(batch_size=8, max_epochs=19, lr=0.002, n_queries=32)`` and 384 patches of 256²
+    pixels divided by their noise. Tuned sep has 0.598, the shipped U-Net 0.643.
 
-    DETR comes close, .652 (SQ .784, RQ .832) with ``architecture="detr"``, ``batch_size=8``, ``max_epochs=13`` and the
-    same patches, but is slower: a step takes 1.8 times as long, and of its masks only those of the last layer are
-    compared with the truth. As published, with learned queries on a residual net, it learns no mask from scratch in
-    minutes, all queries having the same box for hundreds of steps. On the U-Net its queries begin at peaks, boxes are
-    told in pixels from there, and the attention that makes masks falls off with the distance from there [4]_; then it
-    learns eight patches by heart (galaxy PQ .99) in 300 steps. Transformers freezes DETR's backbone, draws weights
-    that leave queries alike, and hides the attention, which is thousandths, beside features of order one: here all of
-    it learns, weights are drawn as in the paper, and the attention is taken relative to its mean.
+    DETR has 0.652 (SQ 0.784, RQ 0.832) with ``architecture="detr"``, ``batch_size=8``,
+    ``max_epochs=13`` and the same patches. A step takes 1.8 times as long, and only the masks of
+    the last layer are compared with the truth. The published form, with learned queries on a
+    residual net, learns no mask from scratch in minutes: all queries have the same box for hundreds
+    of steps. On the U-Net, boxes are relative to the peaks, and the attention that makes masks
+    falls off with the distance from the peak [4]_: it fits eight patches (galaxy PQ 0.99) in 300
+    steps. Three things differ from transformers' DETR: the backbone learns, weights are drawn as in
+    the paper, and the attention is divided by its mean, which makes it as large as the features.
 
     References
     ----------
@@ -197,7 +214,8 @@ class DETRSegmenter(DeepInstanceSegmenter):
     >>> from galaxysegment.segmenters import DETRSegmenter
     >>> from galaxysegment.testing import make_images
     >>> X, y = make_images(4, shape=(32, 32))
-    >>> detr = DETRSegmenter(base_width=4, depth=2, d_model=32, n_queries=8, max_epochs=1, random_state=0)
+    >>> small = {"base_width": 4, "depth": 2, "d_model": 32, "n_queries": 8}
+    >>> detr = DETRSegmenter(**small, max_epochs=1, random_state=0)
     >>> detr = detr.fit(X, y)  # far from trained; then detr.predict(X, output="panoptic")
     >>> len(detr.history_), bool(detr.history_[-1, "train_loss_dice"] > 0)
     (1, True)
@@ -308,7 +326,7 @@ class DETRSegmenter(DeepInstanceSegmenter):
     # ---- the decisions of this net ----
 
     def _form(self):
-        """Architecture and form of the net: those of the weights that were read, or what the parameters ask for."""
+        """Return architecture and form of the net, of a model file if there is one."""
         if self._form_known is not None:
             return self._form_known
         published = self._has_foreign_weights() or self._backbone() != "unet"
@@ -389,12 +407,13 @@ class DETRSegmenter(DeepInstanceSegmenter):
             or min(self.classes) < 1
         ):
             raise ValueError(
-                f"classes must be different whole numbers from 1 on, at least one. Got {self.classes!r} instead."
+                "classes must be different whole numbers from 1 on, at least one. Got "
+                f"{self.classes!r} instead."
             )
         self._check_width()
 
     def _check_width(self):
-        """Refuse what attention heads, sines and the groups of DETR's mask head cannot share out."""
+        """Refuse a width that attention heads, sines and DETR's mask head cannot divide."""
         if self.architecture == "detr":
             fits = (
                 self.d_model in (32, 64) or self.d_model % 128 == 0
@@ -408,8 +427,8 @@ class DETRSegmenter(DeepInstanceSegmenter):
             fits, remedy = not self.d_model % multiple, f"that is a multiple of {multiple}"
         if not fits:
             raise ValueError(
-                f"d_model={self.d_model} with n_heads={self.n_heads} cannot be divided as the net needs it: use a "
-                f"d_model {remedy}."
+                f"d_model={self.d_model} with n_heads={self.n_heads} cannot be divided as the net "
+                f"needs it: use a d_model {remedy}."
             )
 
     def _warn_of_crowds(self, targets):
@@ -422,9 +441,9 @@ class DETRSegmenter(DeepInstanceSegmenter):
         ]
         if counts and max(counts) > limit:
             warnings.warn(
-                f"A training image holds {max(counts)} sources, but n_queries={self.n_queries} finds at most {limit} "
-                f"in one: the others cannot be learnt. Use n_queries >= {max(counts) + self.n_queries - limit}, or a "
-                "smaller patch_size.",
+                f"A training image holds {max(counts)} sources, but n_queries={self.n_queries} "
+                f"finds at most {limit} in one: the others cannot be learnt. Use n_queries >= "
+                f"{max(counts) + self.n_queries - limit}, or a smaller patch_size.",
                 CrowdedImageWarning,
                 stacklevel=5,
             )
@@ -440,10 +459,10 @@ class DETRSegmenter(DeepInstanceSegmenter):
             )
 
     def _best_threshold(self, patches):
-        """Score with the best panoptic quality of the sources; where that hardly differs, with the best IoU of pixels.
+        """Return the score with the best panoptic quality; of nearly equal, the best IoU.
 
-        The quality counts a galaxy of ten thousand pixels like one of ten, and is nearly flat up to scores at which
-        the largest ones are lost.
+        The quality counts a galaxy of ten thousand pixels like one of ten, and is nearly flat up to
+        scores at which the largest ones are lost.
         """
         from ..nets.queries._data import decode_target
         from ..nets.queries._prediction import find_candidates, to_instances
@@ -452,10 +471,13 @@ class DETRSegmenter(DeepInstanceSegmenter):
         for _, codes in patches:
             labels, classes, _ = decode_target(codes, 1)
             truths.append(Instances.from_label_map(labels, classes=self._names()[classes]))
-        found = find_candidates(self.net_, [image for image, _ in patches], self.batch_size)
+        candidates = find_candidates(self.net_, [image for image, _ in patches], self.batch_size)
         quality, overlap = [], []
         for threshold in _THRESHOLDS:
-            sources = [to_instances(one, threshold, self.n_pixels, self._names()) for one in found]
+            sources = [
+                to_instances(queries, threshold, self.n_pixels, self._names())
+                for queries in candidates
+            ]
             things = panoptic_quality(truths, sources).things.pq
             quality.append(1.0 if np.isnan(things) else things)  # no source, and none found
             overlap.append(iou_score(truths, sources, average="pixels"))
@@ -477,7 +499,7 @@ class DETRSegmenter(DeepInstanceSegmenter):
         scaled_images = self._scale_all(images)
         threshold = self._threshold_in_use("score_threshold")
         window = None if self.patch_size is None else max(self.patch_size, 32)
-        found, crowded = predict_instances(
+        sources, crowded = predict_instances(
             self.net_,
             scaled_images,
             self.batch_size,
@@ -488,13 +510,13 @@ class DETRSegmenter(DeepInstanceSegmenter):
         )
         if crowded:
             warnings.warn(
-                f"All {self.net_.module_.n_queries} queries are used in {len(crowded)} of {len(images)} images (index "
-                f"{crowded[0]} first), which may hold more sources: train with a larger n_queries or a smaller "
-                "patch_size, or raise score_threshold.",
+                f"All {self.net_.module_.n_queries} queries are used in {len(crowded)} of "
+                f"{len(images)} images (index {crowded[0]} first), which may hold more sources: "
+                "train with a larger n_queries or a smaller patch_size, or raise score_threshold.",
                 CrowdedImageWarning,
                 stacklevel=4,
             )
-        return found
+        return sources
 
     # ---- checkpoints of transformers ----
 

@@ -1,4 +1,4 @@
-"""Mask R-CNN: every source with a mask, a class and a score of its own, also where sources overlap."""
+"""Mask R-CNN: each source has a mask, a class and a score of its own; sources may overlap."""
 
 from __future__ import annotations
 
@@ -40,65 +40,72 @@ _TORCH_FILES = (".pth", ".pt")
 
 
 class MaskRCNNSegmenter(DeepInstanceSegmenter):
-    """Find galaxies and stars with Mask R-CNN, each with a mask of its own, so that they may overlap.
+    """Find galaxies and stars with Mask R-CNN; their masks may overlap.
 
-    A residual net with a feature pyramid proposes boxes; heads tell the class of each, correct it and draw
-    its mask [1]_. Made of torchvision's parts, with what small sources need: anchors as large as the sources of the
-    truth, a first convolution that keeps all pixels, no resizing, no statistics of photographs, no fixed limit on
-    the number of sources. Images of any size and any number of bands; NaN counts as sky.
+    A residual net with a feature pyramid proposes boxes. Heads classify each box, correct it and
+    draw its mask [1]_. The parts are torchvision's, changed for small sources: anchors are as large
+    as the true sources, the first convolution keeps all pixels, images are not resized, and the
+    number of sources is not limited. Images may have any size and any number of bands; NaN counts
+    as sky.
 
     Parameters
     ----------
     backbone : {"resnet10", "resnet18", "resnet34", "resnet50", "resnet101"}, default="resnet18"
         The residual net; the lightest has one block at each stage.
     stem_stride : {1, 2}, default=1
-        Stride of the first convolution. 2 is the form of photographs: four times as fast, and blind to sources
-        of a few pixels.
+        Stride of the first convolution. 2, as for photographs, is four times as fast, but misses
+        sources of a few pixels.
     channels : int or None, default=None
         Channels of the pyramid and of the heads; ``None`` means 128, and 256 with the deeper nets.
     anchors : "auto" or sequence of 5 float, default="auto"
-        Sides in pixels of the anchors of each level of the pyramid. ``"auto"`` takes them from the boxes of the
-        training truth.
+        Sides in pixels of the anchors of each level of the pyramid. ``"auto"`` takes them from the
+        boxes of the training truth.
     classes : sequence of int, default=(1, 2)
-        Classes that may be in the truth: galaxies and stars by default. Sources without a class are galaxies.
+        Classes that may be in the truth: galaxies and stars by default. Sources without a class are
+        galaxies.
     n_proposals : int, default=300
-        Boxes that the first stage hands to the heads, for each training patch; images of other sizes get as many in
-        proportion, for what is left of a small one when its sources are taken looks like none of those learnt.
+        Boxes per training patch that the first stage hands to the heads. Images of other sizes get
+        as many in proportion to their area.
     n_samples : int or "auto", default="auto"
-        Boxes per patch that the heads are trained on, a quarter of them of sources; ``"auto"`` takes five for
-        each source of a patch, and 32 at least.
+        Boxes per patch that the heads are trained on, a quarter of them on sources. ``"auto"``:
+        five for each source of a patch, and at least 32.
     proposal_nms : float, default=0.7
-        IoU of two proposals above which the lesser one is dropped.
+        IoU of two proposals above which the proposal with the lower score is dropped.
     soft_nms : float or None, default=0.5
-        A box found lowers the scores of lesser ones, of any class, by exp(-IoU² / soft_nms) [4]_: duplicates sink below
-        the threshold, and of two galaxies in almost one box both can stay above it. ``None`` for hard cuts only.
+        Each box lowers the scores of lesser boxes, of any class, by exp(-IoU² / soft_nms) [4]_.
+        Duplicates sink below the threshold; two galaxies in almost the same box can both stay.
+        ``None``: only `box_nms` removes duplicates.
     box_nms : float, default=0.95
-        IoU of two boxes found above which the lesser one is dropped. 0.5 is customary where `soft_nms` is ``None``.
+        IoU of two boxes of sources above which the box with the lower score is dropped. Use 0.5 if
+        `soft_nms` is ``None``.
     mask_nms : float or None, default=None
-        The same for masks.
+        IoU of two masks above which the source with the lower score is dropped.
     score_threshold : float or "auto", default="auto"
-        Score from which a source counts; ``"auto"`` takes the one with the best F1 at an IoU of one half on the
-        validation images (on the training images, if there are none). For precision-recall curves and average
-        precision set it low, e.g. 0.05, before `predict`.
+        Score from which a source counts. ``"auto"``: the score with the best F1 at an IoU of 0.5 on
+        the validation images (on the training images, if no image is held out). Set it to 0.05
+        before `predict` for precision-recall curves and average precision.
     mask_threshold : float or "auto", default="auto"
-        Probability above which a pixel of its box belongs to a source; ``"auto"`` takes the one with the best F1,
-        as mean over IoUs from .5 to .9, on the same images.
+        Probability above which a pixel of a box belongs to its source. ``"auto"``: the threshold
+        with the best F1, as mean over IoUs from 0.5 to 0.9, on the same images.
     n_pixels : int, default=4
-        Sources with fewer pixels are dropped, in the truth as in the prediction.
+        Sources with fewer pixels are dropped from truth and prediction.
     scaling : {"auto", "asinh", "noise"}, default="auto"
-        How images reach the net. ``"asinh"``: asinh((x - centre) / scale) in each band, with the median and the
-        robust standard deviation of the training pixels, so that neither units nor pedestals matter. ``"noise"``:
-        asinh of the signal-to-noise ratio, background (and noise, without an RMS band) estimated in each image
-        on a mesh: for raw images of differing depth. ``"auto"``: what the `weights` were trained with, else
-        ``"asinh"``.
+        How images are scaled for the net. ``"asinh"``: arcsinh((x - centre) / scale) in each band,
+        with the median and the robust standard deviation of the training pixels. Units and
+        pedestals then do not matter. ``"noise"``: arcsinh of the signal-to-noise ratio, with the
+        background of each image on a mesh of 64 pixels, and its noise from the mesh or the RMS
+        band; choose it for raw images of differing depth. ``"auto"``: as the `weights` were
+        trained, or else ``"asinh"``.
     rms_band : int or None, default=None
-        Index of the RMS band that ``scaling="noise"`` divides by; ``None`` means there is none.
+        Index of the RMS band, for example -1, the last. ``scaling="noise"`` divides by it.
+        ``None``: no band is an RMS map.
     stages : list of dict, {"overlapping-2019", "deep-fields-2020"} or None, default=None
-        Staged training: ``{"layers": "heads", "max_epochs": 15, "lr": 1e-3}`` and so on, one after the other, in place
-        of `max_epochs` and `lr`. Layers are ``"heads"`` (all but the residual net), ``"5+"``, ``"4+"``, ``"3+"`` (the
-        residual net from that stage on, too) or ``"all"``; schedule and early stopping begin anew in each stage. The
-        names are those of [2]_ and of a sequel to [3]_ (with ``optimizer="sgd"``): they start from
-        ``weights="coco"``. ``None`` trains all layers at once.
+        Staged training: ``{"layers": "heads", "max_epochs": 15, "lr": 1e-3}`` and so on, one after
+        the other, in place of `max_epochs` and `lr`. Layers are ``"heads"`` (all but the residual
+        net), ``"5+"``, ``"4+"``, ``"3+"`` (the residual net from that stage on, too) or ``"all"``;
+        schedule and early stopping begin anew in each stage. The names are those of [2]_ and of a
+        sequel to [3]_ (with ``optimizer="sgd"``): they start from ``weights="coco"``. ``None``
+        trains all layers at once.
     max_epochs : int, default=20
         Passes over the training images.
     batch_size : int, default=8
@@ -106,42 +113,48 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
     lr : float, default=0.001
         Highest learning rate.
     optimizer : {"adamw", "adam", "sgd"} or class of torch.optim, default="adamw"
-        Optimizer; ``"sgd"`` has a momentum of 0.9. ``net_params={"optimizer__weight_decay": 1e-4}`` passes arguments.
+        Optimizer; ``"sgd"`` has a momentum of 0.9. ``net_params={"optimizer__weight_decay": 1e-4}``
+        passes arguments.
     schedule : {"one-cycle"} or None, default="one-cycle"
-        The rate rises over the first tenth of the steps and falls along a cosine; ``None`` keeps it.
+        The rate rises over the first tenth of the steps and falls along a cosine; ``None`` keeps
+        it.
     validation_fraction : float, default=0.1
-        Fraction of the images held out for early stopping and `score_threshold`; 0 for none. They are drawn by
-        image: hold groups of related images out yourself with scikit-learn's group splitters.
+        Fraction of the images that is held out for early stopping and `score_threshold`; 0 for
+        none. Whole images are drawn at random. If images are related, hold out groups of them
+        yourself, with scikit-learn's group splitters.
     patience : int or None, default=10
-        Stop after so many epochs without a lower validation loss. The best weights are restored in any case;
-        ``None`` keeps the last ones instead.
+        Stop after so many epochs without a lower validation loss, and restore the best weights.
+        ``None``: train for `max_epochs` and keep the last weights.
     patch_size : int or None, default=256
-        Larger images are trained on in patches of this size, at new places in every epoch; ``None`` for whole
-        images.
+        Side in pixels of the patches that larger images are cut into, at new places in every epoch.
+        ``None``: whole images.
     augment : str, sequence of str, callable or None, default="flip"
         Random changes of training images, as in `galaxysegment.preprocessing.augment`. A function
-        ``augment(image, target, generator)`` returns the two, changed: the scaled image, float32 of shape
-        (n_bands, height, width), and the patch's `Instances`; it draws from the
+        ``augment(image, target, generator)`` returns the two, changed: the scaled image, float32 of
+        shape (n_bands, height, width), and the patch's `Instances`; it draws from the
         `numpy.random.Generator`.
     device : str, default="auto"
-        ``"auto"`` (cuda, else mps, else cpu), a torch device, or ``"accelerate"`` for several GPUs through
-        Hugging Face accelerate and skorch's mixin.
+        ``"auto"`` (cuda, else mps, else cpu), a torch device, or ``"accelerate"`` for several GPUs
+        through Hugging Face accelerate and skorch's mixin.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         ``"auto"`` computes in bfloat16 where the processor does so natively.
     weights : str, path or None, default=None
-        Weights to start from: a file written by `galaxysegment.persistence.save`, whose architecture and scaling then
-        count; ``"coco"``, torchvision's weights of photographs (170 MB, downloaded once), or a file ``.pth`` of them or
-        of another state dict of torchvision's Mask R-CNN, with ``backbone="resnet50"`` and any number of bands.
+        Weights to start from: a file written by `galaxysegment.persistence.save`, whose
+        architecture and scaling then count; ``"coco"``, torchvision's weights of photographs (170
+        MB, downloaded once), or a file ``.pth`` of them or of another state dict of torchvision's
+        Mask R-CNN, with ``backbone="resnet50"`` and any number of bands.
     warm_start : bool, default=False
         Whether another call of `fit` goes on from the present weights.
     callbacks : list of skorch callbacks or None, default=None
         More callbacks. Each fit has copies of them. For a callback that cannot be copied, such as
         TensorBoard with an open file, pass a function that makes it.
     net_params : dict or None, default=None
-        Other arguments of `skorch.NeuralNet`, e.g. ``{"iterator_train__num_workers": 2}``. With ``"train_split"``,
-        None or a splitter of skorch, `validation_fraction` has no effect; ``None`` trains on every image.
+        Other arguments of `skorch.NeuralNet`, e.g. ``{"iterator_train__num_workers": 2}``. With
+        ``"train_split"``, None or a splitter of skorch, `validation_fraction` has no effect;
+        ``None`` trains on every image.
     random_state : int, RandomState instance or None, default=None
-        Seed of the weights, the split, the batches and the augmentation. On a CPU two fits with one seed are equal.
+        Seed of weights, split, batches and augmentation. On a CPU, two fits with the same seed are
+        equal.
     verbose : int or bool, default=False
         Whether to show a progress bar and a line per epoch.
     bridge : int, default=0
@@ -155,8 +168,8 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
     net_ : skorch.NeuralNet
         The trained net; ``net_.module_`` is the torch module.
     history_ : skorch.history.History
-        Losses, durations and so on of every epoch; ``train_loss_mask``, ``valid_loss_classifier`` and so on are
-        those of the five parts.
+        Losses, durations and so on of every epoch; ``train_loss_mask``, ``valid_loss_classifier``
+        and so on are those of the five parts.
     score_threshold_, mask_threshold_ : float
         The thresholds in use.
     anchor_sizes_ : list of float
@@ -187,7 +200,8 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
     >>> from galaxysegment.segmenters import MaskRCNNSegmenter
     >>> from galaxysegment.testing import make_images
     >>> X, y = make_images(4, shape=(32, 32))
-    >>> net = MaskRCNNSegmenter(channels=16, n_proposals=20, max_epochs=1, score_threshold=0.0, random_state=0)
+    >>> net = MaskRCNNSegmenter(channels=16, n_proposals=20, max_epochs=1, random_state=0)
+    >>> net = net.set_params(score_threshold=0.0)
     >>> sources = net.fit(X, y).predict(X, output="instances")  # far from trained
     >>> len(sources), sources[0].shape
     (4, (32, 32))
@@ -358,8 +372,8 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         self.anchor_sizes_ = [float(size) for size in self.anchors]
         if len(self.anchor_sizes_) != _N_LEVELS or min(self.anchor_sizes_) <= 0:
             raise ValueError(
-                f"anchors must be 'auto' or {_N_LEVELS} positive sides in pixels, one for each level of the pyramid. "
-                f"Got {self.anchors!r} instead."
+                f"anchors must be 'auto' or {_N_LEVELS} positive sides in pixels, one for each "
+                f"level of the pyramid. Got {self.anchors!r} instead."
             )
 
     # ---- training ----
@@ -381,8 +395,8 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         boxes, _ = self._look(images, _LOWEST)
         draw = partial(self._draw, boxes, images)
         if self.score_threshold == "auto":
-            found = draw(0.5 if self.mask_threshold == "auto" else self.mask_threshold)
-            self.score_threshold_ = _best_score(targets, found)
+            predicted = draw(0.5 if self.mask_threshold == "auto" else self.mask_threshold)
+            self.score_threshold_ = _best_score(targets, predicted)
         if self.mask_threshold == "auto":
             self.mask_threshold_ = _best_mask(targets, draw, self.score_threshold_)
 
@@ -403,30 +417,30 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
 
     @property
     def reach(self) -> int:  # type: ignore[override]
-        """Pixels around a pixel that decide about it: those of the largest sources, by the anchors."""
+        """Pixels around a pixel that decide about it: the size of the largest sources."""
         self._ready_net()
         return int(np.ceil(self.anchor_sizes_[-2]))
 
     @property
     def phase(self) -> int:  # type: ignore[override]
-        """A window of a larger image begins at a multiple of this, so that it is pooled as the whole is."""
+        """Windows of a larger image begin at multiples of this, and are pooled as the whole is."""
         self._ready_net()
         return self.net_.module_.multiple
 
     def _segment_images(self, images):
         scaled_images = self._scale_all(images)
         boxes, saturated = self._look(scaled_images, self._threshold_in_use("score_threshold"))
-        found = self._draw(boxes, scaled_images, self._threshold_in_use("mask_threshold"))
+        predicted = self._draw(boxes, scaled_images, self._threshold_in_use("mask_threshold"))
         if saturated:
             warnings.warn(
-                f"{len(saturated)} of {len(images)} images (index {saturated[0]} first) may hold more sources than "
-                f"the net looks at, {self.net_.module_.n_proposals} boxes for each training patch: use a larger "
-                "n_proposals.",
+                f"{len(saturated)} of {len(images)} images (index {saturated[0]} first) may hold "
+                f"more sources than the net looks at, {self.net_.module_.n_proposals} boxes for "
+                "each training patch: use a larger n_proposals.",
                 CrowdedImageWarning,
                 stacklevel=4,
             )
         classes = np.asarray(self._declared_classes())
-        return [replace(one, classes=classes[one.classes - 1]) for one in found]
+        return [replace(sources, classes=classes[sources.classes - 1]) for sources in predicted]
 
     def _look(self, scaled_images, score_threshold):
         """Boxes with masks of probabilities, and the indices of the images that hold too many."""
@@ -444,11 +458,11 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         from ..nets.mask_rcnn._prediction import draw_masks
 
         shapes = [image.shape[1:] for image in scaled_images]
-        found = [
-            draw_masks(*one, self.n_pixels, mask_threshold)
-            for one in zip(boxes, shapes, strict=True)
+        drawn = [
+            draw_masks(*pair, self.n_pixels, mask_threshold)
+            for pair in zip(boxes, shapes, strict=True)
         ]
-        return found if self.mask_nms is None else [suppress(one, self.mask_nms) for one in found]
+        return drawn if self.mask_nms is None else [suppress(pair, self.mask_nms) for pair in drawn]
 
     # ---- what a model file keeps ----
 
@@ -466,32 +480,37 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         self.anchor_sizes_, self._patch_area = state["anchor_sizes"], state["patch_area"]
 
 
-def _best_score(targets, found):
+def _best_score(targets, predicted):
     """Score with the best F1 of the sources above it."""
     f1 = [
-        detection_scores(targets, [one.select(one.scores >= threshold) for one in found]).f1
+        detection_scores(
+            targets, [sources.select(sources.scores >= threshold) for sources in predicted]
+        ).f1
         for threshold in _THRESHOLDS
     ]
-    # the middle of the best ones, for the curve is flat and noisy
+    # the middle of the best scores, because the curve is flat and noisy
     best = np.flatnonzero(np.array(f1) >= max(f1) - 1e-3)
     return float(_THRESHOLDS[best[len(best) // 2]])
 
 
 def _best_mask(targets, draw, score_threshold):
-    """Probability of a pixel with the best F1, as mean over several IoUs: the higher ones ask for exact masks."""
+    """Return the mask threshold with the best F1, as mean over IoUs from .5 to .9."""
     quality = []
     for mask_threshold in _MASK_THRESHOLDS:
-        found = [one.select(one.scores >= score_threshold) for one in draw(mask_threshold)]
+        predicted = [
+            sources.select(sources.scores >= score_threshold) for sources in draw(mask_threshold)
+        ]
         quality.append(
-            np.mean([detection_scores(targets, found, iou=iou).f1 for iou in _MASK_IOUS])
+            np.mean([detection_scores(targets, predicted, iou=iou).f1 for iou in _MASK_IOUS])
         )
     return float(_MASK_THRESHOLDS[int(np.argmax(quality))])
 
 
 def _choose_anchors(targets):
-    """Sides of the anchors of the levels: from that of small sources up, each at least twice the one before.
+    """Return the side of each level's anchors: small sources first, growing at least twofold.
 
-    An anchor is then never much finer than the pixels of its level, and the largest source still has one.
+    An anchor is then never much finer than the pixels of its level, and the largest source still
+    has one.
     """
     boxes = np.concatenate([target.boxes for target in targets])
     sides = np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))

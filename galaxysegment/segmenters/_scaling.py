@@ -21,6 +21,7 @@ __all__ = ["ScaledStream", "Scaler", "learn_scale", "noise_scaled", "scaled"]
 _SIGMA_PER_MAD = 1.4826
 _BLOCK = 1 << 22  # pixels of a block of rows that is measured at once
 _SAMPLED_ROWS = 64  # of an image on disk
+_SAMPLED_IMAGES = 10_000
 _MESH = {"box_size": 64, "exclude_percentile": 50}  # SExtractor's default mesh
 
 
@@ -63,7 +64,7 @@ class Scaler:
         return scaled(image, self.centre, self.scale)
 
     def stream(self, image):
-        """Return the net's input of an image as a `ScaledStream`, of which windows are scaled when asked for.
+        """Return the net's input of an image as a `ScaledStream`.
 
         Parameters
         ----------
@@ -98,7 +99,7 @@ class Scaler:
         return np.divide(noise, rms, out=missing, where=~no_data)
 
     def _known_noise(self):
-        """Background mesh, noise mesh and rescaling of each band of the mosaic; None without one."""
+        """Background mesh, noise mesh and rescaling of each band of the mosaic, or None."""
         if self.statistics is None:
             return None
         meshes = self.statistics["meshes"]
@@ -148,7 +149,7 @@ def _measure(statistic, image):
 
 
 def learn_scale(images, seed):
-    """Median and robust standard deviation of each band over all images, from a sample of their pixels.
+    """Median and robust standard deviation of each band, from a sample of all images' pixels.
 
     Parameters
     ----------
@@ -160,13 +161,15 @@ def learn_scale(images, seed):
     centre, scale : ndarray of float64, shape (n_bands,)
     """
     generator = np.random.default_rng(seed)
+    images = images[:: -(-len(images) // _SAMPLED_IMAGES)]
     per_image = max(2_000_000 // len(images), 1000)
     samples = np.concatenate([_sample(image, per_image, generator) for image in images], axis=1)
     finite = np.isfinite(samples)
     if not finite.any(axis=1).all():
         band = int(np.flatnonzero(~finite.any(axis=1))[0])
         raise ValueError(
-            f"Band {band} of X holds no data, only NaN: there is nothing to learn from. Leave it out."
+            f"Band {band} of X holds no data, only NaN: there is nothing to learn from. Leave it "
+            "out."
         )
     stats = [_robust(band[mask]) for band, mask in zip(samples, finite, strict=True)]
     centre, scale = np.transpose(stats)
@@ -193,19 +196,20 @@ def _sample(image, count, generator):
 
 def _robust(values):
     centre = np.median(values)
-    # more than half of the pixels may be equal (clipped images): fall back on the plain spread, then on one
+    # more than half of the pixels may be equal (clipped images): fall back on the plain spread,
+    # then on one
     scale = _SIGMA_PER_MAD * np.median(np.abs(values - centre)) or values.std() or 1.0
     return centre, scale
 
 
 def scaled(image, centre, scale):
-    """Inverse hyperbolic sine of ``(image - centre) / scale`` in each band, float32; NaN stays."""
-    centre, scale = (one.astype(image.dtype)[:, None, None] for one in (centre, scale))
+    """Return the arcsinh of ``(image - centre) / scale`` in each band, float32; NaN stays."""
+    centre, scale = (values.astype(image.dtype)[:, None, None] for values in (centre, scale))
     return np.arcsinh((image - centre) / scale).astype(np.float32, copy=False)
 
 
 def noise_scaled(image, rms_band, known=None):
-    """Inverse hyperbolic sine of the signal-to-noise ratio of each science band, float32; NaN stays.
+    """Return the arcsinh of the signal-to-noise ratio of each science band, float32; NaN stays.
 
     The background of each band is estimated on a mesh, and so is its noise without an RMS map. An
     RMS map is multiplied by the one number that makes it agree with the scatter of the image. For a
@@ -227,8 +231,8 @@ def _signal_to_noise(band, rms, known):
     else:
         background, noise = (mesh.window(0, height, 0, width) for mesh in known[:2])
     if rms is not None:
-        # resampled images scatter less from pixel to pixel than their RMS map says: the map gives the shape of
-        # the noise, the image its size, as with SExtractor's RESCALE_WEIGHTS
+        # resampled images scatter less from pixel to pixel than their RMS map says: the map gives
+        # the shape of the noise, the image its size, as with SExtractor's RESCALE_WEIGHTS
         if known is None:
             rescale = sampled_median(np.where(no_data, rms.dtype.type(np.nan), noise / rms))
         else:

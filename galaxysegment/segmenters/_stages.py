@@ -12,8 +12,8 @@ def _stage(layers, max_epochs, lr):
     return {"layers": layers, "max_epochs": max_epochs, "lr": lr}
 
 
-#: Schedules by name. That of the blends is from its report; the poster of the deep fields tells the order (heads
-#: first, then all, four falling rates), not the lengths and rates.
+#: Schedules by name. That of the blends is from its report; the poster of the deep fields tells the
+#: order (heads first, then all, four falling rates), not the lengths and rates.
 STAGES = {
     "overlapping-2019": [
         _stage("heads", 15, 1e-3),
@@ -35,7 +35,8 @@ def check_stages(stages):
     if isinstance(stages, str):
         if stages not in STAGES:
             raise ValueError(
-                f"stages={stages!r} is no schedule: use {', '.join(map(repr, STAGES))} or a list of dicts."
+                f"stages={stages!r} is no schedule: use {', '.join(map(repr, STAGES))} or a list "
+                "of dicts."
             )
         return STAGES[stages]
     if not len(stages):
@@ -50,7 +51,8 @@ def check_stages(stages):
 def _check_stage(stage, name):
     if not isinstance(stage, dict) or set(stage) != {"layers", "max_epochs", "lr"}:
         raise ValueError(
-            f'{name} must be a dict with the keys "layers", "max_epochs" and "lr". Got {stage!r} instead.'
+            f'{name} must be a dict with the keys "layers", "max_epochs" and "lr". '
+            f"Got {stage!r} instead."
         )
     if stage["layers"] not in LAYERS:
         raise ValueError(
@@ -58,7 +60,8 @@ def _check_stage(stage, name):
         )
     if not isinstance(stage["max_epochs"], Integral) or stage["max_epochs"] < 1:
         raise ValueError(
-            f'{name}["max_epochs"] must be a whole number from 1 on. Got {stage["max_epochs"]!r} instead.'
+            f'{name}["max_epochs"] must be a whole number from 1 on. '
+            f"Got {stage['max_epochs']!r} instead."
         )
     if not isinstance(stage["lr"], Real) or not stage["lr"] > 0:
         raise ValueError(f'{name}["lr"] must be a positive number. Got {stage["lr"]!r} instead.')

@@ -1,4 +1,4 @@
-"""Of masks that mean the same source, keep the surest."""
+"""Keep the surest of the masks of the same source."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ __all__ = ["suppress"]
 
 
 def suppress(instances, iou):
-    """Instances without those whose mask overlaps that of a surer one by more than `iou`.
+    """Return the sources whose masks do not overlap a surer source's mask by more than `iou`.
 
     Parameters
     ----------
@@ -32,16 +32,16 @@ def suppress(instances, iou):
     return instances.select(kept) if len(kept) < len(instances) else instances
 
 
-def _iou(instances, one, other):
-    boxes = instances.boxes[[one, other]]
+def _iou(instances, index, rival):
+    boxes = instances.boxes[[index, rival]]
     low, high = boxes[:, :2].max(axis=0), boxes[:, 2:].min(axis=0)
     parts = [
-        instances.crops[index][
+        instances.crops[number][
             tuple(slice(a, b) for a, b in zip(low - box[:2], high - box[:2], strict=True))
         ]
-        for index, box in zip((one, other), boxes, strict=True)
+        for number, box in zip((index, rival), boxes, strict=True)
     ]
     both = np.count_nonzero(parts[0] & parts[1])
     return both / (
-        np.count_nonzero(instances.crops[one]) + np.count_nonzero(instances.crops[other]) - both
+        np.count_nonzero(instances.crops[index]) + np.count_nonzero(instances.crops[rival]) - both
     )

@@ -219,7 +219,8 @@ def mask_streams(images, masks, name):
     """
     if len(masks) != len(images):
         raise ValueError(
-            f"X holds {len(images)} images, but {name} holds {len(masks)} masks: give one per image."
+            f"X holds {len(images)} images, but {name} holds {len(masks)} masks: give one per "
+            "image."
         )
     pairs = zip(images, masks, strict=True)
     return [
@@ -233,30 +234,31 @@ def mask_streams(images, masks, name):
 def _masked(image, mask, name, image_name):
     if mask.dtype.kind != "b":
         raise TypeError(
-            f"{name} must be boolean, True for pixels without data. Got dtype {mask.dtype}: convert it, for "
-            "example with `mask != 0`."
+            f"{name} must be boolean, True for pixels without data. Got dtype {mask.dtype}: "
+            "convert it, for example with `mask != 0`."
         )
     check_same_shape(mask.shape, image.shape[1:], name, image_name)
     return MaskedStream(image, ArrayStream(mask))
 
 
 def check_weights(weights, n_images):
-    """Return the weights of the images as an array, or None; refuse others than positive numbers and 0."""
+    """Return the weights of the images as an array, or None; refuse negative numbers."""
     if weights is None:
         return None
     weights = np.asarray(weights, dtype=np.float64)
     if weights.shape != (n_images,) or not (weights >= 0).all() or not weights.any():
         raise ValueError(
-            f"sample_weight must hold {n_images} numbers, one an image, none of them negative and not all of them 0. "
-            f"Got shape {weights.shape} instead."
+            f"sample_weight must hold {n_images} numbers, one an image, none of them negative and "
+            f"not all of them 0. Got shape {weights.shape} instead."
             if weights.shape != (n_images,)
-            else f"sample_weight must not be negative nor 0 for all images. Got {weights.tolist()} instead."
+            else "sample_weight must not be negative nor 0 for all images. "
+            f"Got {weights.tolist()} instead."
         )
     return weights
 
 
 def tuning_windows(images, side, most_pixels):
-    """List windows of images to tune on: whole images, and windows of at most `side` pixels of larger ones.
+    """List windows to tune on: whole images, and windows of `side` pixels of larger images.
 
     Parameters
     ----------

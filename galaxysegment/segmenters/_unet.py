@@ -34,53 +34,55 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     """Find galaxies with a padded U-Net.
 
     Five levels of two 3×3 convolutions with concatenated skips and a 1×1 output [1]_, trained with
-    cross-entropy plus Dice loss; pixels whose galaxy probability exceeds `threshold` become sources by
-    connected components. Images of any size and any number of bands; NaN pixels do not count.
+    cross-entropy plus Dice loss. Connected pixels whose galaxy probability exceeds `threshold`
+    become sources. Images may have any size and any number of bands; NaN pixels are ignored.
 
     Parameters
     ----------
     base_width : int, default=16
-        Channels of the first level, doubled at each further one. 64 is the paper's form, which costs 16 times
-        as much and is hardly better on faint galaxies.
+        Channels of the first level; each further level has twice as many. The paper has 64, which
+        costs 16 times as much and finds about as many faint galaxies.
     depth : int, default=5
         Number of levels.
     dropout : float, default=0.1
         Probability of dropping a channel in the two deepest levels.
     scaling : {"auto", "asinh", "noise"}, default="auto"
-        How images reach the net. ``"asinh"``: asinh((x - centre) / scale) in each band, with the median and the
-        robust standard deviation of the training pixels, so that neither units nor pedestals matter. ``"noise"``:
-        asinh of the signal-to-noise ratio, background (and noise, without an RMS band) estimated in each image
-        on a mesh: for raw images of differing depth. ``"auto"``: what the `weights` were trained with, else
-        ``"asinh"``.
+        How images are scaled for the net. ``"asinh"``: arcsinh((x - centre) / scale) in each band,
+        with the median and the robust standard deviation of the training pixels. Units and
+        pedestals then do not matter. ``"noise"``: arcsinh of the signal-to-noise ratio, with the
+        background of each image on a mesh of 64 pixels, and its noise from the mesh or the RMS
+        band; choose it for raw images of differing depth. ``"auto"``: as the `weights` were
+        trained, or else ``"asinh"``.
     rms_band : int or None, default=None
-        Index of the RMS band that ``scaling="noise"`` divides by; ``None`` means there is none.
+        Index of the RMS band, for example -1, the last. ``scaling="noise"`` divides by it.
+        ``None``: no band is an RMS map.
     threshold : float or "auto", default="auto"
-        Probability above which a pixel belongs to a galaxy; ``"auto"`` takes the one with the best sum of
-        pixel IoU and source F1 on the validation images (on the training images, if there are none), or the one
-        that comes with `weights`.
+        Probability above which a pixel belongs to a galaxy. ``"auto"``: the threshold with the best
+        sum of pixel IoU and source F1 on the validation images (on the training images, if no
+        image is held out), or the threshold that comes with `weights`.
     n_pixels : int, default=8
-        Sources with fewer pixels are dropped. The mask of a faint source tends to come out a little smaller than
-        the truth: to find sources of ten pixels ask for fewer.
+        Sources with fewer pixels are dropped. Masks of faint sources come out a little smaller than
+        the truth: 8 finds most sources of 10 true pixels.
     deblend : bool, default=True
         Whether to split blended sources at saddles of the smoothed signal-to-noise image.
     contrast : float, default=0.001
-        Fraction of the blend's light that a part needs to be split off. 0.001 splits sources that differ by
-        up to 7.5 mag, 0.05 sources that differ by up to 3.25 mag; 1 splits nothing.
+        Fraction of the blend's light that a part needs to be split off. 0.001 splits sources that
+        differ by up to 7.5 mag, 0.05 sources that differ by up to 3.25 mag; 1 splits nothing.
     n_views : {1, 2, 4, 8}, default=4
-        Predict so many mirrored (and, with 8, transposed) views of an image and take the mean. It costs as many
-        times as much: choose 1 where speed counts more than the last percent.
+        Number of mirrored (8: also transposed) views of an image whose mean is the prediction. 4
+        views take four times as long as 1.
     module : callable or None, default=None
-        A module of your own in place of the U-Net: a torch module class, or a function that makes a module.
-        It is called with ``n_bands`` and the ``module__…`` of `net_params`, and must turn a batch
-        (n, n_bands, height, width) into logits of galaxies (n, 1, height, width). Its attributes
-        ``multiple`` (sides of its input are multiples of this; 32 without it) and ``halo`` (pixels that it
-        looks around a pixel; 128 without it) are used for padding and tiles. Model files cannot hold it:
-        use joblib.
+        A module of your own in place of the U-Net: a torch module class, or a function that makes a
+        module. It is called with ``n_bands`` and the ``module__…`` of `net_params`, and must turn a
+        batch (n, n_bands, height, width) into logits of galaxies (n, 1, height, width). Its
+        attributes ``multiple`` (sides of its input are multiples of this; 32 without it) and
+        ``halo`` (pixels that it looks around a pixel; 128 without it) are used for padding and
+        tiles. Model files cannot hold it: use joblib.
     criterion : callable or None, default=None
-        A loss of your own: a torch module class. It is called with the logits, (n, 1, height, width), and a
-        target (n, 2, height, width): the mask of galaxies, and each pixel's weight, 0 for pixels that do not
-        count. ``criterion__…`` of `net_params` are its arguments. ``None`` means cross-entropy plus Dice
-        loss.
+        A loss of your own: a torch module class. It is called with the logits, (n, 1, height,
+        width), and a target (n, 2, height, width): the mask of galaxies, and each pixel's weight, 0
+        for pixels that do not count. ``criterion__…`` of `net_params` are its arguments. ``None``
+        means cross-entropy plus Dice loss.
     class_weight : dict, "balanced" or None, default=None
         Weights of pixels in the loss, ``{0: 1.0, 1: 5.0}`` for the sky and galaxies. ``"balanced"``
         weighs either class by the inverse of its frequency.
@@ -93,40 +95,44 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     optimizer : {"adamw", "adam", "sgd"} or class of torch.optim, default="adamw"
         Optimizer; ``net_params={"optimizer__momentum": 0.9}`` passes arguments to it.
     schedule : {"one-cycle"} or None, default="one-cycle"
-        The rate rises over the first tenth of the steps and falls along a cosine; ``None`` keeps it.
+        The rate rises over the first tenth of the steps and falls along a cosine; ``None`` keeps
+        it.
     validation_fraction : float, default=0.1
-        Fraction of the images held out for early stopping and `threshold`; 0 for none. They are drawn by image:
-        hold groups of related images out yourself with scikit-learn's group splitters.
+        Fraction of the images that is held out for early stopping and `threshold`; 0 for none.
+        Whole images are drawn at random. If images are related, hold out groups of them yourself,
+        with scikit-learn's group splitters.
     patience : int or None, default=10
-        Stop after so many epochs without a lower validation loss. The best weights are restored in any case;
-        ``None`` keeps the last ones instead.
+        Stop after so many epochs without a lower validation loss, and restore the best weights.
+        ``None``: train for `max_epochs` and keep the last weights.
     patch_size : int or None, default=256
-        Larger images are trained on in patches of this size, at new places in every epoch; ``None`` for whole
-        images.
+        Side in pixels of the patches that larger images are cut into, at new places in every epoch.
+        ``None``: whole images.
     augment : str, sequence of str, callable or None, default="flip"
         Random changes of training images, as in `galaxysegment.preprocessing.augment`. A function
-        ``augment(image, target, generator)`` returns the two, changed: the scaled image, float32 of shape
-        (n_bands, height, width), and a map of 1 for galaxies, 0 for the sky and -1 for pixels that do not
-        count; it draws from the `numpy.random.Generator`.
+        ``augment(image, target, generator)`` returns the two, changed: the scaled image, float32 of
+        shape (n_bands, height, width), and a map of 1 for galaxies, 0 for the sky and -1 for pixels
+        that do not count; it draws from the `numpy.random.Generator`.
     device : str, default="auto"
-        ``"auto"`` (cuda, else mps, else cpu), a torch device, or ``"accelerate"`` for several GPUs through
-        Hugging Face accelerate and skorch's mixin.
+        ``"auto"`` (cuda, else mps, else cpu), a torch device, or ``"accelerate"`` for several GPUs
+        through Hugging Face accelerate and skorch's mixin.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         ``"auto"`` computes in bfloat16 where the processor does so natively.
     weights : str, path or None, default=None
-        Weights to start from: ``"vis"``, which ship with the package and need no training (scaling ``"noise"``,
-        one science band in any units), or a file written by `galaxysegment.persistence.save`. The architecture and the
-        scaling then come from the file.
+        Weights to start from: ``"vis"``, which ship with the package and need no training (scaling
+        ``"noise"``, one science band in any units), or a file written by
+        `galaxysegment.persistence.save`. The architecture and the scaling then come from the file.
     warm_start : bool, default=False
         Whether another call of `fit` goes on from the present weights.
     callbacks : list of skorch callbacks or None, default=None
         More callbacks. Each fit has copies of them. For a callback that cannot be copied, such as
         TensorBoard with an open file, pass a function that makes it.
     net_params : dict or None, default=None
-        Other arguments of `skorch.NeuralNet`, e.g. ``{"iterator_train__num_workers": 2}``. With ``"train_split"``,
-        None or a splitter of skorch, `validation_fraction` has no effect; ``None`` trains on every image.
+        Other arguments of `skorch.NeuralNet`, e.g. ``{"iterator_train__num_workers": 2}``. With
+        ``"train_split"``, None or a splitter of skorch, `validation_fraction` has no effect;
+        ``None`` trains on every image.
     random_state : int, RandomState instance or None, default=None
-        Seed of the weights, the split, the batches and the augmentation. On a CPU two fits with one seed are equal.
+        Seed of weights, split, batches and augmentation. On a CPU, two fits with the same seed are
+        equal.
     verbose : int or bool, default=False
         Whether to show a progress bar and a line per epoch.
     bridge : int, default=0
@@ -169,7 +175,8 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     >>> image = np.random.default_rng(0).normal(size=(32, 32))
     >>> image += 30 * np.exp(-((rows - 12) ** 2 + (columns - 18) ** 2) / 18)
     >>> truth = (rows - 12) ** 2 + (columns - 18) ** 2 < 60
-    >>> unet = UNetSegmenter(base_width=4, depth=3, max_epochs=60, validation_fraction=0, random_state=0)
+    >>> unet = UNetSegmenter(base_width=4, depth=3, max_epochs=60, validation_fraction=0)
+    >>> unet = unet.set_params(random_state=0)
     >>> labels = unet.fit(image[None], truth[None]).predict(image[None])
     >>> labels.shape, bool(labels[0, 12, 18] > 0)
     ((1, 32, 32), True)
@@ -271,16 +278,16 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     ) -> Self:
         """Train the net on images.
 
-        Only patches are in memory as the net sees them: memory maps and fields on disk may be larger than
-        the memory.
+        Only patches are in memory as the net sees them: memory maps and fields on disk may be
+        larger than the memory.
 
         Parameters
         ----------
         X, y, mask
             As for `DeepSegmenter.fit`: images, the truth, and pixels without data.
         sample_weight : array-like of shape (n_images,), optional
-            Weight of each image's pixels in the loss. A pipeline passes `mask` and `sample_weight` on
-            after ``set_fit_request(mask=True, sample_weight=True)``.
+            Weight of each image's pixels in the loss. A pipeline passes `mask` and `sample_weight`
+            on after ``set_fit_request(mask=True, sample_weight=True)``.
 
         Returns
         -------
@@ -319,15 +326,15 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         super()._check_trainable(images, targets)
         if self.module is not None and self.weights is not None:
             raise ValueError(
-                f"weights={str(self.weights)!r} are those of a U-Net, but module={self.module!r} takes its place: "
-                "pass one of the two."
+                f"weights={str(self.weights)!r} are those of a U-Net, but module={self.module!r} "
+                "takes its place: pass one of the two."
             )
         if isinstance(self.class_weight, dict) and not (
             set(self.class_weight) == {0, 1} and min(self.class_weight.values()) >= 0
         ):
             raise ValueError(
-                "class_weight must hold a weight for 0 (sky) and for 1 (galaxy), neither of them negative. "
-                f"Got {self.class_weight!r} instead."
+                "class_weight must hold a weight for 0 (sky) and for 1 (galaxy), neither of them "
+                f"negative. Got {self.class_weight!r} instead."
             )
 
     def _check_truth(self, y, images):
@@ -403,13 +410,13 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
 
     @property
     def reach(self) -> int:  # type: ignore[override]
-        """Pixels around a pixel that decide about it: what the net sees, and what smooths before a blend is split."""
+        """Pixels around a pixel that decide about it, in the net and in deblending."""
         self._ready_net()
         return self.net_.module_.halo + _SMOOTHING_REACH
 
     @property
     def phase(self) -> int:  # type: ignore[override]
-        """A window of a larger image begins at a multiple of this, so that it is pooled as the whole is."""
+        """Windows of a larger image begin at multiples of this, and are pooled as the whole is."""
         self._ready_net()
         return self.net_.module_.multiple
 
@@ -453,9 +460,9 @@ def _labels_of(target, rows, columns):
 
 
 def _best_threshold(pairs, n_pixels):
-    """Threshold with the best sum of pixel IoU and source F1: the former is flat, so that the latter often decides.
+    """Return the threshold with the best sum of pixel IoU and source F1; F1 often decides.
 
-    True sources of fewer than `n_pixels` pixels do not count, because the segmenter is asked not to find them.
+    True sources under `n_pixels` pixels are ignored, because the segmenter drops such sources.
 
     Parameters
     ----------
@@ -469,10 +476,10 @@ def _best_threshold(pairs, n_pixels):
         wanted = remove_small(truth, n_pixels)
         small = (truth > 0) & (wanted == 0)
         for index, threshold in enumerate(_THRESHOLDS):
-            found = remove_small(label_components((proba > threshold) & ~small), n_pixels)
-            both = np.count_nonzero((wanted > 0) & (found > 0))
-            either = np.count_nonzero((wanted > 0) | (found > 0))
-            scores = detection_scores(wanted, found)
+            predicted = remove_small(label_components((proba > threshold) & ~small), n_pixels)
+            both = np.count_nonzero((wanted > 0) & (predicted > 0))
+            either = np.count_nonzero((wanted > 0) | (predicted > 0))
+            scores = detection_scores(wanted, predicted)
             counts[index] += both, either, scores.n_matched, scores.n_true, scores.n_pred
     both, either, matched, n_true, n_pred = counts.T
     quality = _ratio(both, either) + _ratio(2 * matched, n_true + n_pred)

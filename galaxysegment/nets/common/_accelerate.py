@@ -24,7 +24,7 @@ def make_accelerator():
         from accelerate import Accelerator
     except ImportError as error:
         raise ImportError(
-            "device='accelerate' trains on several devices through Hugging Face accelerate, which is not "
-            "installed: `pip install accelerate`, or use device='auto' for one device."
+            "device='accelerate' trains on several devices through Hugging Face accelerate, which "
+            "is not installed: `pip install accelerate`, or use device='auto' for one device."
         ) from error
     return Accelerator()

@@ -1,4 +1,4 @@
-"""Whether the weights in a file fit the net that the file describes, known before any memory is taken for it."""
+"""Check that the weights in a file fit the net that it describes, before memory is taken for it."""
 
 import json
 
@@ -21,8 +21,8 @@ _COMPILED = "_orig_mod."  # what torch.compile puts before the names
 def check_claims(module, params, tensors):
     """Refuse parameters of a module that do not fit the weights that a file holds beside them.
 
-    The module is built on torch's meta device, where tensors have shapes but no memory: what a forged file can take is
-    of the order of its own size.
+    The module is built on torch's meta device, where tensors have shapes but no memory: what a
+    forged file can take is of the order of its own size.
 
     Parameters
     ----------
@@ -36,7 +36,8 @@ def check_claims(module, params, tensors):
     Raises
     ------
     ValueError
-        If a weight is missing, is too much or has another shape; if the module would be far larger than the file.
+        If a weight is missing, is too much or has another shape; if the module would be far larger
+        than the file.
     """
     size = sum(tensor.size for tensor in tensors.values())
     _check_counts(params, size)
@@ -54,7 +55,7 @@ def check_claims(module, params, tensors):
 
 
 def without_downloads(params):
-    """Return arguments of a module whose configuration asks for no pretrained backbone; the file has the weights."""
+    """Return arguments whose configuration asks for no pretrained backbone."""
     if params.get("config") is None:
         return params
     return {**params, "config": json.dumps(_own_weights_only(json.loads(params["config"])))}
@@ -79,7 +80,8 @@ def _check_counts(params, size):
     total = sum(_whole_numbers(json.loads(params.get("config") or "null")))
     if total > size + _SPARE:
         raise ValueError(
-            f"The net's config holds numbers as large as {total}, but the file {size} weights in all."
+            f"The net's config holds numbers as large as {total}, but the file {size} weights in "
+            "all."
         )
 
 
@@ -96,7 +98,7 @@ def _shape_in(where, shape):
 
 
 class _Limits(TorchFunctionMode):
-    """Refuse, while a module is built, tensors of more than `largest` values and more than `n_calls` calls of torch."""
+    """Refuse tensors of more than `largest` values, and more than `n_calls` calls of torch."""
 
     def __init__(self, largest, n_calls):
         super().__init__()
@@ -113,10 +115,10 @@ class _Limits(TorchFunctionMode):
             func is torch.linspace
         ):  # Swin transformers read the values, of which there is one per layer
             kwargs = {**kwargs, "device": "cpu"}
-        found = func(*args, **kwargs)
-        if isinstance(found, torch.Tensor) and found.numel() > self.largest:
+        result = func(*args, **kwargs)
+        if isinstance(result, torch.Tensor) and result.numel() > self.largest:
             raise ValueError(
-                f"The net of the file's parameters has a layer of shape {tuple(found.shape)}, more than all weights "
-                "of the file."
+                f"The net of the file's parameters has a layer of shape {tuple(result.shape)}, "
+                "more than all weights of the file."
             )
-        return found
+        return result

@@ -33,8 +33,8 @@ class PatchDataset(Dataset):
     patch_size : int or None
         Longest side of a patch in pixels; ``None`` for whole images.
     augmenter : callable or None
-        ``augmenter(image, target, generator)`` returns the two, changed. Asked for in training only. If its
-        ``before_scaling`` is true, it changes images before they are scaled.
+        ``augmenter(image, target, generator)`` returns the two, changed. Asked for in training
+        only. If its ``before_scaling`` is true, it changes images before they are scaled.
     training : bool
         Whether places and augmentation are random.
     """
@@ -78,7 +78,7 @@ class PatchDataset(Dataset):
         return as_stream(target).window(rows, columns)
 
     def _item(self, index, image, target):
-        """Return what the collate function gets of a patch of the image `index`; override to add to it."""
+        """Return the item of a patch of the image `index`; override to add to it."""
         return image, target
 
 
@@ -141,7 +141,9 @@ def _shifted(span, size, generator):
 
 
 def collate_padded(batch):
-    """Stack images of any sizes: (n, n_bands, h, w) and (n, 2, h, w), the mask and each pixel's weight.
+    """Stack images of any sizes, and the mask and weight of each pixel.
+
+    The images become (n, n_bands, height, width), mask and weight (n, 2, height, width).
 
     Smaller images are padded with zeros. Padding and pixels without data in any band weigh nothing;
     NaN becomes zero, the background in scaled units.
@@ -179,8 +181,8 @@ def split_by(train_split, n_images):
     Parameters
     ----------
     train_split : callable or None
-        ``train_split(dataset, None)`` returns two `torch.utils.data.Subset` of a dataset with an item for
-        each image, as `skorch.dataset.ValidSplit` does. None: no image is held out.
+        ``train_split(dataset, None)`` returns two `torch.utils.data.Subset` of a dataset with an
+        item for each image, as `skorch.dataset.ValidSplit` does. None: no image is held out.
     n_images : int
 
     Raises
@@ -197,9 +199,9 @@ def split_by(train_split, n_images):
     ]
     if len(chosen) != 2:
         raise ValueError(
-            f"net_params={{'train_split': {train_split!r}}} must return two torch Subsets of the dataset that it is "
-            "called with, as skorch.dataset.ValidSplit does. Pass None to hold out no image, or use "
-            "validation_fraction."
+            f"net_params={{'train_split': {train_split!r}}} must return two torch Subsets of the "
+            "dataset that it is called with, as skorch.dataset.ValidSplit does. Pass None to hold "
+            "out no image, or use validation_fraction."
         )
     return tuple(np.sort(np.asarray(indices, dtype=np.int64)) for indices in chosen)
 
@@ -218,7 +220,7 @@ class _Numbers(Dataset):
 
 
 def batches_by_shape(images, batch_size, most_pixels):
-    """Indices of images of one shape, at most `batch_size` and at most `most_pixels` pixels at a time."""
+    """Yield indices of images of one shape, at most `batch_size` and `most_pixels` at a time."""
     by_shape = {}
     for index, image in enumerate(images):
         by_shape.setdefault(image.shape, []).append(index)

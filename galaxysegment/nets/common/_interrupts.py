@@ -9,8 +9,8 @@ __all__ = ["noted_interrupts"]
 class noted_interrupts:  # noqa: N801 - a context manager reads like a function
     """Inside a ``with`` block, note whether Ctrl-C was pressed; it acts as before.
 
-    skorch ends a training at a KeyboardInterrupt, and its early stopping raises one. Only the signal
-    tells the user's Ctrl-C apart.
+    skorch ends a training at a KeyboardInterrupt, and its early stopping raises one. Only the
+    signal tells the user's Ctrl-C apart.
 
     Attributes
     ----------

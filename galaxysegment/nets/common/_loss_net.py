@@ -19,9 +19,9 @@ class SumOfLosses(nn.Module):
 class LossNet(SegmentationNet):
     """skorch net of a module that takes a batch with targets and returns its losses by name.
 
-    The module's class declares ``loss_names``, the names of these losses, and ``max_norm``, the norm to
-    which gradients are clipped (None: they are not). The losses of the parts are in the history:
-    ``train_loss_mask``, ``valid_loss_mask`` and so on.
+    The module's class declares ``loss_names``, the names of these losses, and ``max_norm``, the
+    norm to which gradients are clipped (None: they are not). The losses of the parts are in the
+    history: ``train_loss_mask``, ``valid_loss_mask`` and so on.
     """
 
     @property
@@ -57,10 +57,10 @@ class LossNet(SegmentationNet):
         return step
 
     def validation_step(self, batch, **fit_params):
-        """Compute the losses of a batch as in training, but leave the statistics of normalizations as they are."""
+        """Compute the losses of a batch as in training; normalizations keep their statistics."""
         pairs, dummy = batch
         self.module_.loss_mode()
-        # which boxes are looked at is drawn: the same ones in every epoch, so that epochs can be compared
+        # boxes are sampled: the same in every epoch, so that epochs can be compared
         with torch.no_grad(), seeded(0, self.device or "cpu"):
             losses = self.infer(pairs, **fit_params)
             loss = self.get_loss(losses, dummy, X=pairs, training=False)

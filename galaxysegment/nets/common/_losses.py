@@ -10,9 +10,9 @@ __all__ = ["BCEDiceLoss"]
 class BCEDiceLoss(nn.Module):
     """Binary cross-entropy plus one minus the soft Dice coefficient, over the pixels that count.
 
-    Cross-entropy makes the probabilities honest; Dice looks at the galaxies only, so the many pixels
-    of the sky cannot outvote them. Dice is taken over the whole batch: a patch without any source
-    has a defined loss.
+    Cross-entropy makes the probabilities honest; Dice looks at the galaxies only, so the many
+    pixels of the sky cannot outvote them. Dice is taken over the whole batch: a patch without any
+    source has a defined loss.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class BCEDiceLoss(nn.Module):
         self.dice_weight = dice_weight
 
     def forward(self, logits, target):
-        """Loss of ``logits`` (n, 1, h, w) for ``target`` (n, 2, h, w): the mask and each pixel's weight."""
+        """Return the loss of logits (n, 1, h, w) for a target (n, 2, h, w) of mask and weight."""
         logits, truth, weight = logits[:, 0].float(), target[:, 0], target[:, 1]
         total = weight.sum().clamp(min=1)
         entropy = (

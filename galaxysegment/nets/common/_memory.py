@@ -8,8 +8,8 @@ __all__ = ["kept_memory"]
 # Options of glibc's mallopt, from malloc.h, and what they are set to inside and after the block.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
 _INSIDE = {_MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 64 << 20}
-# The first three are glibc's defaults. Its threshold for mmap starts low and adapts until it is first set; the
-# largest value that it would adapt to is the one to leave behind.
+# The first three are glibc's defaults. Its threshold for mmap starts low and adapts until it is
+# first set; the largest value that it would adapt to is the one to leave behind.
 _AFTER = {
     _MMAP_MAX: 65536,
     _TRIM_THRESHOLD: 128 << 10,
@@ -19,12 +19,12 @@ _AFTER = {
 
 
 class kept_memory:  # noqa: N801 - a context manager reads like a function
-    """Inside a ``with`` block, freed memory stays with the process instead of going back to the system.
+    """Inside a ``with`` block, freed memory stays with the process.
 
-    glibc returns every large array to the kernel when it is freed, and gets it back page by page, each zeroed
-    first. A net makes and frees its activations in every step: on a CPU that costs a quarter to a half of the
-    time. After the block, the memory goes back the next time a large array is freed. Elsewhere than on glibc the
-    block does nothing.
+    glibc returns every large array to the kernel when it is freed, and gets it back page by page,
+    each zeroed first. A net makes and frees its activations in every step: on a CPU that costs a
+    quarter to a half of the time. After the block, the memory goes back the next time a large array
+    is freed. Elsewhere than on glibc the block does nothing.
     """
 
     _lock = threading.Lock()

@@ -36,12 +36,13 @@ class SegmentationNet(NeuralNet):
 
     def initialize_module(self):
         super().initialize_module()
-        # oneDNN's and cuDNN's fastest kernels want this order; in the other one they copy back and forth
+        # oneDNN's and cuDNN's fastest kernels want this order; in the other one they copy back and
+        # forth
         self.module_.to(memory_format=torch.channels_last)
         return self
 
     def infer(self, x, **fit_params):
-        """Run the module on a batch in the precision asked for; what comes out is float32."""
+        """Run the module on a batch in `precision`; the output is float32."""
         device = torch.device(self.device or next(self.module_.parameters()).device)
         x = x.to(device, memory_format=torch.channels_last, non_blocking=True)
         dtype = autocast_dtype(self.precision, device)
@@ -52,14 +53,15 @@ class SegmentationNet(NeuralNet):
         step = super().train_step_single(batch, **fit_params)
         if not torch.isfinite(step["loss"]):
             raise FloatingPointError(
-                f"The training loss became {step['loss'].item()}: the steps are too large or X holds extreme "
-                f"values. Use a smaller lr (now {self.lr}) or a scaling that compresses bright pixels."
+                f"The training loss became {step['loss'].item()}: the steps are too large or X "
+                f"holds extreme values. Use a smaller lr (now {self.lr}) or a scaling that "
+                "compresses bright pixels."
             )
         return step
 
 
 class OneCycle(Callback):
-    """Learning rate that rises over the first tenth of the steps and falls to a hundredth along a cosine.
+    """Learning rate that rises for a tenth of the steps and falls to a hundredth along a cosine.
 
     Parameters
     ----------
@@ -98,7 +100,7 @@ class OneCycle(Callback):
             self.step_ += 1
 
     def factor(self, progress):
-        """Rate over the highest rate, for the fraction of the steps that is done."""
+        """Return the rate over the highest rate after a fraction of the steps."""
         if progress < self.warmup:
             return max(progress / self.warmup, self.final)
         progress = min((progress - self.warmup) / (1 - self.warmup), 1.0)
@@ -120,7 +122,8 @@ def find_device(device):
         kind == "mps" and not torch.backends.mps.is_available()
     ):
         raise ValueError(
-            f"device={device!r}, but this machine offers no {kind} device to torch: use device='auto'."
+            f"device={device!r}, but this machine offers no {kind} device to torch: use "
+            "device='auto'."
         )
     return device
 
@@ -128,8 +131,8 @@ def find_device(device):
 def autocast_dtype(precision, device):
     """Dtype of the fast computations, or None for plain float32.
 
-    ``"auto"`` means bfloat16 where the processor multiplies it natively: it has float32's range, so that
-    no loss needs scaling.
+    ``"auto"`` means bfloat16 where the processor multiplies it natively: it has float32's range, so
+    that no loss needs scaling.
     """
     if precision == "float32":
         return None
@@ -150,7 +153,7 @@ def find_optimizer(optimizer):
 
 
 def make_callbacks(*, patience, has_validation, one_cycle, verbose, extra):
-    """List a net's callbacks: schedule, early stopping with the best weights kept, progress, the user's."""
+    """List a net's callbacks: schedule, early stopping, progress, and the user's."""
     callbacks = [("one_cycle", OneCycle())] if one_cycle else []
     if has_validation and patience is not None:
         callbacks.append(("early_stopping", EarlyStopping(patience=patience, load_best=True)))

@@ -20,7 +20,7 @@ _HARDLY = 0.05  # queries with less confidence get no mask in prediction
 
 
 class DetrLoss(ImageLoss):
-    """transformers' losses of classes and boxes, and its losses of masks at chosen pixels of the matched queries.
+    """transformers' losses of classes and boxes, and of masks at chosen pixels of matched queries.
 
     Parameters
     ----------
@@ -33,11 +33,12 @@ class DetrLoss(ImageLoss):
         self.config = config
 
     def of_sets(self, logits, boxes, targets):
-        """Weighted losses of classes and boxes, summed over the layers, and the matching of the last.
+        """Return the losses of classes and boxes, summed over layers, and the last matching.
 
         Parameters
         ----------
-        logits, boxes : Tensor of shape (n_layers, n, n_queries, n_classes + 1) and (n_layers, n, n_queries, 4)
+        logits : Tensor of shape (n_layers, n, n_queries, n_classes + 1)
+        boxes : Tensor of shape (n_layers, n, n_queries, 4)
         targets : dict
             Of a `SegmentBatch`.
         """
@@ -45,7 +46,7 @@ class DetrLoss(ImageLoss):
             {"class_labels": classes, "boxes": box}
             for classes, box in zip(targets["classes"], targets["boxes"], strict=True)
         ]
-        n_boxes = max(sum(len(one["boxes"]) for one in truth), 1)
+        n_boxes = max(sum(len(target["boxes"]) for target in truth), 1)
         sums = {"loss_ce": 0.0, "loss_bbox": 0.0, "loss_giou": 0.0}
         for layer in zip(logits, boxes, strict=True):
             outputs = dict(zip(("logits", "pred_boxes"), layer, strict=True))
@@ -60,32 +61,39 @@ class DetrLoss(ImageLoss):
         }, indices
 
     def of_masks(self, paint, indices, targets):
-        """Weighted losses of masks; ``paint(queries)`` makes those of some queries (n, n_chosen)."""
+        """Return weighted losses of the masks that ``paint(queries)`` makes."""
         most = max(len(queries) for queries, _ in indices)
         chosen = torch.stack(
             [functional.pad(queries, (0, most - len(queries))) for queries, _ in indices]
         )
         masks = paint(chosen.to(targets["labels"].device))
-        found = masks_at(masks, targets["points"], targets["labels"].shape[-2:])
-        found = torch.cat(
-            [one[: len(queries)] for one, (queries, _) in zip(found, indices, strict=True)]
+        predicted = masks_at(masks, targets["points"], targets["labels"].shape[-2:])
+        predicted = torch.cat(
+            [
+                masks_of_image[: len(queries)]
+                for masks_of_image, (queries, _) in zip(predicted, indices, strict=True)
+            ]
         )
         truth = truth_at(targets)
         truth = torch.cat(
-            [one[segments] for one, (_, segments) in zip(truth, indices, strict=True)]
+            [
+                masks_of_image[segments]
+                for masks_of_image, (_, segments) in zip(truth, indices, strict=True)
+            ]
         )
         n_masks = max(len(truth), 1)
         return {
             "loss_mask": self.config.mask_loss_coefficient
-            * sigmoid_focal_loss(found, truth, n_masks),
-            "loss_dice": self.config.dice_loss_coefficient * dice_loss(found, truth, n_masks),
+            * sigmoid_focal_loss(predicted, truth, n_masks),
+            "loss_dice": self.config.dice_loss_coefficient * dice_loss(predicted, truth, n_masks),
         }
 
 
 def paint_masks(head, projected, attention, stages):
     """Mask logits (n, n_queries, …) at the resolution of the last stage.
 
-    What `DetrMaskHeadSmallConv` does, but adapts the features of the image before it copies them per query.
+    As `DetrMaskHeadSmallConv`, but the features of the image are adapted before they are copied for
+    each query.
 
     Parameters
     ----------
@@ -96,18 +104,23 @@ def paint_masks(head, projected, attention, stages):
         Features of the image, the coarsest first.
     """
     n_queries = attention.shape[1]
-    found = torch.cat(
+    features = torch.cat(
         [projected.repeat_interleave(n_queries, dim=0), attention.flatten(0, 1)], dim=1
     )
-    found = _refine(head.conv2, _refine(head.conv1, found))
+    features = _refine(head.conv2, _refine(head.conv1, features))
     for fusion, stage in zip(head.fpn_stages, stages, strict=True):
         adapted = fusion.fpn_adapter(stage).repeat_interleave(n_queries, dim=0)
-        found = _refine(fusion.refine, adapted + functional.interpolate(found, adapted.shape[-2:]))
-    return head.output_conv(found).unflatten(0, attention.shape[:2])[:, :, 0].float()
+        features = _refine(
+            fusion.refine, adapted + functional.interpolate(features, adapted.shape[-2:])
+        )
+    return head.output_conv(features).unflatten(0, attention.shape[:2])[:, :, 0].float()
 
 
 def _refine(block, x):
-    """Convolve, normalize, rectify; on a CPU groups are normalized twenty times as fast where channels come first."""
+    """Convolve, normalize, rectify.
+
+    On a CPU groups are normalized twenty times as fast if channels come first.
+    """
     return block.activation(block.norm(block.conv(x).contiguous()))
 
 

@@ -1,4 +1,4 @@
-"""Panoptic DETR, transformers' modules: masks are made only for the queries that need one."""
+"""Panoptic DETR of transformers' modules; only matched and likely queries get masks."""
 
 import json
 
@@ -15,10 +15,11 @@ __all__ = ["PublishedDetr"]
 
 
 class PublishedDetr(QueryModule):
-    """`transformers.DetrForSegmentation` [1]_ on a ResNet that learns, with masks for matched queries only.
+    """`transformers.DetrForSegmentation` [1]_ on a ResNet; only matched queries get masks.
 
-    The published form makes a mask for every query, where a few of them are compared with the truth. Masks are
-    compared at every pixel near a source (see `SegmentCollate`), as in `SeededMask2Former`.
+    The published form makes a mask for every query, but compares only a few of them with the
+    truth. Masks are compared at every pixel near a source (see `SegmentCollate`), as in
+    `SeededMask2Former`.
 
     Parameters
     ----------
@@ -26,7 +27,8 @@ class PublishedDetr(QueryModule):
         Bands of the input; classes with the sky.
     backbone : {"light", "resnet18", "resnet50"}
     stem_stride : {1, 2, 4}
-        Pixels between the features of the first stage, and of the masks; those of the transformer are 8 times as far.
+        Pixels between the features of the first stage, and of the masks; those of the transformer
+        are 8 times as far.
     d_model, n_heads, encoder_layers, decoder_layers, feedforward : int
         Of the transformer.
     n_queries : int
@@ -35,8 +37,8 @@ class PublishedDetr(QueryModule):
         Weight of queries without a segment in the loss of classes.
     dropout : float
     config : str or None
-        JSON of a `transformers.DetrConfig` that takes the place of all but the first two; its backbone keeps its
-        normalizations frozen, as published.
+        JSON of a `transformers.DetrConfig` that takes the place of all but the first two; its
+        backbone keeps its normalizations frozen, as published.
 
     References
     ----------
@@ -48,9 +50,10 @@ class PublishedDetr(QueryModule):
     loss_names = DETR_LOSSES
     max_norm = DETR_MAX_NORM
     multiple, halo = 1, 0
-    # From scratch, the attention that makes masks knows where cells and queries are, and is told relative to its mean,
-    # of which it has thousandths: else the masks can neither tell one source from another nor see the attention beside
-    # the features. A checkpoint has learnt to live without.
+    # From scratch, the attention that makes masks knows where cells and queries are, and is told
+    # relative to its mean, of which it has thousandths: else the masks can neither tell one source
+    # from another nor see the attention beside the features. A checkpoint has learnt to live
+    # without.
     located = False
 
     def __init__(
@@ -102,7 +105,7 @@ class PublishedDetr(QueryModule):
         set_stem_stride(self.model.detr.model.backbone.model, stem_stride)
 
     def _take(self, model):
-        """Make `model`, a `DetrForSegmentation`, the one that is trained."""
+        """Train `model`, a `DetrForSegmentation`."""
         self.model = model
         self.criterion = DetrLoss(model.config)
         self.n_queries = model.config.num_queries
@@ -112,7 +115,7 @@ class PublishedDetr(QueryModule):
         return self.model.detr.model.backbone, resnet_stages(self.model.detr.model.backbone.model)
 
     def forward(self, batch):
-        """Return logits of the likeliest queries, or the losses where the `SegmentBatch` has targets.
+        """Return logits of the likeliest queries, or losses if the `SegmentBatch` has targets.
 
         Returns
         -------
@@ -143,10 +146,10 @@ class PublishedDetr(QueryModule):
         }
 
     def _attend(self, x):
-        """Features of the backbone's stages, states of the queries after each layer, memory, and place of its cells."""
+        """Return features of the stages, states of the queries by layer, memory and its places."""
         core = self.model.detr.model
         everywhere = torch.ones((len(x), *x.shape[-2:]), device=x.device)
-        features = [one for one, _ in core.backbone(x, everywhere)]
+        features = [part for part, _ in core.backbone(x, everywhere)]
         projected = core.input_projection(features[-1])
         seen = torch.ones((len(x), *projected.shape[-2:]), dtype=torch.bool, device=x.device)
         place = core.position_embedding(
@@ -167,12 +170,12 @@ class PublishedDetr(QueryModule):
         if decoded.intermediate_hidden_states is not None:
             states = [*decoded.intermediate_hidden_states[:-1], *states]
         memory, place = (
-            one.transpose(1, 2).unflatten(2, projected.shape[-2:]) for one in (encoded, place)
+            part.transpose(1, 2).unflatten(2, projected.shape[-2:]) for part in (encoded, place)
         )
         return [*features, projected], torch.stack(states), memory, place
 
     def _masks(self, features, states, memory, place, queries):
-        """Mask logits (n, n_chosen, …) of some queries (n, n_chosen), at the resolution of the first stage."""
+        """Mask logits (n, n_chosen, …) of some queries, at the resolution of the first stage."""
         if self.located:
             states, memory = (
                 states + self.model.detr.model.query_position_embeddings.weight,

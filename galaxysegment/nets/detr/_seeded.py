@@ -34,10 +34,11 @@ _MASK_WEIGHT = 5  # of both losses; 1 as published, but masks are made after the
 class SeededDetr(SeededModule):
     """Panoptic DETR [1]_ on a U-Net at full resolution, whose queries begin at peaks.
 
-    Encoder, decoder, heads, matching and losses are transformers'. What DETR learns in hundreds of epochs, where each
-    query looks, is given here: each query starts from the features at a peak of a centre map that the U-Net learns
-    beside the mask [2]_; its box is told relative to that peak; the attention that makes its mask, and the mask,
-    fall off with the distance from there, by an amount that the query decides, as in [3]_.
+    Encoder, decoder, heads, matching and losses are transformers'. DETR needs hundreds of epochs to
+    learn where each query looks. Here each query starts from the features at a peak of a centre
+    map, which the U-Net learns beside the mask [2]_. Its box is relative to that peak. Its mask,
+    and the attention that makes the mask, fall off with the distance from the peak, by an amount
+    that the query decides, as in [3]_.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ class SeededDetr(SeededModule):
     d_model, n_heads, encoder_layers, decoder_layers, feedforward : int
         Of the transformer, which sees features at a stride of 8 pixels.
     n_queries : int
-        Queries for sources; one more is the sky's.
+        Queries for sources. The sky has another one.
     queries : {"peaks", "learned"}
         Where queries begin; learned places are the same in each image.
     no_object_weight : float
@@ -116,7 +117,7 @@ class SeededDetr(SeededModule):
         self.criterion = DetrLoss(config)
 
     def forward(self, batch):
-        """Return logits of the likeliest queries, or the losses where the `SegmentBatch` has targets.
+        """Return logits of the likeliest queries, or losses if the `SegmentBatch` has targets.
 
         Returns
         -------
@@ -151,7 +152,7 @@ class SeededDetr(SeededModule):
         return seeds, content, place
 
     def _attend(self, maps, content, place):
-        """States of the queries after each layer, features of the cells, and what the encoder made of them."""
+        """Return states of the queries by layer, features of the cells, the encoder's output."""
         deep = maps[self.levels[0]]
         projected = self.projection(deep)
         cells = sine_position(cell_centres(deep, stride_of(deep, maps)), projected.shape[1]).expand(
@@ -187,14 +188,14 @@ class SeededDetr(SeededModule):
         """Mask logits (n, n_chosen, …) of some queries (n, n_chosen), at full resolution."""
         is_source = queries[..., None] < states.shape[1] - 1
         states, seeds = (
-            one.gather(1, queries[..., None].expand(-1, -1, one.shape[-1]))
-            for one in (states, seeds)
+            values.gather(1, queries[..., None].expand(-1, -1, values.shape[-1]))
+            for values in (states, seeds)
         )
         fall = functional.softplus(self.fall(states).float()) * is_source
         near = log_distance(seeds, cell_centres(projected, stride_of(projected, maps)))
         prior = -(fall[..., :-1, None] * near[:, :, None]).unflatten(3, projected.shape[-2:])
         attention = self.attention(states, memory, prior)
-        # relative to its mean: thousandths cannot be seen beside the features, nor the features beside thousands
+        # relative to its mean, which makes attention as large as the features
         attention = torch.log1p(attention * attention[0, 0].numel())
         masks = paint_masks(
             self.mask_head, projected, attention, [maps[level] for level in self.levels[1:]]

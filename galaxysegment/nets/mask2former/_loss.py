@@ -1,4 +1,4 @@
-"""Set-matching losses: each true segment finds its query, and the queries left over learn to say "nothing"."""
+"""Set-matching losses: each true segment is matched with a query, the others learn "nothing"."""
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -17,8 +17,8 @@ __all__ = ["PointLoss", "PointMatcher"]
 class PointMatcher(Mask2FormerHungarianMatcher):
     """transformers' matcher for masks that are known at chosen pixels.
 
-    The original draws points at random from the frame: of a thousand of them less than two fall on a galaxy of
-    26 pixels in 128 × 128, too few to tell which query it belongs to.
+    The original draws points at random from the frame: of a thousand of them less than two fall on
+    a galaxy of 26 pixels in 128 × 128, too few to tell which query it belongs to.
     """
 
     @torch.no_grad()
@@ -31,7 +31,7 @@ class PointMatcher(Mask2FormerHungarianMatcher):
             cost = -self.cost_class * classes.softmax(-1)[:, labels]
             cost = cost + self.cost_mask * pair_wise_sigmoid_cross_entropy_loss(masks, truth)
             cost = cost + self.cost_dice * pair_wise_dice_loss(masks, truth)
-            # numbers that are none are matched last; the loss then says that training diverged
+            # NaN is matched last; the loss then says that training diverged
             worst = torch.finfo(cost.dtype).max
             cost = torch.nan_to_num(cost, nan=worst, posinf=worst, neginf=-worst)
             queries, segments = linear_sum_assignment(cost.cpu().numpy())
@@ -40,7 +40,7 @@ class PointMatcher(Mask2FormerHungarianMatcher):
 
 
 class PointLoss(Mask2FormerLoss):
-    """Mask2Former's loss of classes and masks, the latter at the same chosen pixels for all segments of an image.
+    """Mask2Former's loss of classes and masks, at chosen pixels.
 
     Parameters
     ----------
@@ -66,21 +66,23 @@ class PointLoss(Mask2FormerLoss):
 
     def loss_masks(self, masks_queries_logits, mask_labels, indices, num_masks):
         """Cross-entropy and Dice of the matched masks."""
-        found = masks_queries_logits[self._get_predictions_permutation_indices(indices)]
+        predicted = masks_queries_logits[self._get_predictions_permutation_indices(indices)]
         truth = torch.cat(
             [masks[segments] for masks, (_, segments) in zip(mask_labels, indices, strict=True)]
         )
         return {
-            "loss_mask": sigmoid_cross_entropy_loss(found, truth, num_masks),
-            "loss_dice": dice_loss(found, truth, num_masks),
+            "loss_mask": sigmoid_cross_entropy_loss(predicted, truth, num_masks),
+            "loss_dice": dice_loss(predicted, truth, num_masks),
         }
 
     def weighted(self, masks, classes, mask_labels, class_labels):
-        """Weighted losses, each summed over the layers of the decoder: ``loss_class``, ``loss_mask``, ``loss_dice``.
+        """Return ``loss_class``, ``loss_mask`` and ``loss_dice``, summed over the layers.
 
         Parameters
         ----------
-        masks, classes : list of Tensor of shape (n, n_queries, n_points) and (n, n_queries, n_classes + 1)
+        masks : list of Tensor of shape (n, n_queries, n_points)
+            Logits after each layer.
+        classes : list of Tensor of shape (n, n_queries, n_classes + 1)
             Logits after each layer.
         mask_labels, class_labels : list of Tensor of shape (n_segments, n_points) and (n_segments,)
         """

@@ -21,9 +21,10 @@ __all__ = ["PublishedMask2Former"]
 
 
 class PublishedMask2Former(QueryModule):
-    """`transformers.Mask2FormerForUniversalSegmentation` with its deformable pixel decoder and learned queries.
+    """transformers' Mask2Former with its deformable pixel decoder and learned queries.
 
-    Masks are compared with the truth at every pixel near a source (see `SegmentCollate`), not at random points.
+    Masks are compared with the truth at every pixel near a source (see `SegmentCollate`), not at
+    random points.
 
     Parameters
     ----------
@@ -97,7 +98,7 @@ class PublishedMask2Former(QueryModule):
         set_stem_stride(self.model.model.pixel_level_module.encoder, stem_stride)
 
     def _take(self, model):
-        """Make `model`, a `Mask2FormerForUniversalSegmentation`, the one that is trained."""
+        """Train `model`, a `Mask2FormerForUniversalSegmentation`."""
         self.model, config = model, model.config
         self.model.criterion = nn.Identity()
         self.criterion = PointLoss(config)
@@ -111,27 +112,28 @@ class PublishedMask2Former(QueryModule):
         )
 
     def forward(self, batch):
-        """Return the logits of all queries, or the losses where the `SegmentBatch` has targets.
+        """Return the logits of all queries, or losses if the `SegmentBatch` has targets.
 
         Returns
         -------
         dict of Tensor
-            ``classes`` (n, n_queries, n_classes + 1), ``masks`` (n, n_queries, height, width); or losses.
+            ``classes`` (n, n_queries, n_classes + 1), ``masks`` (n, n_queries, height, width); or
+            losses.
         """
         height, width = batch.images.shape[-2:]
         padding = [0, max(-width % self.multiple, 2 * self.multiple - width)]
         padding += [0, max(-height % self.multiple, 2 * self.multiple - height)]
         x = functional.pad(batch.images, padding)
-        found = self.model.model(x, output_hidden_states=True, return_dict=True)
-        states = found.transformer_decoder_intermediate_states
-        classes = [self.model.class_predictor(one.transpose(0, 1)).float() for one in states]
-        masks = [one.float() for one in found.masks_queries_logits]
+        output = self.model.model(x, output_hidden_states=True, return_dict=True)
+        states = output.transformer_decoder_intermediate_states
+        classes = [self.model.class_predictor(layer.transpose(0, 1)).float() for layer in states]
+        masks = [layer.float() for layer in output.masks_queries_logits]
         if batch.targets is None:
             last = functional.interpolate(
                 masks[-1], x.shape[-2:], mode="bilinear", align_corners=False
             )
             return {"classes": classes[-1], "masks": last[..., :height, :width]}
-        sampled = [masks_at(one, batch.targets["points"], x.shape[-2:]) for one in masks]
+        sampled = [masks_at(layer, batch.targets["points"], x.shape[-2:]) for layer in masks]
         return self.criterion.weighted(
             sampled, classes, truth_at(batch.targets), batch.targets["classes"]
         )

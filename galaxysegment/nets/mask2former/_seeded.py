@@ -28,12 +28,13 @@ _LEVELS = 3  # maps that the decoder attends to in turn
 
 
 class SeededMask2Former(SeededModule):
-    """Mask2Former [1]_ whose pixel decoder is a U-Net at full resolution and whose queries begin at peaks.
+    """Mask2Former [1]_ on a U-Net at full resolution, whose queries begin at peaks.
 
-    The transformer decoder with masked attention, its heads, the matching and the losses are transformers'. Three
-    things suit it to galaxies of a few pixels: masks have the resolution of the image; each query starts from the
-    features at a peak of a centre map that the U-Net learns beside the mask (activation-guided queries [2]_), and its
-    mask falls off with the distance from there, by an amount that it decides; losses look at every pixel near a source.
+    The transformer decoder with masked attention, its heads, the matching and the losses are
+    transformers'. Three things suit it to galaxies of a few pixels. Masks have the resolution of
+    the image. Each query starts from the features at a peak of a centre map, which the U-Net learns
+    beside the mask (activation-guided queries [2]_); its mask falls off with the distance from the
+    peak, by an amount that it decides. Losses look at every pixel near a source.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ class SeededMask2Former(SeededModule):
     d_model, n_heads, decoder_layers, feedforward : int
         Width, attention heads, layers and inner width of the transformer.
     n_queries : int
-        Queries for sources; one more is the sky's.
+        Queries for sources. The sky has another one.
     queries : {"peaks", "learned"}
         Where queries come from; learned ones have no place of their own.
     no_object_weight : float
@@ -99,12 +100,13 @@ class SeededMask2Former(SeededModule):
         self.criterion = PointLoss(config)
 
     def forward(self, batch):
-        """Return the logits of all queries, or the losses where the `SegmentBatch` has targets.
+        """Return the logits of all queries, or losses if the `SegmentBatch` has targets.
 
         Returns
         -------
         dict of Tensor
-            ``classes`` (n, n_queries + 1, n_classes + 1), ``masks`` (n, n_queries + 1, height, width); or losses.
+            ``classes`` (n, n_queries + 1, n_classes + 1), ``masks`` (n, n_queries + 1, height,
+            width); or losses.
         """
         x, targets = batch.images, batch.targets
         height, width = x.shape[-2:]
@@ -125,14 +127,14 @@ class SeededMask2Former(SeededModule):
         """Class logits and mask embeddings after each layer."""
         tokens, places, sizes = [], [], []
         for index, level in enumerate(self.levels):
-            one = self.projections[index](maps[level])
+            features = self.projections[index](maps[level])
             tokens.append(
-                (one.flatten(2) + self.level_embed.weight[index][:, None]).permute(2, 0, 1)
+                (features.flatten(2) + self.level_embed.weight[index][:, None]).permute(2, 0, 1)
             )
-            grid = cell_centres(one, stride_of(one, maps))
-            places.append(sine_position(grid, one.shape[1])[:, None].expand_as(tokens[-1]))
-            sizes.append(one.shape[-2:])
-        found = self.decoder(
+            grid = cell_centres(features, stride_of(features, maps))
+            places.append(sine_position(grid, features.shape[1])[:, None].expand_as(tokens[-1]))
+            sizes.append(features.shape[-2:])
+        output = self.decoder(
             inputs_embeds=content.transpose(0, 1),
             multi_stage_positional_embeddings=places,
             pixel_embeddings=pixels,
@@ -142,13 +144,14 @@ class SeededMask2Former(SeededModule):
             return_dict=True,
         )
         classes = [
-            self.classifier(one.transpose(0, 1)).float() for one in found.intermediate_hidden_states
+            self.classifier(features.transpose(0, 1)).float()
+            for features in output.intermediate_hidden_states
         ]
-        return classes, found.masks_queries_logits
+        return classes, output.masks_queries_logits
 
 
 class _MaskPredictor(nn.Module):
-    """Stands in for transformers' mask predictor: embeddings of masks instead of masks, and where to attend."""
+    """Return embeddings of masks, and where to attend, in place of transformers' mask predictor."""
 
     def __init__(self, d_model, n_heads):
         super().__init__()
@@ -159,7 +162,8 @@ class _MaskPredictor(nn.Module):
         embedding = self.mask_embedder(outputs.transpose(0, 1)).float()
         with torch.no_grad():
             mask = pixel_embeddings.coarse_masks(embedding)
-            # the largest value, since a galaxy of six pixels would vanish between the places of an interpolation
+            # the largest value, since a galaxy of six pixels would vanish between the places of an
+            # interpolation
             factor = max(mask.shape[-1] // attention_mask_target_size[-1], 1)
             mask = functional.max_pool2d(mask, factor)
             if mask.shape[-2:] != attention_mask_target_size:
@@ -171,7 +175,8 @@ class _MaskPredictor(nn.Module):
 class _Pixels:
     """Features of the pixels, and the masks that embeddings make of them.
 
-    An embedding holds the weights of the features and how fast the mask falls off with the distance from the seed.
+    An embedding holds the weights of the features and how fast the mask falls off with the distance
+    from the seed.
     """
 
     def __init__(self, features, seeds):
@@ -199,7 +204,7 @@ class _Pixels:
             features_at(self.features, points, 1).transpose(1, 2),
             self._distance(points),
         )
-        return [_combine(one, features, distance) for one in embeddings]
+        return [_combine(embedding, features, distance) for embedding in embeddings]
 
     def _distance(self, places):
         return (

@@ -15,7 +15,7 @@ STAGES = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
 
 
 def make_backbone(name, *, n_bands=1, stem_stride=1, channels=128):
-    """Make a residual net [1]_ with a feature pyramid [2]_ of five levels, without pretrained weights.
+    """Make a residual net [1]_ with a feature pyramid [2]_ of five levels, with fresh weights.
 
     Parameters
     ----------
@@ -24,8 +24,8 @@ def make_backbone(name, *, n_bands=1, stem_stride=1, channels=128):
     n_bands : int, default=1
         Bands of the input.
     stem_stride : {1, 2}, default=1
-        Stride of the first convolution. The finest level has twice its stride: with 1, a source of ten pixels
-        is still five pixels wide there.
+        Stride of the first convolution. The finest level has twice its stride: with 1, a source of
+        ten pixels is still five pixels wide there.
     channels : int, default=128
         Channels of each level.
 
@@ -38,7 +38,7 @@ def make_backbone(name, *, n_bands=1, stem_stride=1, channels=128):
     .. [1] He et al. 2016, CVPR, 770. :doi:`10.1109/CVPR.2016.90`
     .. [2] Lin et al. 2017, CVPR, 936. :doi:`10.1109/CVPR.2017.106`
     """
-    # what torchvision would draw for the stem and the classifier is thrown away
+    # the stem is replaced below, and the classifier is not used
     resnet = (
         ResNet(BasicBlock, [1, 1, 1, 1]) if name == "resnet10" else get_model(name, weights=None)
     )
@@ -50,7 +50,7 @@ def make_backbone(name, *, n_bands=1, stem_stride=1, channels=128):
 
 
 def widen_stem(weight, n_bands):
-    """Make the first convolution of a net for three colours one for `n_bands`, of the same mean response."""
+    """Spread the weights of a first convolution over `n_bands` bands; its mean response stays."""
     if weight.shape[1] == n_bands:
         return weight
     return torch.repeat_interleave(weight.mean(dim=1, keepdim=True), n_bands, dim=1) * (

@@ -1,4 +1,4 @@
-"""From images and instances to batches for detection: patches, crops of masks, padding; no dense masks."""
+"""From images and instances to batches for detection: patches, crops of masks, padding."""
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ class SourceDataset(PatchDataset):
 
 
 class DetectionBatch:
-    """Images of a batch, padded to one size, and what is to be found in each.
+    """Images of a batch, padded to one size, and the true sources of each.
 
     Parameters
     ----------
@@ -26,9 +26,9 @@ class DetectionBatch:
     sizes : list of (int, int)
         ``(height, width)`` of each image before padding.
     targets : list of dict, or None
-        For each image ``boxes`` (float, x0, y0, x1, y1), ``labels`` (1… in the order of the declared classes) and
-        ``crops`` (uint8, all of one size, each mask with a rim of at least one pixel; its pixel ``(1, 1)`` is
-        the corner of the box).
+        For each image ``boxes`` (float, x0, y0, x1, y1), ``labels`` (1… in the order of the
+        declared classes) and ``crops`` (uint8, all of one size, each mask with a rim of at least
+        one pixel; its pixel ``(1, 1)`` is the corner of the box).
     """
 
     def __init__(self, images, sizes, targets=None):
@@ -48,23 +48,24 @@ class DetectionBatch:
 
 
 class DetectionCollate:
-    """Make a `DetectionBatch` of (image, instances) pairs; a class, for processes to send it around.
+    """Make a `DetectionBatch` of (image, instances) pairs; a class, so that it can be pickled.
 
     Parameters
     ----------
     multiple : int
-        Height and width of a batch are multiples of this, so that every level of the pyramid is in phase.
+        Height and width of a batch are multiples of this, so that every level of the pyramid is in
+        phase.
     classes : sequence of int
         The declared classes; sources without a class are galaxies.
     """
 
     def __init__(self, multiple, classes):
         self.multiple = multiple
-        self.labels = {int(one): label for label, one in enumerate(classes, start=1)}
+        self.labels = {int(number): label for label, number in enumerate(classes, start=1)}
 
     def __call__(self, pairs):
         images, instances = zip(*pairs, strict=True)
-        targets = [self._target(one) for one in instances]
+        targets = [self._target(sources) for sources in instances]
         return DetectionBatch(*stack_padded(images, self.multiple), targets), torch.zeros(
             len(pairs)
         )
@@ -76,7 +77,7 @@ class DetectionCollate:
         for out, crop in zip(crops, instances.crops, strict=True):
             out[1 : 1 + crop.shape[0], 1 : 1 + crop.shape[1]] = crop
         classes = [GALAXY] * len(boxes) if instances.classes is None else instances.classes.tolist()
-        labels = np.array([self.labels[one] for one in classes], dtype=np.int64)
+        labels = np.array([self.labels[number] for number in classes], dtype=np.int64)
         return {
             "boxes": torch.from_numpy(boxes.astype(np.float32)),
             "labels": torch.from_numpy(labels),
@@ -85,7 +86,7 @@ class DetectionCollate:
 
 
 def stack_padded(images, multiple):
-    """Stack images of any sizes in one tensor, NaN as zero, the sky in scaled units; return it with the sizes."""
+    """Stack images of any sizes, NaN as 0, which is the sky; return the tensor and the sizes."""
     sizes = [image.shape[1:] for image in images]
     height, width = (-(-max(side) // multiple) * multiple for side in zip(*sizes, strict=True))
     stack = np.zeros((len(images), len(images[0]), height, width), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Mask R-CNN of torchvision's parts, for sources of a few pixels, without resizing and without dense masks."""
+"""Mask R-CNN of torchvision's parts, for sources of a few pixels; nothing is resized."""
 
 import numpy as np
 import torch
@@ -25,7 +25,8 @@ LOSSES = ("loss_classifier", "loss_box_reg", "loss_mask", "loss_objectness", "lo
 _ASPECT_RATIOS = (0.5, 1.0, 2.0)
 _LEVELS = 5
 _BOX_SIZE, _MASK_SIZE = 7, 14  # sides of what the heads see of a box
-# Every source draws several proposals: when this fraction of them become sources, others went without one.
+# Every source draws several proposals. If this fraction of them become sources, some sources
+# probably had no proposal.
 _CROWDED = 0.5
 _FEWEST = 32  # boxes of a small image, at least
 _LIKELY = 0.5  # score from which a box is taken for a source there
@@ -34,8 +35,8 @@ _LIKELY = 0.5  # score from which a box is taken for a source there
 class MaskRCNN(nn.Module):
     """Region proposals on a feature pyramid, and heads for class, box and mask [1]_.
 
-    The parameters have torchvision's names, so that its weights fit. Nothing is resized: the images of a batch
-    come padded to multiples of `multiple` pixels.
+    The parameters have torchvision's names, so that its weights fit. Nothing is resized: the images
+    of a batch come padded to multiples of `multiple` pixels.
 
     Parameters
     ----------
@@ -53,9 +54,9 @@ class MaskRCNN(nn.Module):
     n_samples : int, default=64
         Boxes per image that the heads are trained on.
     proposal_nms : float, default=0.7
-        Overlap of proposals, as IoU, above which the lesser one is dropped.
+        IoU of two proposals above which the proposal with the lower score is dropped.
     box_nms : float, default=0.5
-        The same for the boxes found.
+        The same for the boxes of sources.
 
     References
     ----------
@@ -94,7 +95,7 @@ class MaskRCNN(nn.Module):
         self.frozen = ()
 
     def forward(self, batch):
-        """Losses of a batch with targets in training; else what is found in each image.
+        """Return the losses of a batch with targets in training, else the sources of each image.
 
         Parameters
         ----------
@@ -103,21 +104,23 @@ class MaskRCNN(nn.Module):
         Returns
         -------
         dict of tensor, or list of dict
-            In training, the losses by name. Otherwise for each image ``boxes`` (x0, y0, x1, y1 in pixels),
-            ``labels``, ``scores``, ``masks`` (probabilities in a grid over the box) and ``saturated``, whether they
-            are so many that others may have had no proposal.
+            In training, the losses by name. Otherwise for each image ``boxes`` (x0, y0, x1, y1 in
+            pixels), ``labels``, ``scores``, ``masks`` (probabilities in a grid over the box) and
+            ``saturated``, whether they are so many that others may have had no proposal.
         """
         features = self.backbone(batch.images)
         self._set_capacity(batch)
         proposals, proposal_losses = self.rpn(batch, features)
-        found, losses = self.roi_heads(features, proposals, batch)
+        sources, losses = self.roi_heads(features, proposals, batch)
         if self.training:
             return {**losses, **proposal_losses}
         limit = _CROWDED * self.rpn.post_nms_top_n()
-        return [{**one, "saturated": int((one["scores"] > _LIKELY).sum()) > limit} for one in found]
+        return [
+            {**part, "saturated": int((part["scores"] > _LIKELY).sum()) > limit} for part in sources
+        ]
 
     def _set_capacity(self, batch):
-        """A larger image holds more sources; of a smaller one, worse boxes would be looked at than in training."""
+        """Look at as many boxes per area as in training."""
         n_proposals = self.n_proposals
         if not self.training:
             area = max(height * width for height, width in batch.sizes)
@@ -143,7 +146,10 @@ class MaskRCNN(nn.Module):
         return self
 
     def freeze(self, layers):
-        """Choose what is trained: ``"all"``, ``"heads"`` (all but the residual net) or ``"3+"``, stages from 3 on."""
+        """Choose the layers that are trained.
+
+        ``"all"``, ``"heads"`` (all but the residual net) or ``"3+"`` (heads and stages from 3 on).
+        """
         first = {"all": 1, "heads": len(STAGES) + 1}.get(layers) or int(layers[:-1])
         body = self.backbone.body
         names = [name for stage in STAGES[: first - 1] for name in stage]
@@ -156,7 +162,10 @@ class MaskRCNN(nn.Module):
 
 
 class _Anchors(nn.Module):
-    """Boxes of three shapes about the centre of each pixel of each level; torchvision rounds them to whole pixels."""
+    """Boxes of three shapes about the centre of each pixel of each level.
+
+    torchvision's are rounded to whole pixels.
+    """
 
     def __init__(self, sizes, strides):
         super().__init__()
@@ -171,7 +180,7 @@ class _Anchors(nn.Module):
 
     def forward(self, maps):
         """All anchors of feature maps of these shapes, float32 of shape (n, 4)."""
-        return torch.cat([self._level(level, *one.shape[-2:]) for level, one in enumerate(maps)])
+        return torch.cat([self._level(level, *part.shape[-2:]) for level, part in enumerate(maps)])
 
     def _level(self, level, height, width):
         cell, stride = getattr(self, f"cell_{level}"), self.strides[level]
@@ -182,7 +191,7 @@ class _Anchors(nn.Module):
 
 
 class _Proposals(RegionProposalNetwork):
-    """torchvision's region proposals; boxes are computed in float32 whatever the convolutions run in."""
+    """torchvision's region proposals; boxes are float32 even if the convolutions are not."""
 
     def __init__(self, anchors, channels, n_proposals, nms_thresh):
         head = RPNHead(channels, anchors.num_anchors_per_location()[0])
@@ -196,7 +205,7 @@ class _Proposals(RegionProposalNetwork):
 
     def forward(self, batch, features):
         scores, deltas = (
-            [one.float() for one in maps] for maps in self.head(list(features.values()))
+            [part.float() for part in maps] for maps in self.head(list(features.values()))
         )
         with torch.autocast(scores[0].device.type, enabled=False):
             return self._propose(batch, scores, deltas)
@@ -204,7 +213,7 @@ class _Proposals(RegionProposalNetwork):
     def _propose(self, batch, scores, deltas):
         n_images = len(batch)
         anchors = [self.anchor_generator(scores)] * n_images
-        n_per_level = [one[0].numel() for one in scores]
+        n_per_level = [level[0].numel() for level in scores]
         objectness, deltas = concat_box_prediction_layers(scores, deltas)
         proposals = self.box_coder.decode(deltas.detach(), anchors).view(n_images, -1, 4)
         boxes, _ = self.filter_proposals(proposals, objectness, batch.sizes, n_per_level)
@@ -217,7 +226,7 @@ class _Proposals(RegionProposalNetwork):
 
 
 class _Heads(RoIHeads):
-    """torchvision's heads; the truth of the masks is sampled from crops, and masks are not pasted into images."""
+    """torchvision's heads; true masks are sampled from crops, masks are not pasted."""
 
     def __init__(self, channels, strides, n_labels, n_samples, box_nms, n_detections):
         names = [str(level) for level in range(len(strides))]
@@ -251,12 +260,12 @@ class _Heads(RoIHeads):
         logits, deltas = self._classify(features, proposals, padded)
         boxes, scores, labels = self.postprocess_detections(logits, deltas, proposals, batch.sizes)
         masks = self._mask_logits(features, boxes, padded)
-        n_found = [len(one) for one in boxes]
+        n_found = [len(part) for part in boxes]
         chosen = masks[torch.arange(len(masks), device=masks.device), torch.cat(labels)]
         masks = torch.sigmoid(chosen).split(n_found)
-        found = zip(boxes, scores, labels, masks, strict=True)
+        sources = zip(boxes, scores, labels, masks, strict=True)
         return [
-            dict(zip(("boxes", "scores", "labels", "masks"), one, strict=True)) for one in found
+            dict(zip(("boxes", "scores", "labels", "masks"), part, strict=True)) for part in sources
         ], {}
 
     def _classify(self, features, proposals, padded):
@@ -274,9 +283,9 @@ class _Heads(RoIHeads):
         proposals, matched, labels, wanted = self.select_training_samples(proposals, batch.targets)
         logits, deltas = self._classify(features, proposals, padded)
         class_loss, box_loss = fastrcnn_loss(logits, deltas, labels, wanted)
-        positive = [torch.where(one > 0)[0] for one in labels]
+        positive = [torch.where(values > 0)[0] for values in labels]
         boxes, matched, labels = (
-            [one[index] for one, index in zip(part, positive, strict=True)]
+            [values[index] for values, index in zip(part, positive, strict=True)]
             for part in (proposals, matched, labels)
         )
         masks = self._mask_logits(features, boxes, padded)
@@ -288,8 +297,8 @@ class _Heads(RoIHeads):
         return {"loss_classifier": class_loss, "loss_box_reg": box_loss, "loss_mask": mask_loss}
 
     def postprocess_detections(self, class_logits, box_regression, proposals, image_shapes):
-        """The likeliest class of each proposal, without those that better ones of any class overlap."""
-        n_boxes = [len(one) for one in proposals]
+        """Return the likeliest class of each proposal, without those that better boxes overlap."""
+        n_boxes = [len(boxes_of_image) for boxes_of_image in proposals]
         boxes = self.box_coder.decode(box_regression, proposals)
         scores, labels = functional.softmax(class_logits, -1)[:, 1:].max(dim=1)
         labels = labels + 1
@@ -318,9 +327,9 @@ class _Heads(RoIHeads):
 
 
 def soft_nms(boxes, scores, sigma, least):
-    """Lower the score of a box for each better one that it overlaps, by a Gaussian of their IoU [1]_.
+    """Lower the score of a box for each better box that it overlaps, by a Gaussian of the IoU [1]_.
 
-    Two galaxies of almost one box both stay, where the hard cut would drop one; their duplicates sink together.
+    Two galaxies in almost the same box both stay. A hard cut would drop the fainter one.
 
     Parameters
     ----------
@@ -357,7 +366,8 @@ def soft_nms(boxes, scores, sigma, least):
 
 def _pooler(names, size, strides):
     pooler = MultiScaleRoIAlign(names, size, sampling_ratio=2)
-    # torchvision guesses these from the first image, and wrongly from one that is much smaller than its padding
+    # torchvision guesses these from the first image, and wrongly from one that is much smaller than
+    # its padding
     pooler.scales = [1 / stride for stride in strides]
     first, last = (stride.bit_length() - 1 for stride in (strides[0], strides[-1]))
     pooler.map_levels = LevelMapper(first, last, canonical_scale=224, canonical_level=4)
@@ -365,7 +375,7 @@ def _pooler(names, size, strides):
 
 
 def crop_masks(crops, corners, boxes, index, size):
-    """Fraction of each cell of a grid over each box that the mask of source `index` covers, (n, size, size)."""
+    """Fraction of each cell of a grid over each box that its source covers: (n, size, size)."""
     origin = corners[index][:, [0, 1, 0, 1]] - 1  # of the crop with its rim
     own = torch.arange(len(index), device=boxes.device, dtype=boxes.dtype)
     rois = torch.cat([own[:, None], boxes - origin], dim=1)

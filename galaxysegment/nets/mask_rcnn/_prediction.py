@@ -1,4 +1,4 @@
-"""From what Mask R-CNN finds to `Instances`: masks are pasted into their own boxes only."""
+"""From the boxes of Mask R-CNN to `Instances`: masks are pasted into their own boxes only."""
 
 import numpy as np
 
@@ -13,10 +13,11 @@ _BATCH_PIXELS = 1024**2  # a batch of larger images would not fit into the memor
 
 
 def find_boxes(net, images, batch_size, *, score_threshold, box_nms, soft_nms):
-    """What the net finds in each scaled image, and the indices of those that hold more than could be looked at.
+    """Return the sources of each scaled image, and the indices of images that may hold more.
 
-    A dict of arrays for each image: ``boxes`` (n, 4), ``masks`` (n, size, size) of probabilities, ``scores`` and
-    ``labels``, the module's, 1… in the order of the declared classes. Images of one shape go together.
+    A dict of arrays for each image: ``boxes`` (n, 4), ``masks`` (n, size, size) of probabilities,
+    ``scores`` and ``labels``, the module's, 1… in the order of the declared classes. Images of one
+    shape go together.
     """
     heads = net.module_.roi_heads
     heads.score_thresh, heads.nms_thresh, heads.soft_nms = score_threshold, box_nms, soft_nms
@@ -24,27 +25,27 @@ def find_boxes(net, images, batch_size, *, score_threshold, box_nms, soft_nms):
     with kept_memory():
         for chunk in batches_by_shape(images, batch_size, _BATCH_PIXELS):
             batch = DetectionBatch(*stack_padded([images[i] for i in chunk], net.module_.multiple))
-            for index, found in zip(chunk, net.evaluation_step((batch, None)), strict=True):
+            for index, sources in zip(chunk, net.evaluation_step((batch, None)), strict=True):
                 result[index] = {
-                    name: found[name].cpu() for name in ("boxes", "masks", "scores", "labels")
+                    name: sources[name].cpu() for name in ("boxes", "masks", "scores", "labels")
                 }
-                saturated += [index] if found["saturated"] else []
+                saturated += [index] if sources["saturated"] else []
     return result, sorted(saturated)
 
 
-def draw_masks(found, shape, n_pixels, threshold):
-    """Instances of the boxes found in an image, each with the pixels whose probability is above a threshold."""
-    boxes, masks, scores = (found[name].float().numpy() for name in ("boxes", "masks", "scores"))
+def draw_masks(sources, shape, n_pixels, threshold):
+    """Return `Instances` of an image's boxes, each with the pixels above a threshold."""
+    boxes, masks, scores = (sources[name].float().numpy() for name in ("boxes", "masks", "scores"))
     pasted = [
         paste(box, mask, shape, n_pixels, threshold) for box, mask in zip(boxes, masks, strict=True)
     ]
-    keep = [index for index, one in enumerate(pasted) if one is not None]
+    keep = [index for index, drawn in enumerate(pasted) if drawn is not None]
     boxes, crops = ([pasted[index][part] for index in keep] for part in (0, 1))
-    return Instances(shape, boxes, crops, scores[keep], found["labels"].numpy()[keep])
+    return Instances(shape, boxes, crops, scores[keep], sources["labels"].numpy()[keep])
 
 
 def paste(box, mask, shape, n_pixels=1, threshold=0.5):
-    """Box of whole pixels and the mask in it, of a grid of probabilities over a box; None if it is too small.
+    """Return a box of whole pixels and the mask in it; None if the mask is too small.
 
     Parameters
     ----------
@@ -60,7 +61,8 @@ def paste(box, mask, shape, n_pixels=1, threshold=0.5):
     Returns
     -------
     (y0, x0, y1, x1), crop
-        The tightest box, and the pixels at whose centres the interpolated probability is above the threshold.
+        The tightest box, and the pixels at whose centres the interpolated probability is above the
+        threshold.
     """
     rows, across = _interpolation(box[1], box[3], shape[0], len(mask))
     columns, along = _interpolation(box[0], box[2], shape[1], len(mask))
@@ -73,8 +75,8 @@ def paste(box, mask, shape, n_pixels=1, threshold=0.5):
 
 
 def _interpolation(low, high, side, size):
-    """First pixel of an interval, and the weight of each of the grid's cells in each of the pixels."""
-    # half a cell beyond the edge the outer cells still have a say
+    """Return the first pixel of an interval, and the weight of each cell in each pixel."""
+    # outer cells count up to half a cell beyond the edge
     rim = 0.5 * (high - low) / size
     first, last = max(int(np.floor(low - rim)), 0), min(int(np.ceil(high + rim)), side)
     places = (np.arange(first, last) + 0.5 - low) * (size / (high - low)) - 0.5

@@ -22,7 +22,8 @@ _CLASS_LAYERS = (
 def load_torchvision(module, weights):
     """Load a state dict of torchvision into a `MaskRCNN`.
 
-    Layers of another number of classes keep their fresh weights; the first convolution is spread over the bands.
+    Layers of another number of classes keep their fresh weights; the first convolution is spread
+    over the bands.
 
     Parameters
     ----------
@@ -43,15 +44,16 @@ def load_torchvision(module, weights):
             tensors[name] = own[name]
     # counters of batches, which frozen normalizations do not have
     tensors = {
-        **{name: one for name, one in own.items() if name.endswith("num_batches_tracked")},
+        **{name: tensor for name, tensor in own.items() if name.endswith("num_batches_tracked")},
         **tensors,
     }
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
         raise ValueError(
-            f"weights={str(weights)!r} are not of this architecture ({str(error).splitlines()[1].strip()} …): "
-            "torchvision's Mask R-CNN weights are of backbone='resnet50', channels=256."
+            f"weights={str(weights)!r} are not of this architecture "
+            f"({str(error).splitlines()[1].strip()} …): torchvision's Mask R-CNN weights are of "
+            "backbone='resnet50', channels=256."
         ) from error
 
 
@@ -64,14 +66,16 @@ def _read(weights):
         raise
     except Exception as error:
         raise ValueError(
-            f"weights={str(weights)!r} cannot be read as a torch state dict ({type(error).__name__}): pass a file that "
-            "torch.save made of a state_dict(), or one of galaxysegment.persistence.save."
+            f"weights={str(weights)!r} cannot be read as a torch state dict "
+            f"({type(error).__name__}): pass a file that torch.save made of a state_dict(), or one "
+            "of galaxysegment.persistence.save."
         ) from error
     if not isinstance(tensors, dict) or not all(
-        isinstance(one, torch.Tensor) for one in tensors.values()
+        isinstance(tensor, torch.Tensor) for tensor in tensors.values()
     ):
         raise ValueError(
-            f"weights={str(weights)!r} hold no state dict: pass what torch.save made of a state_dict()."
+            f"weights={str(weights)!r} hold no state dict: pass what torch.save made of a "
+            "state_dict()."
         )
     return dict(tensors)
 
@@ -82,6 +86,7 @@ def _download():
         return dict(_COCO.get_state_dict(progress=False, check_hash=True))
     except (URLError, OSError, RuntimeError) as error:
         raise OSError(
-            f"weights='coco' could not be downloaded ({error}): get {_COCO.url} where there is a network, and pass "
-            f"weights='path/to/{_COCO.url.rsplit('/', 1)[1]}' or put the file into {torch.hub.get_dir()}/checkpoints."
+            f"weights='coco' could not be downloaded ({error}): get {_COCO.url} where there is a "
+            f"network, and pass weights='path/to/{_COCO.url.rsplit('/', 1)[1]}' or put the file "
+            f"into {torch.hub.get_dir()}/checkpoints."
         ) from error

@@ -1,4 +1,4 @@
-"""Backbones of the transformers library: ResNets of several sizes, for any number of bands and small sources."""
+"""ResNets of the transformers library, for any number of bands and for small sources."""
 
 from contextlib import contextmanager
 
@@ -31,7 +31,7 @@ _SIZES = {
 
 
 def resnet_config(name, n_bands):
-    """Return the configuration of a ResNet, ``"light"``, ``"resnet18"`` or ``"resnet50"``, all four stages."""
+    """Return the configuration of a ResNet: ``"light"``, ``"resnet18"`` or ``"resnet50"``."""
     stages = [f"stage{number}" for number in range(1, 5)]
     return ResNetConfig(num_channels=n_bands, out_features=stages, **_SIZES[name])
 
@@ -55,7 +55,8 @@ def set_stem_stride(backbone, stride):
 def thaw(module):
     """Let a whole backbone learn: real batch normalization, gradients for every weight.
 
-    `transformers.DetrForSegmentation` freezes both: its filter looks for "stage.1", the names say "stages.1".
+    `transformers.DetrForSegmentation` freezes both: its filter looks for "stage.1", the names say
+    "stages.1".
     """
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
@@ -70,9 +71,12 @@ def thaw(module):
 
 
 def adapt_bands(module, n_bands):
-    """Give the first convolution `n_bands` inputs, their weights the mean of those it has, scaled to equal output."""
+    """Give the first convolution `n_bands` inputs.
+
+    Their weights are the mean of the present ones, scaled to equal output.
+    """
     name, first = next(
-        (name, one) for name, one in module.named_modules() if isinstance(one, nn.Conv2d)
+        (name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d)
     )
     if first.in_channels == n_bands:
         return
@@ -87,14 +91,14 @@ def adapt_bands(module, n_bands):
             other.bias.copy_(first.bias)
     parent = module.get_submodule(name.rpartition(".")[0])
     setattr(parent, name.rpartition(".")[2], other)
-    for one in module.modules():
-        if getattr(one, "num_channels", None) == first.in_channels:
-            one.num_channels = n_bands
+    for layer in module.modules():
+        if getattr(layer, "num_channels", None) == first.in_channels:
+            layer.num_channels = n_bands
 
 
 @contextmanager
 def quiet():
-    """No progress bars of transformers, and no word of what is meant: layers that are new, a backbone of our choice."""
+    """Silence progress bars of transformers, and warnings of new layers, which are meant."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -14,14 +14,16 @@ __all__ = ["load_checkpoint"]
 def load_checkpoint(weights, module, n_bands, n_classes):
     """Read a checkpoint for images of `n_bands` bands and `n_classes` classes, the sky among them.
 
-    What depends on the number of classes is learnt anew; the first convolution is spread over the bands.
+    What depends on the number of classes is learnt anew; the first convolution is spread over the
+    bands.
 
     Parameters
     ----------
     weights : str or path
         Folder, or name on the Hugging Face hub.
     module : type
-        `PublishedDetr` or `PublishedMask2Former`: its ``architecture`` and ``model_class`` are what is read.
+        `PublishedDetr` or `PublishedMask2Former`: its ``architecture`` and ``model_class`` are what
+        is read.
     n_bands, n_classes : int
 
     Returns
@@ -63,7 +65,8 @@ def _where(weights):
     """Arguments of `from_pretrained` that keep local folders local."""
     if Path(weights).is_dir():
         return {"local_files_only": True}
-    # of Facebook's checkpoints this revision does without timm, which is a backbone library of its own
+    # of Facebook's checkpoints this revision does without timm, which is a backbone library of its
+    # own
     return {} if importlib.util.find_spec("timm") else {"revision": "no_timm"}
 
 
@@ -75,11 +78,12 @@ def _read(cls, weights, options, **more):
         first = str(error).strip().splitlines()[0]
         if "local_files_only" in options:
             raise ValueError(
-                f"weights={str(weights)!r} is a folder without a checkpoint that transformers can read ({first}): pass "
-                "one that save_pretrained() wrote, with config.json and model.safetensors."
+                f"weights={str(weights)!r} is a folder without a checkpoint that transformers can "
+                f"read ({first}): pass one that save_pretrained() wrote, with config.json and "
+                "model.safetensors."
             ) from error
         raise OSError(
-            f"weights={str(weights)!r} could not be had from the Hugging Face hub nor from its cache ({first}). Where "
-            f"there is a network, run `hf download {weights}` and pass the folder it prints, or copy that folder here "
-            "and pass its path."
+            f"weights={str(weights)!r} could not be had from the Hugging Face hub nor from its "
+            f"cache ({first}). Where there is a network, run `hf download {weights}` and pass the "
+            "folder it prints, or copy that folder here and pass its path."
         ) from error

@@ -1,4 +1,4 @@
-"""Targets of set prediction: the segments of every image, their classes, and the pixels that the losses look at."""
+"""Targets of set prediction: segments, their classes, and the pixels that the losses look at."""
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ _NEAR = 3  # pixels around a source of which every one counts
 
 
 def encode_target(labels, classes):
-    """Label map whose values hold the classes too, so that one map moves through crops and augmentation.
+    """Return a label map that holds the classes too, so that only one map is cropped and augmented.
 
     Parameters
     ----------
@@ -39,9 +39,9 @@ class SegmentBatch:
     images : tensor of shape (n, n_bands, height, width)
         Smaller images stand in the upper left corner, zeros elsewhere.
     targets : dict, or None
-        ``labels`` (n, height, width), sources 1…; ``weight``, which pixels count; ``heat``, the map of centres;
-        ``points`` (n, n_points, 2), the pixels at which masks are compared; ``classes`` and ``boxes``, for each
-        image those of its sources and, last, of the sky.
+        ``labels`` (n, height, width), sources 1…; ``weight``, which pixels count; ``heat``, the map
+        of centres; ``points`` (n, n_points, 2), the pixels at which masks are compared; ``classes``
+        and ``boxes``, for each image those of its sources and, last, of the sky.
     """
 
     def __init__(self, images, targets=None):
@@ -54,8 +54,10 @@ class SegmentBatch:
         """Move to a device; the images also change their memory format if asked to."""
         images = self.images.to(device, non_blocking=non_blocking, **kwargs)
         targets = self.targets and {
-            name: [tensor.to(device) for tensor in one] if isinstance(one, list) else one.to(device)
-            for name, one in self.targets.items()
+            name: [tensor.to(device) for tensor in part]
+            if isinstance(part, list)
+            else part.to(device)
+            for name, part in self.targets.items()
         }
         return SegmentBatch(images, targets)
 
@@ -66,9 +68,11 @@ class SegmentCollate:
     Parameters
     ----------
     n_points : int
-        Pixels of every image at which masks are compared: those near sources first, others by chance.
+        Pixels of every image at which masks are compared: those near sources first, others by
+        chance.
     min_pixels : int
-        What a crop has left of a source counts as one from this many pixels on; smaller pieces weigh nothing.
+        What a crop has left of a source counts as one from this many pixels on; smaller pieces
+        weigh nothing.
     """
 
     def __init__(self, n_points=2048, min_pixels=3):
@@ -76,7 +80,7 @@ class SegmentCollate:
 
     def __call__(self, batch):
         """Return a `SegmentBatch` and what skorch wants beside it."""
-        shape = tuple(max(one.shape[axis] for _, one in batch) for axis in (0, 1))
+        shape = tuple(max(codes.shape[axis] for _, codes in batch) for axis in (0, 1))
         images = np.zeros((len(batch), len(batch[0][0]), *shape), dtype=np.float32)
         labels = np.zeros((len(batch), *shape), dtype=np.int64)
         weight, heat = np.zeros((2, len(batch), *shape), dtype=np.float32)
@@ -85,13 +89,13 @@ class SegmentCollate:
             window = (index, slice(codes.shape[0]), slice(codes.shape[1]))
             no_data = np.isnan(image)
             images[index][(slice(None), *window[1:])] = np.where(no_data, 0, image)
-            found, present, small = decode_target(codes, self.min_pixels)
-            labels[window] = found
+            own_labels, present, small = decode_target(codes, self.min_pixels)
+            labels[window] = own_labels
             weight[window] = ~(no_data.all(axis=0) | small)
-            windows = ndimage.find_objects(found, len(present))
-            heat[window] = centre_map(found, windows)
+            windows = ndimage.find_objects(own_labels, len(present))
+            heat[window] = centre_map(own_labels, windows)
             boxes.append(torch.from_numpy(centred_boxes(windows, shape)))
-            points.append(choose_points(found, weight[window] > 0, self.n_points))
+            points.append(choose_points(own_labels, weight[window] > 0, self.n_points))
             classes.append(torch.from_numpy(np.append(present, 0)))
         targets = {
             "labels": torch.from_numpy(labels),
@@ -105,7 +109,7 @@ class SegmentCollate:
 
 
 def decode_target(codes, min_pixels):
-    """Undo `encode_target` for a crop: labels 1…n, class of each, and the pixels of pieces that are too small."""
+    """Undo `encode_target` for a crop: return labels, their classes, pixels of small pieces."""
     values, inverse, counts = np.unique(codes, return_inverse=True, return_counts=True)
     kept = (values > 0) & (counts >= min_pixels)
     numbers = np.where(kept, np.cumsum(kept), 0)
@@ -114,7 +118,7 @@ def decode_target(codes, min_pixels):
 
 
 def centred_boxes(windows, shape):
-    """Boxes of sources and, last, of the sky: centre and size, x before y, as fractions of the frame."""
+    """Boxes of sources and, last, of the sky: centre and size (x, y), in units of the frame."""
     frame = (slice(0, shape[0]), slice(0, shape[1]))
     edges = np.array(
         [
@@ -161,7 +165,7 @@ def choose_points(labels, counts, n_points):
 
 
 def masks_at(masks, points, shape):
-    """Interpolate mask logits (n, n_masks, …) of any resolution at pixels (n, n_points, 2) of images of `shape`."""
+    """Interpolate mask logits (n, n_masks, …) at pixels (n, n_points, 2) of images of `shape`."""
     if masks.shape[-2:] == shape:
         index = points[..., 0] * shape[1] + points[..., 1]
         return masks.flatten(2).gather(2, index[:, None].expand(-1, masks.shape[1], -1))
@@ -175,14 +179,14 @@ def masks_at(masks, points, shape):
 
 
 def truth_at(targets):
-    """Masks of every image's segments at its points, the sky's last: list of (n_segments, n_points)."""
+    """Masks of each image's segments at its points, the sky's last: (n_segments, n_points) each."""
     labels = targets["labels"]
     values = labels.flatten(1).gather(
         1, targets["points"][..., 0] * labels.shape[-1] + targets["points"][..., 1]
     )
     truth = []
-    for one, classes in zip(values, targets["classes"], strict=True):
-        numbers = torch.arange(1, len(classes) + 1, device=one.device)
+    for values_of_image, classes in zip(values, targets["classes"], strict=True):
+        numbers = torch.arange(1, len(classes) + 1, device=values_of_image.device)
         numbers[-1] = 0
-        truth.append((one[None] == numbers[:, None]).float())
+        truth.append((values_of_image[None] == numbers[:, None]).float())
     return truth

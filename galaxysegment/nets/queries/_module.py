@@ -1,4 +1,4 @@
-"""What the modules share that predict sets of segments: modes, which layers learn, first weights."""
+"""The base of modules that predict sets of segments: modes, frozen layers, first weights."""
 
 from torch import nn
 
@@ -6,9 +6,10 @@ __all__ = ["QueryModule", "draw_weights"]
 
 
 class QueryModule(nn.Module):
-    """Module that takes a `SegmentBatch` and returns losses where it has targets, else the logits of queries.
+    """Module that returns losses of a `SegmentBatch` with targets, else the logits of queries.
 
-    ``classes`` are (n, n_queries, n_classes + 1), the last for "nothing"; ``masks`` (n, n_queries, height, width).
+    ``classes`` are (n, n_queries, n_classes + 1), the last for "nothing"; ``masks`` (n, n_queries,
+    height, width).
     """
 
     #: Names of the losses, as in the history.
@@ -19,7 +20,7 @@ class QueryModule(nn.Module):
     frozen = ()
 
     def body(self):
-        """Return the backbone, and the list of its stages from the shallowest on (empty where they are not known)."""
+        """Return the backbone and its stages, the shallowest first; none if they are not known."""
         raise NotImplementedError
 
     @classmethod
@@ -35,7 +36,10 @@ class QueryModule(nn.Module):
         self.eval()
 
     def freeze(self, layers):
-        """Choose what is trained: ``"all"``, ``"heads"`` (all but the backbone) or ``"3+"``, its stages from 3 on."""
+        """Choose the layers that are trained.
+
+        ``"all"``, ``"heads"`` (all but the backbone) or ``"3+"`` (heads and stages from 3 on).
+        """
         body, stages = self.body()
         for weight in self.parameters():
             weight.requires_grad_(True)
@@ -45,7 +49,8 @@ class QueryModule(nn.Module):
             frozen = [body]
         elif not stages:
             raise ValueError(
-                f"A stage trains the layers {layers!r}, but the stages of {type(body).__name__} are not known: "
+                f"A stage trains the layers {layers!r}, but the stages of {type(body).__name__} "
+                "are not known: "
                 'use "heads" or "all".'
             )
         else:
@@ -64,7 +69,7 @@ class QueryModule(nn.Module):
 
 
 def draw_weights(*modules):
-    """Draw weights as published; those of transformers, 0.02 throughout, leave all queries alike for long."""
+    """Draw weights as published. With transformers' own, queries stay alike for long."""
     for weight in (weight for module in modules for weight in module.parameters()):
         if weight.dim() > 1:
             nn.init.xavier_uniform_(weight)

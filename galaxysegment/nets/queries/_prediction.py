@@ -23,7 +23,8 @@ class Candidates:
     ----------
     shape : tuple of int
     scores, classes : ndarray of shape (n,)
-        Probability of the likeliest class of sources times the `_sureness` of the mask; index of the class.
+        Probability of the likeliest class of sources times the `_sureness` of the mask; index of
+        the class.
     masks : ndarray of float32, shape (n, height, width)
         Probabilities.
     sky : ndarray of float32, shape (height, width)
@@ -47,8 +48,8 @@ def find_candidates(net, images, batch_size, lowest=_HARDLY):
     with kept_memory():
         for chunk in batches_by_shape(images, batch_size, _BATCH_PIXELS):
             batch = torch.from_numpy(np.nan_to_num(np.stack([images[i] for i in chunk]), nan=0.0))
-            found = net.evaluation_step((SegmentBatch(batch), None))
-            for index, logits, masks in zip(chunk, found["classes"], found["masks"], strict=True):
+            output = net.evaluation_step((SegmentBatch(batch), None))
+            for index, logits, masks in zip(chunk, output["classes"], output["masks"], strict=True):
                 result[index] = _candidates(logits.float(), masks, net.module_.n_queries, lowest)
     return result
 
@@ -71,17 +72,18 @@ def _candidates(logits, masks, n_queries, lowest):
 def _sureness(masks, sky):
     """How sure masks and sky are of the pixels in each mask: the geometric mean of the two.
 
-    As in Mask2Former a mask that hesitates lowers the score. The masks of large galaxies hesitate more than those of
-    small ones; that the sky denies their pixels speaks for them, and against what noise there is in the sky.
+    As in Mask2Former a mask that hesitates lowers the score. The masks of large galaxies hesitate
+    more than those of small ones; that the sky denies their pixels speaks for them, and against
+    what noise there is in the sky.
     """
     inside = (masks > 0.5).float()
     counts = inside.sum(dim=(1, 2)).clamp(min=1)
-    own, denied = ((one * inside).sum(dim=(1, 2)) / counts for one in (masks, 1 - sky))
+    own, denied = ((proba * inside).sum(dim=(1, 2)) / counts for proba in (masks, 1 - sky))
     return (own * denied).sqrt()
 
 
 def to_instances(candidates, threshold, n_pixels, names):
-    """`Instances` without overlaps: each pixel goes to the likeliest of the sky and the sources above `threshold`.
+    """Return `Instances` without overlaps: each pixel goes to the likeliest source, or to the sky.
 
     Parameters
     ----------
@@ -99,7 +101,7 @@ def to_instances(candidates, threshold, n_pixels, names):
         return Instances(candidates.shape, np.zeros((0, 4)), [], [], np.zeros(0, dtype=np.int64))
     rivals = masks * scores[:, None, None]
     best = rivals.argmax(axis=0)[np.newaxis]
-    value, own = (np.take_along_axis(one, best, axis=0)[0] for one in (rivals, masks))
+    value, own = (np.take_along_axis(values, best, axis=0)[0] for values in (rivals, masks))
     labels = np.where((value > candidates.sky) & (own > 0.5), best[0] + 1, 0).astype(np.int32)
     if n_pixels > 1:
         areas = np.bincount(labels.ravel(), minlength=len(masks) + 1)
@@ -111,9 +113,9 @@ def to_instances(candidates, threshold, n_pixels, names):
 
 
 def predict_instances(net, images, batch_size, window, threshold, n_pixels, names):
-    """`Instances` of each scaled image, and the indices of those in which all queries were used somewhere.
+    """Return `Instances` of each scaled image, and the indices of images that used all queries.
 
-    What is larger than a window is looked at in windows that overlap by half.
+    Larger images are cut into windows that overlap by half.
     """
     windows = [cut_windows(image.shape[1:], window) for image in images]
     crops = [
@@ -125,11 +127,13 @@ def predict_instances(net, images, batch_size, window, threshold, n_pixels, name
     result, crowded = [], []
     for index, (image, parts) in enumerate(zip(images, windows, strict=True)):
         queries = list(islice(candidates, len(parts)))
-        if any(one.is_full(threshold) for one in queries):
+        if any(query_set.is_full(threshold) for query_set in queries):
             crowded.append(index)
-        found = [to_instances(one, threshold, n_pixels, names) for one in queries]
+        sources = [to_instances(query_set, threshold, n_pixels, names) for query_set in queries]
         result.append(
-            found[0] if len(parts) == 1 else join_windows(parts, found, image.shape[1:], n_pixels)
+            sources[0]
+            if len(parts) == 1
+            else join_windows(parts, sources, image.shape[1:], n_pixels)
         )
     return result, crowded
 
@@ -152,7 +156,7 @@ def cut_windows(shape, size):
 
 
 def _spans(length, size):
-    """Slices that overlap by half, with the part of the line that belongs to each: what is closest to its middle."""
+    """Return slices that overlap by half, and the part of the line closest to each middle."""
     if size is None or length <= size:
         return [(slice(0, length), (-np.inf, np.inf))]
     count = -(-(length - size) // (size // 2)) + 1
@@ -167,10 +171,10 @@ def _spans(length, size):
 _SLACK = 3.0  # pixels by which two windows may disagree about the centre of a source
 
 
-def join_windows(windows, found, shape, n_pixels):
-    """Paint the sources whose centres lie in the cores of their windows, the surest first, none over another."""
+def join_windows(windows, sources_of_windows, shape, n_pixels):
+    """Paint the sources whose centres lie in the cores of their windows, the surest first."""
     chosen = []
-    for window, sources in zip(windows, found, strict=True):
+    for window, sources in zip(windows, sources_of_windows, strict=True):
         y0, x0, y1, x1 = sources.boxes.T
         y, x = (y0 + y1 - 1) / 2 + window.rows.start, (x0 + x1 - 1) / 2 + window.columns.start
         low_y, high_y, low_x, high_x = window.core
@@ -185,20 +189,23 @@ def join_windows(windows, found, shape, n_pixels):
 
 
 def paint_apart(groups, shape, n_pixels):
-    """`Instances` of several lists without overlaps: one that is mostly covered by surer ones is the same source."""
+    """Return `Instances` of several lists without overlaps.
+
+    A source that surer sources mostly cover is taken for one of them.
+    """
     pool = [
         (score, box, crop, label)
-        for one in groups
+        for sources in groups
         for score, box, crop, label in zip(
-            one.scores.tolist(),
-            one.boxes.tolist(),
-            one.crops,
-            one.classes if len(one) else [],
+            sources.scores.tolist(),
+            sources.boxes.tolist(),
+            sources.crops,
+            sources.classes if len(sources) else [],
             strict=True,
         )
     ]
     labels, scores, classes = np.zeros(shape, dtype=np.int32), [], []
-    for score, (y0, x0, y1, x1), crop, class_id in sorted(pool, key=lambda one: -one[0]):
+    for score, (y0, x0, y1, x1), crop, class_id in sorted(pool, key=lambda sources: -sources[0]):
         part = labels[y0:y1, x0:x1]
         free = crop & (part == 0)
         count = np.count_nonzero(free)

@@ -1,4 +1,4 @@
-"""Seeds of queries: the peaks of a map of centres, what is known about them, and the losses that make the map."""
+"""Seeds of queries: peaks of a map of centres, their features, and the losses of the map."""
 
 import math
 
@@ -22,7 +22,7 @@ __all__ = [
     "stride_of",
 ]
 
-_CORE = 5.0  # pixels; inside, the distance from a seed hardly counts
+_CORE = 5.0  # pixels; within it, masks do not fall off much
 
 
 class SeededModule(QueryModule):
@@ -51,46 +51,51 @@ class SeededModule(QueryModule):
         return self.unet, list(self.unet.encoder)
 
     def _look(self, x):
-        """Decoded maps of the U-Net, padded, and the logits of the sources' mask and of their centres."""
+        """Return the decoded maps of the U-Net, padded, and logits of mask and centres."""
         maps = self.unet.features(x)
         return maps, self.unet.head(maps[-1]).float()[..., : x.shape[-2], : x.shape[-1]]
 
     def _queries(self, maps, heat):
-        """Seeds (n, n_queries + 1, 2) in pixels with a last one for the sky, content and place of every query."""
+        """Return seeds (n, n_queries + 1, 2) in pixels, content and places of the queries."""
         n = len(heat)
         learned, learned_place = (
-            one.weight[None].expand(n, -1, -1) for one in (self.learned, self.learned_place)
+            part.weight[None].expand(n, -1, -1) for part in (self.learned, self.learned_place)
         )
         if self.queries == "learned":
             return None, learned, learned_place
         seeds = find_peaks(heat.detach(), self.n_queries)
         content = self.start(
-            torch.cat([features_at(one, seeds, stride_of(one, maps)) for one in maps], dim=-1)
+            torch.cat([features_at(part, seeds, stride_of(part, maps)) for part in maps], dim=-1)
         )
         place = sine_position(seeds.float(), content.shape[-1])
         seeds = functional.pad(seeds, (0, 0, 0, 1))
         return seeds, torch.cat([content, learned], dim=1), torch.cat([place, learned_place], dim=1)
 
 
-def stride_of(one, maps):
-    return maps[-1].shape[-1] // one.shape[-1]
+def stride_of(features, maps):
+    return maps[-1].shape[-1] // features.shape[-1]
 
 
-def cell_centres(one, stride):
+def cell_centres(features, stride):
     """Centres of the cells of a map in pixels of the image, (n_cells, 2)."""
-    axes = [(torch.arange(size, device=one.device) + 0.5) * stride - 0.5 for size in one.shape[-2:]]
+    axes = [
+        (torch.arange(size, device=features.device) + 0.5) * stride - 0.5
+        for size in features.shape[-2:]
+    ]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, 1)
 
 
-def features_at(one, points, stride):
+def features_at(features, points, stride):
     """Features (n, n_points, n_features) of a map at pixels (n, n_points, 2) of the image."""
     cells = torch.div(points, stride, rounding_mode="floor").long()
-    index = (cells[..., 0] * one.shape[-1] + cells[..., 1])[:, None].expand(-1, one.shape[1], -1)
-    return one.flatten(2).gather(2, index).transpose(1, 2)
+    index = (cells[..., 0] * features.shape[-1] + cells[..., 1])[:, None].expand(
+        -1, features.shape[1], -1
+    )
+    return features.flatten(2).gather(2, index).transpose(1, 2)
 
 
 def find_peaks(heat, n_peaks):
-    """Pixels (n, n_peaks, 2) of the highest local maxima of maps (n, height, width); fewer if pixels are fewer."""
+    """Return the pixels (n, n_peaks, 2) of the highest local maxima of maps (n, height, width)."""
     is_peak = heat == functional.max_pool2d(heat[:, None], 3, stride=1, padding=1)[:, 0]
     ranked = torch.where(is_peak, heat, heat - 1e4).flatten(1)
     best = ranked.topk(min(n_peaks, ranked.shape[1]), dim=1).indices
@@ -125,14 +130,14 @@ def centre_loss(logits, heat, weight):
 
 
 def log_distance(seeds, places):
-    """Logarithm of the distance (n, n_seeds, n_places) of pixels (n_places, 2) or (n, n_places, 2) from seeds."""
+    """Return the logarithm of the distances (n, n_seeds, n_places) of pixels (…, n_places, 2)."""
     seeds = seeds.float()
     offset_y, offset_x = (seeds[:, :, None, axis] - places[..., None, :, axis] for axis in (0, 1))
     return torch.log1p((offset_y**2 + offset_x**2) / _CORE**2)
 
 
 def peak_losses(logits, targets):
-    """Losses of the two maps (n, 2, height, width) of a net that looks for peaks: the sources' mask, the centres."""
+    """Return the losses of two maps (n, 2, height, width): the sources' mask and their centres."""
     is_source = (targets["labels"] > 0).float()
     mask = BCEDiceLoss()(logits, torch.stack([is_source, targets["weight"]], dim=1))
     centre = centre_loss(logits[:, 1], targets["heat"], targets["weight"])

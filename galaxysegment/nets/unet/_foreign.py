@@ -15,10 +15,10 @@ class ForeignModule(nn.Module):
     Parameters
     ----------
     module : callable
-        ``module(n_bands=…, **params)`` returns a torch module that turns (n, n_bands, height, width) into
-        logits of shape (n, 1, height, width). Its attributes ``multiple`` (sides of the input are
-        multiples of it, 32 if it is missing) and ``halo`` (how far it looks, 128 pixels if it is missing)
-        count.
+        ``module(n_bands=…, **params)`` returns a torch module that turns (n, n_bands, height,
+        width) into logits of shape (n, 1, height, width). Its attributes ``multiple`` (sides of the
+        input are multiples of it, 32 if it is missing) and ``halo`` (how far it looks, 128 pixels
+        if it is missing) count.
     n_bands : int
     **params
         More arguments of `module`.
@@ -41,7 +41,8 @@ class ForeignModule(nn.Module):
         expected = (len(x), 1, *padded.shape[-2:])
         if tuple(logits.shape) != expected:
             raise ValueError(
-                f"module turned images of shape {tuple(padded.shape)} into an output of shape {tuple(logits.shape)}: "
-                f"it must return the logits of galaxies, of shape {expected}."
+                f"module turned images of shape {tuple(padded.shape)} into an output of shape "
+                f"{tuple(logits.shape)}: it must return the logits of galaxies, of shape "
+                f"{expected}."
             )
         return logits[..., :height, :width]

@@ -27,8 +27,8 @@ class _Block(nn.Sequential):
 class _Upsampler(nn.ConvTranspose2d):
     """Transposed convolution of 2×2 pixels at stride 2, as two matrix products.
 
-    Each input pixel becomes four output pixels of its own, so no two add up. The values are those of
-    `torch.nn.ConvTranspose2d`; on a CPU the gradient takes a third of the time.
+    Each input pixel becomes four output pixels of its own, so no two add up. The values are those
+    of `torch.nn.ConvTranspose2d`; on a CPU the gradient takes a third of the time.
     """
 
     def __init__(self, n_in, n_out):
@@ -68,11 +68,11 @@ class UNet(nn.Module):
     def __init__(self, *, n_bands=1, base_width=16, depth=5, dropout=0.1, n_outputs=1):
         super().__init__()
         widths = [base_width * 2**level for level in range(depth)]
-        # what is deep sees much and has most of the parameters: only there does dropout help
+        # the deepest levels have most of the parameters: only there does dropout help
         drop = [dropout if level >= max(depth - 2, 1) else 0.0 for level in range(depth)]
         self.multiple = 2 ** (depth - 1)
-        # two convolutions of radius 1 on each level's way down and up, and one pixel of the deepest level for the
-        # phase of the pooling: nothing further away changes a pixel
+        # two convolutions of radius 1 on each level's way down and up, and one pixel of the deepest
+        # level for the phase of the pooling: nothing further away changes a pixel
         reach = 2 * (2**depth - 1) + 2 * (2 ** (depth - 1) - 1) + self.multiple
         self.halo = -(-reach // self.multiple) * self.multiple
         inputs = [n_bands, *widths[:-1]]
@@ -88,12 +88,12 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(base_width, n_outputs, 1)
 
     def forward(self, x):
-        """Return logits of shape (n, n_outputs, height, width) for ``x`` of shape (n, n_bands, height, width)."""
+        """Return logits (n, n_outputs, height, width) of images (n, n_bands, height, width)."""
         height, width = x.shape[-2:]
         return self.head(self.features(x)[-1])[..., :height, :width]
 
     def features(self, x):
-        """Return the decoded map of every level, the deepest first; ``x`` is padded to whole deepest pixels."""
+        """Return the decoded map of each level of padded images, the deepest first."""
         height, width = x.shape[-2:]
         # zero is background in scaled units, and what every convolution pads with
         x = functional.pad(x, (0, self._padding(width), 0, self._padding(height)))

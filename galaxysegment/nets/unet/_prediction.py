@@ -25,10 +25,10 @@ _VIEWS = (
 
 
 def predict_proba(net, images, batch_size, n_views=1):
-    """Sigmoid of the module's first output for each scaled image, as float32 ``(height, width)`` arrays.
+    """Return the probabilities of each scaled image, float32 of shape (height, width).
 
-    Images of one shape go together, at most `batch_size` and at most a tile's worth of pixels at a time.
-    The result is the mean over `n_views` mirrored views of each.
+    Images of one shape go together, at most `batch_size` and at most a tile's worth of pixels at a
+    time. The result is the mean over `n_views` mirrored views of each.
     """
     with kept_memory():
         return _predict_all(net, images, batch_size, _VIEWS[:n_views])
@@ -39,11 +39,11 @@ def _predict_all(net, images, batch_size, views):
     for chunk in batches_by_shape(images, batch_size, _TILE**2):
         batch = [images[index] for index in chunk]
         if max(batch[0].shape[1:]) > _TILE:
-            found = [_predict_tiled(net, image, views) for image in batch]
+            probas = [_predict_tiled(net, image, views) for image in batch]
         else:
-            found = _predict_batch(net, batch, views)
-        for index, one in zip(chunk, found, strict=True):
-            result[index] = one
+            probas = _predict_batch(net, batch, views)
+        for index, proba in zip(chunk, probas, strict=True):
+            result[index] = proba
     return result
 
 
@@ -60,12 +60,12 @@ def _predict_batch(net, images, views):
 def _predict_view(net, batch, mirrored, transposed):
     """Predict from another side, and turn the answer back."""
     batch = batch.flip(mirrored)
-    found = torch.sigmoid(net.evaluation_step((batch.mT if transposed else batch, None))[:, 0])
-    return (found.mT if transposed else found).flip(mirrored)
+    proba = torch.sigmoid(net.evaluation_step((batch.mT if transposed else batch, None))[:, 0])
+    return (proba.mT if transposed else proba).flip(mirrored)
 
 
 def _predict_tiled(net, image, views):
-    """Predict one image tile by tile; the tiles overlap so far that no pixel misses what it would see."""
+    """Predict an image tile by tile; tiles overlap by as much as the net looks around a pixel."""
     halo, (height, width) = net.module_.halo, image.shape[1:]
     # a core is a whole number of the deepest level's pixels, so that all tiles are pooled in phase
     core = (
@@ -76,8 +76,8 @@ def _predict_tiled(net, image, views):
         for x in range(0, width, core):
             y0, x0 = max(y - halo, 0), max(x - halo, 0)
             tile = image[:, y0 : y + core + halo, x0 : x + core + halo]
-            found = _predict_batch(net, [tile], views)[0]
-            proba[y : y + core, x : x + core] = found[
+            inside = _predict_batch(net, [tile], views)[0]
+            proba[y : y + core, x : x + core] = inside[
                 y - y0 : y - y0 + core, x - x0 : x - x0 + core
             ]
     return proba
