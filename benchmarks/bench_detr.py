@@ -75,7 +75,7 @@ def make_normalizer():
 def row(name, y, labels, seconds):
     quality = panoptic_quality(list(y), list(labels))
     cells = [quality.all, quality.per_class[0], quality.per_class[1]]
-    text = "".join(f"| {one.pq:.3f} {one.sq:.3f} {one.rq:.3f}" for one in cells)
+    text = "".join(f"| {cell.pq:.3f} {cell.sq:.3f} {cell.rq:.3f}" for cell in cells)
     print(f"{name:26s}{text}| {len(labels) / seconds:9.1f}", flush=True)
     return cells[2].pq
 
@@ -93,7 +93,9 @@ def tuned_sep(training, n_fit=48):
         SEPSegmenter(n_sigma=n_sigma, fwhm=fwhm, n_pixels=n_pixels, deblend=True, rms_band=-1)
         for n_sigma, fwhm, n_pixels in itertools.product((0.8, 1.0, 1.2, 1.5), (1.5, 2.5), (8, 12))
     ]
-    return max(choices, key=lambda one: panoptic_quality(list(y), list(one.predict(X))).things.pq)
+    return max(
+        choices, key=lambda choice: panoptic_quality(list(y), list(choice.predict(X))).things.pq
+    )
 
 
 class Curve(Callback):
@@ -124,10 +126,14 @@ class Curve(Callback):
         from galaxysegment.nets.queries._prediction import find_candidates, to_instances
 
         images, truth = self.patches
-        found = find_candidates(net, images, 8)
+        predicted = find_candidates(net, images, 8)
         return max(
             panoptic_quality(
-                truth, [to_instances(one, score, 4, np.array([0, 1, 2])) for one in found]
+                truth,
+                [
+                    to_instances(prediction, score, 4, np.array([0, 1, 2]))
+                    for prediction in predicted
+                ],
             ).things.pq
             for score in np.linspace(0.2, 0.9, 8)
         )
@@ -146,7 +152,8 @@ def train(architecture, options, training, test):
     segmenter._seed = 0
     segmenter._learn_scaling(list(X))
     curve = Curve(
-        ([segmenter._scaler().scale_image(one) for one in some], list(test[1][:64])), options.every
+        ([segmenter._scaler().scale_image(item) for item in some], list(test[1][:64])),
+        options.every,
     )
     segmenter.set_params(callbacks=[curve])
     start = time.perf_counter()
@@ -161,7 +168,7 @@ def train(architecture, options, training, test):
         options.save.mkdir(parents=True, exist_ok=True)
         save(pipeline, options.save / f"{architecture}.safetensors")
         # the segmenter trained with a copy of the callback
-        rows = next(one for _, one in segmenter.net_.callbacks_ if isinstance(one, Curve)).rows
+        rows = next(item for _, item in segmenter.net_.callbacks_ if isinstance(item, Curve)).rows
         (options.save / f"{architecture}.json").write_text(
             json.dumps({"minutes": minutes, "curve": rows}, indent=1)
         )
@@ -204,16 +211,16 @@ def curve(options):
     axes = figure.subplots(2, len(options.load), sharex=True, sharey="row", squeeze=False)
     for path, (upper, lower) in zip(options.load, axes.T, strict=True):
         rows = json.loads(path.read_text())["curve"]
-        measured = [one for one in rows if "galaxy_pq" in one]
+        measured = [row for row in rows if "galaxy_pq" in row]
         upper.plot(
-            [one["minutes"] for one in measured], [one["galaxy_pq"] for one in measured], "o-"
+            [item["minutes"] for item in measured], [item["galaxy_pq"] for item in measured], "o-"
         )
         upper.set(title=path.stem, ylim=(0, 0.8))
         for part in ("mask", "dice", "box", "giou", "class"):
             name = f"loss_{part}"
             if name in rows[0]:
                 lower.plot(
-                    [one["minutes"] for one in rows], [one[name] for one in rows], label=part
+                    [row["minutes"] for row in rows], [row[name] for row in rows], label=part
                 )
         lower.set(xlabel="minutes of training", yscale="log")
         lower.legend()
@@ -254,8 +261,8 @@ def overfit(options):
                 f"{name[11:]} {float(detr.history_[step, name]):.3f}" for name in names
             )
             print(f"{backbone:5s} step {step:5d}: {losses}")
-        found = panoptic_quality(list(y), list(detr.predict(X))).things
-        quality = f"galaxies: PQ {found.pq:.3f} SQ {found.sq:.3f} RQ {found.rq:.3f}"
+        predicted = panoptic_quality(list(y), list(detr.predict(X))).things
+        quality = f"galaxies: PQ {predicted.pq:.3f} SQ {predicted.sq:.3f} RQ {predicted.rq:.3f}"
         print(f"{backbone:5s} {quality} after {options.steps} steps in {seconds:.0f} s", flush=True)
 
 
@@ -288,7 +295,7 @@ def speed(options):
             if turn:  # the first one warms up
                 seconds[name][0].append((fitted - start) / len(X))
                 seconds[name][1].append((time.perf_counter() - fitted) / len(X))
-    base = [statistics.median(one) for one in seconds["U-Net"]]
+    base = [statistics.median(item) for item in seconds["U-Net"]]
     print(
         f"{'net':26s} trains        predicts      patches of {SIZE}² a second (and U-Net's time over its own)"
     )

@@ -65,8 +65,8 @@ def repeated(part, times):
 
 def load_net(path):
     """The segmenter of a file without what came before it in a pipeline: the images are prepared already."""
-    found = load(path)
-    return found[-1] if isinstance(found, Pipeline) else found
+    predicted = load(path)
+    return predicted[-1] if isinstance(predicted, Pipeline) else predicted
 
 
 def fine_tune(path, kept, epochs, X, y):
@@ -96,7 +96,7 @@ def fine_tune(path, kept, epochs, X, y):
 
 def run_net(make_net, parts, tuned=True):
     """Predict each part with the net for it: sources, candidates below the cut, and what the fits took."""
-    found, candidates, told = [], [], []
+    predicted, candidates, told = [], [], []
     for index, part in enumerate(parts):
         net, times = make_net(index)
         cut = net.score_threshold_
@@ -106,26 +106,27 @@ def run_net(make_net, parts, tuned=True):
             times = {**times, "chosen": {"score_threshold": cut}}
         told.append(times)
         candidates += predict(net, part.X)
-        found += [one.select(one.scores >= cut) for one in candidates[-len(part) :]]
-    return found, candidates, told
+        predicted += [one.select(one.scores >= cut) for one in candidates[-len(part) :]]
+    return predicted, candidates, told
 
 
 def choose_cut(net, train, n_pixels=10):
     """The cut in score with the best sum of pixel IoU and source F1, as with the parameters of the peers."""
-    found = predict(net, train.X)
+    predicted = predict(net, train.X)
     sums = [
-        quality(train, [one.select(one.scores >= cut) for one in found], n_pixels) for cut in CUTS
+        quality(train, [image.select(image.scores >= cut) for image in predicted], n_pixels)
+        for cut in CUTS
     ]
     return CUTS[sums.index(max(sums))]
 
 
 def run_peer(name, setting, parts):
-    found, told = [], []
+    predicted, told = [], []
     for index, part in enumerate(parts):
         estimator = build(SYSTEMS[name], setting, "raw", 0)
         told.append({"chosen": choose(estimator, SYSTEMS[name].grid, parts[1 - index])})
-        found += predict(estimator, part.X)
-    return found, None, told
+        predicted += predict(estimator, part.X)
+    return predicted, None, told
 
 
 def systems(what, path, keep, setting, parts):
@@ -148,13 +149,13 @@ def systems(what, path, keep, setting, parts):
 # ---- scores ----
 
 
-def score(patches, found, candidates, setting):
+def score(patches, predicted, candidates, setting):
     """Numbers of one system."""
-    result = evaluate(patches, found, setting, candidates)
+    result = evaluate(patches, predicted, setting, candidates)
     row = {name: result[name] for name in ("sources", "segm", "completeness by snr")}
-    counted, seen = count_sources(patches.truth, found, setting.n_pixels)
+    counted, seen = count_sources(patches.truth, predicted, setting.n_pixels)
     truth, _, _ = select(patches, counted)
-    nearest = np.concatenate([distance_to_nearest(one) for one in truth])
+    nearest = np.concatenate([distance_to_nearest(sources) for sources in truth])
     hits = np.concatenate(matches(truth, seen)[0])
     return {
         **row,
@@ -177,12 +178,12 @@ def print_tables(setting, rows):
     classes = ("galaxy AP50", "star AP50") if setting.classes else ()
     print(f"{'':44s}" + "".join(f"{name:>12s}" for name in (*head, *classes)))
     for name, row in rows.items():
-        values = [row["segm"]["all"][one] for one in ("AP", "AP50", "AP75")]
-        values += [*(row["sources"][one] for one in ("precision", "recall", "f1")), row["iou"]]
-        values += [row["segm"].get(one, {}).get("AP50") for one in ("galaxy", "star") if classes]
+        values = [row["segm"]["all"][item] for item in ("AP", "AP50", "AP75")]
+        values += [*(row["sources"][item] for item in ("precision", "recall", "f1")), row["iou"]]
+        values += [row["segm"].get(item, {}).get("AP50") for item in ("galaxy", "star") if classes]
         print(
             f"{name:44s}"
-            + "".join(f"{'–':>12s}" if one is None else f"{one:12.3f}" for one in values)
+            + "".join(f"{'–':>12s}" if value is None else f"{value:12.3f}" for value in values)
         )
     for title, key in (
         ("separation from the next source, pixels", "separation"),
@@ -191,15 +192,15 @@ def print_tables(setting, rows):
         edges, n = (next(iter(rows.values()))[key][name] for name in ("edges", "n"))
         print(f"\nRecall against {title}; number of sources in brackets")
         names = [
-            f"{low:g}-{high:g} ({one})"
-            for (low, high), one in zip(itertools.pairwise(edges), n, strict=True)
+            f"{low:g}-{high:g} ({item})"
+            for (low, high), item in zip(itertools.pairwise(edges), n, strict=True)
         ]
         print(f"{'':44s}" + "".join(f"{name:>13s}" for name in names))
         for name, row in rows.items():
             pairs = zip(row[key]["n_hit"], n, strict=True)
             print(
                 f"{name:44s}"
-                + "".join(f"{hit / one:13.2f}" if one else f"{'–':>13s}" for hit, one in pairs)
+                + "".join(f"{hit / item:13.2f}" if item else f"{'–':>13s}" for hit, item in pairs)
             )
 
 
@@ -240,8 +241,8 @@ def crowded_windows(patches, n, size=160):
         ]
         count, y, x = max(counts)
         best.append((count, index, slice(y, y + side), slice(x, x + side)))
-    chosen = sorted(best, key=lambda one: -one[0])[:n]
-    return [one[1:] for one in sorted(chosen, key=lambda one: one[1])]
+    chosen = sorted(best, key=lambda window: -window[0])[:n]
+    return [window[1:] for window in sorted(chosen, key=lambda window: window[1])]
 
 
 def main():

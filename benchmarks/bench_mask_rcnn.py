@@ -36,7 +36,7 @@ def make_patches(n, first_seed):
     ]
     X, y = (np.concatenate(part)[:n] for part in zip(*fields, strict=True))
     X = np.arcsinh((X - np.median(X)) / np.percentile(X, 16)).astype(np.float32)
-    return X, [Instances.from_label_map(one) for one in y]
+    return X, [Instances.from_label_map(target) for target in y]
 
 
 class Default:
@@ -51,14 +51,14 @@ class Default:
 
     @staticmethod
     def inputs(X, y):
-        images = [torch.from_numpy(one).expand(3, -1, -1) for one in X]
+        images = [torch.from_numpy(image).expand(3, -1, -1) for image in X]
         targets = [
             {
-                "boxes": torch.from_numpy(one.boxes[:, [1, 0, 3, 2]].astype(np.float32)),
-                "labels": torch.ones(len(one), dtype=torch.int64),
-                "masks": torch.from_numpy(one.masks.astype(np.uint8)),
+                "boxes": torch.from_numpy(target.boxes[:, [1, 0, 3, 2]].astype(np.float32)),
+                "labels": torch.ones(len(target), dtype=torch.int64),
+                "masks": torch.from_numpy(target.masks.astype(np.uint8)),
             }
-            for one in y
+            for target in y
         ]
         return images, targets
 
@@ -71,18 +71,18 @@ class Default:
 
     def predict(self, X):
         self.model.eval()
-        found = []
+        predicted = []
         with torch.no_grad():
-            for one in X:
-                (result,) = self.model([torch.from_numpy(one).expand(3, -1, -1)])
+            for image in X:
+                (result,) = self.model([torch.from_numpy(image).expand(3, -1, -1)])
                 masks = (result["masks"][:, 0] > 0.5).numpy()
                 kept = masks.any(axis=(1, 2))
-                found.append(
+                predicted.append(
                     Instances.from_masks(
-                        masks[kept], result["scores"].numpy()[kept], shape=one.shape
+                        masks[kept], result["scores"].numpy()[kept], shape=image.shape
                     )
                 )
-        return found
+        return predicted
 
 
 class Ours:
@@ -107,7 +107,7 @@ class Ours:
 def speed(options):
     X, y = make_patches(options.batch_size, 100)
     print(
-        f"{options.batch_size} patches of {SIZE}², {np.mean([len(one) for one in y]):.0f} sources each"
+        f"{options.batch_size} patches of {SIZE}², {np.mean([len(target) for target in y]):.0f} sources each"
     )
     exact = {"min_size": SIZE, "max_size": SIZE}
     plain = {
@@ -189,10 +189,12 @@ def ap(options):
     report(f"ours, {ours.net_.n_seen_} patches", y_test, ours.predict(X_test, output="instances"))
 
 
-def report(name, truth, found):
-    found = [Instances(one.shape, one.boxes, one.crops, one.scores) for one in found]
-    truth = [Instances(one.shape, one.boxes, one.crops) for one in truth]
-    summary = metrics.coco_summary(truth, found)
+def report(name, truth, predicted):
+    predicted = [
+        Instances(image.shape, image.boxes, image.crops, image.scores) for image in predicted
+    ]
+    truth = [Instances(sources.shape, sources.boxes, sources.crops) for sources in truth]
+    summary = metrics.coco_summary(truth, predicted)
     print(
         f"{name:28s} segm AP {summary['AP']:.3f}  AP50 {summary['AP50']:.3f}  AP75 {summary['AP75']:.3f}",
         flush=True,

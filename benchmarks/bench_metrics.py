@@ -48,9 +48,9 @@ def pycocotools_dataset(images, kind):
     from pycocotools.coco import COCO
 
     annotations = []
-    for index, one in enumerate(images):
+    for index, image in enumerate(images):
         for box, dense, score in zip(
-            one.boxes.tolist(), one.masks, one.scores.tolist(), strict=True
+            image.boxes.tolist(), image.masks, image.scores.tolist(), strict=True
         ):
             y0, x0, y1, x1 = box
             entry = {
@@ -66,18 +66,19 @@ def pycocotools_dataset(images, kind):
             annotations.append(entry)
     coco = COCO()
     sizes = [
-        {"id": k, "height": one.shape[0], "width": one.shape[1]} for k, one in enumerate(images)
+        {"id": k, "height": image.shape[0], "width": image.shape[1]}
+        for k, image in enumerate(images)
     ]
     coco.dataset = {"images": sizes, "annotations": annotations, "categories": [{"id": 1}]}
     coco.createIndex()
     return coco
 
 
-def pycocotools_ap(truth, found, kind):
+def pycocotools_ap(truth, predicted, kind):
     from pycocotools.cocoeval import COCOeval
 
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(truth, found, kind)
+        evaluation = COCOeval(truth, predicted, kind)
         evaluation.params.maxDets = [1_000_000]
         evaluation.params.areaRng = [[0, 1e10]]
         evaluation.evaluate()
@@ -88,8 +89,8 @@ def pycocotools_ap(truth, found, kind):
 
 def compare_average_precision(y_true, y_pred, kind, title):
     with contextlib.redirect_stdout(io.StringIO()):
-        truth, found = pycocotools_dataset(y_true, kind), pycocotools_dataset(y_pred, kind)
-    theirs, expected = seconds(pycocotools_ap, truth, found, kind)
+        truth, predicted = pycocotools_dataset(y_true, kind), pycocotools_dataset(y_pred, kind)
+    theirs, expected = seconds(pycocotools_ap, truth, predicted, kind)
     ours, value = seconds(average_precision, y_true, y_pred, kind=kind)
     if abs(value - expected) > 1e-6:
         raise AssertionError(f"average precision {value} differs from pycocotools' {expected}")
@@ -138,22 +139,22 @@ def main():
     for function in (detection_scores, precision_recall_curve):
         report(f"{function.__name__}, {title}", seconds(function, y_true, y_pred)[0])
     compare_average_precision(
-        *([one] for one in make_sources(1000, 1024, rng)), "bbox", "1000 sources in one image"
+        *([item] for item in make_sources(1000, 1024, rng)), "bbox", "1000 sources in one image"
     )
 
     side = int(np.sqrt(options.sources) * 26)
-    truth, found = make_sources(options.sources, side, rng)
+    truth, predicted = make_sources(options.sources, side, rng)
     title = f"{options.sources} sources in one mosaic of {side}²"
     for function in (average_precision, detection_scores):
-        report(f"{function.__name__}, {title}", seconds(function, truth, found)[0])
-    labels = truth.to_label_map(), found.to_label_map()
+        report(f"{function.__name__}, {title}", seconds(function, truth, predicted)[0])
+    labels = truth.to_label_map(), predicted.to_label_map()
     report(f"average_precision, label maps, {title}", seconds(average_precision, *labels)[0])
     report(f"panoptic_quality, label maps, {title}", seconds(panoptic_quality, *labels)[0])
 
     for n, side in ((1000, 1024), (10_000, 3000)):
-        truth, found = make_sources(n, side, rng)
+        truth, predicted = make_sources(n, side, rng)
         compare_panoptic_quality(
-            truth.to_label_map(), found.to_label_map(), f"{n} sources in {side}²"
+            truth.to_label_map(), predicted.to_label_map(), f"{n} sources in {side}²"
         )
 
 

@@ -165,7 +165,7 @@ def count_sources(path):
 
     height, width = image_shape(path)
     rows = (slice(y, min(y + 512, height)) for y in range(0, height, 512))
-    return max(int(read_label_map(path, section=(one, slice(0, width))).max()) for one in rows)
+    return max(int(read_label_map(path, section=(row, slice(0, width))).max()) for row in rows)
 
 
 class PeakMemory(threading.Thread):
@@ -270,10 +270,10 @@ def main():
     )
     first = None
     for method in methods:
-        *found, sources = min(measure(method, arguments) for _ in range(arguments.repeat))
-        first = first or found
-        ratios = "".join(f"{a / b:>9.2f}" for a, b in zip(found, first, strict=True))
-        seconds, on_disk, cpu, memory = found
+        *predicted, sources = min(measure(method, arguments) for _ in range(arguments.repeat))
+        first = first or predicted
+        ratios = "".join(f"{a / b:>9.2f}" for a, b in zip(predicted, first, strict=True))
+        seconds, on_disk, cpu, memory = predicted
         print(
             f"{method:<18}{seconds:>9.1f}{on_disk:>9.1f}{cpu:>9.1f}{memory:>9.2f}{sources:>9d}{ratios}",
             flush=True,

@@ -120,7 +120,7 @@ def make_image(size, seed):
 
 
 def contestants(image, folder):
-    found = {
+    predicted = {
         "photutils, plain script": plain_photutils,
         "PhotutilsSegmenter": segmenter("PhotutilsSegmenter"),
         "PhotutilsSegmenter(fast=False)": segmenter("PhotutilsSegmenter", fast=False),
@@ -129,10 +129,10 @@ def contestants(image, folder):
     }
     program = shutil.which("source-extractor") or shutil.which("sex")
     if program:
-        found["SExtractor (reads and writes FITS)"] = sextractor(image, program, folder)
+        predicted["SExtractor (reads and writes FITS)"] = sextractor(image, program, folder)
     else:
         print("SExtractor is not installed (Debian package source-extractor): left out.")
-    return found
+    return predicted
 
 
 def measure(runs, image, repeat):

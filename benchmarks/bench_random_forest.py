@@ -31,8 +31,8 @@ REPORT = f"{'report, balanced sample, 5 images':38s} .187  .103  .126  .443  .76
 def row(name, y, labels, fit_seconds, seconds):
     pixels = " ".join(f"{score(y, labels):.3f}" for score in PIXEL_SCORES)
     sources = metrics.detection_scores(list(y), list(labels))
-    found = f"{sources.precision:.3f} {sources.recall:.3f} {sources.f1:.3f}"
-    print(f"{name:38s} {pixels} |   {found} | {fit_seconds:6.1f} {seconds:8.1f}", flush=True)
+    predicted = f"{sources.precision:.3f} {sources.recall:.3f} {sources.f1:.3f}"
+    print(f"{name:38s} {pixels} |   {predicted} | {fit_seconds:6.1f} {seconds:8.1f}", flush=True)
 
 
 def run(name, segmenter, train, test):

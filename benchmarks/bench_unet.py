@@ -3,13 +3,12 @@
     python benchmarks/bench_unet.py table     # trains the defaults on simulated fields: about 12 minutes on two cores
     python benchmarks/bench_unet.py speed     # ratios of seconds per patch, measured in turns in one process
 
-`table` simulates whole fields for training and others for testing, so that no source is in both. The thresholds and
-kernels of "tuned" opponents are chosen on training patches. The background is taken from each whole field before it
-is cut, for every system alike: what a patch alone tells of it is twice as noisy.
+`table` simulates different fields for training and testing. The thresholds and kernels of "tuned"
+systems are chosen on training patches. The background is subtracted from each whole field before it is
+cut, for every system alike, because a single patch gives a background twice as noisy.
 
-Sources are labelled down to 3 visible pixels; those of at least 10 count. The others are neither asked for nor held
-against anybody: their pixels are left out of the pixel scores, and predictions that lie on them out of the source
-scores. Pixel scores are pooled over all patches.
+Sources under 10 pixels are ignored in scoring: their pixels are left out of the pixel scores, and
+predictions on them out of the source scores. Pixel scores are pooled over all patches.
 """
 
 import argparse
@@ -43,7 +42,7 @@ from galaxysegment.segmenters import (
 SIZE = 256
 LEAST_PIXELS = 10
 HEADER = f"{'system':34s}  IoU   Dice recall accur. | source P     R    F1 |  fit s  predict s"
-REPORT = "report's U-Net, variant 4              .708  .749  .775  .984"
+REPORT = f"{'U-Net of Saverese et al. 2022':34s}  .708  .749  .775  .984"
 
 
 # ---- the table ----
@@ -52,15 +51,17 @@ REPORT = "report's U-Net, variant 4              .708  .749  .775  .984"
 def make_patches(n_fields, first_seed, side):
     """Patches (n, 2, 256, 256) of image and RMS, and their label maps; without the background of their field."""
     fields = [without_sky(make_a(side, first_seed + index)) for index in range(n_fields)]
-    patches = [one.patches(SIZE, rms=True) for one in fields]
+    patches = [field.patches(SIZE, rms=True) for field in fields]
     return np.concatenate([X for X, _ in patches]), np.concatenate([y for _, y in patches])
 
 
 def row(name, y, labels, fit_seconds, seconds):
-    truth, found = ([Instances.from_label_map(one) for one in maps] for maps in (y, labels))
-    counted, seen = count_sources(truth, found, LEAST_PIXELS)
-    truth = [one.select(keep) for one, keep in zip(truth, counted, strict=True)]
-    ignore = [(labels > 0) & ~one.to_mask() for labels, one in zip(y, truth, strict=True)]
+    truth, predicted = (
+        [Instances.from_label_map(label_map) for label_map in maps] for maps in (y, labels)
+    )
+    counted, seen = count_sources(truth, predicted, LEAST_PIXELS)
+    truth = [sources.select(keep) for sources, keep in zip(truth, counted, strict=True)]
+    ignore = [(labels > 0) & ~sources.to_mask() for labels, sources in zip(y, truth, strict=True)]
     pixels = [
         score(truth, list(labels), average="pixels", ignore=ignore)
         for score in (
@@ -91,8 +92,10 @@ def run(name, segmenter, train, test, n_fit=None):
 def tuned_sep(train, n_fit=64):
     """Sep with the threshold, kernel and smallest size that have the best IoU plus source F1 on training patches."""
     X, y = (part[:n_fit] for part in train)
-    unknown = [np.zeros(one.max()) for one in y]
-    patches = Patches(X, y, [Instances.from_label_map(one) for one in y], list(y), unknown, unknown)
+    unknown = [np.zeros(target.max()) for target in y]
+    patches = Patches(
+        X, y, [Instances.from_label_map(target) for target in y], list(y), unknown, unknown
+    )
     pipeline = make_pipeline(SEPSegmenter(deblend=True, rms_band=-1))
     print(f"  tuned sep: {choose(pipeline, SEP_GRID, patches)}")
     return pipeline
@@ -104,7 +107,7 @@ def table(options):
         make_patches(2, 900, options.side),
     )
     n_sources = np.mean(
-        [np.count_nonzero(np.bincount(one.ravel())[1:] >= LEAST_PIXELS) for one in test[1]]
+        [np.count_nonzero(np.bincount(item.ravel())[1:] >= LEAST_PIXELS) for item in test[1]]
     )
     print(
         f"{len(train[0])} training patches, {len(test[0])} test patches, {n_sources:.0f} sources each"
@@ -158,8 +161,8 @@ def plain_unet(base_width):
     module = UNet(base_width=base_width)
     module.upsamplers = torch.nn.ModuleList(
         [
-            torch.nn.ConvTranspose2d(one.in_channels, one.out_channels, 2, stride=2)
-            for one in module.upsamplers
+            torch.nn.ConvTranspose2d(item.in_channels, item.out_channels, 2, stride=2)
+            for item in module.upsamplers
         ]
     )
     return module
@@ -197,8 +200,8 @@ class PlainLoop:
         self.module.eval()
         X = self.X if X is None else self.torch.from_numpy(X[:, None])
         with self.torch.no_grad():
-            found = [self.torch.sigmoid(self.module(part)) for part in X.split(self.batch_size)]
-        return self.torch.cat(found)[:, 0].numpy()
+            predicted = [self.torch.sigmoid(self.module(part)) for part in X.split(self.batch_size)]
+        return self.torch.cat(predicted)[:, 0].numpy()
 
 
 def make_plain(*arguments):
@@ -220,8 +223,8 @@ def speed(options):
     X, y = make_patches(1, 100, options.side)
     X_test, y_test = make_patches(1, 900, 1024)
     X, X_test = (
-        np.arcsinh((one[:, 0] - np.median(one[:, 0])) / np.median(one[:, 1])).astype(np.float32)
-        for one in (X, X_test)
+        np.arcsinh((item[:, 0] - np.median(item[:, 0])) / np.median(item[:, 1])).astype(np.float32)
+        for item in (X, X_test)
     )
     unet = UNetSegmenter(
         base_width=options.base_width,

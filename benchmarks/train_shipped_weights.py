@@ -55,7 +55,7 @@ def simulate(seed):
     sources = scene.sources()
     stamps = camera.draw(sources)
     light = add_light(stamps, SHAPE)
-    _, rms, sky_rms = (one[0] for one in scene.expose(light))
+    _, rms, sky_rms = (item[0] for item in scene.expose(light))
     steps = depth_steps(rng) if rng.uniform() < 0.3 else np.float32(1)
     rms, sky_rms = rms * steps, sky_rms * steps
     image = light[0] + scene.sky()[0] + rms * correlated_noise(rng)

@@ -55,7 +55,7 @@ def _galsim_field(folder):
     truth = _galsim_instances(
         folder / "dev_instances.npz", 1 + np.asarray(catalog["is_star"]), raw.shape
     )
-    kept = [index for index, one in enumerate(_pixels(truth)) if not no_data[one].all()]
+    kept = [index for index, item in enumerate(_pixels(truth)) if not no_data[item].all()]
     catalog = catalog[kept]
     catalog["snr"], catalog["mag"] = catalog["snr_r"], catalog["mag_r"]
     truth = _clear_no_data(truth.select(kept), no_data)
@@ -65,7 +65,7 @@ def _galsim_field(folder):
 def _galsim_instances(path, classes, shape):
     with np.load(path) as stored:
         parts = np.split(stored["yx"].astype(np.int64), stored["offsets"][1:-1], axis=1)
-    boxes = np.array([(*one.min(axis=1), *(one.max(axis=1) + 1)) for one in parts])
+    boxes = np.array([(*part.min(axis=1), *(part.max(axis=1) + 1)) for part in parts])
     crops = []
     for (y, x), (y0, x0, y1, x1) in zip(parts, boxes, strict=True):
         crop = np.zeros((y1 - y0, x1 - x0), dtype=bool)
@@ -101,4 +101,6 @@ def _btk_part(path):
         seen = each.any(axis=(1, 2))  # some galaxies are too faint for any pixel
         truth.append(Instances.from_masks(each[seen]))
         snr.append(rows["snr_r"][seen].astype(float))
-    return Patches(X, truth, truth, truth, snr, [np.full(len(one), np.nan) for one in snr])
+    return Patches(
+        X, truth, truth, truth, snr, [np.full(len(snr_values), np.nan) for snr_values in snr]
+    )

@@ -4,7 +4,7 @@ from .elsewhere import BTK, GALSIM
 from .store import number
 from .tables import bin_names, rst_table
 
-SETTINGS = {one.name: one for one in (GALSIM, BTK)}
+SETTINGS = {item.name: item for item in (GALSIM, BTK)}
 COLUMNS = {
     "AP": "segm.all.AP",
     "AP50": "segm.all.AP50",

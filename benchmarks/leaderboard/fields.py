@@ -31,7 +31,7 @@ class Patches:
         return len(self.X)
 
     def __getitem__(self, part):
-        return Patches(self.X[part], self.y[part], *(one[part] for one in self._lists()))
+        return Patches(self.X[part], self.y[part], *(item[part] for item in self._lists()))
 
     def _lists(self):
         return self.truth, self.labels, self.snr, self.mag
@@ -50,12 +50,16 @@ def without_sky(field, plane=False):
 def join(parts):
     """Put several `Patches` behind each other."""
     ys = [part.y for part in parts]
-    y = np.concatenate(ys) if isinstance(ys[0], np.ndarray) else [one for y in ys for one in y]
+    y = (
+        np.concatenate(ys)
+        if isinstance(ys[0], np.ndarray)
+        else [target for y in ys for target in y]
+    )
     lists = zip(*(part._lists() for part in parts), strict=True)
     return Patches(
         np.concatenate([part.X for part in parts]),
         y,
-        *([x for one in group for x in one] for group in lists),
+        *([x for item in group for x in item] for group in lists),
     )
 
 
@@ -70,8 +74,8 @@ def cut_labels(field, size):
         else np.unique(labels[window]) - 1
         for window in windows(field.shape, size)
     ]
-    truth = [Instances.from_label_map(one) for one in y]
-    return Patches(X, y, truth, list(y), [snr[one] for one in kept], [mag[one] for one in kept])
+    truth = [Instances.from_label_map(target) for target in y]
+    return Patches(X, y, truth, list(y), [snr[item] for item in kept], [mag[item] for item in kept])
 
 
 def cut_instances(field, size):
@@ -85,7 +89,9 @@ def cut_instances(field, size):
         truth.append(
             field.instances.select(inside).shift(-rows.start, -columns.start, (size, size))
         )
-    return Patches(X, truth, truth, truth, [snr[one] for one in kept], [mag[one] for one in kept])
+    return Patches(
+        X, truth, truth, truth, [snr[item] for item in kept], [mag[item] for item in kept]
+    )
 
 
 def windows(shape, size):

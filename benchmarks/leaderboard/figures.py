@@ -79,7 +79,7 @@ def _bars(axes, groups, path, edges, label):
 
 
 def completeness(store):
-    groups = [one for one in store.groups("A") if one.main and not one.missing]
+    groups = [group for group in store.groups("A") if group.main and not group.missing]
     if not groups:
         return None
     figure, (left, right) = _axes(2)
@@ -96,7 +96,7 @@ def completeness(store):
 
 
 def separation(store):
-    groups = [one for one in store.groups("B") if one.main and not one.missing]
+    groups = [group for group in store.groups("B") if group.main and not group.missing]
     if not groups:
         return None
     figure, axes = _axes(2)
@@ -110,8 +110,8 @@ def separation(store):
 
 
 def unseen(store):
-    groups = [one for one in store.groups("A") if one.runs[0].get("unseen")]
-    fields = sorted({name for one in groups for name in one.runs[0]["unseen"]}, reverse=True)
+    groups = [group for group in store.groups("A") if group.runs[0].get("unseen")]
+    fields = sorted({name for group in groups for name in group.runs[0]["unseen"]}, reverse=True)
     if not fields:
         return None
     figure, axes = _axes(len(fields))
@@ -126,16 +126,18 @@ def unseen(store):
 
 
 def stars(store):
-    groups = [one for one in store.groups("C") if one.main and one.runs[0].get("curves")]
+    groups = [group for group in store.groups("C") if group.main and group.runs[0].get("curves")]
     if not groups:
         return None
-    told_apart = [one for one in groups if "star" in one.runs[0]["curves"]]
+    told_apart = [group for group in groups if "star" in group.runs[0]["curves"]]
     figure, rows = _axes(2, n_rows=2 if told_apart else 1)
-    _curves(rows[0], [(one, "all", one.label, None) for one in groups], "all sources alike")
+    _curves(rows[0], [(group, "all", group.label, None) for group in groups], "all sources alike")
     if told_apart:
         kinds = ("galaxy", "galaxies"), ("star", "stars")
         lines = [
-            (one, name, f"{one.label}, {plural}") for one in told_apart for name, plural in kinds
+            (group, name, f"{group.label}, {plural}")
+            for group in told_apart
+            for name, plural in kinds
         ]
         _curves(
             rows[1],
@@ -166,7 +168,7 @@ def _curves(axes, lines, title):
 
 
 def calibration(store):
-    groups = [one for one in store.groups("A") if one.runs[0].get("calibration")]
+    groups = [group for group in store.groups("A") if group.runs[0].get("calibration")]
     if not groups:
         return None
     figure, (ax,) = _axes(1, width=6.5, height=4)

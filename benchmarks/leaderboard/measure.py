@@ -71,26 +71,26 @@ def _processor_seconds():
 
 def versions(more=()):
     """Versions of what computes, those that are installed."""
-    found = {"python": platform.python_version()}
+    predicted = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            predicted[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found | dict(more)
+    return predicted | dict(more)
 
 
 def machine():
     """What kind of machine ran it."""
-    found = {
+    predicted = {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "threads": os.environ.get("OMP_NUM_THREADS"),
     }
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name()
-    return found
+        predicted["gpu"] = torch.cuda.get_device_name()
+    return predicted
 
 
 def _processor():

@@ -43,7 +43,7 @@ def write_page(results, output):
     output.parent.mkdir(parents=True, exist_ok=True)
     figures = figure_folder(output)
     write_figures(store, figures)
-    output.write_text(make_text(store, {one.stem for one in figures.glob("*.png")}))
+    output.write_text(make_text(store, {item.stem for item in figures.glob("*.png")}))
     return output
 
 
@@ -132,7 +132,7 @@ def _smaller(store):
         }
     )
     minutes = (
-        f", and nets trained for {' or '.join(f'{one:g}' for one in budgets)} minutes"
+        f", and nets trained for {' or '.join(f'{item:g}' for item in budgets)} minutes"
         if budgets
         else ""
     )
@@ -167,7 +167,7 @@ def _reported(store):
 
 def _counts(store, name):
     setting, groups = SETTINGS[name], store.groups(name)
-    scored = [run for one in groups for run in one.runs if "sources" in run]
+    scored = [run for group in groups for run in group.runs if "sources" in run]
     counts = sorted({(run["n_test"], run["sources"]["n_true"]) for run in scored})
     told = "; ".join(f"{patches} patches with {sources} sources" for patches, sources in counts)
     return f"{setting.text} Tested on, by seed: {told or 'nothing yet'}."
@@ -204,9 +204,10 @@ def _costs(store):
 
 def _commands(store):
     versions = [run["versions"] for run in store.runs]
-    names = sorted({name for one in versions for name in one})
+    names = sorted({name for installed in versions for name in installed})
     rows = [
-        [name, ", ".join(sorted({one[name] for one in versions if name in one}))] for name in names
+        [name, ", ".join(sorted({installed[name] for installed in versions if name in installed}))]
+        for name in names
     ]
     return [
         *_section("Commands and versions", "-"),
@@ -249,12 +250,12 @@ def readme_table(store):
     ]
     for system in systems:
         mains = {
-            one.setting: one
+            group.setting: group
             for setting in SETTINGS
-            for one in store.groups(setting)
-            if one.system == system and one.main
+            for group in store.groups(setting)
+            if group.system == system and group.main
         }
-        if not any(one.runs[0].get("sources") for one in mains.values()):
+        if not any(item.runs[0].get("sources") for item in mains.values()):
             continue
         values = [
             mains[setting].mean(path) if setting in mains else None
@@ -263,7 +264,7 @@ def readme_table(store):
         label = next(iter(mains.values())).label
         lines.append(
             f"| {label} | "
-            + " | ".join("–" if one is None else number(one) for one in values)
+            + " | ".join("–" if value is None else number(value) for value in values)
             + " |"
         )
     return "\n".join(lines)

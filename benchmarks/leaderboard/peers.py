@@ -210,7 +210,7 @@ class SmpUNet(BaseSegmenter):
         torch.manual_seed(self.random_state)
         X = torch.from_numpy(padded(np.stack(images).astype(np.float32)))
         y = torch.from_numpy(
-            padded(np.stack([self._mask(one) for one in targets])[:, None].astype(np.float32))
+            padded(np.stack([self._mask(item) for item in targets])[:, None].astype(np.float32))
         )
         self.net_ = smp.Unet(self.encoder, encoder_weights=None, in_channels=X.shape[1], classes=1)
         losses = smp.losses.DiceLoss("binary"), torch.nn.BCEWithLogitsLoss()
@@ -233,13 +233,13 @@ class SmpUNet(BaseSegmenter):
     def _segment_images(self, images):
         import torch
 
-        found, (height, width) = [], images[0].shape[1:]
+        predicted, (height, width) = [], images[0].shape[1:]
         with torch.inference_mode():
             for start in range(0, len(images), self.batch_size):
                 batch = padded(np.stack(images[start : start + self.batch_size]).astype(np.float32))
                 logits = self.net_(torch.from_numpy(batch))[:, 0, :height, :width].numpy()
-                found += [label_components(one > 0) for one in logits]
-        return [remove_small(one, self.n_pixels) for one in found]
+                predicted += [label_components(item > 0) for item in logits]
+        return [remove_small(prediction, self.n_pixels) for prediction in predicted]
 
 
 def padded(stack, multiple=32):

@@ -21,10 +21,10 @@ def robustness(estimator, setting, seed, scale):
     """Scores on disturbed fields, without training again."""
     rows = {}
     for name, patches in disturbed(seed, scale).items():
-        found = predict(estimator, patches.X)
-        counted, seen = count_sources(patches.truth, found, setting.n_pixels)
+        predicted = predict(estimator, patches.X)
+        counted, seen = count_sources(patches.truth, predicted, setting.n_pixels)
         rows[name] = {
-            "iou": pixel_scores(patches, found, setting.n_pixels)["mean"]["iou"],
+            "iou": pixel_scores(patches, predicted, setting.n_pixels)["mean"]["iou"],
             "f1": detection(select(patches, counted)[0], seen)["f1"],
         }
     return rows
@@ -75,8 +75,8 @@ def _galsim_field(folder):
     X, y = field.patches(SIZE, rms=True)
     catalog = field.catalog
     names = {name.lower(): name for name in catalog.colnames}
-    truth = [Instances.from_label_map(one) for one in y]
-    empty = [np.zeros(len(one)) for one in truth]
+    truth = [Instances.from_label_map(target) for target in y]
+    empty = [np.zeros(len(sources)) for sources in truth]
     where = (catalog[names["x"]], catalog[names["y"]])
     return Patches(X, y, truth, list(y), empty, empty), _positions(*where, field.shape)
 
@@ -95,28 +95,34 @@ def sweep(estimator, system, setting, patches, positions):
     name, values = system.sweep
     before = estimator[-1].get_params()
     counted, _ = count_sources(
-        patches.truth, [one.select([]) for one in patches.truth], setting.n_pixels
+        patches.truth, [sources.select([]) for sources in patches.truth], setting.n_pixels
     )
-    truth = [one.select(keep) for one, keep in zip(patches.truth, counted, strict=True)]
+    truth = [sources.select(keep) for sources, keep in zip(patches.truth, counted, strict=True)]
     if name == "scores":
-        found = predict(set_last(estimator, values), patches.X)
+        predicted = predict(set_last(estimator, values), patches.X)
         cuts = np.unique(
-            np.quantile(np.concatenate([one.scores for one in found]), np.linspace(0, 0.98, 25))
+            np.quantile(
+                np.concatenate([prediction.scores for prediction in predicted]),
+                np.linspace(0, 0.98, 25),
+            )
         )
-        sets = [[one.select(one.scores >= cut) for one in found] for cut in cuts]
+        sets = [
+            [prediction.select(prediction.scores >= cut) for prediction in predicted]
+            for cut in cuts
+        ]
     else:
         cuts = values
         sets = list(predict_many(estimator, patches.X, [{name: value} for value in values]))
     set_last(estimator, before)
-    rows = [compare_positions(truth, positions, found) for found in sets]
+    rows = [compare_positions(truth, positions, predicted) for predicted in sets]
     return {
         "cut": [float(cut) for cut in cuts],
-        "completeness": [one for one, _ in rows],
-        "purity": [one for _, one in rows],
+        "completeness": [item for item, _ in rows],
+        "purity": [item for _, item in rows],
     }
 
 
-def compare_positions(truth, positions, found, radius=3.0):
+def compare_positions(truth, positions, detected, radius=3.0):
     """Completeness and purity by position, so that no convention of masks matters.
 
     A predicted and a real source match one to one where their centres are at most 3 pixels apart, or half the
@@ -124,7 +130,7 @@ def compare_positions(truth, positions, found, radius=3.0):
     share of the predicted ones that match any source that is really there, labelled or too faint for it.
     """
     n_true = n_found = n_pred = n_real = 0
-    for sources, there, predicted in zip(truth, positions, found, strict=True):
+    for sources, there, predicted in zip(truth, positions, detected, strict=True):
         here = centres(predicted)
         reach = np.maximum(radius, 0.5 * np.sqrt(sources.areas / np.pi))
         hits = pair_nearest(centres(sources), here, reach)

@@ -116,15 +116,15 @@ def _fit_and_score(setting, system, job, keep, reuse):
             )
         test = setting.test(seed, scale)
         with Stopwatch() as predicting:
-            found = predict(estimator, test.X)
+            predicted = predict(estimator, test.X)
         result = {
             "plan": planned,
             "chosen": chosen,
             "fit": fitting | {"choosing_seconds": round(choosing.seconds, 3)},
             "predict": predicting.as_dict()
             | {"seconds_per_patch": round(predicting.seconds / len(test), 5)},
-            **evaluate(test, found, setting, _candidates(estimator, system, test)),
-            "first patches": {"n": FIRST, "iou": first_iou(test, found, setting)},
+            **evaluate(test, predicted, setting, _candidates(estimator, system, test)),
+            "first patches": {"n": FIRST, "iou": first_iou(test, predicted, setting)},
         }
         if setting.name == "A" and job["variant"] == system.variants["A"][-1]:
             result["calibration"] = calibration.curve_of(estimator, test)
@@ -134,9 +134,9 @@ def _fit_and_score(setting, system, job, keep, reuse):
     return result | {"warnings": told(caught)}
 
 
-def first_iou(test, found, setting):
+def first_iou(test, predicted, setting):
     """Mean pixel IoU of the first patches."""
-    return pixel_scores(test[:FIRST], found[:FIRST], setting.n_pixels)["mean"]["iou"]
+    return pixel_scores(test[:FIRST], predicted[:FIRST], setting.n_pixels)["mean"]["iou"]
 
 
 def _candidates(estimator, system, test):
@@ -144,10 +144,10 @@ def _candidates(estimator, system, test):
     name, params = system.sweep or (None, None)
     if name != "scores":
         return None
-    before = {one: estimator[-1].get_params()[one] for one in params}
-    found = predict(set_last(estimator, params), test.X)
+    before = {item: estimator[-1].get_params()[item] for item in params}
+    predicted = predict(set_last(estimator, params), test.X)
     set_last(estimator, before)
-    return found
+    return predicted
 
 
 @contextmanager
@@ -167,9 +167,9 @@ def told(caught):
     """Warnings worth knowing, each once: not those that an image is empty, nor those of other packages' futures."""
     dull = NoSourcesWarning, DeprecationWarning, FutureWarning
     texts = [
-        str(one.message).splitlines()[0][:200]
-        for one in caught
-        if not issubclass(one.category, dull)
+        str(warning.message).splitlines()[0][:200]
+        for warning in caught
+        if not issubclass(warning.category, dull)
     ]
     return list(dict.fromkeys(texts))[:10]
 
@@ -197,8 +197,8 @@ def without_small(y, least):
     if least <= 1:
         return y
     if isinstance(y, np.ndarray):
-        return np.stack([relabel(remove_small(one, least)) for one in y])
-    return [one.select(one.areas >= least) for one in y]
+        return np.stack([relabel(remove_small(target, least)) for target in y])
+    return [target.select(target.areas >= least) for target in y]
 
 
 def _load(stored):
@@ -252,7 +252,8 @@ def choose(estimator, grid, train, n_pixels=10):
 
 def _best(estimator, settings, train, n_pixels):
     scores = [
-        quality(train, found, n_pixels) for found in predict_many(estimator, train.X, settings)
+        quality(train, predicted, n_pixels)
+        for predicted in predict_many(estimator, train.X, settings)
     ]
     best = settings[scores.index(max(scores))]
     set_last(estimator, best)
@@ -262,9 +263,9 @@ def _best(estimator, settings, train, n_pixels):
 def plain(value):
     """Turn `value` into plain Python: five digits, None instead of NaN or infinity."""
     if isinstance(value, dict):
-        return {str(name): plain(one) for name, one in value.items()}
+        return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(one) for one in value]
+        return [plain(item) for item in value]
     if hasattr(value, "item"):
         value = value.item()
     if isinstance(value, float):

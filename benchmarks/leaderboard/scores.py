@@ -13,7 +13,7 @@ SEPARATION_EDGES = (0, 4, 8, 12, 16, 24, np.inf)
 PIXEL_SCORES = ("iou", "recall", "dice", "accuracy", "precision")
 
 
-def evaluate(patches, found, setting, candidates=None):
+def evaluate(patches, predicted, setting, candidates=None):
     """Score predictions.
 
     Parameters
@@ -30,23 +30,26 @@ def evaluate(patches, found, setting, candidates=None):
     dict
         Numbers, strings, lists and dicts of them.
     """
-    found = [ranked(one, image, setting) for one, image in zip(found, patches.X, strict=True)]
-    counted, seen = count_sources(patches.truth, found, setting.n_pixels)
+    predicted = [
+        ranked(prediction, image, setting)
+        for prediction, image in zip(predicted, patches.X, strict=True)
+    ]
+    counted, seen = count_sources(patches.truth, predicted, setting.n_pixels)
     truth, snr, mag = select(patches, counted)
     every = (
         seen
         if candidates is None
         else count_sources(patches.truth, candidates, setting.n_pixels)[1]
     )
-    told_apart = setting.classes and all(one.classes is not None for one in found)
+    told_apart = setting.classes and all(prediction.classes is not None for prediction in predicted)
     result = {
         "n_test": len(patches),
-        "pixels": pixel_scores(patches, found, setting.n_pixels),
+        "pixels": pixel_scores(patches, predicted, setting.n_pixels),
         "sources": detection(truth, seen),
-        "sources of 20 pixels": detection(*large_sources(patches, found)),
+        "sources of 20 pixels": detection(*large_sources(patches, predicted)),
         "segm": coco(truth, every, "segm", told_apart),
         "bbox": coco(truth, every, "bbox", told_apart),
-        "panoptic": panoptic(patches, found, setting, told_apart),
+        "panoptic": panoptic(patches, predicted, setting, told_apart),
         **completeness(truth, seen, snr, mag, patches.X, setting),
     }
     if setting.classes:
@@ -59,16 +62,20 @@ def evaluate(patches, found, setting, candidates=None):
 # ---- which sources count, and in which order ----
 
 
-def ranked(found, image, setting):
+def ranked(predicted, image, setting):
     """Give sources without scores the signal-to-noise ratio of their pixels as score."""
-    if len(found) == 0 or np.ptp(found.scores) > 0:
-        return found
+    if len(predicted) == 0 or np.ptp(predicted.scores) > 0:
+        return predicted
     return Instances(
-        found.shape, found.boxes, found.crops, signal_to_noise(found, image, setting), found.classes
+        predicted.shape,
+        predicted.boxes,
+        predicted.crops,
+        signal_to_noise(predicted, image, setting),
+        predicted.classes,
     )
 
 
-def signal_to_noise(found, image, setting):
+def signal_to_noise(predicted, image, setting):
     """Signal-to-noise ratio of each source in those of its pixels that have data, measured on the image."""
     bands = image.reshape(-1, *image.shape[-2:]).astype(np.float64)
     if setting.rms_band is None:
@@ -80,14 +87,14 @@ def signal_to_noise(found, image, setting):
         science = bands[:-1].mean(axis=0)
     science = science - np.nanmedian(science)
     ratios = []
-    for (y0, x0, y1, x1), crop in zip(found.boxes.tolist(), found.crops, strict=True):
+    for (y0, x0, y1, x1), crop in zip(predicted.boxes.tolist(), predicted.crops, strict=True):
         window = slice(y0, y1), slice(x0, x1)
         light, spread = science[window][crop], noise[window][crop]
         ratios.append(np.nansum(light) / np.sqrt(np.nansum(spread**2)))
     return np.array(ratios)
 
 
-def count_sources(truth, found, n_pixels):
+def count_sources(truth, detected, n_pixels):
     """Say which true sources count, and leave out the predictions that lie on those that do not.
 
     Returns
@@ -95,9 +102,9 @@ def count_sources(truth, found, n_pixels):
     counted : list of ndarray of bool
     seen : list of Instances
     """
-    counted = [one.areas >= n_pixels for one in truth]
+    counted = [sources.areas >= n_pixels for sources in truth]
     seen = []
-    for image, keep, predicted in zip(truth, counted, found, strict=True):
+    for image, keep, predicted in zip(truth, counted, detected, strict=True):
         if keep.all():
             seen.append(predicted)
             continue
@@ -111,18 +118,18 @@ def uncounted(truth, n_pixels):
     return truth.select(~keep).to_mask() & ~truth.select(keep).to_mask()
 
 
-def mostly_inside(found, mask):
+def mostly_inside(predicted, mask):
     """Whether more than half of the pixels of each source lie in a mask."""
     shares = [
         mask[y0:y1, x0:x1][crop].mean()
-        for (y0, x0, y1, x1), crop in zip(found.boxes.tolist(), found.crops, strict=True)
+        for (y0, x0, y1, x1), crop in zip(predicted.boxes.tolist(), predicted.crops, strict=True)
     ]
     return np.array(shares) > 0.5
 
 
 def select(patches, counted):
     """Truth, S/N and magnitudes of the sources that count."""
-    truth = [one.select(keep) for one, keep in zip(patches.truth, counted, strict=True)]
+    truth = [sources.select(keep) for sources, keep in zip(patches.truth, counted, strict=True)]
     values = (
         [v[keep] for v, keep in zip(part, counted, strict=True)]
         for part in (patches.snr, patches.mag)
@@ -130,95 +137,101 @@ def select(patches, counted):
     return truth, *values
 
 
-def large_sources(patches, found, n_pixels=20):
-    counted, seen = count_sources(patches.truth, found, n_pixels)
+def large_sources(patches, predicted, n_pixels=20):
+    counted, seen = count_sources(patches.truth, predicted, n_pixels)
     return select(patches, counted)[0], seen
 
 
 # ---- the scores ----
 
 
-def pixel_scores(patches, found, n_pixels):
+def pixel_scores(patches, predicted, n_pixels):
     """Scores of the galaxy pixels, means over patches and pooled; those of sources that do not count are left out."""
-    truth = [one.select(one.areas >= n_pixels) for one in patches.truth]
-    ignore = [uncounted(one, n_pixels) for one in patches.truth]
+    truth = [sources.select(sources.areas >= n_pixels) for sources in patches.truth]
+    ignore = [uncounted(sources, n_pixels) for sources in patches.truth]
     scores = {name: getattr(metrics, f"{name}_score") for name in PIXEL_SCORES}
     return {
-        "mean": {name: score(truth, found, ignore=ignore) for name, score in scores.items()},
+        "mean": {name: score(truth, predicted, ignore=ignore) for name, score in scores.items()},
         "pooled": {
-            name: score(truth, found, ignore=ignore, average="pixels")
+            name: score(truth, predicted, ignore=ignore, average="pixels")
             for name, score in scores.items()
         },
     }
 
 
-def quality(patches, found, n_pixels):
+def quality(patches, predicted, n_pixels):
     """What parameters are chosen by: pooled pixel IoU plus source F1, of the sources that count."""
-    counted, seen = count_sources(patches.truth, found, n_pixels)
+    counted, seen = count_sources(patches.truth, predicted, n_pixels)
     f1 = detection(select(patches, counted)[0], seen)["f1"]
-    return pixel_scores(patches, found, n_pixels)["pooled"]["iou"] + f1
+    return pixel_scores(patches, predicted, n_pixels)["pooled"]["iou"] + f1
 
 
-def detection(truth, found):
-    one = metrics.detection_scores(truth, found)
+def detection(truth, predicted):
+    one = metrics.detection_scores(truth, predicted)
     return {
         name: getattr(one, name)
         for name in ("precision", "recall", "f1", "n_true", "n_pred", "n_matched")
     }
 
 
-def coco(truth, found, kind, told_apart):
+def coco(truth, predicted, kind, told_apart):
     """All sources alike, and each class where the system tells them apart."""
-    rows = metrics.coco_summary(truth, found, kind=kind, per_class=True).rows if told_apart else {}
-    alike = metrics.coco_summary(*all_alike(truth, found), kind=kind).rows
+    rows = (
+        metrics.coco_summary(truth, predicted, kind=kind, per_class=True).rows if told_apart else {}
+    )
+    alike = metrics.coco_summary(*all_alike(truth, predicted), kind=kind).rows
     return {name: dict(row) for name, row in {**rows, "all": alike["all"]}.items()}
 
 
-def all_alike(truth, found):
-    return tuple([without_classes(one) for one in group] for group in (truth, found))
+def all_alike(truth, predicted):
+    return tuple([without_classes(item) for item in group] for group in (truth, predicted))
 
 
 def without_classes(one):
     return Instances(one.shape, one.boxes, one.crops, one.scores)
 
 
-def panoptic(patches, found, setting, told_apart):
+def panoptic(patches, predicted, setting, told_apart):
     """Panoptic quality; pixels of true sources that do not count are void."""
     truth = []
-    for one in patches.truth:
-        keep = one.areas >= setting.n_pixels
-        painted = (one if told_apart else without_classes(one)).select(keep).to_panoptic()
+    for sources in patches.truth:
+        keep = sources.areas >= setting.n_pixels
+        painted = (sources if told_apart else without_classes(sources)).select(keep).to_panoptic()
         if not keep.all():
-            painted[0][one.select(~keep).to_mask() & (painted[1] == 0)] = -1
+            painted[0][sources.select(~keep).to_mask() & (painted[1] == 0)] = -1
         truth.append(painted)
     quality = metrics.panoptic_quality(
-        truth, found if told_apart else [without_classes(one) for one in found]
+        truth,
+        predicted if told_apart else [without_classes(prediction) for prediction in predicted],
     )
     names = {0: "sky", 1: "galaxy", 2: "star"}
     rows = {
         "all": quality.all,
-        **{names[one]: row for one, row in quality.per_class.items() if one in names},
+        **{names[item]: row for item, row in quality.per_class.items() if item in names},
     }
     return {name: {"PQ": row.pq, "SQ": row.sq, "RQ": row.rq} for name, row in rows.items()}
 
 
-def matches(truth, found, iou=0.5):
+def matches(truth, predicted, iou=0.5):
     """Which true and which predicted sources are matched: two lists of boolean arrays."""
-    overlaps = find_overlaps(truth, found)
+    overlaps = find_overlaps(truth, predicted)
     pairs = best_pairs(overlaps, iou)
     hit = np.zeros(len(overlaps.true), dtype=bool), np.zeros(len(overlaps.pred), dtype=bool)
     hit[0][overlaps.i[pairs]] = True
     hit[1][overlaps.j[pairs]] = True
     return tuple(
-        np.split(one, np.cumsum([len(image) for image in images])[:-1])
-        for one, images in zip(hit, (truth, found), strict=True)
+        np.split(item, np.cumsum([len(image) for image in images])[:-1])
+        for item, images in zip(hit, (truth, predicted), strict=True)
     )
 
 
-def completeness(truth, found, snr, mag, X, setting):
+def completeness(truth, predicted, snr, mag, X, setting):
     """Completeness against S/N and magnitude of the true sources, purity against S/N of the predicted."""
-    true_hit, pred_hit = (np.concatenate(one) for one in matches(truth, found))
-    measured = [signal_to_noise(one, image, setting) for one, image in zip(found, X, strict=True)]
+    true_hit, pred_hit = (np.concatenate(item) for item in matches(truth, predicted))
+    measured = [
+        signal_to_noise(prediction, image, setting)
+        for prediction, image in zip(predicted, X, strict=True)
+    ]
     return {
         "completeness by snr": binned(np.concatenate(snr), true_hit, SNR_EDGES),
         "completeness by mag": binned(np.concatenate(mag), true_hit, MAG_EDGES),
@@ -232,18 +245,18 @@ def binned(values, hits, edges):
     index = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
     n = np.bincount(index, minlength=len(edges) - 1)
     n_hit = np.bincount(index, weights=hits, minlength=len(edges) - 1).astype(int)
-    return {"edges": [float(one) for one in edges], "n": n.tolist(), "n_hit": n_hit.tolist()}
+    return {"edges": [float(item) for item in edges], "n": n.tolist(), "n_hit": n_hit.tolist()}
 
 
-def by_separation(truth, found):
+def by_separation(truth, predicted):
     """Recall, and pairs of which both are found, against the distance between the centres of the masks."""
-    hits, _ = matches(truth, found)
+    hits, _ = matches(truth, predicted)
     distance = np.array(
-        [np.hypot(*(one - two)) for one, two in (centres(image)[:2] for image in truth)]
+        [np.hypot(*(item - two)) for item, two in (centres(image)[:2] for image in truth)]
     )
-    both = np.array([one.all() for one in hits])
+    both = np.array([item.all() for item in hits])
     each = np.concatenate(hits)
-    counts = [len(one) for one in hits]
+    counts = [len(item) for item in hits]
     return {
         "sources": binned(np.repeat(distance, counts), each, SEPARATION_EDGES),
         "both": binned(distance, both, SEPARATION_EDGES),
@@ -252,35 +265,36 @@ def by_separation(truth, found):
 
 def centres(sources):
     """Mean positions of the pixels of each source, (n, 2)."""
-    found = []
+    predicted = []
     for (y0, x0, _, _), crop in zip(sources.boxes.tolist(), sources.crops, strict=True):
         rows, columns = np.nonzero(crop)
-        found.append((y0 + rows.mean(), x0 + columns.mean()))
-    return np.array(found).reshape(-1, 2)
+        predicted.append((y0 + rows.mean(), x0 + columns.mean()))
+    return np.array(predicted).reshape(-1, 2)
 
 
-def curves(truth, found, told_apart):
+def curves(truth, predicted, told_apart):
     """Precision against recall at an IoU of 0.5, and AP against the IoU: of all sources alike, and of each class."""
-    result = {"all": curve(*all_alike(truth, found))}
+    result = {"all": curve(*all_alike(truth, predicted))}
     if told_apart:
         result |= {
-            name: curve(truth, found, class_id) for name, class_id in (("galaxy", 1), ("star", 2))
+            name: curve(truth, predicted, class_id)
+            for name, class_id in (("galaxy", 1), ("star", 2))
         }
     return result
 
 
-def curve(truth, found, class_id=None):
-    thresholds = [round(one, 2) for one in np.arange(0.5, 1.0, 0.05)]
-    precision, recall, _ = metrics.precision_recall_curve(truth, found, class_id=class_id)
+def curve(truth, predicted, class_id=None):
+    thresholds = [round(item, 2) for item in np.arange(0.5, 1.0, 0.05)]
+    precision, recall, _ = metrics.precision_recall_curve(truth, predicted, class_id=class_id)
     keep = np.unique(
         np.linspace(0, len(recall) - 1, 100).astype(int)
     )  # a hundred points draw the curve
     return {
-        "recall": [round(float(one), 4) for one in recall[keep]],
-        "precision": [round(float(one), 4) for one in precision[keep]],
+        "recall": [round(float(item), 4) for item in recall[keep]],
+        "precision": [round(float(item), 4) for item in precision[keep]],
         "iou": thresholds,
         "AP": [
-            metrics.average_precision(truth, found, iou=one, class_id=class_id)
-            for one in thresholds
+            metrics.average_precision(truth, predicted, iou=item, class_id=class_id)
+            for item in thresholds
         ],
     }

@@ -20,8 +20,8 @@ SCALES = ("full", "small", "tiny")
 class Setting:
     """A kind of images with its truth.
 
-    `draw(n, seed, scale)` makes `n` patches; `n_test` holds their number by scale. True sources with fewer than
-    `n_pixels` pixels in a patch (cut by its edge) do not count, and neither do predictions that lie on them.
+    `draw(n, seed, scale)` makes `n` patches; `n_test` holds their number by scale. True sources with
+    fewer than `n_pixels` pixels in a patch, and predictions on them, are ignored in scoring.
     """
 
     name: str
@@ -66,13 +66,15 @@ def make_a(side, seed, **options):
 @lru_cache(maxsize=4)
 def draw_b(n, seed, scale):  # noqa: ARG001 - one image costs the same at every scale
     X, y, catalog = make_blends(n, random_state=seed, return_catalog=True)
-    ends = np.cumsum([len(one) for one in y])[:-1]
+    ends = np.cumsum([len(target) for target in y])[:-1]
     noise = np.sqrt(500.0 + 9.0**2)
     flux, area, mag = (
         np.split(np.asarray(catalog[name], dtype=float), ends)
         for name in ("flux", "n_pixels", "mag")
     )
-    snr = [one / np.sqrt(one + pixels * noise**2) for one, pixels in zip(flux, area, strict=True)]
+    snr = [
+        item / np.sqrt(item + pixels * noise**2) for item, pixels in zip(flux, area, strict=True)
+    ]
     return Patches(X, y, y, y, snr, mag)
 
 
@@ -119,7 +121,7 @@ C = Setting(
     n_bands=3,
     classes=True,
 )
-SETTINGS = {one.name: one for one in (A, B, C)}
+SETTINGS = {item.name: item for item in (A, B, C)}
 
 
 @lru_cache(maxsize=1)

@@ -314,17 +314,17 @@ def predict_many(estimator, X, settings):
     last = estimator[-1]
     if not (
         hasattr(last, "predict_proba")
-        and {name for one in settings for name in one} <= AFTER_PROBABILITIES
+        and {name for params in settings for name in params} <= AFTER_PROBABILITIES
     ):
         for params in settings:
             yield predict(set_last(estimator, params), X)
         return
     images, _ = last._check_images(estimator[:-1].transform(X) if len(estimator) > 1 else X)
-    found = zip(last._images_proba(images), images, strict=True)
-    probas = [np.where(last._no_data(image), np.float32(0), proba) for proba, image in found]
+    predicted = zip(last._images_proba(images), images, strict=True)
+    probas = [np.where(last._no_data(image), np.float32(0), proba) for proba, image in predicted]
     for params in settings:
         set_last(estimator, params)
         yield [
-            Instances.from_label_map(last._sources(*one))
-            for one in zip(probas, images, strict=True)
+            Instances.from_label_map(last._sources(*item))
+            for item in zip(probas, images, strict=True)
         ]

@@ -62,21 +62,23 @@ def _csv(cells):
 
 def score_table(store, setting, columns, only=None):
     """One row for each system and variant, the best of each column in bold, seeds at the end."""
-    groups = [one for one in store.groups(setting) if only is None or only(one)]
+    groups = [group for group in store.groups(setting) if only is None or only(group)]
     best = {
-        path: max((one.mean(path) for one in groups if one.mean(path) is not None), default=None)
+        path: max(
+            (group.mean(path) for group in groups if group.mean(path) is not None), default=None
+        )
         for path in columns.values()
     }
     rows = []
-    for one in groups:
-        if one.missing:
-            rows.append([_peer(one), *["not installed"] * len(columns), "–"])
+    for group in groups:
+        if group.missing:
+            rows.append([_peer(group), *["not installed"] * len(columns), "–"])
             continue
         cells = [
-            _bold(one.text(path), one.mean(path) == best[path] is not None)
+            _bold(group.text(path), group.mean(path) == best[path] is not None)
             for path in columns.values()
         ]
-        rows.append([_peer(one), *cells, str(len(one.runs))])
+        rows.append([_peer(group), *cells, str(len(group.runs))])
     return rst_table(["system", *columns, "seeds"], rows)
 
 
@@ -134,12 +136,14 @@ def _top(top):
 
 def best_variant(store, cell):
     """Best mean and its variant, over the variants of the system or of the cell's only; None where there is none."""
-    groups = [one for one in store.groups(cell.setting) if one.system == cell.system]
-    groups = [one for one in groups if cell.variant in ("", one.variant)]
-    found = [
-        (one.mean(cell.path), one.variant) for one in groups if one.mean(cell.path) is not None
+    groups = [group for group in store.groups(cell.setting) if group.system == cell.system]
+    groups = [group for group in groups if cell.variant in ("", group.variant)]
+    predicted = [
+        (group.mean(cell.path), group.variant)
+        for group in groups
+        if group.mean(cell.path) is not None
     ]
-    return max(found) if found else None
+    return max(predicted) if predicted else None
 
 
 def _verdict(value, reported):
@@ -200,22 +204,24 @@ def against_peers(store):
 
 
 def _best(groups, path, peer):
-    found = [(one.mean(path), one.name) for one in groups if one.peer == peer and one.main]
-    found = [(value, name) for value, name in found if value is not None]
-    return max(found) if found else None
+    predicted = [
+        (group.mean(path), group.name) for group in groups if group.peer == peer and group.main
+    ]
+    predicted = [(value, name) for value, name in predicted if value is not None]
+    return max(predicted) if predicted else None
 
 
 def bin_table(store, setting, path, label, only=bool):
     """Fractions in bins, seeds added up: one row for each system."""
     rows, header = [], []
-    for one in store.groups(setting):
-        n, hits = one.total(f"{path}.n"), one.total(f"{path}.n_hit")
-        if n is None or not only(one):
+    for group in store.groups(setting):
+        n, hits = group.total(f"{path}.n"), group.total(f"{path}.n_hit")
+        if n is None or not only(group):
             continue
-        header = bin_names(one.runs[0], path)
+        header = bin_names(group.runs[0], path)
         rows.append(
             [
-                _peer(one),
+                _peer(group),
                 *(
                     number(hit / total) if total else "–"
                     for hit, total in zip(hits, n, strict=True)
@@ -237,10 +243,11 @@ def bin_names(run, path):
 
 
 def robustness_table(store, score):
-    groups = [one for one in store.groups("A") if one.runs[0].get("robustness")]
+    groups = [group for group in store.groups("A") if group.runs[0].get("robustness")]
     names = list(groups[0].runs[0]["robustness"]) if groups else []
     rows = [
-        [_peer(one), *(one.text(f"robustness.{name}.{score}") for name in names)] for one in groups
+        [_peer(group), *(group.text(f"robustness.{name}.{score}") for name in names)]
+        for group in groups
     ]
     return rst_table(["system", *names], rows)
 
@@ -259,25 +266,25 @@ def at_purity(curve, purity):
 
 def unseen_table(store, purities=(0.8, 0.9, 0.95)):
     """Completeness at equal purity on fields that nothing was tuned on."""
-    groups = [one for one in store.groups("A") if one.runs[0].get("unseen")]
+    groups = [group for group in store.groups("A") if group.runs[0].get("unseen")]
     fields = sorted(
-        {name for one in groups for run in one.runs for name in run["unseen"]}, reverse=True
+        {name for group in groups for run in group.runs for name in run["unseen"]}, reverse=True
     )
     wanted = [(name, purity) for name in fields for purity in purities]
-    rows = [[_mean_at(one, *place) for place in wanted] for one in groups]
+    rows = [[_mean_at(group, *place) for place in wanted] for group in groups]
     best = [
         max((value for value in column if value is not None), default=None)
         for column in zip(*rows, strict=True)
     ]
     texts = [
         [
-            _peer(one),
+            _peer(group),
             *(
                 _bold(number(v), v == top) if v is not None else "–"
                 for v, top in zip(row, best, strict=True)
             ),
         ]
-        for one, row in zip(groups, rows, strict=True)
+        for group, row in zip(groups, rows, strict=True)
     ]
     return rst_table(
         ["system", *(f"{name}, at {number(purity, 2)}" for name, purity in wanted)], texts
@@ -285,8 +292,10 @@ def unseen_table(store, purities=(0.8, 0.9, 0.95)):
 
 
 def _mean_at(group, name, purity):
-    found = [at_purity(run["unseen"][name], purity) for run in group.runs if name in run["unseen"]]
-    return float(np.mean(found)) if found else None
+    predicted = [
+        at_purity(run["unseen"][name], purity) for run in group.runs if name in run["unseen"]
+    ]
+    return float(np.mean(predicted)) if predicted else None
 
 
 def calibration_table(store):
@@ -314,21 +323,21 @@ def uncertain_error(curve):
 
 def cost_table(store, setting):
     rows = []
-    for one in store.groups(setting):
-        if one.missing:
+    for group in store.groups(setting):
+        if group.missing:
             continue
-        processor = [run["predict"]["processor_seconds"] / run["n_test"] for run in one.runs]
+        processor = [run["predict"]["processor_seconds"] / run["n_test"] for run in group.runs]
         cells = [
-            one.text(path, 0, spread=False) for path in ("fit.seconds", "fit.choosing_seconds")
+            group.text(path, 0, spread=False) for path in ("fit.seconds", "fit.choosing_seconds")
         ]
         cells += [
-            one.text("predict.seconds_per_patch", 4, spread=False),
+            group.text("predict.seconds_per_patch", 4, spread=False),
             number(float(np.mean(processor)), 4),
         ]
         cells += [
-            one.text(path, 0, spread=False) for path in ("fit.memory_mib", "predict.memory_mib")
+            group.text(path, 0, spread=False) for path in ("fit.memory_mib", "predict.memory_mib")
         ]
-        rows.append([_peer(one), *cells])
+        rows.append([_peer(group), *cells])
     return rst_table(["system", *COST_COLUMNS], rows)
 
 
