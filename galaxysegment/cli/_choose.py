@@ -4,6 +4,7 @@ import ast
 import difflib
 
 from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
@@ -153,3 +154,28 @@ def _with_shipped_weights(segmenter, method):
         )
     print(f"Using the net {models[0].name!r} that ships with galaxysegment.")
     return segmenter.set_params(weights=models[0].name)
+
+
+def bridge_gaps(segmenter, bridge, *, label):
+    """Set the width of the gaps that sources bridge, of a segmenter or the last step of a pipeline.
+
+    Parameters
+    ----------
+    segmenter : segmenter or Pipeline
+    bridge : int or None
+        In pixels; None leaves the segmenter as it is.
+    label : bool
+        Whether the pixels of a gap belong to the source.
+    """
+    if bridge is None:
+        if label:
+            raise ValueError(
+                "--label-bridge says what becomes of bridged gaps: pass --bridge PIXELS too."
+            )
+        return
+    last = segmenter[-1] if isinstance(segmenter, Pipeline) else segmenter
+    if "bridge" not in last.get_params():
+        raise ValueError(
+            f"{type(last).__name__} cannot bridge gaps: leave --bridge out, or fill them with BadPixelFiller first."
+        )
+    last.set_params(bridge=bridge, label_bridge=label)

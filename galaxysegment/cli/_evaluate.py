@@ -28,7 +28,7 @@ def add_arguments(parser):
 def run(arguments):
     """Print the scores."""
     from ..io import read_label_map
-    from ._segment import parse_hdu
+    from ._inputs import parse_hdu
 
     arguments.words["hdu"] = "--truth-hdu"
     truth = read_label_map(arguments.truth, hdu=parse_hdu(arguments.truth_hdu))

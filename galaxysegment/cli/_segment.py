@@ -2,19 +2,16 @@
 
 from pathlib import Path
 
-from ._choose import add_method_arguments, is_fitted, ready_segmenter
+from ._choose import add_method_arguments, bridge_gaps, is_fitted, ready_segmenter
+from ._inputs import READ_WORDS, add_image_arguments, open_field, parse_hdus
 from ._outputs import check_outputs, picture_endings
 from ._picture import bands_to_draw, draw
 
 _LARGEST_SIDE = 8192  # of an image that is worked on as a whole
 _TILE_SIZE = 2048
 
-# Options that set the arguments which messages of the library speak of.
 _WORDS = {
-    "rms_kind": "--rms-kind",
-    "rms_hdu": "--rms-hdu",
-    "rms": "--rms",
-    "hdu": "--hdu",
+    **READ_WORDS,
     "overwrite": "--overwrite",
     "resume": "--resume",
     "tile_size": "--tile-size",
@@ -26,13 +23,25 @@ _WORDS = {
 
 def add_arguments(parser):
     """Declare the command's arguments."""
-    _add_input_arguments(parser)
+    add_image_arguments(parser)
     add_method_arguments(parser, default="photutils", examples="photutils, sep, kmeans, unet")
     parser.add_argument(
         "--model",
         type=Path,
         default=None,
         help="a trained segmenter in a file, instead of --method",
+    )
+    parser.add_argument(
+        "--bridge",
+        type=int,
+        default=None,
+        metavar="PIXELS",
+        help="sources may bridge gaps without data, such as bad columns, of up to so many pixels (0)",
+    )
+    parser.add_argument(
+        "--label-bridge",
+        action="store_true",
+        help="pixels of such a gap belong to the source; without this they stay 0",
     )
     _add_output_arguments(parser)
     parser.add_argument(
@@ -53,35 +62,6 @@ def add_arguments(parser):
     parser.set_defaults(
         words=_WORDS,
         after_interrupt="files that were written are complete; --resume continues a run in tiles.",
-    )
-
-
-def _add_input_arguments(parser):
-    parser.add_argument("image", nargs="+", help="FITS image; several files are bands of one field")
-    parser.add_argument(
-        "--hdu",
-        action="append",
-        default=None,
-        help="extension of the image: a number, a name, or NAME,VERSION (first image by default); may be "
-        "repeated, one per band",
-    )
-    parser.add_argument(
-        "--rms",
-        action="append",
-        default=None,
-        help="FITS file with the RMS, variance or weight map, also the image's own; may be repeated, one per band",
-    )
-    parser.add_argument(
-        "--rms-hdu",
-        action="append",
-        default=None,
-        help="extension of that map, as for --hdu; without --rms, of the image's file",
-    )
-    parser.add_argument(
-        "--rms-kind",
-        choices=("rms", "variance", "weight", "auto"),
-        default="auto",
-        help="what that map holds (%(default)s)",
     )
 
 
@@ -107,7 +87,7 @@ def _add_output_arguments(parser):
         "--catalog",
         type=Path,
         default=None,
-        help="also measure the sources: a .fits, .ecsv or .parquet file to write",
+        help="also measure the sources: a .fits, .ecsv, .csv, .vot or .parquet file to write",
     )
     parser.add_argument(
         "--regions", type=Path, default=None, help="also write the sources as regions of DS9 (.reg)"
@@ -121,10 +101,11 @@ def run(arguments):
     """Read, segment, write."""
     output = arguments.output or _default_output(arguments.image[0])
     _check_files(arguments, output)
-    field = _open(arguments)
+    field = open_field(arguments)
     tile_size = _choose_tile_size(arguments, field.shape, output)
     bands = _choose_bands(arguments, field)
     segmenter = ready_segmenter(arguments, with_rms=field.has_rms)
+    bridge_gaps(segmenter, arguments.bridge, label=arguments.label_bridge)
     if tile_size is None:
         labels = _segment_whole(field, segmenter, output, arguments.overwrite)
     else:
@@ -140,7 +121,12 @@ def _check_files(arguments, output):
     from ..catalog._files import CATALOG_FORMATS, require_pyarrow
     from ..io._write import FITS_ENDINGS
 
-    inputs = {"image": arguments.image, "--rms": arguments.rms, "--model": arguments.model}
+    inputs = {
+        "image": arguments.image,
+        "--rms": arguments.rms,
+        "--mask": arguments.mask,
+        "--model": arguments.model,
+    }
     outputs = {
         "--output": output,
         "--picture": arguments.picture,
@@ -179,28 +165,10 @@ def _choose_bands(arguments, field):
     return None
 
 
-def _open(arguments):
-    from ..io import read_field
-
-    return read_field(
-        _single(arguments.image),
-        rms=_single(arguments.rms),
-        rms_kind=arguments.rms_kind,
-        hdu=parse_hdus(arguments.hdu),
-        rms_hdu=parse_hdus(arguments.rms_hdu),
-    )
-
-
-def _single(values):
-    """Return the only value of a list, or the list, or None."""
-    return values[0] if values and len(values) == 1 else values
-
-
 def _segment_whole(field, segmenter, output, overwrite):
-    from .._utils.rms import append_rms
     from ..io import write_label_map
 
-    X = append_rms(field.image, field.rms)[None]
+    X = _stack(field, segmenter)
     if not is_fitted(segmenter):
         segmenter.fit(X)
     labels = segmenter.predict(X)[0]
@@ -210,21 +178,27 @@ def _segment_whole(field, segmenter, output, overwrite):
     return labels
 
 
+def _stack(field, segmenter):
+    """One image with its bands, and the RMS map last if the segmenter takes one."""
+    from ..base import takes_rms
+    from ..io._inputs import stack
+
+    return stack(field, field.has_rms and takes_rms(segmenter, field.n_bands))[None]
+
+
 def _segment_tiles(field, segmenter, output, arguments, tile_size):
     """Segment in bounded memory; a method that learns does so from the middle of the field."""
-    from .._utils.rms import append_rms
     from ..mosaic import segment_mosaic
 
     if not is_fitted(segmenter):
         middle = field.section(*(_middle(side, tile_size) for side in field.shape))
-        segmenter.fit(append_rms(middle.image, middle.rms)[None])
+        segmenter.fit(_stack(middle, segmenter))
     options = {
         "n_jobs": arguments.n_jobs,
         "resume": arguments.resume,
         "overwrite": arguments.overwrite,
     }
-    rms = True if field.has_rms else None
-    segment_mosaic(segmenter, field, rms=rms, output=output, tile_size=tile_size, **options)
+    segment_mosaic(segmenter, field, output=output, tile_size=tile_size, **options)
     height, width = field.shape
     print(f"Segmented {height} x {width} pixels in tiles: wrote {output}.")
     return output
@@ -237,10 +211,7 @@ def _middle(side, length):
 def _measure(field, labels, arguments):
     from ..catalog import source_catalog, write_catalog, write_regions
 
-    rms = True if field.has_rms else None
-    catalog = source_catalog(
-        labels, field, rms=rms, background="mesh", zero_point=arguments.zero_point
-    )
+    catalog = source_catalog(labels, field, background="mesh", zero_point=arguments.zero_point)
     writers = (arguments.catalog, write_catalog), (arguments.regions, write_regions)
     for path, write in writers:
         if path:
@@ -257,21 +228,6 @@ def count_sources(number):
     ('1 source', '2 sources')
     """
     return f"{number} source{'' if number == 1 else 's'}"
-
-
-def parse_hdus(texts):
-    """Return the HDU of one ``--hdu``, a list of those of several, or None."""
-    return _single([parse_hdu(text) for text in texts]) if texts else None
-
-
-def parse_hdu(text):
-    """Extension number, name, or (name, version), as FITS readers take it."""
-    if text is None:
-        return None
-    if text.lstrip("-").isdigit():
-        return int(text)
-    name, comma, version = text.rpartition(",")
-    return (name, int(version)) if comma and version.isdigit() else text
 
 
 def _default_output(image):

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ._choose import add_method_arguments, is_fitted, make_segmenter
+from ._inputs import READ_WORDS, add_mask_arguments, mask_options
 from ._outputs import check_outputs
 
 
@@ -20,20 +21,24 @@ def add_arguments(parser):
     parser.add_argument(
         "--patch-size", type=int, default=256, help="side of the training patches (%(default)s)"
     )
+    add_mask_arguments(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
-    parser.set_defaults(words={"size": "--patch-size", "overwrite": "--overwrite"})
+    parser.set_defaults(words={**READ_WORDS, "size": "--patch-size", "overwrite": "--overwrite"})
 
 
 def run(arguments):
     """Read patches, fit, save."""
+    from ..base import takes_rms
     from ..io import read_field
     from ..persistence import save
 
     inputs = {"field": arguments.field}
     check_outputs(inputs, {"--output": arguments.output}, overwrite=arguments.overwrite)
-    fields = [read_field(path) for path in arguments.field]
+    options = mask_options(arguments, has_file=False)
+    fields = [read_field(path, **options) for path in arguments.field]
     with_rms = all(field.has_rms for field in fields)
     segmenter = make_segmenter(arguments, with_rms=with_rms)
+    with_rms = with_rms and takes_rms(segmenter, fields[0].n_bands)
     X, y = _read_patches(fields, arguments, with_rms)
     if "verbose" in segmenter.get_params():
         segmenter.set_params(verbose=True)

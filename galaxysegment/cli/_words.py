@@ -45,7 +45,8 @@ def _say_option(text, name, option):
         value = (match["value"] or "").strip("'\"")
         return option if value in ("", "True") else f"{option} {value}"
 
-    text = re.sub(_start(name, "with ") + "=False", f"without {option}", text)
+    off = option if option.startswith("--no-") else f"without {option}"
+    text = re.sub(_start(name, "(?:with )?") + "=False", off, text)
     text = re.sub(_start(name) + _VALUE, say, text)
     return re.sub(_start(name) + _VERBS, option, text)
 

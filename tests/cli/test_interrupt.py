@@ -95,7 +95,7 @@ def test_other_commands_say_what_is_left(field, monkeypatch, capsys):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_segment, "_open", interrupt)
+    monkeypatch.setattr(_segment, "open_field", interrupt)
     assert main(["segment", str(field)]) == 130
     assert "--resume continues a run in tiles" in capsys.readouterr().err
 

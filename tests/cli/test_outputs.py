@@ -21,7 +21,7 @@ def folder(tmp_path, monkeypatch):
     shutil.copy(tmp_path / "a.fits", tmp_path / "model.safetensors")
     (tmp_path / "folder.fits").mkdir()
     monkeypatch.chdir(tmp_path)
-    for module, name in ((_segment, "_open"), (_train, "_fit")):
+    for module, name in ((_segment, "open_field"), (_train, "_fit")):
         monkeypatch.setattr(module, name, lambda *_: pytest.fail("the work has begun"))
     return tmp_path
 

@@ -16,6 +16,7 @@ from galaxysegment.cli._words import say_options
         ("a.fits exists: pass overwrite=True.", "a.fits exists: pass --overwrite."),
         ("or start over with resume=False.", "or start over without --resume."),
         ("tile_size must be at least 1. Got -5", "--tile-size must be at least 1. Got -5"),
+        ("unpack it first, or pass limits=False.", "unpack it first, or pass --no-limits."),
         ("a.fits: rms_hdu=2", "a.fits: --rms-hdu 2"),
         ("X has rms_band=None: set rms_band=-1.", "X has rms_band=None: pass --set rms_band=-1."),
         ("n_sigma must be positive", "--set n_sigma must be positive"),
