@@ -116,7 +116,9 @@ class _ImageEstimator(MosaicAware, BaseEstimator, metaclass=ABCMeta):
         return tags
 
 
-class BaseImageTransformer(TransformerMixin, _ImageEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
+class BaseImageTransformer(  # type: ignore[call-arg]
+    TransformerMixin, _ImageEstimator, auto_wrap_output_keys=None
+):
     """Template of a transformer of images: same container out as in, NaN stays NaN.
 
     A subclass writes ``_transform_image(image)``, image of shape (n_bands, height, width) in and
@@ -266,7 +268,7 @@ class BaseSegmenter(_ImageEstimator):
         return self
 
     def _find_truth(self, X, y):
-        """Return `y`, or the truth of the fields `X` if there is no `y` and the segmenter needs it."""
+        """Return `y`, or the truth of the fields `X` if `y` is None and the segmenter needs it."""
         if y is None and self._requires_y:
             y = truth_of(X)
             if y is None:

@@ -31,12 +31,12 @@ def write_catalog(path: str | Path, catalog: "Table", *, overwrite: bool = False
     Parameters
     ----------
     path : str or path
-        Ends in ``.fits``, ``.ecsv`` (text, everything kept), ``.vot`` or ``.xml`` (VOTable), ``.parquet``
-        (needs pyarrow), or ``.csv`` (text, without units).
+        Ends in ``.fits``, ``.ecsv`` (text, everything kept), ``.vot`` or ``.xml`` (VOTable),
+        ``.parquet`` (needs pyarrow), or ``.csv`` (text, without units).
     catalog : `astropy.table.Table`
-        As of `source_catalog`. The column ``sky_position``, which repeats ``ra`` and ``dec``, is left out.
-        In a ``.csv`` file, a column with one value per band becomes several: ``flux_1``, ``flux_2``; pass
-        ``bands=`` to `source_catalog` to give them names.
+        As of `source_catalog`. The column ``sky_position``, which repeats ``ra`` and ``dec``, is
+        left out. In a ``.csv`` file, a column with one value per band becomes several: ``flux_1``,
+        ``flux_2``; pass ``bands=`` to `source_catalog` to give them names.
     overwrite : bool, default=False
         Replace a file of this name.
 
@@ -86,7 +86,7 @@ def require_pyarrow(path: str | Path | None) -> None:
 
 
 def _one_value_a_cell(catalog):
-    """Return a table in which each column of vectors has become a column per entry, numbered from 1."""
+    """Return a table with a column, numbered from 1, for each entry of a column of vectors."""
     from astropy.table import Table
 
     columns = {}
@@ -114,11 +114,11 @@ def write_regions(
     path : str or path
         Ends in ``.reg``.
     catalog : `astropy.table.Table`, label map of shape (height, width), or `Instances`
-        A table as of `source_catalog`, whose ellipses are written; or sources, whose outlines along the edges
-        of their pixels are written as polygons.
+        A table as of `source_catalog`, whose ellipses are written; or sources, whose outlines along
+        the edges of their pixels are written as polygons.
     wcs : `astropy.wcs.WCS`, optional
-        Write positions on the sky (ICRS, as polygons, which are right for any orientation of the image)
-        instead of pixels of this image.
+        Write positions on the sky (ICRS, as polygons, which are right for any orientation of the
+        image) instead of pixels of this image.
     scale : float, default=3.0
         Size of an ellipse in units of the semi-axes; about the outline of a source at 3.
     overwrite : bool, default=False

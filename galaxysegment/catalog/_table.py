@@ -54,27 +54,30 @@ def source_catalog(
     Parameters
     ----------
     sources : label map of shape (height, width), `galaxysegment.Instances`, or path
-        The sources; a path is that of a FITS file with a label map.
-    image : array of shape (height, width) or (n_bands, height, width), path, list of paths, `Field` or `NDData`
-        What to measure; NaN is "no data". Fluxes of a `Quantity` or `NDData` have its unit.
+        The sources; a path names a FITS file with a label map.
+    image : array of shape (height, width) or (n_bands, height, width), path, `Field` or `NDData`
+        What to measure, or a list of paths; NaN is "no data". Fluxes of a `Quantity`
+        or `NDData` have its unit.
     rms : array, path or bool, optional
-        Standard deviation of the noise of each pixel, for the flux errors. If left out, the map that comes
-        with the file, field or `NDData` is taken if there is one. True insists on such a map, False ignores
-        it.
+        Standard deviation of the noise of each pixel, for the flux errors. If left out, the map
+        that comes with the file, field or `NDData` is taken if there is one. True insists on such a
+        map, False ignores it.
     mask : array or path, optional
         Mask or data quality map; pixels that are not 0 have no data.
     wcs : `astropy.wcs.WCS`, optional
-        For positions on the sky; that of the file or the field by default.
+        For positions on the sky; the WCS of the file or the field by default.
     background : float, array of shape (height, width), or "mesh", optional
         What to subtract before measuring; nothing by default. "mesh" estimates it in
         each band as `PhotutilsSegmenter` does.
     zero_point : float or sequence of float, optional
-        Magnitude of a source with a flux of 1, of all bands or of each; without it there are no magnitudes.
+        Magnitude of a source with a flux of 1, of all bands or of each; without it there are no
+        magnitudes.
     bands : sequence of str, optional
-        Names of the bands. Each then has columns of its own: ``bands=["g", "r"]``, or ``"gr"``, gives ``flux_g``,
-        ``flux_r``, ``flux_error_g`` and so on. Without names, a column holds one value per band.
+        Names of the bands. Each then has columns of its own: ``bands=["g", "r"]``, or ``"gr"``,
+        gives ``flux_g``, ``flux_r``, ``flux_error_g`` and so on. Without names, a column holds one
+        value per band.
     classes : array-like of int, shape (n_sources,), optional
-        Category of label 1, 2…; those of `sources` where it is `Instances`.
+        Category of label 1, 2…; the classes of `sources` if it is `Instances`.
     scores : array-like of float, shape (n_sources,), optional
         Confidence likewise.
     hdu, rms_hdu, mask_hdu, rms_kind, mask_bits
@@ -89,35 +92,37 @@ def source_catalog(
         One row per source, in order of `label`; labels that do not occur have none. Columns:
 
         - ``label``; ``x``, ``y``: centroid in 0-based pixels, weighted by brightness;
-        - ``ra``, ``dec``, ``sky_position``: the same on the sky (ICRS); only where there is a WCS;
+        - ``ra``, ``dec``, ``sky_position``: the same on the sky (ICRS), if there is a WCS;
         - ``x_min``, ``x_max``, ``y_min``, ``y_max``: bounding box, inclusive;
-        - ``area``: pixels; ``flux``: sum over the pixels that have data, and ``flux_error`` where there is an
-          RMS map; with several bands, one value per band, or one column per band of `bands`;
-        - ``magnitude``, ``magnitude_error`` where there is a zero point; NaN for a flux that is not positive;
-        - ``semi_major``, ``semi_minor``: standard deviations of the brightness along the axes, in pixels;
-          ``angle``: of the major axis from the x axis towards the y axis, -90° to 90°; on the sky
-          ``semi_major_sky``, ``semi_minor_sky`` and ``position_angle``, from north through east, 0° to 180°;
+        - ``area``: pixels; ``flux``: sum over the pixels with data, and ``flux_error`` if there
+          is an RMS map; with several bands, one value per band, or one column per band of `bands`;
+        - ``magnitude``, ``magnitude_error`` if there is a zero point; NaN for fluxes up to 0;
+        - ``semi_major``, ``semi_minor``: standard deviations of the brightness along the axes, in
+          pixels; ``angle``: of the major axis from the x axis towards the y axis, -90° to 90°; on
+          the sky ``semi_major_sky``, ``semi_minor_sky`` and ``position_angle``, from north through
+          east, 0° to 180°;
         - ``peak``, ``x_peak``, ``y_peak``: the brightest pixel;
-        - ``class``, ``score``: where they are known;
+        - ``class``, ``score``: if they are known;
         - ``edge``: reaches the edge of the image; ``masked``: holds or touches pixels without data;
           ``blended``: touches or overlaps another source.
 
     Raises
     ------
     ValueError
-        If shapes or units disagree, or there is not one class or score per source, or one name or zero point
-        per band.
+        If shapes or units disagree, or there is not one class or score per source, or one name or
+        zero point per band.
 
     Notes
     -----
-    Centroid, shape and peak are those of the mean of the bands. As in `photutils`, negative pixels do not count for
-    centroid and shape, and shapes thinner than a pixel are widened by 1/12 of a pixel squared, which is
-    SExtractor's rule [1]_. Flux errors hold the noise of the map and nothing else.
+    Centroid, shape and peak are measured on the mean of the bands. As in `photutils`, pixels below 0
+    do not count for centroid and shape, and shapes thinner than a pixel are widened by 1/12 of a
+    pixel squared, which is SExtractor's rule [1]_. Flux errors hold the noise of the map and
+    nothing else.
 
     References
     ----------
-    .. [1] E. Bertin and S. Arnouts, "SExtractor: Software for source extraction", A&AS 117, 393 (1996),
-       :doi:`10.1051/aas:1996164`
+    .. [1] E. Bertin and S. Arnouts, "SExtractor: Software for source extraction",
+       A&AS 117, 393 (1996), :doi:`10.1051/aas:1996164`
 
     Examples
     --------
@@ -125,8 +130,10 @@ def source_catalog(
     >>> from galaxysegment.catalog import source_catalog
     >>> image = np.zeros((20, 30))
     >>> image[5:8, 10:17] = 2.0
-    >>> catalog = source_catalog((image > 1).astype(int), image, rms=np.ones(image.shape), zero_point=25)
-    >>> catalog["label", "x", "y", "area", "flux", "flux_error"].pformat(show_unit=False)[-1].split()
+    >>> rms = np.ones(image.shape)
+    >>> catalog = source_catalog((image > 1).astype(int), image, rms=rms, zero_point=25)
+    >>> columns = catalog["label", "x", "y", "area", "flux", "flux_error"]
+    >>> columns.pformat(show_unit=False)[-1].split()
     ['1', '13.0', '6.0', '21', '42.0', '4.58257569495584']
     """
     hdus = {"hdu": hdu, "rms_hdu": rms_hdu, "mask_hdu": mask_hdu}
@@ -162,7 +169,7 @@ class _Photometry:
         self.zero_point = None if zero_point is None else _check_zero_point(zero_point, n_bands)
 
     def add(self, table, name, values, unit=None):
-        """Add values of shape (n_bands, n_sources): a column per band that has a name, or one for all."""
+        """Add values of shape (n_bands, n_sources): a column per named band, or one for all."""
         values = values if unit is None else values * unit
         if self.bands is None:
             table[name] = values[0] if len(values) == 1 else values.T
@@ -203,7 +210,7 @@ def _label_rows(sources, hdu, shape):
 
 
 def _background(background, pixels):
-    """Return a function that gives the background of a window; None where there is nothing to subtract."""
+    """Return a function that gives the background of a window; None if there is none."""
     if background is None:
         return None
     if isinstance(background, Real) and not isinstance(background, bool):
@@ -220,7 +227,7 @@ def _background(background, pixels):
 
 
 class _Rows:
-    """One band of an image that is read by rows: as much of an array as measuring boxes asks for."""
+    """One band of an image, read by rows: as much of an array as measuring boxes needs."""
 
     def __init__(self, pixels, band):
         self.pixels, self.band, self.shape = pixels, band, pixels.shape
@@ -253,7 +260,8 @@ def _check_per_source(name, values, n_sources):
     values = np.asarray(values)
     if values.ndim != 1 or len(values) < n_sources:
         raise ValueError(
-            f"{name} has shape {values.shape}, but labels go up to {n_sources}: give one value per label, 1 to n."
+            f"{name} has shape {values.shape}, but labels go up to {n_sources}: give one value per "
+            "label, 1 to n."
         )
     return values
 
@@ -317,7 +325,7 @@ def _add_fluxes(table, sums, rows, photometry):
 
 
 def _ellipse(covariance):
-    """Semi-axes and angle of the major axis from x to y, in radians, of covariances (n, 2, 2) in y, x."""
+    """Semi-axes, and angle from x to y in radians, of covariances (n, 2, 2) in y, x."""
     covariance = covariance.copy()
     determinant = np.linalg.det(covariance)
     # SExtractor's rule for sources thinner than a pixel

@@ -176,7 +176,7 @@ class Field:
 
     @property
     def classes(self) -> NDArray[np.int64] | None:
-        """Category of each source, int of shape (n_sources,), or None; label ``k`` has entry ``k - 1``."""
+        """Category of each source, int of shape (n_sources,), or None; label 1 comes first."""
         return self._part("classes")
 
     @property
@@ -216,7 +216,7 @@ class Field:
 
     @property
     def rms(self) -> Floats | None:
-        """The RMS map, shape (height, width) or (n_bands, height, width), or None; NaN = no data."""
+        """The RMS map, (height, width) or (n_bands, height, width), NaN = no data; or None."""
         return self._read("rms") if self.has_rms else None
 
     @property

@@ -12,7 +12,7 @@ from ._sources import ArraySource, FitsSource, MaskedSource, StackSource
 
 
 def check_bits(bits):
-    """Return the bits of a data quality map that mean "no data" as one number; None takes every bit."""
+    """Return the bits that mean "no data" as one number; None takes every bit."""
     if bits is None:
         return None
     flags = bits if isinstance(bits, list | tuple | np.ndarray) else [bits]
@@ -50,14 +50,15 @@ def as_mask(mask, bits=None, name="mask"):
         return mask if mask.dtype.kind == "b" else mask != 0
     if mask.dtype.kind == "f":
         raise TypeError(
-            f"mask_bits={bits} picks bits of whole numbers, but {name} holds {mask.dtype} numbers: pass integers, or "
+            f"mask_bits={bits} picks bits of whole numbers, but {name} holds {mask.dtype} numbers: "
+            "pass integers, or "
             "leave mask_bits out."
         )
     return (mask.astype(np.int64) & bits) != 0
 
 
 def blank(image, mask):
-    """Return an image (n_bands, height, width) with NaN where `mask` is True; itself if nothing changes.
+    """Return an image (n_bands, height, width) with NaN where `mask` is True.
 
     Raises
     ------
@@ -75,7 +76,8 @@ def check_mask_shape(shape, image_shape):
     shape, image_shape = tuple(shape), tuple(image_shape)
     if shape not in (image_shape, image_shape[1:]):
         raise ValueError(
-            f"The mask has shape {shape}, but the image has shape {image_shape}: it must have shape "
+            f"The mask has shape {shape}, but the image has shape {image_shape}: it must have "
+            "shape "
             f"{image_shape[1:]}, or the shape of the image."
         )
 
@@ -87,7 +89,8 @@ def mask_source(image, mask, hdu=None, bits=None, limits=True):
     ----------
     image : source of shape (n_bands, height, width)
     mask : path, list of paths, array-like or None
-        One mask for all bands, or one per band. The pixels of files are read when those of the image are.
+        One mask for all bands, or one per band. The pixels of files are read when those of the
+        image are.
     hdu : int, str, (str, int) or a list of them, optional
     bits : int, list of int or None
         As for `as_mask`.
@@ -123,7 +126,8 @@ def _open_masks(paths, hdu, bits, limits, n_bands):
     paths = paths * len(hdus) if len(paths) == 1 else paths
     if len(paths) != len(hdus) or len(paths) not in (1, n_bands):
         raise ValueError(
-            f"mask lists {len(paths)} files and mask_hdu {len(hdus)} HDUs for {n_bands} bands: give one for all, "
+            f"mask lists {len(paths)} files and mask_hdu {len(hdus)} HDUs for {n_bands} bands: "
+            "give one for all, "
             "or one per band."
         )
     found = [

@@ -1,4 +1,4 @@
-"""Values are identified by what they hold: the same in every process, another if anything is changed."""
+"""Values are identified by what they hold, equally in every process."""
 
 import os
 import subprocess

@@ -17,7 +17,7 @@ from galaxysegment.structures import label_components
 
 
 def make_wcs(ra=150.0, dec=2.0, scale=0.1, flip=False, rotation=0.0, size=(120, 160)):
-    """Tangential; `scale` in arcsec; east left unless flipped; north turned by `rotation` degrees."""
+    """Tangential, `scale` in arcsec, east left unless flipped, north turned by `rotation` deg."""
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
     wcs.wcs.crval = ra, dec

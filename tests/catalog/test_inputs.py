@@ -1,4 +1,4 @@
-"""What `source_catalog` and `segment_mosaic` make of NDData, fields, masks, units and names of bands."""
+"""Catalogs and mosaics of NDData, fields and masks; units and names of bands."""
 
 import numpy as np
 import pytest
