@@ -8,8 +8,6 @@ Find the sources of the sample field with `PhotutilsSegmenter` and compare them 
 # %%
 # The sample field ships with the package: an image, its RMS map and its exact truth.
 
-import numpy as np
-
 from galaxysegment import PhotutilsSegmenter
 from galaxysegment.datasets import load_sample_field
 from galaxysegment.display import SegmentationDisplay
@@ -19,12 +17,11 @@ field = load_sample_field()
 print(field.shape, field.labels.max(), "sources")
 
 # %%
-# A segmenter takes a stack of images and gives a label map for each image. Here the stack has one
-# image. The RMS map is its last band.
+# A segmenter takes a field, a list of fields, or a stack of images, and gives a label map for each
+# image. ``rms_band=-1`` says that it uses the RMS map.
 
-image_and_rms = np.concatenate([field.image, field.rms[None]])
 segmenter = PhotutilsSegmenter(rms_band=-1, n_sigma=1, deblend=True)
-labels = segmenter.predict(image_and_rms[None])[0]
+labels = segmenter.predict(field)
 print(f"IoU {iou_score(field.labels, labels):.3f}")
 print(detection_scores(field.labels, labels))
 

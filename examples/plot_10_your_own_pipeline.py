@@ -58,11 +58,10 @@ class WatershedSegmenter(BaseSegmenter):
 
 field = load_sample_field()
 pipe = make_pipeline(NoiseNormalizer(rms_band=-1), MedianSmoother(), WatershedSegmenter())
-X = np.concatenate([field.image, field.rms[None]])[None]
-pipe.fit(X)
-labels = pipe.predict(X)[0]
+pipe.fit(field)
+labels = pipe.predict(field)
 print(detection_scores(field.labels, labels))
-print("IoU", round(pipe.score(X, field.labels[None]), 3))
+print("IoU", round(pipe.score(field), 3))
 
 # %%
 # The results are plain arrays and tables.
@@ -75,7 +74,7 @@ print(catalog["label", "ra", "dec", "magnitude", "magnitude_error"][:3])
 # one.
 
 window = (slice(256, 512), slice(448, 704))
-panels = {"image": field.image[0], "after our step and yours": pipe[:-1].transform(X)[0, 0]}
+panels = {"image": field.image[0], "after our step and yours": pipe[:-1].transform(field).image[0]}
 figure, axes = plt.subplots(1, 3, figsize=(11, 4), layout="constrained")
 for axis, (title, panel) in zip(axes, panels.items(), strict=False):
     axis.imshow(
