@@ -5,6 +5,7 @@ import pytest
 from astropy import units as u
 from astropy.nddata import CCDData, InverseVariance, NDData, StdDevUncertainty, VarianceUncertainty
 from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from galaxysegment import Instances, KMeansSegmenter, PhotutilsSegmenter, RandomForestSegmenter
@@ -131,6 +132,17 @@ def test_the_truth_keeps_classes_and_overlaps(field):
     np.testing.assert_array_equal(target.classes, own.classes[np.unique(own.labels)[1:] - 1])
     masks = Instances.from_masks([np.eye(*field.shape) > 0, np.ones(field.shape)])
     assert Rememberer().fit([Field(field.image, instances=masks)]).targets_[0] == masks
+
+
+def test_model_selection_takes_lists_of_fields():
+    whole = load_sample_field()
+    fields = [whole.section(slice(0, 256), slice(x, x + 256)) for x in (0, 256, 512, 768)]
+    segmenter = PhotutilsSegmenter(rms_band=-1)
+    scores = cross_val_score(segmenter, fields, cv=2)
+    assert scores.tolist() == [segmenter.score(fields[:2]), segmenter.score(fields[2:])]
+    search = GridSearchCV(segmenter, {"n_sigma": [1, 1.5]}, cv=2).fit(fields)
+    assert search.best_params_ == {"n_sigma": 1}
+    assert search.predict(fields[0]).shape == (256, 256)
 
 
 def test_a_missing_truth_is_refused(field):

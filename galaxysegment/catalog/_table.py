@@ -114,8 +114,8 @@ def source_catalog(
 
     Notes
     -----
-    Centroid, shape and peak are measured on the mean of the bands. As in `photutils`, pixels below 0
-    do not count for centroid and shape, and shapes thinner than a pixel are widened by 1/12 of a
+    Centroid, shape and peak are measured on the mean of the bands. As in `photutils`, pixels below
+    0 do not count for centroid and shape, and shapes thinner than a pixel are widened by 1/12 of a
     pixel squared, which is SExtractor's rule [1]_. Flux errors hold the noise of the map and
     nothing else.
 
