@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import Interval
 from .._utils.typed import fit_context
 from .._utils.validation import as_float_image, check_images, check_same_shape
 from ..io._inputs import open_observations
-from ..structures import Instances, as_label_map
+from ..structures import GALAXY, Instances, as_label_map
 from ..structures._types import Images
 from ._blends import find_blends, find_centres, smooth_light, stamp_boxes
 from ._positions import check_positions, masks_at, masks_of_parts
@@ -160,8 +160,14 @@ class BaseSeparator(BaseEstimator, metaclass=ABCMeta):
             sorted_blend = replace(blend, members=blend.members[order])
             scene = _cut_scene(image, noise, detection, detection_noise, no_data, blend)
             self._add_blend(canvas, scene, sorted_blend, instances, centres[order])
+        n_given = len(instances)
         if places is not None and len(places):
-            instances = _masks_of_result(canvas, places, detection_noise, image.shape)
+            instances = canvas.masks(range(n_given), detection_noise)
+        if len(canvas.parts) > n_given:
+            added = canvas.masks(range(n_given, len(canvas.parts)), detection_noise)
+            if instances.classes is not None:
+                added = replace(added, classes=np.full(len(added), GALAXY))
+            instances = Instances.concatenate([instances, added])
         return canvas.result(instances, has_bands=has_bands)
 
     def _add_blend(self, canvas, scene, blend, instances, centres):
@@ -170,8 +176,14 @@ class BaseSeparator(BaseEstimator, metaclass=ABCMeta):
         reaches = np.minimum(reaches, _room(centres, scene, (top, left)))
         centres = centres - np.array([top, left])
         boxes = stamp_boxes(centres, reaches, scene.has_data.shape)
-        shares = self._shares(replace(scene, centres=centres, boxes=boxes))
-        for member, (y0, x0, y1, x1), share in zip(blend.members, boxes, shares, strict=True):
+        scene = self._complete(replace(scene, centres=centres, boxes=boxes))
+        members = [*blend.members, *canvas.reserve(len(scene.centres) - len(blend.members))]
+        places = scene.centres + np.array([top, left])
+        shares = self._shares(scene)
+        for member, place, (y0, x0, y1, x1), share in zip(
+            members, places, scene.boxes, shares, strict=True
+        ):
+            canvas.places[member] = place
             inside = scene.has_data[y0:y1, x0:x1]
             cut = (slice(None), slice(y0, y1), slice(x0, x1))
             canvas.add(
@@ -181,6 +193,19 @@ class BaseSeparator(BaseEstimator, metaclass=ABCMeta):
                 scene.image[cut],
                 scene.noise[cut],
             )
+
+    def _complete(self, scene):
+        """Return the scene with more sources after those given; override to find what was not detected.
+
+        Parameters
+        ----------
+        scene : Scene
+
+        Returns
+        -------
+        Scene
+        """
+        return scene
 
     @abstractmethod
     def _shares(self, scene):
@@ -202,11 +227,22 @@ class _Canvas:
 
     def __init__(self, image, no_data, n):
         self.residual = np.where(no_data, np.nan, image).astype(np.float32)
-        n_bands = len(image)
-        self.boxes = np.zeros((n, 4), dtype=np.int64)
-        self.parts = [None] * n
-        self.fluxes, self.errors = np.zeros((n, n_bands)), np.zeros((n, n_bands))
-        self.blendedness = np.full((n, n_bands), np.nan)
+        self.boxes, self.parts, self.places = [], [], []
+        self.fluxes, self.errors, self.blendedness = [], [], []
+        self.reserve(n)
+
+    def reserve(self, n):
+        """Make room for `n` more sources; return their indices."""
+        first = len(self.parts)
+        zero = np.zeros(len(self.residual))
+        for _ in range(n):
+            self.boxes.append((0, 0, 0, 0))
+            self.parts.append(None)
+            self.places.append(None)
+            self.fluxes.append(zero)
+            self.errors.append(zero)
+            self.blendedness.append(zero)
+        return range(first, first + n)
 
     def add(self, index, box, share, image, noise):
         y0, x0, y1, x1 = box
@@ -214,22 +250,34 @@ class _Canvas:
         part = light.astype(np.float32)
         self.boxes[index], self.parts[index] = box, part
         self.residual[:, y0:y1, x0:x1] -= part
-        self.fluxes[index] = light.sum(axis=(1, 2))
+        own, everything = (share * light).sum(axis=(1, 2)), light.sum(axis=(1, 2))
+        self.fluxes[index] = everything
         self.errors[index] = np.sqrt(((share * noise) ** 2).sum(axis=(1, 2)))
-        own, everything = (share * light).sum(axis=(1, 2)), self.fluxes[index]
         np.divide(own, everything, out=own, where=everything > 0)
         self.blendedness[index] = np.where(everything > 0, 1 - own, np.nan)
 
+    def masks(self, indices, noise):
+        """Masks of sources that came without: where their light, the mean of the bands, exceeds 1 RMS."""
+        boxes = np.array([self.boxes[index] for index in indices])
+        parts = [self.parts[index].mean(axis=0, dtype=np.float64) for index in indices]
+        places = [self.places[index] for index in indices]
+        return masks_of_parts(boxes, parts, places, noise, self.residual.shape[1:])
+
     def result(self, instances, *, has_bands):
+        n_bands = len(self.residual)
         bands = slice(None) if has_bands else 0
+
+        def column(values):
+            return np.array(values, dtype=np.float64).reshape(-1, n_bands)[:, bands]
+
         return Separated(
             sources=instances,
-            boxes=self.boxes,
+            boxes=np.array(self.boxes, dtype=np.int64).reshape(-1, 4),
             parts=[part[bands] for part in self.parts],
             residual=self.residual[bands],
-            fluxes=self.fluxes[:, bands],
-            flux_errors=self.errors[:, bands],
-            blendedness=self.blendedness[:, bands],
+            fluxes=column(self.fluxes),
+            flux_errors=column(self.errors),
+            blendedness=column(self.blendedness),
         )
 
 
@@ -331,8 +379,3 @@ def _reaches(instances, members, centres, growth):
         axis=1
     )
     return farthest * (1 + growth) + 3
-
-
-def _masks_of_result(canvas, places, noise, shape):
-    parts = [part.mean(axis=0, dtype=np.float64) for part in canvas.parts]
-    return masks_of_parts(canvas.boxes, parts, places, noise, shape[1:])

@@ -153,10 +153,10 @@ def _centre(box, crop, smooth, own, ellipses):
     y, x, radius = y[central], x[central], radius[central]
     best = np.argmax(smooth[y, x] * np.exp(-(radius**2) / 2))
     y, x = y[best], x[best]
-    return y + _offset(smooth, y, x, 0), x + _offset(smooth, y, x, 1)
+    return y + offset_of_peak(smooth, y, x, 0), x + offset_of_peak(smooth, y, x, 1)
 
 
-def _offset(smooth, y, x, axis):
+def offset_of_peak(smooth, y, x, axis):
     """Place of the peak between pixels: the vertex of the parabola through three pixels of a row or column."""
     place = (y, x)[axis]
     if not 0 < place < smooth.shape[axis] - 1:

@@ -1,18 +1,19 @@
 """`TemplateSeparator`: shares from symmetric templates that fall outwards; nothing to fit."""
 
+from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
 from ._base import BaseSeparator
-from ._blends import smooth_light
+from ._companions import find_companions
+from ._fit import fit_scene
 
 __all__ = ["TemplateSeparator"]
 
 #: RMS that the templates of a pixel must reach together: what is fainter stays in the residual.
 _FAINTEST = 0.1
-_SMOOTHING = 3.0  # S/N of a pixel at which it and its annulus count the same
 
 
 class TemplateSeparator(BaseSeparator):
@@ -29,6 +30,10 @@ class TemplateSeparator(BaseSeparator):
     n_iterations : int, default=16
         How often each template is made anew. 4 are enough for sources that barely touch; beyond 20 nothing
         changes any more.
+    find_companions : bool, default=False
+        Whether neighbours that nobody detected become sources too: peaks of at least 5 sigma in the light
+        that symmetric templates leave, if the image cannot be explained without them. They follow the given
+        sources in the result. For smooth galaxies: each arm of a spiral may become a source.
     growth : float, default=1.5
         How far the light of a blend reaches beyond its masks, in radii of a circle of their area; at least 3
         and at most 64 pixels. With 0.5, fluxes miss the faint wings of large galaxies.
@@ -58,54 +63,26 @@ class TemplateSeparator(BaseSeparator):
     _parameter_constraints: dict = {
         **BaseSeparator._parameter_constraints,
         "n_iterations": [Interval(Integral, 1, None, closed="left")],
+        "find_companions": ["boolean"],
         "growth": [Interval(Real, 0, None, closed="left")],
     }
 
-    def __init__(self, *, n_iterations: int = 16, growth: float = 1.5) -> None:
+    def __init__(
+        self, *, n_iterations: int = 16, find_companions: bool = False, growth: float = 1.5
+    ) -> None:
         self.n_iterations = n_iterations
+        self.find_companions = find_companions
         self.growth = growth
+
+    def _complete(self, scene):
+        if not self.find_companions:
+            return scene
+        centres, boxes = find_companions(scene)
+        return replace(scene, centres=centres, boxes=boxes)
 
     def _shares(self, scene):
         templates = fit_scene(scene, self.n_iterations)
         return shares_of(scene, templates)
-
-
-def fit_scene(scene, n_iterations):
-    """Return the template of each source of a blend, in the light of the detection image.
-
-    Close sources of similar brightness start from the whole light, faint companions of bright galaxies
-    from what brighter sources leave of it. Both ways are gone; the templates that fit the image better
-    are kept.
-    """
-    from ._template_kernels import fit_templates
-
-    boxes = np.ascontiguousarray(scene.boxes)
-    sizes = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    offsets = np.concatenate([[0], np.cumsum(sizes)])
-    variance = scene.detection_noise**2
-    weight = np.where(scene.has_data, variance.min() / variance, 0.0)
-    arguments = (
-        np.ascontiguousarray(scene.detection),
-        smooth_light(scene.detection),
-        np.ascontiguousarray(scene.detection_noise),
-        weight,
-        boxes,
-        np.ascontiguousarray(scene.centres, dtype=np.float64),
-        offsets,
-        n_iterations,
-        _SMOOTHING,
-    )
-    fits = [
-        fit_templates(*arguments, start)
-        for start in ((False, True) if len(boxes) > 1 else (False,))
-    ]
-    templates, _ = min(fits, key=lambda fit: (weight * (scene.detection - fit[1]) ** 2).sum())
-    return [
-        templates[start:stop].reshape(y1 - y0, x1 - x0)
-        for start, stop, (y0, x0, y1, x1) in zip(
-            offsets[:-1], offsets[1:], boxes.tolist(), strict=True
-        )
-    ]
 
 
 def shares_of(scene, templates):
