@@ -25,8 +25,8 @@ def check(case, thorough=False):
     for reader in (read_header, read_rms, read_label_map):
         attempt(reader, path, names=names)
     attempt(read_rms, path, kind="auto", names=names)
-    attempt(read_image, path, section=np.s_[3:9, 2:5], names=(*names, "section"))
     _check_image(case, error, image, shape_error, shape)
+    _check_section(path, image, names)
     field_error, field = attempt(read_field, path, names=names)
     if field_error is None:
         for name in ("image", "rms", "labels", "wcs", "instances", "classes", "catalog"):
@@ -53,8 +53,23 @@ def _check_image(case, error, image, shape_error, shape):
         _compare_with_astropy(case.path, image)
 
 
+def _check_section(path, image, names):
+    """Check that a section is what the whole image has there, if both can be read."""
+    from galaxysegment.io import read_image
+
+    section = np.s_[3:9, 2:5]
+    error, part = attempt(read_image, path, section=section, names=(*names, "section"))
+    if error is not None or image is None:
+        return
+    if not np.array_equal(part, image[..., *section], equal_nan=True):
+        raise Defect("a section has other pixels than the whole image")
+
+
 def _compare_with_astropy(path, image):
-    """Where astropy reads the same plain HDU without a complaint, the pixels are the same."""
+    """Check that the pixels are those that astropy reads, if it does so without a complaint.
+
+    The image was read, so that its tiles, if it has any, were checked: astropy's decoders survive them.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -64,7 +79,7 @@ def _compare_with_astropy(path, image):
     except Exception:
         return
     if (
-        type(hdu) not in (fits.PrimaryHDU, fits.ImageHDU)
+        type(hdu) not in (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
         or expected.shape != np.squeeze(image).shape
     ):
         return

@@ -292,7 +292,66 @@ def tiles(rng, folder):
         rng, data[start:], int(rng.integers(1, 30)), used=len(bytes(data[start:]).rstrip(b"\0"))
     )
     path.write_bytes(data)
-    return Case(path)
+    return Case(path, oracle=True)
+
+
+def tile_heads(rng, folder):
+    """Damage at the beginning of compressed tiles, where decoders look for sizes, and in descriptors."""
+    path, data = sources.any_file(rng, folder, (sources.compressed,))
+    with fits.open(path) as opened:
+        table = opened[1]._bintable
+        start, heap = table._data_offset, table._data_offset + table._theap
+    places = [start, heap]
+    magic = bytes(data).find(b"\xdd\x99", heap + 1)
+    while magic > 0:
+        places.append(magic)
+        magic = bytes(data).find(b"\xdd\x99", magic + 1)
+    for _ in range(int(rng.integers(1, 5))):
+        place = places[int(rng.integers(len(places)))] + int(rng.integers(0, 26))
+        data[place] = int(rng.choice([0, 1, 2, 31, 127, 128, 255, int(rng.integers(256))]))
+    path.write_bytes(data)
+    return Case(path, oracle=True)
+
+
+_SCALES = [0, 1, -1, 2, 0.5, 1e-3, "1E10", "1E300", "1E-300", "1.0", 10**20, "T", "'1'", "NaN"]
+_ZEROS = [0, 1, -128, 2**15, 2**31, 2**62, 2**63, "2147483648.0", 10**20, -(2**63), "1E300", "'x'"]
+_BLANKS = [1, 3, -1, 255, -32768, -(2**31), -(2**63), 2**40, 10**30, "1.5", "'x'"]
+
+
+def scalings(rng, folder):
+    """BSCALE, BZERO and BLANK of any kind over pixels of every type, the ends of its range included."""
+    dtype = np.dtype(str(rng.choice(["u1", ">i2", ">i4", ">i8", ">f4", ">f8"])))
+    pixels = rng.integers(0, 120, sources.SHAPE).astype(dtype)
+    if dtype.kind in "iu":
+        ends = np.iinfo(dtype)
+        pixels[0, :4] = ends.min, ends.max, ends.min + 100, ends.max - 100
+    path = folder / "case.fits"
+    header = fits.PrimaryHDU(pixels).header
+    text = bytearray(header.tostring(padding=False, endcard=False).encode("ascii"))
+    # astropy makes unsigned integers of many shifts, and forgets BLANK then.
+    second = ("BZERO", _ZEROS) if rng.random() < 0.5 else ("BLANK", _BLANKS)
+    for keyword, values in (("BSCALE", _SCALES), second):
+        if rng.random() < 0.7:
+            text += card(keyword, values[int(rng.integers(len(values)))])
+    text += b"END".ljust(80)
+    text += b" " * (-len(text) % BLOCK)
+    stored = pixels.tobytes()
+    path.write_bytes(text + stored + bytes(-len(stored) % BLOCK))
+    return Case(path, oracle=True)
+
+
+def swollen(rng, folder):
+    """Kilobytes that unpack to 0.3 to 7 GB of zeros, all of which the header promises."""
+    suffix = str(rng.choice([".gz", ".bz2", ".xz"]))
+    side = int(rng.choice([17_000, 40_000, 85_000]))
+    header = fits.PrimaryHDU(np.zeros((2, 2), np.uint8)).header
+    header["NAXIS1"], header["NAXIS2"] = side, side
+    zeros = sources.pack(bytes(2**22), suffix)
+    path = folder / f"case.fits{suffix}"
+    # Packed files may be put together of several.
+    text = sources.pack(header.tostring().encode("ascii"), suffix)
+    path.write_bytes(text + zeros * (side**2 // 2**22 + 1))
+    return Case(path, must_fail=True)
 
 
 _SKY = {
@@ -455,7 +514,10 @@ KINDS |= {
         file_tricks,
         packed,
         bomb,
+        swollen,
         tiles,
+        tile_heads,
+        scalings,
         sky,
     )
 }
