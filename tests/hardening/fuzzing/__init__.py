@@ -11,7 +11,7 @@ from ._outcomes import Case, Defect
 
 __all__ = ["AREAS", "Case", "Defect", "area"]
 
-AREAS = ("fits", "models", "coco", "panoptic")
+AREAS = ("fits", "models", "coco", "panoptic", "records")
 
 
 def area(name):
