@@ -1,4 +1,4 @@
-"""What the instance and the panoptic format share: images, categories, and reading and writing JSON."""
+"""Parts that both COCO formats share: images, categories, reading and writing JSON."""
 
 import contextlib
 import json
@@ -21,14 +21,16 @@ def as_images(y):
     images = (
         [y]
         if isinstance(y, Instances)
-        else [one if isinstance(one, Instances) else np.asarray(one) for one in y]
+        else [image if isinstance(image, Instances) else np.asarray(image) for image in y]
     )
-    for index, one in enumerate(images):
-        if isinstance(one, Instances) or one.ndim == 2 or (one.ndim == 3 and len(one) == 2):
+    for index, image in enumerate(images):
+        if isinstance(image, Instances) or image.ndim == 2:
+            continue
+        if image.ndim == 3 and len(image) == 2:
             continue
         raise ValueError(
-            f"y[{index}] must be a (height, width) label map or mask, a (2, height, width) panoptic map or Instances. "
-            f"Got shape {one.shape} instead: pass a single map as y[np.newaxis]."
+            f"y[{index}] must be a (height, width) label map or mask, a (2, height, width) "
+            f"panoptic map or Instances. Got shape {image.shape} instead: pass a single map as y[np.newaxis]."
         )
     return images
 
@@ -44,7 +46,7 @@ def image_entries(images, names):
         raise ValueError(
             f"images holds {len(names)} names for {len(images)} images: give one per image."
         )
-    shapes = [tuple(map(int, one.shape[-2:])) for one in images]
+    shapes = [tuple(map(int, image.shape[-2:])) for image in images]
     return [
         {"id": index, "file_name": name, "height": height, "width": width}
         for index, (name, (height, width)) in enumerate(zip(names, shapes, strict=True), start=1)
@@ -65,7 +67,7 @@ def category_entries(categories):
 
 
 def panoptic_categories(categories):
-    """Categories with ``isthing`` and ``color``; unless they say otherwise all but class 0 have things."""
+    """Complete categories by ``isthing`` and ``color``; by default all but class 0 have things."""
     rng = np.random.default_rng(0)
     complete = []
     for entry in category_entries({0: "sky", **_NAMES} if categories is None else categories):
@@ -88,9 +90,9 @@ def check_classes(classes, entries, name):
 
 
 def listing(values, limit=8):
-    """Write some values after another, the first few where there are many."""
-    values = sorted(values, key=lambda one: (isinstance(one, str), one))
-    first = ", ".join(f"{one!s:.60}" for one in values[:limit])
+    """Write values one after another, of many only the first few."""
+    values = sorted(values, key=lambda value: (isinstance(value, str), value))
+    first = ", ".join(f"{value!s:.60}" for value in values[:limit])
     return first + (f", … ({len(values)} in all)" if len(values) > limit else "")
 
 
@@ -118,7 +120,8 @@ def read_categories(document):
         class_id = need(entry, "id", f"categories[{index}]")
         if not isinstance(class_id, int) or abs(class_id) > _LARGEST_CLASS:
             raise ValueError(
-                f"categories[{index}] has id {class_id!r:.60}: it must be a whole number of 32 bits."
+                f"categories[{index}] has id {class_id!r:.60}: "
+                "it must be a whole number of 32 bits."
             )
         entries[class_id] = entry
     return entries
@@ -133,14 +136,13 @@ def read_document(source):
         raise FileNotFoundError(f"There is no COCO file {str(path)!r}: check the path.")
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # of JSON, of its encoding, or of a number of thousands of digits
+    except (ValueError, RecursionError) as error:
+        # Of JSON, of its encoding, or of a number of thousands of digits.
         raise ValueError(f"{str(path)!r} is no JSON file: {error}") from error
     if not isinstance(document, dict):
         raise ValueError(
-            f"{str(path)!r} must hold an object with images, annotations and categories, not a list."
+            f"{str(path)!r} must hold an object with images, annotations and categories, "
+            "not a list."
         )
     return document
 
@@ -184,14 +186,15 @@ def class_of(annotation, known, where):
     category_id = need(annotation, "category_id", where)
     if not isinstance(category_id, int) or category_id not in known:
         raise ValueError(
-            f"{where} has category_id {category_id!r:.60}, which is not among the categories {listing(known)}."
+            f"{where} has category_id {category_id!r:.60}, which is not among the categories "
+            f"{listing(known)}."
         )
     return category_id
 
 
 def write_whole(path, content):
     """Write bytes to a file so that it appears whole or not at all."""
-    # a name of our own in the same folder: replacing is atomic only within a file system
+    # In the same folder, because replacing is atomic only within a file system.
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
         unfinished.write_bytes(content)
@@ -202,4 +205,5 @@ def write_whole(path, content):
 
 
 def write_json(path, document):
+    """Write a document to a JSON file that appears whole or not at all."""
     write_whole(Path(path), json.dumps(document).encode("utf-8"))

@@ -48,23 +48,24 @@ def to_coco(
 
     Parameters
     ----------
-    y : array of shape (n_images, height, width) or (n_images, 2, height, width), Instances, or list of them
-        Label maps, boolean masks (split into connected components), panoptic maps or instances.
+    y : array of shape (n_images, height, width) or (n_images, 2, height, width), or list
+        Label maps, boolean masks (split into connected components), panoptic maps or `Instances`.
     images : sequence of str, optional
         File name of every image; ``000000.fits`` and so on by default. Image ids count from 1.
     categories : dict of int to str, or list of dict, optional
-        Name of every class, or COCO's entries. By default galaxy (1) and star (2), where sources without a
-        class are galaxies; if no source has a class, the one category is called "source".
+        Name of every class, or COCO's entries. By default galaxy (1) and star (2); sources without
+        a class are galaxies. If no source has a class, the only category is called "source".
     segmentation : {"rle", "polygon"}, default="rle"
-        Compressed run lengths, which are exact, or polygons along the pixel edges, which fill holes.
+        ``"rle"`` writes compressed run lengths, which are exact. ``"polygon"`` writes polygons
+        along the pixel edges, which fill holes.
     path : str or path-like, optional
         Where to write the JSON file; it appears whole or not at all.
 
     Returns
     -------
     dict
-        ``images``, ``categories`` and ``annotations``, which also carry the ``score`` of their source,
-        so that ``COCO.loadRes(document["annotations"])`` reads them as results.
+        ``images``, ``categories`` and ``annotations``. Annotations also carry the ``score`` of
+        their source, so that ``COCO.loadRes(document["annotations"])`` reads them as results.
 
     Raises
     ------
@@ -90,8 +91,8 @@ def to_coco(
     """
     if segmentation not in ("rle", "polygon"):
         raise ValueError(f"segmentation must be 'rle' or 'polygon'. Got {segmentation!r} instead.")
-    sources = [_as_instances(one, f"y[{index}]") for index, one in enumerate(as_images(y))]
-    if categories is None and all(one.classes is None for one in sources if len(one)):
+    sources = [_as_instances(image, f"y[{index}]") for index, image in enumerate(as_images(y))]
+    if categories is None and all(image.classes is None for image in sources if len(image)):
         categories = {GALAXY: UNCLASSIFIED}
     entries = [{"supercategory": "source", **entry} for entry in category_entries(categories)]
     document = {
@@ -107,15 +108,17 @@ def to_coco(
 
 def _annotations(sources, entries, segmentation):
     annotations = []
-    for index, one in enumerate(sources):
-        classes = np.full(len(one), GALAXY) if one.classes is None else one.classes
+    for index, instances in enumerate(sources):
+        classes = (
+            np.full(len(instances), GALAXY) if instances.classes is None else instances.classes
+        )
         check_classes(classes, entries, f"y[{index}]")
-        masks = _polygons(one) if segmentation == "polygon" else _run_lengths(one)
+        masks = _polygons(instances) if segmentation == "polygon" else _run_lengths(instances)
         columns = (
-            one.boxes.tolist(),
-            one.areas.tolist(),
+            instances.boxes.tolist(),
+            instances.areas.tolist(),
             classes.tolist(),
-            one.scores.tolist(),
+            instances.scores.tolist(),
             masks,
         )
         for (y0, x0, y1, x1), area, class_id, score, mask in zip(*columns, strict=True):
@@ -134,36 +137,39 @@ def _annotations(sources, entries, segmentation):
     return annotations
 
 
-def _as_instances(one, name):
-    if isinstance(one, Instances):
-        return one
-    if one.ndim == 3:
-        return Instances.from_panoptic(one)
-    return Instances.from_label_map(as_label_map(one, name))
+def _as_instances(sources, name):
+    if isinstance(sources, Instances):
+        return sources
+    if sources.ndim == 3:
+        return Instances.from_panoptic(sources)
+    return Instances.from_label_map(as_label_map(sources, name))
 
 
-def _run_lengths(one):
+def _run_lengths(instances):
     from pycocotools import mask
 
-    height, width = one.shape
+    height, width = instances.shape
     if height * width >= 2**32:
         raise ValueError(
-            f"COCO's run lengths hold 32 bits: an image of shape {one.shape} is too large, cut it in two."
+            f"COCO's run lengths hold 32 bits: an image of shape {instances.shape} is too large, "
+            "cut it in two."
         )
     counts = (
-        encode_crop(box, crop, one.shape)
-        for box, crop in zip(one.boxes.tolist(), one.crops, strict=True)
+        encode_crop(box, crop, instances.shape)
+        for box, crop in zip(instances.boxes.tolist(), instances.crops, strict=True)
     )
-    runs = [{"size": [height, width], "counts": one_count} for one_count in counts]
+    runs = [{"size": [height, width], "counts": run} for run in counts]
     compressed = mask.frPyObjects(runs, height, width) if runs else []
     return [
-        {"size": [height, width], "counts": one_mask["counts"].decode("ascii")}
-        for one_mask in compressed
+        {"size": [height, width], "counts": rle["counts"].decode("ascii")} for rle in compressed
     ]
 
 
-def _polygons(one):
-    return [outline(box, crop) for box, crop in zip(one.boxes.tolist(), one.crops, strict=True)]
+def _polygons(instances):
+    return [
+        outline(box, crop)
+        for box, crop in zip(instances.boxes.tolist(), instances.crops, strict=True)
+    ]
 
 
 def from_coco(source: dict[str, Any] | str | Path, *, keep_crowds: bool = False) -> list[Instances]:
@@ -172,23 +178,24 @@ def from_coco(source: dict[str, Any] | str | Path, *, keep_crowds: bool = False)
     Parameters
     ----------
     source : dict, str or path-like
-        The document, or the JSON file that holds it. Segmentations are polygons, run lengths or compressed run
-        lengths.
+        The document, or the JSON file that holds it. Segmentations are polygons, run lengths or
+        compressed run lengths.
     keep_crowds : bool, default=False
-        Whether an annotation with ``iscrowd=1``, the outline of a group, becomes a source or is left out.
+        Make a source of an annotation with ``iscrowd=1``, the outline of a group; otherwise it is
+        left out.
 
     Returns
     -------
     list of Instances
         One for every entry of ``images``, in their order, with the sources in the order of the
-        annotations. Scores are 1 where there are none; there are no classes if the one category is
+        annotations. Sources without a score get 1. There are no classes if the only category is
         called "source".
 
     Raises
     ------
     ValueError
-        If an entry lacks a key, refers to an unknown image or category, has broken run lengths or polygons, has no
-        pixel, or lies outside its image. The message names the entry.
+        If an entry lacks a key, refers to an unknown image or category, has broken run lengths or
+        polygons, has no pixel, or lies outside its image. The message names the entry.
     FileNotFoundError
         If there is no such file.
 
@@ -207,7 +214,7 @@ def from_coco(source: dict[str, Any] | str | Path, *, keep_crowds: bool = False)
     document = read_document(source)
     images = read_images(document)
     names = {class_id: entry.get("name") for class_id, entry in read_categories(document).items()}
-    found: list[list[Any]] = [[] for _ in images]
+    sources: list[list[Any]] = [[] for _ in images]
     total = 0
     for index, annotation in enumerate(need_list(document, "annotations", "The COCO document")):
         where = _where(annotation, index)
@@ -219,11 +226,12 @@ def from_coco(source: dict[str, Any] | str | Path, *, keep_crowds: bool = False)
         total += crop.size
         if total > _LARGEST_TOTAL:
             raise ValueError(
-                f"The masks up to {where} fill boxes of {total} pixels in all: cut the document in parts."
+                f"The masks up to {where} fill boxes of {total} pixels in all: "
+                "cut the document in parts."
             )
-        found[position].append((box, crop, _score(annotation, where), class_id))
+        sources[position].append((box, crop, _score(annotation, where), class_id))
     unclassified = list(names.values()) == [UNCLASSIFIED]
-    return [_collect(found[position], shape, unclassified) for position, shape in images.values()]
+    return [_collect(sources[position], shape, unclassified) for position, shape in images.values()]
 
 
 def _where(annotation, index):
@@ -263,7 +271,7 @@ def _check_bbox(bbox, shape):
     if bbox is None:
         return
     x, y, width, height = bbox
-    # other programs round boxes outwards: a pixel of tolerance
+    # Other programs round boxes outwards: a pixel of tolerance.
     if not (
         x >= -1
         and y >= -1
@@ -283,6 +291,6 @@ def _score(annotation, where):
     return score
 
 
-def _collect(found, shape, unclassified):
-    boxes, crops, scores, classes = zip(*found, strict=True) if found else ((), (), (), ())
+def _collect(sources, shape, unclassified):
+    boxes, crops, scores, classes = zip(*sources, strict=True) if sources else ((), (), (), ())
     return Instances(shape, boxes, crops, scores, None if unclassified else classes)

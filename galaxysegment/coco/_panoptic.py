@@ -38,7 +38,7 @@ VOID = -1
 _LARGEST_ID = 2**24 - 1
 # Bytes that one byte of a PNG can unpack to.
 _MOST_UNPACKED = 1_040
-# Pillow's limit is one for the whole process.
+# Pillow's limit belongs to the whole process.
 _PILLOW = threading.Lock()
 
 
@@ -51,35 +51,36 @@ def to_coco_panoptic(
 ) -> dict[str, Any]:
     """Write panoptic maps in COCO's panoptic format [1]_: a JSON file and a folder of PNGs.
 
-    The PNGs go into the folder named as the JSON file, ``annotations/name/`` for ``annotations/name.json``.
-    The id of a segment, ``R + 256 G + 256² B`` in the PNG, is the instance id of a source; a class of
-    stuff is one segment, whose id comes after those of the sources. Void is 0.
+    The PNGs go into the folder that is called like the JSON file: ``annotations/name/`` for
+    ``annotations/name.json``. The id of a segment, ``R + 256 G + 256² B`` in the PNG, is the
+    instance id of a source. A class of stuff is a single segment with an id above all sources. Void
+    is 0.
 
     Parameters
     ----------
-    y : array of shape (n_images, 2, height, width) or (n_images, height, width), Instances, or list of them
-        Class and instance id of every pixel, where class -1 is void (no truth); or label maps, boolean
-        masks (split into connected components) or instances, whose sources are galaxies unless told apart
-        and whose background is sky (class 0).
+    y : array of shape (n_images, 2, height, width) or (n_images, height, width), or list
+        Class and instance id of every pixel; class -1 is void (no truth). Or label maps, boolean
+        masks (split into connected components) or `Instances`: their sources are galaxies unless
+        they have classes, and their background is sky (class 0).
     path : str or path-like
         The JSON file to write, ending in ``.json``. It is written last, and whole or not at all.
     images : sequence of str, optional
-        File name of every image; ``000000.fits`` and so on by default. The PNG has the same name with
-        the ending ``.png``.
+        File name of every image; ``000000.fits`` and so on by default. The PNG has the same name,
+        ending in ``.png``.
     categories : dict of int to str, or list of dict, optional
-        Name of every class, or COCO's entries with ``isthing`` and ``color``. By default sky (0), which is
-        stuff, galaxy (1) and star (2). In a dict every class but 0 has things.
+        Name of every class, or COCO's entries with ``isthing`` and ``color``. By default sky (0,
+        stuff), galaxy (1) and star (2). In a dict every class but 0 has things.
 
     Returns
     -------
     dict
-        What the JSON file holds.
+        The content of the JSON file.
 
     Raises
     ------
     ValueError
-        If a class is not among the categories, a pixel of a thing has no instance id, an instance has two
-        classes or an id above 2²⁴ - 1, or names repeat.
+        If a class is not among the categories, a pixel of a thing has no instance id, an instance
+        has two classes or an id above 2²⁴ - 1, or names repeat.
 
     See Also
     --------
@@ -106,9 +107,10 @@ def to_coco_panoptic(
     path = Path(path)
     if path.suffix != ".json":
         raise ValueError(
-            f"path must end in .json, for the PNGs go into the folder of the same name. Got {str(path)!r}."
+            "path must end in .json, because the PNGs go into the folder of the same name. "
+            f"Got {str(path)!r}."
         )
-    maps = [_as_panoptic(one, f"y[{index}]") for index, one in enumerate(as_images(y))]
+    maps = [_as_panoptic(image, f"y[{index}]") for index, image in enumerate(as_images(y))]
     entries = panoptic_categories(categories)
     stuff = [entry["id"] for entry in entries if not entry["isthing"]]
     document = {
@@ -118,9 +120,9 @@ def to_coco_panoptic(
     }
     names = _png_names(document["images"])
     segmented = []
-    for index, one in enumerate(maps):
-        check_classes(one[0][one[0] != VOID], entries, f"y[{index}]")
-        segmented.append(_segments(one[0], one[1], stuff, f"y[{index}]"))
+    for index, (semantic, labels) in enumerate(maps):
+        check_classes(semantic[semantic != VOID], entries, f"y[{index}]")
+        segmented.append(_segments(semantic, labels, stuff, f"y[{index}]"))
     document["annotations"] = [
         {"image_id": image["id"], "file_name": name, "segments_info": _segments_info(ids, classes)}
         for image, name, (ids, classes) in zip(document["images"], names, segmented, strict=True)
@@ -133,12 +135,12 @@ def to_coco_panoptic(
     return document
 
 
-def _as_panoptic(one, name):
-    if isinstance(one, Instances):
-        return one.to_panoptic()
-    if one.ndim == 3:
-        return np.stack([one[0].astype(np.int64), as_label_map(one[1], name)])
-    labels = as_label_map(one, name)
+def _as_panoptic(image, name):
+    if isinstance(image, Instances):
+        return image.to_panoptic()
+    if image.ndim == 3:
+        return np.stack([image[0].astype(np.int64), as_label_map(image[1], name)])
+    labels = as_label_map(image, name)
     return np.stack([np.where(labels > 0, GALAXY, 0), labels])
 
 
@@ -168,12 +170,13 @@ def _segments(semantic, labels, stuff, name):
         ids[semantic == class_id] = segment
     if ids.max(initial=0) > _LARGEST_ID:
         raise ValueError(
-            f"{name} needs segment ids up to {ids.max()}, but a PNG holds up to {_LARGEST_ID}: relabel it."
+            f"{name} needs segment ids up to {ids.max()}, but a PNG holds up to {_LARGEST_ID}: "
+            "relabel it."
         )
     pairs = np.unique(np.stack([ids[things], semantic[things]]), axis=1).T.tolist()
     classes = dict(pairs)
     if len(classes) < len(pairs):
-        twice = next(one for one, following in pairwise(pairs) if one[0] == following[0])[0]
+        twice = next(pair[0] for pair, following in pairwise(pairs) if pair[0] == following[0])
         raise ValueError(
             f"{name} has two classes for the instance id {twice}: ids must be unique in an image."
         )
@@ -222,22 +225,23 @@ def from_coco_panoptic(
     source : dict, str or path-like
         The document, or the JSON file that holds it.
     folder : str or path-like, optional
-        Where the PNGs are; by default in the folder named as the JSON file.
+        Where the PNGs are; by default in the folder that is called like the JSON file.
     keep_crowds : bool, default=False
-        Whether a segment with ``iscrowd=1``, the outline of a group, becomes a source or is void, as it is for
-        the panoptic quality.
+        Make a source of a segment with ``iscrowd=1``, the outline of a group; otherwise it is void,
+        as for the panoptic quality.
 
     Returns
     -------
     list of ndarray of int32, shape (2, height, width)
-        For every entry of ``images``, in their order, the class and the instance id of every pixel. The id of
-        a thing is its segment's, that of stuff is 0; void pixels have class -1 and id 0.
+        For every entry of ``images``, in their order, the class and the instance id of every pixel.
+        A thing has the id of its segment, stuff has 0; void pixels have class -1 and id 0.
 
     Raises
     ------
     ValueError
-        If an entry lacks a key, refers to an unknown image or category, names a file outside the folder, or
-        if a PNG has another size or other segments than its entry says. The message names the entry.
+        If an entry lacks a key, refers to an unknown image or category, names a file outside the
+        folder, or if a PNG has another size or other segments than its entry says. The message
+        names the entry.
     FileNotFoundError
         If the JSON file or a PNG is missing.
 
@@ -260,7 +264,7 @@ def from_coco_panoptic(
     if folder is None:
         if isinstance(source, dict):
             raise ValueError(
-                "folder must be given along with a dictionary, which does not say where its PNGs are."
+                "folder must be given with a dictionary, which does not say where its PNGs are."
             )
         folder = Path(source).with_suffix("")
     document = read_document(source)
@@ -276,7 +280,8 @@ def from_coco_panoptic(
         position, shape = image_of(annotation, images, where)
         if maps[position] is not None:
             raise ValueError(
-                f"{where} is the second annotation of image_id {annotation['image_id']!r:.60}: give one per image."
+                f"{where} is the second annotation of image_id "
+                f"{annotation['image_id']!r:.60}: give one per image."
             )
         ids = _read_png(Path(folder), need(annotation, "file_name", where), shape, where)
         maps[position] = _panoptic_map(
@@ -294,12 +299,12 @@ def _read_png(folder, file_name, shape, where):
     """Segment ids of one PNG that lies within the folder."""
     path = _find_png(folder, file_name, where)
     name = f"{where}: {file_name!r:.60}"
-    found = _png_shape(path)
-    if found is None:
-        raise ValueError(f"{name} is no PNG that can be read: it does not begin as one.")
-    if found != shape:
+    promised = _png_shape(path)
+    if promised is None:
+        raise ValueError(f"{name} is no PNG that can be read: it does not begin like a PNG.")
+    if promised != shape:
         raise ValueError(
-            f"{where}: the PNG {file_name!r:.60} has shape {found}, but its image has {shape}."
+            f"{where}: the PNG {file_name!r:.60} has shape {promised}, but its image has {shape}."
         )
     if 3 * shape[0] * shape[1] > _MOST_UNPACKED * path.stat().st_size:
         raise ValueError(
@@ -307,12 +312,7 @@ def _read_png(folder, file_name, shape, where):
         )
     try:
         mode, channels = _decode_png(path)
-    except (
-        ValueError,
-        OSError,
-        SyntaxError,
-        MemoryError,
-    ) as error:  # Pillow has errors of many kinds
+    except (ValueError, OSError, SyntaxError, MemoryError) as error:  # Pillow raises many kinds
         raise ValueError(
             f"{name} is no PNG that can be read: {' '.join(str(error).split())}"
         ) from error
@@ -358,7 +358,7 @@ def _png_shape(path):
 
 
 def _decode_png(path):
-    """Mode and pixels of a PNG whose size was checked: Pillow's own limit is below that of a mosaic."""
+    """Decode a PNG whose size was checked; Pillow's own limit is too low for mosaics."""
     from PIL import Image
 
     with _PILLOW:

@@ -7,12 +7,12 @@ from ..structures._rle import decode_crop, decompress
 # Directions along the pixel edges as (dy, dx); the next in the list is a right turn.
 _STEPS = [(0, 1), (1, 0), (0, -1), (-1, 0)]
 
-# pycocotools makes room for every step along an outline, and does not ask whether it got it.
+# pycocotools allocates memory for every step along an outline, and does not check that it got it.
 _LONGEST = 2_000_000
 
 
 def outline(box, crop):
-    """Polygons ``[x0, y0, x1, y1, …]`` around a mask; filling them gives the mask back, holes filled.
+    """Outline a mask by polygons ``[x0, y0, x1, y1, …]``; filling them gives the mask without holes.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def outline(box, crop):
 
 
 def _edges(mask):
-    """Directed edges between mask and background, as ``{start: [directions]}``, mask on the right."""
+    """Find the edges of a mask as ``{start: [directions]}``, with the mask on the right."""
     edges = {}
     inside = mask[1:-1, 1:-1]
     neighbours = [
@@ -74,7 +74,7 @@ def _loops(edges):
 
 
 def _following(edge, edges):
-    """The next edge: where two parts touch at a corner, turning right stays with the pixel at hand."""
+    """Find the next edge; at a corner where two parts touch, turn right to stay with the pixel."""
     (y, x), direction = edge
     point = (y + _STEPS[direction][0], x + _STEPS[direction][1])
     turns = ((direction + 1) % 4, direction, (direction - 1) % 4)
@@ -87,7 +87,8 @@ def fill(polygons, shape):
     Raises
     ------
     ValueError
-        If a polygon is no list of at least three points, lies far outside the image, or holds no pixel.
+        If a polygon is no list of three or more points, lies far outside the image, or has no
+        pixel.
     """
     from pycocotools import mask
 
