@@ -57,12 +57,7 @@ def read_labels(hdu, section=None):
     if len(hdu.image_shape) != 2:
         raise ValueError(f"{name} has shape {hdu.image_shape}: it must have shape (height, width).")
     if hdu.bitpix < 0 or scale != int(scale) or zero != int(zero):
-        labels = read_floats(hdu, section)
-        if np.isinf(labels).any():
-            raise ValueError(
-                f"{name} must hold whole numbers, one per source. Got infinities instead."
-            )
-        return check_label_map(labels, name)
+        return check_label_map(read_floats(hdu, section), name)
     raw = _read_raw(hdu, section)
     blanks = None if blank is None else raw == blank
     labels = _whole_numbers(raw, int(scale), int(zero), blanks, name)

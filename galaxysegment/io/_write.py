@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from .. import __version__
 from ..structures import check_label_map
+from ..structures._labels import plain_array
 from ._headers import quiet
 from ._tables import catalog_hdu, classes_hdu, instances_hdu
 from ._wcs import kept_cards
@@ -93,8 +94,8 @@ def write_label_map(
 
 
 def _as_written(labels):
-    """Labels as int32, or as int64 where they need it."""
-    labels = np.asarray(labels)
+    """Return labels as int32, or as int64 if they need it; masked pixels are background."""
+    labels = plain_array(labels)
     needs_64 = labels.dtype.kind in "iu" and labels.size and labels.max() > np.iinfo(np.int32).max
     checked = check_label_map(labels)
     if not labels.size:

@@ -57,7 +57,7 @@ def check_label_map(labels: ArrayLike, name: str = "labels") -> NDArray[np.int32
         raise ValueError(
             f"{name} must be 0 for background and positive for sources. Got {lowest} instead."
         )
-    if highest > np.iinfo(np.int32).max:
+    if int(highest) > np.iinfo(np.int32).max:  # as a float32, the largest int32 would be 2**31
         labels = relabel(labels)
     return labels.astype(np.int32, copy=False)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from galaxysegment.io import read_image, read_label_map, read_rms
+from galaxysegment.io import read_image, read_label_map, read_rms, write_label_map
 from galaxysegment.io._windows import open_pixels
 
 TYPES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
@@ -164,6 +164,34 @@ def test_labels_that_no_integer_holds_are_named(tmp_path):
 def test_infinite_labels_are_refused(tmp_path, dtype):
     pixels = np.array([[0, 1], [np.inf, 2]], dtype)
     path = write_scaled(tmp_path / "a.fits", pixels)
-    with pytest.raises(ValueError, match="Got infinities instead"):
+    with pytest.raises(ValueError, match="Got infinit"):
         read_label_map(path)
     np.testing.assert_array_equal(read_label_map(path, section=np.s_[:1, :]), [[0, 1]])
+
+
+@pytest.mark.parametrize("value", [2.0**31, 2.0**40, 1e30])
+def test_labels_that_need_more_than_32_bits_are_numbered(tmp_path, value):
+    path = write_scaled(tmp_path / "a.fits", np.array([[0, 5], [value, 5]], ">f4"))
+    assert read_label_map(path).tolist() == [[0, 1], [2, 1]]
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8"])
+def test_infinite_labels_of_arrays_are_refused(tmp_path, dtype):
+    for value in (np.inf, -np.inf):
+        with pytest.raises(ValueError, match="Got infinit"):
+            write_label_map(tmp_path / "a.fits", np.array([[0, value]], dtype))
+
+
+@pytest.mark.parametrize("dtype", [">i2", ">i4", ">i8", ">u8", ">f4", "?", "u1"])
+@pytest.mark.parametrize("name", ["a.fits", "a.fits.gz", "a.fits.fz"])
+def test_label_maps_of_any_byte_order_are_written(tmp_path, name, dtype):
+    labels = np.array([[0, 1, 1], [0, 0, 1]]).astype(dtype)
+    path = write_label_map(tmp_path / name, labels)
+    assert read_label_map(path).tolist() == [[0, 1, 1], [0, 0, 1]]
+    assert labels.dtype == dtype and labels.tolist() == np.array(labels).tolist()
+
+
+def test_masked_pixels_of_label_maps_are_background(tmp_path):
+    labels = np.ma.array([[1, 2], [0, 3]], mask=[[False, True], [False, False]])
+    path = write_label_map(tmp_path / "a.fits", labels)
+    assert read_label_map(path).tolist() == [[1, 0], [0, 3]]
