@@ -28,7 +28,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "hardening"))
 
-_BATCH = 1000  # cases of one process: its leaks end with it
+_BATCH = 500  # cases of one process: its leaks end with it
 
 
 def main():
@@ -38,7 +38,11 @@ def main():
     if arguments.one or arguments.worker:
         return _work(arguments)
     campaign = Campaign(arguments)
-    campaign.run()
+    try:
+        campaign.run()
+    except KeyboardInterrupt:
+        print("stopped; --state continues it", file=sys.stderr)
+        os._exit(130)  # workers end with their standard input
     campaign.report()
     return bool(campaign.defects)
 
@@ -184,7 +188,12 @@ def _run_batch(batch, arguments, answers, defects):
     command += ["--every", str(arguments.every), "--areas", *{case[0] for case in batch}]
     with tempfile.TemporaryFile() as errors:
         worker = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for this process alone, or it would look like a crash
         )
         if _read_line(worker, 1200) is None:  # nothing is ready: libraries imported, memory limited
             raise RuntimeError(f"The worker did not start: {_tail(errors, 2000)}")
