@@ -30,7 +30,8 @@ def as_images(y):
             continue
         raise ValueError(
             f"y[{index}] must be a (height, width) label map or mask, a (2, height, width) "
-            f"panoptic map or Instances. Got shape {image.shape} instead: pass a single map as y[np.newaxis]."
+            f"panoptic map or Instances. Got shape {image.shape} instead: "
+            "pass a single map as y[np.newaxis]."
         )
     return images
 

@@ -88,8 +88,8 @@ def to_coco_panoptic(
 
     References
     ----------
-    .. [1] A. Kirillov, K. He, R. Girshick, C. Rother, P. Dollár, "Panoptic Segmentation", CVPR 2019,
-       :doi:`10.1109/CVPR.2019.00963`
+    .. [1] A. Kirillov, K. He, R. Girshick, C. Rother, P. Dollár, "Panoptic Segmentation",
+       CVPR 2019, :doi:`10.1109/CVPR.2019.00963`
 
     Examples
     --------

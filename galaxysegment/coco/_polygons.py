@@ -12,7 +12,7 @@ _LONGEST = 2_000_000
 
 
 def outline(box, crop):
-    """Outline a mask by polygons ``[x0, y0, x1, y1, …]``; filling them gives the mask without holes.
+    """Outline a mask by polygons ``[x0, y0, x1, y1, …]``, which fill to the mask without holes.
 
     Parameters
     ----------

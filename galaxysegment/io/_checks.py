@@ -1,4 +1,4 @@
-"""Do the parts of a field fit together? Asked before any pixel is read."""
+"""Check that the parts of a field fit together, before any pixel is read."""
 
 from functools import partial
 
@@ -14,20 +14,21 @@ def as_classes(classes):
     classes = np.asarray(classes)
     if classes.ndim != 1 or (classes.size and classes.dtype.kind not in "iu"):
         raise ValueError(
-            "classes must be one whole number per source. "
+            "classes must hold a whole number for every source. "
             f"Got an array of shape {classes.shape}, dtype {classes.dtype}, instead."
         )
     return classes.astype(np.int64)
 
 
 def check_classes(classes, labels):
-    """Refuse classes that do not reach to the last label, where both are in memory."""
+    """Refuse classes that do not reach to the last label, if both are in memory."""
     if not isinstance(classes, np.ndarray) or not isinstance(labels, ArraySource):
         return
     highest = labels.array.max(initial=0)
     if highest > len(classes):
         raise ValueError(
-            f"classes has {len(classes)} entries, but labels go up to {highest}: give one class per label, 1 to n."
+            f"classes has {len(classes)} entries, but labels go up to {highest}: "
+            "give a class for every label, 1 to n."
         )
 
 
@@ -37,7 +38,8 @@ def check_shapes(sources, instances):
     shape = tuple(shape)
     if "rms" in sources and tuple(sources["rms"].shape) not in (shape, (n_bands, *shape)):
         raise ValueError(
-            f"The RMS map has shape {tuple(sources['rms'].shape)}, but the image has shape {(n_bands, *shape)}: "
+            f"The RMS map has shape {tuple(sources['rms'].shape)}, but the image has shape "
+            f"{(n_bands, *shape)}: "
             f"it must have shape {shape}, or the shape of the image."
         )
     if "labels" in sources:
@@ -46,6 +48,7 @@ def check_shapes(sources, instances):
         return
     if not isinstance(instances, Instances):
         raise TypeError(
-            f"instances must be galaxysegment.Instances or None. Got {type(instances).__name__} instead."
+            "instances must be galaxysegment.Instances or None. "
+            f"Got {type(instances).__name__} instead."
         )
     check_same_shape(instances.shape, shape, "instances", "the image")

@@ -1,8 +1,8 @@
 """Tile-compressed images: every tile is checked before a decoder written in C sees it.
 
-The decoders of cfitsio that astropy ships believe what a stream says about its own size, and read or write
-beyond its end where that is wrong. Here, the tiles that a section touches are checked, padded and put into a
-file in memory, which astropy then decodes.
+The decoders of cfitsio that astropy ships believe what a stream says about its own size, and read
+or write beyond its end where that is wrong. Here, the tiles that a section touches are checked,
+padded and put into a file in memory, which astropy then decodes.
 """
 
 import re
@@ -56,7 +56,7 @@ def read_tiles(hdu, rows, columns):
 
 
 def _decode_twice(tiles, section):
-    """Decode tiles of HCOMPRESS; one whose pixels depend on the bytes behind its end is damaged."""
+    """Decode tiles of HCOMPRESS; refuse those whose pixels depend on bytes behind their end."""
     with _HCOMPRESS_LOCK:
         pixels, others = (_decode(tiles, section, fill) for fill in (b"\0", b"\xff"))
     if pixels.tobytes() != others.tobytes():
@@ -75,7 +75,7 @@ def _decode(tiles, section, fill):
 
 @contextmanager
 def _explaining(hdu):
-    """Turn whatever the decoders raise into an OSError of one line."""
+    """Turn whatever the decoders raise into an OSError of a single line."""
     try:
         yield
     except MemoryError:
@@ -282,7 +282,7 @@ class Tiles:
     def _check_hcompress(self, stream, shape):
         """Check sizes against those of the tile, and find the most bytes that decoding can read."""
         if len(stream) < _HCOMPRESS_HEADER or stream[:2] != b"\xdd\x99":
-            raise self.damaged("a tile does not begin like one of HCOMPRESS")
+            raise self.damaged("a tile does not begin like a tile of HCOMPRESS")
         described = [int.from_bytes(stream[place : place + 4], "big") for place in (2, 6)]
         n_planes = max(stream[22:25])
         if described != shape or n_planes > 63:
@@ -310,7 +310,7 @@ class Tiles:
             raise self.damaged(
                 f"a tile of PLIO has words {first} to {last}, but there are {len(words)}"
             )
-        return 2  # the last word may ask for another one
+        return 2  # the last word may ask for another word
 
 
 def _dtype(letter):

@@ -1,7 +1,7 @@
 """One table cut out of its file, so that astropy sees no other bytes than those that were checked.
 
-To find an HDU, astropy reads all before it, and does so for ever where one of them is damaged in a packed
-file. It also trusts the cards that say how long the data are.
+astropy looks for ever for an HDU that it cannot parse in a packed file. It also trusts the cards
+that say how long the data are.
 """
 
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ _STRUCTURE = (
 
 
 def read_exactly(stream, n_bytes, hdu):
-    """Read in pieces, so that a false promise of a header costs no more memory than the file holds."""
+    """Read in pieces, so that a false header costs no more memory than the file holds."""
     data = bytearray()
     while len(data) < n_bytes:
         piece = stream.read(min(_CHUNK, n_bytes - len(data)))

@@ -1,7 +1,7 @@
-"""What a FITS file holds and where: found from headers alone, and checked against the size of the file.
+"""List the HDUs of a FITS file from its headers, and check them against the size of the file.
 
-astropy opens a truncated or absurd file without complaint and fails, or fills the memory, once pixels are
-asked for. Here the promise of a header is compared with the file before anything is read.
+astropy opens truncated and absurd files without complaint. It fails, or fills the memory, when
+pixels are read. Here the sizes in a header are compared with the file before anything is read.
 """
 
 import bz2
@@ -20,7 +20,7 @@ from ._headers import BLOCK, parse_header, text_of, whole_number
 from ._limits import check_n_hdus, check_unpacked
 
 _OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
-# What a byte of a packed file can unpack to at most: of zeros, measured, and a margin for headers.
+# Bytes that a byte of a packed file can unpack to: measured with zeros, and a margin for headers.
 _MOST_UNPACKED = {b"\x1f\x8b": 1_040, b"BZh": 1_600_000, b"\xfd7zXZ": 7_200}
 _FOREIGN = {
     b"PK\x03\x04": "a zip archive (a NumPy .npz file is one)",
@@ -34,7 +34,7 @@ _FOREIGN = {
 _BITPIX = (8, 16, 32, 64, -32, -64)
 # HDUs that a message lists.
 _LONGEST_LIST = 20
-# Where a packed file ends is not known before it is unpacked; no file is longer, and no seek() goes farther.
+# The end of a packed file is not known before it is unpacked. No file is longer than this.
 _FARTHEST = 2**62
 
 
@@ -87,7 +87,7 @@ class Hdu:
 
 
 def open_stream(path):
-    """Open a FITS file, plain or packed as a whole; return the binary file and whether it is packed.
+    """Open a FITS file, plain or packed as a whole; return the file and whether it is packed.
 
     Raises
     ------
@@ -106,16 +106,17 @@ def open_stream(path):
             return opener(path, "rb"), True
     if start.startswith(b"SIMPLE"):
         return path.open("rb"), False
-    found = next((what for magic, what in _FOREIGN.items() if start.startswith(magic)), None)
-    found = found or ("empty" if not start else f"unknown: it starts with {start!r}")
+    kind = next((name for magic, name in _FOREIGN.items() if start.startswith(magic)), None)
+    kind = kind or ("empty" if not start else f"unknown: it starts with {start!r}")
     raise OSError(
-        f"{path} is not a FITS file but {found}. Give a FITS file, plain or packed as .gz, .bz2 or .fz."
+        f"{path} is not a FITS file but {kind}. "
+        "Give a FITS file, plain or packed as .gz, .bz2 or .fz."
     )
 
 
 @contextmanager
 def reading(path):
-    """Turn what the unpackers raise on damaged files into one clear line."""
+    """Turn the errors of the unpackers into a clear line."""
     try:
         yield
     except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
@@ -127,8 +128,8 @@ def reading(path):
 def scan(path, limits=True):
     """Yield the HDUs of a file one by one, from headers alone.
 
-    The iteration ends at the end of the file, or where no extension begins; it raises where a header
-    cannot be understood, and at the limits of `_limits`.
+    It ends at the end of the file, or at bytes that begin no extension. It raises an error at a
+    header that cannot be understood, and at the limits of `_limits`.
     """
     path = Path(path)
     stream, is_stream = open_stream(path)
@@ -178,7 +179,7 @@ def _make_hdu(path, index, header, start, offset, is_stream, limits):
 
 
 def _check_columns(header, name):
-    """Refuse a number of columns that no table can have: astropy would look for every one of them."""
+    """Refuse a number of columns that no table can have: astropy would look for all of them."""
     n_columns = whole_number(header, "TFIELDS", name, 0)
     if not 0 <= n_columns <= 999:
         raise OSError(
@@ -206,7 +207,8 @@ def _axes(header, prefix, name):
     bitpix = whole_number(header, f"{prefix}BITPIX", name)
     if bitpix not in _BITPIX:
         raise OSError(
-            f"{name} has {prefix}BITPIX = {bitpix}, which must be one of {_BITPIX}: the header is damaged."
+            f"{name} has {prefix}BITPIX = {bitpix}, which must be one of {_BITPIX}: "
+            "the header is damaged."
         )
     n_axes = whole_number(header, f"{prefix}NAXIS", name)
     if not 0 <= n_axes <= 999:
@@ -230,7 +232,7 @@ def find_hdu(path, hdu=None, hdus=None):
     hdu : int, str, (str, int) or None
         Index, name, or name and version; ``None`` is the first that holds an image.
     hdus : iterable of Hdu, optional
-        What `scan` found in the file, where that has been done before.
+        The HDUs of the file, if they were listed before.
 
     Raises
     ------
@@ -240,19 +242,20 @@ def find_hdu(path, hdu=None, hdus=None):
     _check_hdu_argument(hdu)
     hdus = scan(path) if hdus is None else hdus
     if isinstance(hdu, (int, np.integer)) and hdu < 0:
-        found = list(hdus)
-        if -hdu <= len(found):
-            return found[hdu]
+        candidates = list(hdus)
+        if -hdu <= len(candidates):
+            return candidates[hdu]
     else:
-        found = []
+        candidates = []
         for candidate in hdus:
             if _matches(candidate, hdu):
                 return candidate
-            found.append(candidate)
-    holds = "; ".join(one.describe() for one in found[:_LONGEST_LIST])
-    holds += f"; … ({len(found)} in all)" if len(found) > _LONGEST_LIST else ""
+            candidates.append(candidate)
+    n_hdus = len(candidates)
+    holds = "; ".join(candidate.describe() for candidate in candidates[:_LONGEST_LIST])
+    holds += f"; … ({n_hdus} in all)" if n_hdus > _LONGEST_LIST else ""
     what = "image (of two or more axes)" if hdu is None else f"HDU {hdu!r}"
-    raise ValueError(f"{path} holds no {what}. It has {holds}{_end_note(found)}.")
+    raise ValueError(f"{path} holds no {what}. It has {holds}{_end_note(candidates[-1])}.")
 
 
 def _check_hdu_argument(hdu):
@@ -285,8 +288,7 @@ def _matches(candidate, hdu):
     )
 
 
-def _end_note(found):
-    last = found[-1]
+def _end_note(last):
     if last.is_stream or last.offset + last.n_bytes <= last.path.stat().st_size:
         return ""
     return f", and the file ends inside HDU {last.index}: it is truncated"
@@ -294,29 +296,29 @@ def _end_note(found):
 
 def find_image(path, hdu=None, hdus=None):
     """Find an HDU that must hold an image of two or three axes; parameters as for `find_hdu`."""
-    found = find_hdu(path, hdu, hdus)
-    if found.kind == "table":
+    image = find_hdu(path, hdu, hdus)
+    if image.kind == "table":
         raise ValueError(
-            f"{found.label} holds a table, not an image: give the index or name of another HDU."
+            f"{image.label} holds a table, not an image: give the index or name of another HDU."
         )
-    if not found.is_image:
-        shape = found.shape or "no data"
+    if not image.is_image:
+        shape = image.shape or "no data"
         raise ValueError(
-            f"{found.label} holds no image: two or more axes are needed, but it has {shape}."
+            f"{image.label} holds no image: two or more axes are needed, but it has {shape}."
         )
-    if len(found.image_shape) > 3:
+    if len(image.image_shape) > 3:
         raise ValueError(
-            f"{found.label} has shape {found.shape}: a (height, width) image or a (n_bands, height, width) cube "
-            "is needed."
+            f"{image.label} has shape {image.shape}: a (height, width) image or a "
+            "(n_bands, height, width) cube is needed."
         )
-    return found
+    return image
 
 
 def check_complete(hdu):
     """Refuse an HDU whose header promises more than the file holds.
 
-    The length of a file packed as a whole is not known before it is unpacked, only the most that it can
-    be; there, reading stops at the end.
+    The length of a file packed as a whole is not known before it is unpacked, only the most that it
+    can be; there, reading stops at the end.
     """
     end, size = hdu.offset + hdu.n_bytes, hdu.path.stat().st_size
     if end > (_most_unpacked(hdu.path) if hdu.is_stream else size):

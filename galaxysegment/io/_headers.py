@@ -21,7 +21,7 @@ _LOCK = threading.RLock()
 def quiet():
     """Keep astropy's remarks about illegal cards from users, who cannot do anything about them.
 
-    Python's warning filters belong to the whole process, so only one thread at a time may swap them.
+    Python's warning filters belong to the whole process: only one thread at a time may change them.
     """
     with _LOCK, SHARED_FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore")

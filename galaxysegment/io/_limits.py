@@ -2,7 +2,7 @@
 
 # The largest files of slitless spectra hold some thousand HDUs.
 MOST_HDUS = 10_000
-# Of these bytes at least; a mosaic of noise packs by a factor of 2, a label map by one of 60.
+# A mosaic of noise packs by a factor of 2, a label map by a factor of 60.
 _ALWAYS_ALLOWED = 2**28
 _LARGEST_RATIO = 100
 
@@ -16,7 +16,7 @@ def check_n_hdus(path, n_hdus):
 
 
 def check_unpacked(name, n_bytes, n_packed):
-    """Refuse to unpack `n_packed` bytes to so many that the file could be made to fill the memory."""
+    """Refuse to unpack `n_packed` bytes to so many that they may fill the memory."""
     if n_bytes > max(_ALWAYS_ALLOWED, _LARGEST_RATIO * n_packed):
         raise OSError(
             f"{name} unpacks to {n_bytes} bytes or more, over {_LARGEST_RATIO} times its size: "

@@ -11,9 +11,11 @@ from ._pixels import read_floats
 
 KINDS = ("rms", "variance", "weight")
 _WORDS = {
-    "weight": "weight weights weightmap wht wgt wt wtmap ivar invvar invvariance inversevariance oow",
+    "weight": "weight weights weightmap wht wgt wt wtmap ivar invvar invvariance "
+    "inversevariance oow",
     "variance": "variance var varmap varianceuncertainty",
-    "rms": "rms rmsmap err error errors sigma noise uncert uncertainty stddev std stddevuncertainty",
+    "rms": "rms rmsmap err error errors sigma noise uncert uncertainty stddev std "
+    "stddevuncertainty",
 }
 _KIND_OF = {word: kind for kind, words in _WORDS.items() for word in words.split()}
 # UTYPE is where astropy's CCDData says what its UNCERT extension is, hence first.
@@ -21,19 +23,19 @@ _CARDS = ("UTYPE", "EXTNAME", "EXTTYPE", "PRODTYPE")
 
 
 def kind_of_text(text):
-    """What the words of a text say: one of `KINDS`, or None."""
+    """Tell the kind of a noise map from a text: one of `KINDS`, or None."""
     kinds = {_KIND_OF.get(word) for word in re.split(r"[^a-z]+", text.lower())}
     return next((kind for kind in ("weight", "variance", "rms") if kind in kinds), None)
 
 
 def kind_of_header(hdu):
-    """What the header of an HDU says it is: one of `KINDS`, or None."""
+    """Tell the kind of a noise map from its header: one of `KINDS`, or None."""
     kinds = (kind_of_text(text_of(hdu.header, keyword)) for keyword in _CARDS)
     return next((kind for kind in kinds if kind), None)
 
 
 def plain_kind_of_header(hdu):
-    """Like `kind_of_header`, but None for a mere "weight": in drizzled images that is an exposure time."""
+    """Like `kind_of_header`, but None for a mere "weight", which may be an exposure time."""
     kind = kind_of_header(hdu)
     words = " ".join(text_of(hdu.header, keyword) for keyword in _CARDS).lower()
     return None if kind == "weight" and "inv" not in words and "ivar" not in words else kind
@@ -70,14 +72,15 @@ def find_noise(path, hdu, kind, hdus, *, image=None, prefix=""):
     kind = kind_of_header(noise) or kind_of_text(noise.path.name)
     if kind is None:
         raise ValueError(
-            f"{prefix}kind='auto' cannot tell what {noise.label} is: neither its header nor the name of the file "
+            f"{prefix}kind='auto' cannot tell what {noise.label} is: "
+            "neither its header nor the name of the file "
             f"says so. Pass {prefix}kind= one of {KINDS}."
         )
     return noise, kind
 
 
 def _find_unnamed(path, kind, hdus, image, prefix):
-    """Find the noise map of a file whose HDU the user did not name: by its header, else by its place."""
+    """Find the noise map of a file by its header, else by its place."""
     images = [hdu for hdu in hdus if hdu.is_image]
     kinds = [(hdu, kind_of_header(hdu)) for hdu in images]
     noise = [hdu for hdu, own in kinds if own is not None and kind in ("auto", own)]
@@ -87,7 +90,7 @@ def _find_unnamed(path, kind, hdus, image, prefix):
     if others:
         raise ValueError(
             f"{path} has no extension that calls itself {kind}, but {others[0]}: "
-            f"say that it is one ({prefix}kind='auto' finds out), or pass {prefix}hdu= the one to read."
+            f"say so ({prefix}kind='auto' finds out), or pass {prefix}hdu= the HDU to read."
         )
     if image is None or not images:
         return None
@@ -112,7 +115,8 @@ def _other_image(path, images, image, prefix):
         return others[0]
     holds = "; ".join(hdu.describe() for hdu in others) or "no other image of its shape"
     raise ValueError(
-        f"{path} is the file of the image itself, and no header says which HDU is the noise map. Beside the image "
+        f"{path} is the file of the image itself, and no header says which HDU is the noise map. "
+        "Beside the image "
         f"it holds {holds}: pass {prefix}hdu= the one to read."
     )
 

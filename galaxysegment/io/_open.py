@@ -43,44 +43,46 @@ def read_field(
     image : str, path or list of them
         FITS file of an image or a cube, or one file per band (for instance g, r, z).
     rms : str, path or list of them, optional
-        RMS map: one for all bands, or one per band. Of several maps in its file, the one with the image's
-        EXTVER or band (``RMS_G`` for ``SCI_G``) is taken. If left out, an extension of the image file whose
-        header calls it an RMS, variance or inverse variance map (see `read_rms`) is taken, where its height and
-        width are the image's; with several files, where each has one. An extension called WEIGHT or WHT is
-        not taken unasked, for it may hold exposure times: say ``rms_hdu="WHT", rms_kind="weight"``.
+        RMS map: one for all bands, or one per band. Of several maps in its file, the one with the
+        image's EXTVER or band (``RMS_G`` for ``SCI_G``) is taken. If left out, an extension of the
+        image file whose header calls it an RMS, variance or inverse variance map (see `read_rms`)
+        is taken, where its height and width are the image's; with several files, where each has
+        one. An extension called WEIGHT or WHT is not taken unasked, for it may hold exposure times:
+        say ``rms_hdu="WHT", rms_kind="weight"``.
     mask : str, path, list of them, or array, optional
-        Mask or data quality map: one for all bands, or one per band. Pixels that are not 0 have no data: they
-        become NaN when the image is read. No extension is taken unasked: say ``mask_hdu="DQ"``.
+        Mask or data quality map: one for all bands, or one per band. Pixels that are not 0 have no
+        data: they become NaN when the image is read. No extension is taken unasked: say
+        ``mask_hdu="DQ"``.
     labels : str or path, optional
-        Label map. If left out, an extension of the first image file that is named as `read_label_map`
-        says is taken, where its shape is the image's.
+        Label map. If left out, an extension of the first image file that is named as
+        `read_label_map` says is taken, where its shape is the image's.
     rms_kind : {"rms", "variance", "weight", "auto"}, default="rms"
         What `rms` or `rms_hdu` holds, as for `read_rms`.
     hdu, rms_hdu, mask_hdu, labels_hdu : int, str or (str, int), optional
-        HDU of image, RMS map, mask and labels, as for `read_image`, `read_rms` and `read_label_map`. The
-        latter three without `rms`, `mask` or `labels` mean HDUs of the image files. Lists of `hdu`,
-        `rms_hdu` and `mask_hdu` hold one per band:
-        ``read_field("gri.fits", hdu=["SCI_G", "SCI_R", "SCI_I"])``.
+        HDU of image, RMS map, mask and labels, as for `read_image`, `read_rms` and
+        `read_label_map`. The latter three without `rms`, `mask` or `labels` mean HDUs of the image
+        files. Lists of `hdu`, `rms_hdu` and `mask_hdu` hold one per band: ``read_field("gri.fits",
+        hdu=["SCI_G", "SCI_R", "SCI_I"])``.
     mask_bits : int or list of int, optional
-        Which bits of a data quality map mean "no data": ``1 + 4096`` or ``[1, 4096]``; ``~4`` for every bit
-        but 4. All bits by default.
+        Which bits of a data quality map mean "no data": ``1 + 4096`` or ``[1, 4096]``; ``~4`` for
+        every bit but 4. All bits by default.
     limits : bool, default=True
-        As for `read_image`: False reads files that are packed more than 100 times, or have more than
-        10,000 HDUs.
+        As for `read_image`: False reads files that are packed more than 100 times, or have more
+        than 10,000 HDUs.
 
     Returns
     -------
     Field
-        Header and WCS are those of the first file. Tables CLASSES, INSTANCES (as `Field.write` makes them)
-        and CATALOG of the first image file, or of the file of `labels`, come with it.
+        Header and WCS are those of the first file. Tables CLASSES, INSTANCES (as `Field.write`
+        makes them) and CATALOG of the first image file, or of the file of `labels`, come with it.
 
     Raises
     ------
     FileNotFoundError, OSError
         If a file is missing, not FITS or truncated.
     ValueError
-        If an HDU is missing, or the shapes of image, RMS map, mask and labels disagree: found from the headers,
-        before any pixel is read.
+        If an HDU is missing, or the shapes of image, RMS map, mask and labels disagree: found from
+        the headers, before any pixel is read.
 
     Examples
     --------
@@ -100,17 +102,18 @@ def read_field(
     noise = _find_rms(files, bands, rms, rms_kind, rms_hdu, limits)
     if noise:
         sources["rms"] = _stack(
-            [FitsSource(partial(_read_noise, kind=kind), found) for found, kind in noise]
+            [FitsSource(partial(_read_noise, kind=kind), map_hdu) for map_hdu, kind in noise]
         )
     if mask is None and mask_hdu is not None:
         mask = list(dict.fromkeys(file.path for file in files))
     sources["image"] = mask_source(sources["image"], mask, mask_hdu, mask_bits, limits)
     truth = files[0] if labels is None else _FileHdus(labels, limits)
-    found = _find_labels(truth, bands[0], labels is not None, labels_hdu)
-    if found is not None:
-        sources["labels"] = FitsSource(read_labels, found)
-    for one in (*bands, *(one for one, _ in noise), *([found] if found is not None else [])):
-        check_complete(one)
+    label_map = _find_labels(truth, bands[0], labels is not None, labels_hdu)
+    if label_map is not None:
+        sources["labels"] = FitsSource(read_labels, label_map)
+    for used in (*bands, *(map_hdu for map_hdu, _ in noise), label_map):
+        if used is not None:
+            check_complete(used)
     shape = bands[0].image_shape[-2:]
     tables = {**_find_tables(truth, shape), **_find_tables(files[0], shape)}
     return Field._from_sources(
@@ -140,12 +143,13 @@ def _check_bands(bands):
     for band in bands if len(bands) > 1 else ():
         if len(band.image_shape) == 3:
             raise ValueError(
-                f"{band.label} is a cube of shape {band.image_shape}: in a list, each file is one band."
+                f"{band.label} is a cube of shape {band.image_shape}: "
+                "in a list, each file is one band."
             )
         if band.image_shape != shape:
             raise ValueError(
-                f"{band.label} has shape {band.image_shape}, but {bands[0].label} has shape {shape}: "
-                "all bands must agree."
+                f"{band.label} has shape {band.image_shape}, but {bands[0].label} has shape "
+                f"{shape}: all bands must agree."
             )
 
 
@@ -167,8 +171,8 @@ def _one_per_band(files, hdus, prefix=""):
         files = files * len(hdus)
     if len(files) != len(hdus) or not hdus:
         raise ValueError(
-            f"{prefix}hdu lists {len(hdus)} HDUs for {len(files)} files: give one HDU per file, or one file that holds "
-            "all of them."
+            f"{prefix}hdu lists {len(hdus)} HDUs for {len(files)} files: "
+            "give one HDU per file, or one file that holds all of them."
         )
     return files, hdus
 
@@ -185,7 +189,8 @@ def _find_rms(files, bands, rms, kind, hdu, limits):
     files, hdu = _one_per_band(files, hdu, "rms_")
     if len(files) not in (1, len(bands)):
         raise ValueError(
-            f"rms lists {len(files)} files or HDUs, but image lists {len(bands)}: give one for all, or one per band."
+            f"rms lists {len(files)} files or HDUs, but image lists {len(bands)}: "
+            "give one for all, or one per band."
         )
     return [
         find_noise(file.path, own, kind, file.hdus, image=band, prefix="rms_")
@@ -212,9 +217,9 @@ def _find_labels(file, band, is_own_file, hdu):
     if is_own_file or hdu is not None:
         return find_labels(file.path, hdu, file.hdus)
     others = [
-        one
-        for one in file.hdus
-        if one.index != band.index and one.image_shape == band.image_shape[-2:]
+        candidate
+        for candidate in file.hdus
+        if candidate.index != band.index and candidate.image_shape == band.image_shape[-2:]
     ]
     return find_named_labels(others)
 

@@ -27,34 +27,36 @@ def read_image(
     Parameters
     ----------
     path : str or path
-        FITS file: plain, tile-compressed (``.fz``), or packed as a whole (``.gz``, ``.bz2``, ``.xz``).
+        FITS file: plain, tile-compressed (``.fz``), or packed as a whole (``.gz``, ``.bz2``,
+        ``.xz``).
     hdu : int, str or (str, int), optional
-        Index, name, or name and version of the HDU. By default the first with an image of two or more
-        axes: empty HDUs and tables are passed over.
+        Index, name, or name and version of the HDU. By default the first with an image of two or
+        more axes: empty HDUs and tables are passed over.
     section : tuple of two slices, optional
         Rows and columns to read. Of a plain file only these are read (it is memory-mapped), of a
-        tile-compressed one only the tiles they touch. A file packed as a whole has to be unpacked from its
-        beginning to the last row wanted.
+        tile-compressed one only the tiles they touch. A file packed as a whole has to be unpacked
+        from its beginning to the last row wanted.
     limits : bool, default=True
-        Refuse a file of more than 10,000 HDUs, and one that unpacks to more than 256 MiB and more than
-        100 times its size. False reads it nonetheless.
+        Refuse a file of more than 10,000 HDUs, and one that unpacks to more than 256 MiB and more
+        than 100 times its size. False reads it nonetheless.
 
     Returns
     -------
     ndarray of shape (height, width) or (n_bands, height, width)
         A new array in native byte order. float32 and float64 stay; integers of 8 and 16 bits become
-        float32, wider ones float64. BSCALE and BZERO are applied; BLANK is NaN. Axes of length 1 before the
-        last two are dropped.
+        float32, wider ones float64. BSCALE and BZERO are applied; BLANK is NaN. Axes of length 1
+        before the last two are dropped.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     OSError
-        If the file is not FITS, truncated, has a header that promises more than the file holds, or goes
-        beyond `limits`.
+        If the file is not FITS, truncated, has a header that promises more than the file holds, or
+        goes beyond `limits`.
     ValueError
-        If the HDU is missing (the message lists those present) or holds no image, or `section` is not inside it.
+        If the HDU is missing (the message lists those present) or holds no image, or `section` is
+        not inside it.
 
     See Also
     --------
@@ -90,7 +92,7 @@ def read_header(path: str | Path, hdu: Hdu = None, *, limits: bool = True) -> fi
     Returns
     -------
     `astropy.io.fits.Header`
-        Of a tile-compressed image: the header of the image, not of the table that stores it.
+        For a tile-compressed image, the header of the image, not of the table that stores it.
 
     Raises
     ------
@@ -156,8 +158,8 @@ def read_label_map(
     path : str or path
         FITS file, as for `read_image`.
     hdu : int, str or (str, int), optional
-        As for `read_image`; but an image extension named LABELS (or LABEL, SEGMENTATION, SEGMAP, SEGM,
-        SEG, SEGIM) comes before the first image.
+        As for `read_image`; but an image extension named LABELS (or LABEL, SEGMENTATION, SEGMAP,
+        SEGM, SEG, SEGIM) comes before the first image.
     section : tuple of two slices, optional
         Rows and columns to read, as for `read_image`.
     relabel : bool, default=False
@@ -168,7 +170,8 @@ def read_label_map(
     Returns
     -------
     ndarray of int32, shape (height, width)
-        0 = background, which NaN and BLANK become. Labels that need 64 bits are numbered 1…n.
+        0 = background, also where the file has NaN or BLANK. Labels that need 64 bits are numbered
+        1…n.
 
     Raises
     ------
@@ -201,7 +204,7 @@ def find_labels(path, hdu, hdus):
 
 def find_named_labels(hdus):
     """Find the image extension that calls itself a label map, or None."""
-    return next((one for one in hdus if one.is_image and one.name in LABEL_NAMES), None)
+    return next((hdu for hdu in hdus if hdu.is_image and hdu.name in LABEL_NAMES), None)
 
 
 def read_rms(
@@ -219,32 +222,32 @@ def read_rms(
     path : str or path
         FITS file, as for `read_image`.
     hdu : int, str or (str, int), optional
-        As for `read_image`; but an image extension whose header calls it a map of this `kind` comes before
-        the first image.
+        As for `read_image`; but an image extension whose header calls it a map of this `kind` comes
+        before the first image.
     section : tuple of two slices, optional
         Rows and columns to read, as for `read_image`.
     kind : {"rms", "variance", "weight", "auto"}, default="rms"
-        What the file holds; a weight is an inverse variance. ``"auto"`` looks for a telling word in the
-        header (UTYPE, EXTNAME, EXTTYPE, PRODTYPE, in this order), then in the name of the file: WEIGHT, WHT,
-        WGT, WT, WTMAP, IVAR, INVVAR or OOW for a weight; VARIANCE or VAR for a variance; RMS, ERR, ERROR,
-        SIGMA, NOISE, UNCERT, STD or STDDEV for an RMS. If several fall, weight goes before variance
-        before RMS. No word is an error.
+        What the file holds; a weight is an inverse variance. ``"auto"`` looks for a telling word in
+        the header (UTYPE, EXTNAME, EXTTYPE, PRODTYPE, in this order), then in the name of the file:
+        WEIGHT, WHT, WGT, WT, WTMAP, IVAR, INVVAR or OOW for a weight; VARIANCE or VAR for a
+        variance; RMS, ERR, ERROR, SIGMA, NOISE, UNCERT, STD or STDDEV for an RMS. If several fall,
+        weight goes before variance before RMS. No word is an error.
     limits : bool, default=True
         As for `read_image`.
 
     Returns
     -------
     ndarray of shape (height, width) or (n_bands, height, width)
-        Standard deviation, dtype as for `read_image`. Where there are no data (weight 0; an RMS or variance
-        that is not positive; NaN or infinite) it is NaN.
+        Standard deviation, dtype as for `read_image`. NaN where the weight is 0, where the RMS or
+        the variance is not positive, and where the map is NaN or infinite.
 
     Raises
     ------
     FileNotFoundError, OSError
         As for `read_image`.
     ValueError
-        As for `read_image`; if `kind` is unknown or cannot be told; or if the file's only noise map calls
-        itself something else than `kind`.
+        As for `read_image`; if `kind` is unknown or cannot be told; or if the file's only noise map
+        calls itself something else than `kind`.
 
     Examples
     --------
@@ -257,5 +260,5 @@ def read_rms(
     array([[0.5, nan],
            [1. , 2. ]])
     """
-    found, kind = find_noise(path, hdu, kind, scan(path, limits))
-    return read_noise(found, kind, section)
+    noise, kind = find_noise(path, hdu, kind, scan(path, limits))
+    return read_noise(noise, kind, section)

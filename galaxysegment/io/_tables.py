@@ -67,7 +67,7 @@ def read_instances(hdu, shape):
         described = hdu.header["HEIGHT"], hdu.header["WIDTH"]
         if described != tuple(shape):
             raise ValueError(
-                f"it is for an image of shape {described}, but the image has shape {tuple(shape)}"
+                f"it is for an image of shape {described}, but the image has {tuple(shape)}"
             )
         return Instances(shape, boxes, crops, table["SCORE"], classes)
 
@@ -106,13 +106,11 @@ def _opened(hdu):
 
 @contextmanager
 def _explaining(hdu):
-    """Say in one line which table is damaged, whatever astropy trips over."""
+    """Turn whatever astropy raises into a line that names the table."""
     try:
         with quiet():
             yield
-    except (
-        Exception
-    ) as error:  # headers are parsed late and deep within astropy, with errors of many kinds
+    except Exception as error:  # astropy parses headers late, with errors of many kinds
         reason = " ".join(str(error).split())
         raise OSError(
             f"The table in {hdu.label} is damaged: {reason or type(error).__name__}."

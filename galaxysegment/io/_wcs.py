@@ -9,18 +9,20 @@ from astropy.wcs import WCS
 from ..exceptions import UnusableWCSWarning
 from ._headers import clean_header, quiet
 
-# Cards that describe how the pixels of the *other* file were stored, or what they were.
+# Cards about how the pixels of the *other* file were stored, or what they were.
 _STALE = re.compile(
-    r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|GROUPS|END|BSCALE|BZERO|BLANK|DATAMIN|DATAMAX|"
+    r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|GROUPS|END|BSCALE|BZERO|"
+    r"BLANK|DATAMIN|DATAMAX|"
     r"CHECKSUM|DATASUM|DATE|EXTNAME|EXTVER|EXTLEVEL|INHERIT|TFIELDS|THEAP|"
     r"(?:TTYPE|TFORM|TUNIT|TDIM|TNULL|TSCAL|TZERO|TDISP)\d+|SEGCLASS|SEGPARAM|SEGVERS|"
-    r"Z(?:IMAGE|TENSION|SIMPLE|EXTEND|BITPIX|NAXIS\d*|TILE\d+|CMPTYPE|NAME\d+|VAL\d+|QUANTIZ|DITHER0|BLANK|SCALE|ZERO"
-    r"|PCOUNT|GCOUNT|BLOCKED|MASKCMP|HECKSUM|DATASUM)"
+    r"Z(?:IMAGE|TENSION|SIMPLE|EXTEND|BITPIX|NAXIS\d*|TILE\d+|CMPTYPE|NAME\d+|VAL\d+|"
+    r"QUANTIZ|DITHER0|BLANK|SCALE|ZERO|PCOUNT|GCOUNT|BLOCKED|MASKCMP|HECKSUM|DATASUM)"
 )
 # Cards about sky positions, in whatever version of them.
 _WCS_CARDS = re.compile(
-    r"WCSAXES[A-Z]?|WCSNAME[A-Z]?|(?:CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA|CNAME|CRDER|CSYER)\d+[A-Z]?|(?:PC|CD)\d+_\d+[A-Z]?|"
-    r"PC\d{6}|(?:PV|PS)\d+_\d+[A-Z]?|LONPOLE[A-Z]?|LATPOLE[A-Z]?|RADESYS[A-Z]?|RADECSYS|EQUINOX[A-Z]?|"
+    r"WCSAXES[A-Z]?|WCSNAME[A-Z]?|(?:CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA|CNAME|CRDER|CSYER)\d+[A-Z]?|"
+    r"(?:PC|CD)\d+_\d+[A-Z]?|PC\d{6}|(?:PV|PS)\d+_\d+[A-Z]?|LONPOLE[A-Z]?|LATPOLE[A-Z]?|RADESYS[A-Z]?|"
+    r"RADECSYS|EQUINOX[A-Z]?|"
     r"[AB]P?_(?:\d_\d|ORDER|DMAX)|WAT\d_\d+"
 )
 # Cards about a third or later axis, which a map of two axes cannot keep.
@@ -31,13 +33,14 @@ _HIGHER_AXIS = re.compile(
 )
 
 
-# Orders of distortions and numbers of axes have one or two digits; astropy makes room for whatever they say.
+# Orders of distortions and numbers of axes have one or two digits; astropy makes room for whatever
+# they say.
 _COUNTS = re.compile(r"[AB]P?_ORDER|WCSAXES[A-Z]?")
 _HIGHEST_COUNT = 99
 
 
 def celestial_wcs(header, name="the header"):
-    """Make the WCS of a header; ``None`` if it holds no celestial one.
+    """Make the WCS of a header; ``None`` if it holds no celestial WCS.
 
     Parameters
     ----------
@@ -71,8 +74,9 @@ def celestial_wcs(header, name="the header"):
         MemoryError,
         fits.VerifyError,
     ) as error:
-        # wcslib's errors are ValueErrors, or MemoryErrors where a distortion has no number of axes; astropy trips
-        # over cards of the wrong type, and asserts where a distortion needs a table of the file
+        # wcslib's errors are ValueErrors, or MemoryErrors where a distortion has no number of axes;
+        # astropy trips over cards of the wrong type, and asserts where a distortion needs a table
+        # of the file
         lines = [line for line in str(error).split("\n") if not line.startswith("ERROR")]
         reason = " ".join(" ".join(lines).split()) or type(error).__name__
     warnings.warn(
@@ -93,7 +97,8 @@ def check_wcs(wcs):
     """Check a user's WCS and return its two celestial axes."""
     if not isinstance(wcs, WCS):
         raise TypeError(
-            f"wcs must be an astropy.wcs.WCS or None. Got {type(wcs).__name__} instead: make one with WCS(header)."
+            f"wcs must be an astropy.wcs.WCS or None. Got {type(wcs).__name__} instead: "
+            "make one with WCS(header)."
         )
     return wcs.celestial if wcs.naxis > 2 else wcs
 
@@ -135,7 +140,8 @@ def kept_cards(header, shape, *, keep_unit=False, keep_wcs=True):
             return check_wcs(header).to_header(relax=True)
     if not isinstance(header, fits.Header):
         raise TypeError(
-            f"header must be an astropy Header, a WCS or None. Got {type(header).__name__} instead: "
+            "header must be an astropy Header, a WCS or None. "
+            f"Got {type(header).__name__} instead: "
             "pass read_header(path) of the image."
         )
     header = clean_header(header)
@@ -146,7 +152,11 @@ def kept_cards(header, shape, *, keep_unit=False, keep_wcs=True):
     dropped += [] if keep_unit else [re.compile("BUNIT")]
     dropped += [] if keep_wcs else [_WCS_CARDS]
     kept = fits.Header(
-        [card for card in header.cards if not any(one.fullmatch(card.keyword) for one in dropped)]
+        [
+            card
+            for card in header.cards
+            if not any(pattern.fullmatch(card.keyword) for pattern in dropped)
+        ]
     )
     if flat and "WCSAXES" in kept:
         kept["WCSAXES"] = 2
@@ -167,6 +177,6 @@ def _check_size(header, shape):
     is_image = header.get("XTENSION", "IMAGE") == "IMAGE" and _n_axes(header, "NAXIS") >= 2
     if is_image and None not in described and described != tuple(shape):
         raise ValueError(
-            f"header is of an image of shape {described}, but the map has shape {tuple(shape)}, so its WCS would be "
-            "wrong: pass the header of the cut-out (Field.section(...).header)."
+            f"header is of an image of shape {described}, but the map has shape {tuple(shape)}, "
+            "so its WCS would be wrong: pass the header of the cut-out (Field.section(...).header)."
         )

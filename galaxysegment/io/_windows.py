@@ -28,7 +28,7 @@ class FieldPixels:
         self.n_bands = field.n_bands + with_rms
 
     def read_parts(self, rows, columns):
-        """Return image (n_bands, height, width) and RMS map of a window, the latter None if not wanted."""
+        """Return image (n_bands, height, width) and RMS map, or None, of a window."""
         part = self.field.section(rows, columns)
         return part.image, part.rms if self.with_rms else None
 
@@ -37,7 +37,7 @@ class FieldPixels:
         return append_rms(*self.read_parts(rows, columns))
 
     def identity(self):
-        """Return what tells these pixels from others: files by name, size, time of change and samples."""
+        """Return the identity of these pixels: name, size, time and samples of the files."""
         sources = self.field._sources
         return [_identity(sources["image"]), _identity(sources["rms"]) if self.with_rms else None]
 
@@ -51,7 +51,7 @@ class FieldPixels:
 
 
 def _identity(part):
-    """What tells one source of pixels from another, whatever it is made of, as JSON values."""
+    """Return JSON values that tell one source of pixels from another."""
     if isinstance(part, np.ndarray):
         return identify(part)
     if isinstance(part, Hdu):
@@ -59,9 +59,9 @@ def _identity(part):
     if isinstance(part, partial):
         return repr(part.keywords)
     if isinstance(part, list | tuple):
-        return [_identity(one) for one in part]
+        return [_identity(member) for member in part]
     if hasattr(part, "read"):
-        return [_identity(one) for one in vars(part).values()]
+        return [_identity(member) for member in vars(part).values()]
     return part.__name__ if callable(part) else repr(part)
 
 
@@ -99,7 +99,7 @@ class ArrayPixels:
         self.n_bands = len(image) + self.with_rms
 
     def read_parts(self, rows, columns):
-        """Return image (n_bands, height, width) and RMS map of a window, the latter None if not wanted."""
+        """Return image (n_bands, height, width) and RMS map, or None, of a window."""
         image = as_float_image(self.image[..., rows, columns], "image")
         image = blank(image, None if self.mask is None else self.mask[..., rows, columns])
         return image, None if self.rms is None else as_float_image(
@@ -132,7 +132,7 @@ class ArrayPixels:
 
 
 class _Stored:
-    """An array in a file. It is mapped anew for every read: what stays mapped counts as a worker's memory."""
+    """An array in a file, mapped anew for every read: mapped pages count as a worker's memory."""
 
     def __init__(self, path):
         self.path = path
@@ -169,8 +169,8 @@ def open_pixels(
     ----------
     image : path, list of paths, Field, NDData, Quantity or ndarray
     rms : path, ndarray, bool or None
-        True takes the map that comes with the image, False leaves it out. None takes it if there is a map
-        and `takes_rms` says so; otherwise pixels without RMS have no data.
+        True takes the map that comes with the image, False leaves it out. None takes it if there is
+        a map and `takes_rms` says so; otherwise pixels without RMS have no data.
     mask : path, ndarray or None
     hdu, rms_hdu, mask_hdu, rms_kind, mask_bits
         As of `galaxysegment.io.read_field`.
@@ -198,7 +198,8 @@ def open_pixels(
         return _open_plain(image, rms, mask, mask_hdu, mask_bits)
     if rms is True and not field.has_rms:
         raise ValueError(
-            "rms=True takes the RMS map that comes with the image, but there is none: pass its path."
+            "rms=True takes the RMS map that comes with the image, but there is none: "
+            "pass its path."
         )
     if rms is False:
         return _field_pixels(field, with_rms=False)

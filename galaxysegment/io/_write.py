@@ -40,20 +40,22 @@ def write_label_map(
 ) -> Path:
     """Write a label map to FITS with its WCS and what made it.
 
-    The file appears whole or not at all: it is written beside the target under another name and then moved.
+    The file appears whole or not at all: it is written beside the target under another name and
+    then moved.
 
     Parameters
     ----------
     path : str or path
-        Ends in ``.fits``, in ``.fits.gz``, or in ``.fits.fz`` for tile compression (RICE, lossless).
+        Ends in ``.fits``, in ``.fits.gz``, or in ``.fits.fz`` for tile compression (RICE,
+        lossless).
     labels : array-like of int, shape (height, width)
         0 = background. Written as 32-bit integers; as 64-bit ones if a label needs them.
     header : `astropy.io.fits.Header` or `astropy.wcs.WCS`, optional
-        Of the image: its cards are kept, but for those about how that file was stored (BITPIX, BSCALE,
-        BLANK, CHECKSUM, …), about axes after the second, and illegal ones.
+        Of the image: its cards are kept, but for those about how that file was stored (BITPIX,
+        BSCALE, BLANK, CHECKSUM, …), about axes after the second, and illegal ones.
     segmenter : estimator, optional
-        What made the map. Its class is written as SEGCLASS and all its parameters, as JSON, as SEGPARAM.
-        The version of this package (SEGVERS) and DATE are written anyway.
+        What made the map. Its class is written as SEGCLASS and all its parameters, as JSON, as
+        SEGPARAM. The version of this package (SEGVERS) and DATE are written anyway.
     overwrite : bool, default=False
         Replace a file of this name.
 
@@ -67,7 +69,8 @@ def write_label_map(
     FileExistsError
         If the file exists and `overwrite` is False.
     ValueError
-        If `labels` is not a label map, `header` is of an image of another size, or the suffix is unknown.
+        If `labels` is not a label map, `header` is of an image of another size, or the suffix is
+        unknown.
     OSError
         If the file cannot be written; nothing is left behind.
 
@@ -78,7 +81,8 @@ def write_label_map(
     >>> from galaxysegment import PhotutilsSegmenter
     >>> from galaxysegment.io import read_header, read_label_map, write_label_map
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = write_label_map(Path(folder) / "labels.fits", [[0, 1], [2, 2]], segmenter=PhotutilsSegmenter())
+    ...     path = Path(folder) / "labels.fits"
+    ...     written = write_label_map(path, [[0, 1], [2, 2]], segmenter=PhotutilsSegmenter())
     ...     read_label_map(path), read_header(path)["SEGCLASS"]
     (array([[0, 1],
            [2, 2]], dtype=int32), 'PhotutilsSegmenter')
@@ -114,7 +118,8 @@ def _provenance(segmenter):
     if segmenter is not None:
         if not hasattr(segmenter, "get_params"):
             raise TypeError(
-                f"segmenter must be an estimator with get_params, or None. Got {type(segmenter).__name__} instead."
+                "segmenter must be an estimator with get_params, or None. "
+                f"Got {type(segmenter).__name__} instead."
             )
         cards.append(("SEGCLASS", type(segmenter).__name__, "what made the label map"))
         cards.append(("SEGPARAM", _as_json(segmenter.get_params())))
