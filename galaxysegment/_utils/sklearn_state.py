@@ -126,6 +126,11 @@ def _make_tree(forest, state, part, max_depth):
     _check_nodes(fields, n_nodes, n_features)
     nodes = np.zeros(n_nodes, dtype=tree.__getstate__()["nodes"].dtype)
     for name in set(nodes.dtype.names) & set(fields):
+        if not np.can_cast(fields[name].dtype, nodes.dtype[name], casting="same_kind"):
+            raise ValueError(
+                f"The {name} of a tree of the forest has dtype {fields[name].dtype}: "
+                f"it must be {nodes.dtype[name]}."
+            )
         nodes[name] = fields[name]
     values = np.ascontiguousarray(state["values"][part])
     tree.__setstate__(

@@ -99,6 +99,16 @@ def test_nodes_that_are_no_numbers_are_refused(name, change):
         set_forest_state(RandomForestClassifier(2), state)
 
 
+@pytest.mark.parametrize("name", ["n_node_samples", "missing_go_to_left"])
+def test_counts_of_nodes_that_are_fractions_are_refused(name):
+    state = forest_state(forest())
+    if name not in state["nodes"]:
+        pytest.skip(f"this scikit-learn has no {name}")
+    state["nodes"][name] = np.full(state["nodes"][name].shape, np.nan)
+    with pytest.raises(ValueError, match=f"The {name} of a tree of the forest has dtype float64"):
+        set_forest_state(RandomForestClassifier(2), state)
+
+
 def test_a_tree_without_nodes_is_refused():
     state = forest_state(forest())
     state["n_nodes"] = np.array([0, state["n_nodes"].sum()])

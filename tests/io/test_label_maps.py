@@ -55,7 +55,7 @@ def test_blank_and_nan_are_background(write):
     [
         ([[0, -1]], "0 for background and positive for sources. Got -1"),
         ([[0, 1.5]], "must hold whole numbers, one per source. Got fractions"),
-        ([[0, np.inf]], "must hold whole numbers, one per source. Got infinities"),
+        ([[0, np.inf]], "must hold whole numbers, one per source. Got infinit"),
         ([[[0, 1]], [[0, 1]]], r"has shape \(2, 1, 2\): it must have shape \(height, width\)"),
     ],
 )
