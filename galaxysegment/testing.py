@@ -1,8 +1,9 @@
 """Checks that every transformer and segmenter of images must pass; for our tests and for yours.
 
-scikit-learn's `check_estimator` feeds 2-D tables, which an estimator of images rightly refuses. Each
-of its checks that cannot run is replaced here, by name, by one that feeds images (`REPLACED_CHECKS`);
-all others run as they are. A package that brings its own segmenter tests it so::
+scikit-learn's `check_estimator` feeds 2-D tables, which an estimator of images rightly refuses.
+Each of its checks that cannot run is replaced here, by name, by one that feeds images
+(`REPLACED_CHECKS`); all others run as they are. A package that brings its own segmenter tests it
+so::
 
     from sklearn.utils.estimator_checks import parametrize_with_checks
     from galaxysegment.testing import estimator_checks, expected_failed_checks
@@ -59,7 +60,8 @@ def make_images(
     n_images : int, default=4
     shape : tuple of int, default=(48, 40)
     n_bands : int, optional
-        Number of bands; unset gives images without a band axis. The last of several bands is an RMS map.
+        Number of bands; unset gives images without a band axis. The last of several bands is an RMS
+        map.
     random_state : int, default=0
 
     Returns
@@ -387,8 +389,8 @@ def check_segmenter_probabilities(estimator, X, y):
 def check_tiled_equals_untiled(estimator, X, y):
     """A mosaic in tiles has the sources of the whole image, or the segmenter declares why not.
 
-    ``reach = None`` ("unknown") and ``finds_instances = True`` are the declarations. Of the pixels of
-    sources, 1 in 1000 may differ, because sums over other windows round in another way.
+    ``reach = None`` ("unknown") and ``finds_instances = True`` are the declarations. Of the pixels
+    of sources, 1 in 1000 may differ, because sums over other windows round in another way.
     """
     if not isinstance(estimator, BaseSegmenter):
         return
@@ -408,15 +410,18 @@ def check_tiled_equals_untiled(estimator, X, y):
     n_different = np.count_nonzero((tiled > 0) != (whole > 0))
     name = type(estimator).__name__
     advice = (
-        f"Does a pixel depend on more than reach={estimator.reach} pixels around it, or on the whole image? See "
+        f"Does a pixel depend on more than reach={estimator.reach} pixels around it, or on the "
+        "whole image? See "
         "galaxysegment.base.MosaicAware."
     )
     assert n_different <= 1e-3 * n_source_pixels, (
-        f"{name}: {n_different} pixels of {n_source_pixels} change between source and background when the image is "
+        f"{name}: {n_different} pixels of {n_source_pixels} change between source and background "
+        "when the image is "
         f"cut into tiles. {advice}"
     )
     assert tiled.max() == whole.max(), (
-        f"{name} finds {tiled.max()} sources in tiles, but {whole.max()} in the whole image. {advice}"
+        f"{name} finds {tiled.max()} sources in tiles, but {whole.max()} in the whole image. "
+        f"{advice}"
     )
 
 

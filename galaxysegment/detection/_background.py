@@ -1,8 +1,8 @@
 """Background and noise of an image on a mesh of boxes, as `photutils.background.Background2D` finds them.
 
-The statistics of a box need one sort: what sigma clipping keeps is a range of the sorted pixels, whose
-ends are bisected for all boxes at once. The maps are cubic splines of the small mesh, evaluated for any
-window when asked for, so that a mosaic's maps never exist in memory as a whole.
+The statistics of a box need one sort: what sigma clipping keeps is a range of the sorted pixels,
+whose ends are bisected for all boxes at once. The maps are cubic splines of the small mesh,
+evaluated for any window when asked for, so that a mosaic's maps never exist in memory as a whole.
 """
 
 from copy import copy
@@ -24,9 +24,9 @@ def background_maps(
 ):
     """Estimate the background of an image and its RMS.
 
-    In each box: median and standard deviation of the pixels that a clipping at 3 sigma leaves. Boxes
-    with too few pixels left are filled from their neighbours, the mesh is median-filtered, and a
-    bicubic spline brings it to the size of the image.
+    In each box: median and standard deviation of the pixels that a clipping at 3 sigma leaves.
+    Boxes with too few pixels left are filled from their neighbours, the mesh is median-filtered,
+    and a bicubic spline brings it to the size of the image.
 
     Parameters
     ----------
@@ -37,10 +37,11 @@ def background_maps(
     filter_size : int, default=3
         Side of the median filter in boxes, odd.
     exclude_percentile : float, default=15
-        A box with more than this percentage of its pixels missing or clipped is not used. Where no box
-        would be left, all boxes with any pixel are used.
+        A box with more than this percentage of its pixels missing or clipped is not used. Where no
+        box would be left, all boxes with any pixel are used.
     plane : bool, default=False
-        Whether a plane is taken through the boxes of the background first, and the mesh is that of the rest.
+        Whether a plane is taken through the boxes of the background first, and the mesh is that of
+        the rest.
     mask : ndarray of bool, shape (height, width), optional
         Pixels to leave out.
 
@@ -75,7 +76,8 @@ def background_meshes(
 def meshes_of_boxes(statistics, box, dtype, filter_size, exclude_percentile, plane_over=None):
     """Make the two `MeshMap` of what `box_statistics` found, be it in one go or strip by strip of whole boxes.
 
-    With the shape of an image as `plane_over`, a plane is taken through the background's boxes first.
+    With the shape of an image as `plane_over`, a plane is taken through the background's boxes
+    first.
     """
     background, rms, n_left = statistics
     used = (n_left > (1 - exclude_percentile / 100) * (box[0] * box[1])) & (n_left > 0)
@@ -110,8 +112,9 @@ class MeshMap:
         self.mesh, self.box, self.dtype, self.plane = mesh, box, np.dtype(dtype), plane
         self._lowest, self._span = mesh.min(), np.ptp(mesh)
         coefficients = ndimage.spline_filter(mesh.astype(np.float64), order=3, mode="reflect")
-        # Above the lowest box, lest a large pedestal costs precision where the dtype is small. Not before
-        # the filter: scipy's is off by 1e-5 of the pedestal at the borders, and so are photutils' maps.
+        # Above the lowest box, lest a large pedestal costs precision where the dtype is small. Not
+        # before the filter: scipy's is off by 1e-5 of the pedestal at the borders, and so are
+        # photutils' maps.
         self._coefficients = coefficients - self._lowest
         self._across = None, None
         self._corner = 0, 0

@@ -14,16 +14,17 @@ _NEIGHBOURS = {
 def deblend(labels, image, n_pixels, *, n_levels=32, contrast=0.001, connectivity=8):
     """Split the blended sources of a label map.
 
-    The result is that of `photutils.segmentation.deblend_sources`, numbering included, in a fraction of
-    the time: sources in which the image has no second peak cannot split and are passed over, and the
-    levels of the others are labelled all at once.
+    The result is that of `photutils.segmentation.deblend_sources`, numbering included, in a
+    fraction of the time: sources in which the image has no second peak cannot split and are passed
+    over, and the levels of the others are labelled all at once.
 
     Parameters
     ----------
     labels : ndarray of int32, shape (height, width)
         Label map with consecutive labels.
     image : ndarray of shape (height, width)
-        What to look for saddles in: the smoothed image or a probability map. NaN counts as its minimum.
+        What to look for saddles in: the smoothed image or a probability map. NaN counts as its
+        minimum.
     n_pixels : int
         Smallest number of pixels of a part.
     n_levels : int, default=32
@@ -36,7 +37,8 @@ def deblend(labels, image, n_pixels, *, n_levels=32, contrast=0.001, connectivit
     Returns
     -------
     ndarray of int32, shape (height, width)
-        Consecutive labels: the sources that stay whole in their order, then the parts of the others.
+        Consecutive labels: the sources that stay whole in their order, then the parts of the
+        others.
     """
     pixels = np.flatnonzero(labels)
     if not pixels.size:
@@ -65,8 +67,8 @@ def deblend(labels, image, n_pixels, *, n_levels=32, contrast=0.001, connectivit
 def _splittable(labels, image, pixels, owner, n_pixels, connectivity):
     """Labels that are large enough for two parts and have more than one local maximum.
 
-    Whatever the threshold, each part of a source above it holds a local maximum of the source: where
-    there is but one, no threshold makes two parts.
+    Whatever the threshold, each part of a source above it holds a local maximum of the source:
+    where there is but one, no threshold makes two parts.
     """
     large = np.bincount(owner) >= 2 * n_pixels
     keep = large[owner]

@@ -42,8 +42,8 @@ class MosaicAware:
         of their own. False says that sources are connected pixels: they are joined from their
         pieces, which is faster.
     compares_sources : bool, default=False
-        Whether `keep_sources` decides which sources stay once all sources of the mosaic are known, as
-        SExtractor's cleaning does. Goes together with `splits_blends`.
+        Whether `keep_sources` decides which sources stay once all sources of the mosaic are known,
+        as SExtractor's cleaning does. Goes together with `splits_blends`.
     n_pixels : int, default=1
         Smallest number of pixels of a source.
     bridge : int, default=0
@@ -140,8 +140,8 @@ class MosaicAware:
         labels : ndarray of int32, shape (height, width)
             Label map 1…n of all sources, before any is compared with others.
         measured : ndarray of float64, shape (n, n_numbers)
-            Numbers about each source, positions in pixels of the mosaic. They must not depend on the
-            window as long as it holds the source and `reach` pixels around it.
+            Numbers about each source, positions in pixels of the mosaic. They must not depend on
+            the window as long as it holds the source and `reach` pixels around it.
         """
         raise NotImplementedError
 

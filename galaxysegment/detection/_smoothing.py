@@ -17,8 +17,8 @@ def row_blocks(shape, block=_BLOCK):
 def gaussian_profile(fwhm, size):
     """One-dimensional factor of `photutils.segmentation.make_2dgaussian_kernel`, which is separable.
 
-    Each pixel has the mean of ten points of the Gaussian. Nothing is imported for it: that costs more than
-    a tile takes.
+    Each pixel has the mean of ten points of the Gaussian. Nothing is imported for it: that costs
+    more than a tile takes.
     """
     sigma = fwhm / np.sqrt(8 * np.log(2))
     points = (
@@ -37,8 +37,8 @@ def convolve_rows(rows, profile):
     Parameters
     ----------
     rows : ndarray of float, shape (n_rows + 2 * radius, width)
-        Without NaN. The first and last `radius` rows are the border of the block; beyond the left and
-        the right edge the image is zero.
+        Without NaN. The first and last `radius` rows are the border of the block; beyond the left
+        and the right edge the image is zero.
     profile : ndarray of shape (2 * radius + 1,)
 
     Returns
@@ -80,7 +80,8 @@ def _along_x(rows, profile):
 def convolve_block(image, y0, y1, profile, prepare=None):
     """Convolve rows ``y0…y1`` of an image as `astropy.convolution.convolve` does by default.
 
-    Beyond the image is zero; a pixel without data takes the weighted mean of its neighbours that have.
+    Beyond the image is zero; a pixel without data takes the weighted mean of its neighbours that
+    have.
 
     Parameters
     ----------
@@ -90,7 +91,8 @@ def convolve_block(image, y0, y1, profile, prepare=None):
     profile : ndarray of shape (2 * radius + 1,)
         Sums to one.
     prepare : callable, optional
-        ``prepare(rows, y)`` returns what is to be convolved instead of `rows`, which start at row `y`.
+        ``prepare(rows, y)`` returns what is to be convolved instead of `rows`, which start at row
+        `y`.
 
     Returns
     -------

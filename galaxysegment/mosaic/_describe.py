@@ -5,7 +5,9 @@ core. Two tiles share the pixels of a ring, so nodes that share a pixel there ar
 """
 
 import numpy as np
-from scipy import ndimage, sparse
+from scipy import ndimage
+
+from ..detection._touching import touching_groups
 
 _EIGHT = np.ones((3, 3), dtype=bool)
 NOWHERE = np.int64(np.iinfo(np.int64).max)
@@ -99,36 +101,6 @@ def _labels_at_edge(labels, read, shape, margin, n_labels):
             found[strip.ravel()] = True
     found[0] = False
     return found
-
-
-def touching_groups(labels, pixels, values, n_labels):
-    """Number of the group of touching labels that each label belongs to, shape (n_labels + 1,).
-
-    Parameters
-    ----------
-    labels : ndarray of int, shape (height, width)
-    pixels, values : ndarray of int
-        Positions of its non-zero pixels in raster order, and their labels.
-    n_labels : int
-        Largest label.
-    """
-    height, width = labels.shape
-    y, x = np.divmod(pixels, width)
-    flat = labels.ravel()
-    pairs = []
-    for dy, dx in ((0, 1), (1, -1), (1, 0), (1, 1)):
-        inside = (y + dy < height) & (x + dx >= 0) & (x + dx < width)
-        own, other = values[inside], flat[pixels[inside] + (dy * width + dx)]
-        touch = (other != 0) & (other != own)
-        pairs.append(np.stack([own[touch], other[touch]]))
-    return connect(np.concatenate(pairs, axis=1), n_labels + 1)
-
-
-def connect(pairs, n):
-    """Number the connected components of `n` things, given pairs of them, shape (2, n_pairs); shape (n,)."""
-    ones = np.ones(pairs.shape[1], dtype=np.int8)
-    graph = sparse.coo_array((ones, (pairs[0], pairs[1])), shape=(n, n))
-    return sparse.csgraph.connected_components(graph, directed=False)[1]
 
 
 def _make_nodes(view, values, y, x, cut):

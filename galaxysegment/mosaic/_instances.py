@@ -6,9 +6,9 @@ from io import BytesIO
 import numpy as np
 from astropy.io import fits
 
+from ..detection._touching import connect
 from ..io._tables import instances_hdu
 from ..structures import Instances
-from ._describe import connect
 
 _ROWS = 256
 _SAME = 0.5  # IoU at which two tiles mean the same object
@@ -30,8 +30,9 @@ def describe_instances(instances, tile, shape, margin):
     Returns
     -------
     dict of ndarray
-        ``boxes`` in the frame of the mosaic, ``bits`` and ``ends`` (the masks, packed one after the other),
-        ``scores``, ``classes`` (-1 where there are none), ``cut`` (whether it may go on beyond what was read).
+        ``boxes`` in the frame of the mosaic, ``bits`` and ``ends`` (the masks, packed one after the
+        other), ``scores``, ``classes`` (-1 where there are none), ``cut`` (whether it may go on
+        beyond what was read).
     """
     read, core = tile.read, tile.core
     inside = _inside(instances, core.within(read))
@@ -69,9 +70,10 @@ def _inside(instances, window):
 def join_instances(records, tiles, shape):
     """Put the tiles' instances together.
 
-    Objects of two tiles are one where their masks agree (IoU of at least 0.5) on the pixels that both tiles
-    read, unless a tile tells them apart. Of those that mean the same object, the one that no tile's edge cuts and
-    that lies nearest to the middle of its tile is taken; if all are cut, each gives the pixels that its own tile owns.
+    Objects of two tiles are one where their masks agree (IoU of at least 0.5) on the pixels that
+    both tiles read, unless a tile tells them apart. Of those that mean the same object, the one
+    that no tile's edge cuts and that lies nearest to the middle of its tile is taken; if all are
+    cut, each gives the pixels that its own tile owns.
 
     Parameters
     ----------
@@ -121,7 +123,8 @@ class _Found:
     def pairs(self):
         """Pairs of instances of different tiles that mean the same object, shape (2, n_pairs).
 
-        The best ones are paired first. What one tile tells apart stays apart, whatever links it through other tiles.
+        The best ones are paired first. What one tile tells apart stays apart, whatever links it
+        through other tiles.
         """
         rivals = sorted((-self._iou(one, other), one, other) for one, other in self._neighbours())
         group = {}  # of an instance: what is known to be one object so far, by tile
@@ -141,7 +144,8 @@ class _Found:
     def _neighbours(self):
         """Yield pairs of instances of different tiles whose boxes overlap, each pair once.
 
-        Two instances inside the cores of their tiles cannot overlap, so one of a pair leaves its core.
+        Two instances inside the cores of their tiles cannot overlap, so one of a pair leaves its
+        core.
         """
         leaves = self._leaves_core()
         order = np.argsort(self.boxes[:, 0], kind="stable")

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._describe import NOWHERE, connect
+from ..detection._touching import connect
+from ._describe import NOWHERE
 from ._tiles import Window
 
 _SMALL = (
@@ -42,8 +43,8 @@ def join_tiles(load, n_tiles, *, exact, splits, max_pixels):
         ``load(index, names)`` returns a dict of the named arrays of a tile's record.
     n_tiles : int
     exact : bool
-        Whether tiles see the same in their overlap, so that one common pixel joins two nodes. Else they
-        must share half of the pixels of the smaller node on their seam.
+        Whether tiles see the same in their overlap, so that one common pixel joins two nodes. Else
+        they must share half of the pixels of the smaller node on their seam.
     splits : bool
         Whether blends that are cut have to be done again.
     max_pixels : int
@@ -107,7 +108,8 @@ def _same_pixels(ring, border):
 def _mostly_same(pairs, tile):
     """Keep the pairs of nodes that share half of the pixels that the smaller has on their seam.
 
-    Where a method does not see the same from both sides, a pixel that changes hands shall not join neighbours.
+    Where a method does not see the same from both sides, a pixel that changes hands shall not join
+    neighbours.
     """
     if not pairs.size:
         return pairs

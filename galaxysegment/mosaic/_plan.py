@@ -59,7 +59,8 @@ class Plan:
             self.steps[-1:] = [bridge, _without_bridge(self.segmenter)]
         if not hasattr(self.segmenter, "predict"):
             raise TypeError(
-                f"segmenter must be a segmenter or a Pipeline that ends in one. Got {type(self.segmenter).__name__}, "
+                "segmenter must be a segmenter or a Pipeline that ends in one. Got "
+                f"{type(self.segmenter).__name__}, "
                 "which cannot predict, instead."
             )
         # What each step says about itself: itself, or what is assumed of steps from elsewhere.
@@ -208,7 +209,8 @@ def choose_overlap(plan, overlap):
     if overlap < margin + n_pixels:
         needed = 2 * n_pixels if reach is None else margin + n_pixels
         raise ValueError(
-            f"Sources have at least {n_pixels} pixels and {type(plan.segmenter).__name__} looks {margin} pixels around "
+            f"Sources have at least {n_pixels} pixels and {type(plan.segmenter).__name__} looks "
+            f"{margin} pixels around "
             f"each, but tiles overlap by {overlap}: use overlap >= {needed}."
         )
     return overlap, margin

@@ -15,8 +15,9 @@ from threadpoolctl import threadpool_limits
 
 from .._utils.rms import append_rms
 from .._utils.shared import SharedContext
+from ..detection._touching import touching_groups
 from ..structures import Instances
-from ._describe import NOWHERE, describe_tile, touching_groups
+from ._describe import NOWHERE, describe_tile
 from ._instances import describe_instances
 from ._plan import read_transformed
 from ._tiles import Tile, Window

@@ -68,7 +68,8 @@ def check_odd(estimator, names):
         value = getattr(estimator, name)
         if value % 2 == 0:
             raise ValueError(
-                f"The {name!r} parameter of {type(estimator).__name__} must be odd, for the window has a centre. "
+                f"The {name!r} parameter of {type(estimator).__name__} must be odd, for the window "
+                "has a centre. "
                 f"Got {value} instead: use {value + 1}."
             )
 

@@ -17,11 +17,12 @@ from ..structures._types import RandomState
 class KMeansSegmenter(SemanticSegmenter):
     """Pixels clustered by their intensities in all bands; the brightest cluster is galaxy.
 
-    `fit` finds the centres of the clusters from pixels of all images; `predict` gives each pixel to the
-    nearest centre and turns what belongs to the brightest one into sources by connected components.
+    `fit` finds the centres of the clusters from pixels of all images; `predict` gives each pixel to
+    the nearest centre and turns what belongs to the brightest one into sources by connected
+    components.
 
-    The method knows nothing of noise or neighbours, so it lives from what comes before it: a stretch
-    that lifts faint sources from the sky, or the colours of `LuptonRGB`.
+    The method knows nothing of noise or neighbours, so it lives from what comes before it: a
+    stretch that lifts faint sources from the sky, or the colours of `LuptonRGB`.
 
     Parameters
     ----------
@@ -30,8 +31,8 @@ class KMeansSegmenter(SemanticSegmenter):
     n_init : int, default=10
         Attempts from other starting points; the best one counts.
     max_samples : int or None, default=100000
-        Largest number of pixels that the centres are fitted to, drawn at random in equal shares from
-        the images; ``None`` takes all.
+        Largest number of pixels that the centres are fitted to, drawn at random in equal shares
+        from the images; ``None`` takes all.
     rms_band : int or None, default=None
         Band of the images that is an RMS map and stays out of the clustering.
     n_pixels : int, default=10
@@ -39,21 +40,21 @@ class KMeansSegmenter(SemanticSegmenter):
     deblend : bool, default=False
         Whether to split blended sources.
     contrast : float, default=0.001
-        Smallest fraction of the light of a blend that a part must have: 0.001 splits sources that differ by up to
-        7.5 magnitudes, 0.05 by up to 3.3. Ignored if ``deblend=False``.
+        Smallest fraction of the light of a blend that a part must have: 0.001 splits sources that
+        differ by up to 7.5 magnitudes, 0.05 by up to 3.3. Ignored if ``deblend=False``.
     random_state : int, RandomState instance or None, default=None
         Seed of the starting points and the sample of pixels.
     bridge : int, default=0
-        Sources may bridge gaps without data (NaN, or no positive RMS) of up to this many pixels, such as bad columns
-        through a star: they are interpolated to find sources.
+        Sources may bridge gaps without data (NaN, or no positive RMS) of up to this many pixels,
+        such as bad columns through a star: they are interpolated to find sources.
     label_bridge : bool, default=False
         Whether the pixels of such a gap get the label of the source; if not, they stay 0.
 
     Attributes
     ----------
     cluster_centers_ : ndarray of shape (n_found, n_science_bands)
-        Intensities of the centres, the brightest last. Fewer than `n_clusters` where the pixels have
-        fewer different values.
+        Intensities of the centres, the brightest last. Fewer than `n_clusters` where the pixels
+        have fewer different values.
     n_bands_in_ : int
         Number of bands of the images of `fit`.
 
@@ -148,7 +149,8 @@ class KMeansSegmenter(SemanticSegmenter):
         drawn = np.concatenate(drawn).astype(np.float64)
         if not len(drawn):
             raise ValueError(
-                "X holds no pixel with data in all bands (NaN means no data): pass images with data."
+                "X holds no pixel with data in all bands (NaN means no data): pass images with "
+                "data."
             )
         return drawn
 

@@ -65,8 +65,8 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         99 % of the pixels of sources agree, in practice all but one in a million). ``False`` calls
         nothing but photutils and `astropy.convolution`.
     bridge : int, default=0
-        Sources may bridge gaps without data (NaN, or no positive RMS) of up to this many pixels, such as bad columns
-        through a star: they are interpolated to find sources.
+        Sources may bridge gaps without data (NaN, or no positive RMS) of up to this many pixels,
+        such as bad columns through a star: they are interpolated to find sources.
     label_bridge : bool, default=False
         Whether the pixels of such a gap get the label of the source; if not, they stay 0.
 
@@ -183,7 +183,8 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         """Ask for the background meshes; see `galaxysegment.base.MosaicAware`."""
         if not self.fast:
             raise ValueError(
-                "PhotutilsSegmenter(fast=False) has photutils estimate the background of a whole image, which tiles "
+                "PhotutilsSegmenter(fast=False) has photutils estimate the background of a whole "
+                "image, which tiles "
                 "do not have: use fast=True for a mosaic."
             )
         return super().statistics_needed()

@@ -25,8 +25,8 @@ _CHUNK = 1 << 17  # pixels that one call of the forest classifies, which bounds 
 class RandomForestSegmenter(ProbabilisticSegmenter):
     """Tell galaxy from sky by a random forest on the texture around each pixel.
 
-    The forest learns from a sample of pixels with the share of galaxy pixels that the images have: a
-    balanced one would make it believe in too many galaxies.
+    The forest learns from a sample of pixels with the share of galaxy pixels that the images have:
+    a balanced one would make it believe in too many galaxies.
 
     Parameters
     ----------
@@ -40,14 +40,14 @@ class RandomForestSegmenter(ProbabilisticSegmenter):
     window, n_levels, lbp_radius, lbp_points
         Parameters of `PixelFeatures`, by default 11, 32, 6 and 36; ignored where ``features=None``.
     fwhm : float or None, default=3
-        Full width at half maximum, in pixels, of a Gaussian that smooths the signal to noise before any
-        feature is computed; None leaves it. Ignored where ``features=None``.
+        Full width at half maximum, in pixels, of a Gaussian that smooths the signal to noise before
+        any feature is computed; None leaves it. Ignored where ``features=None``.
     rms_band : int or None, default=None
-        Index of an RMS map among the bands; None estimates the noise from each band. Must be None where
-        ``features=None``.
+        Index of an RMS map among the bands; None estimates the noise from each band. Must be None
+        where ``features=None``.
     n_samples : int or None, default=100_000
-        Number of pixels to learn from, in all; drawn from every image in proportion to its size, and
-        from its galaxies and its sky in proportion to theirs. None takes all.
+        Number of pixels to learn from, in all; drawn from every image in proportion to its size,
+        and from its galaxies and its sky in proportion to theirs. None takes all.
     max_samples : float or None, default=0.4
         Share of the sampled pixels that each tree draws; None draws as many as there are.
     min_samples_leaf : int, default=5
@@ -55,23 +55,23 @@ class RandomForestSegmenter(ProbabilisticSegmenter):
     threshold : float, default=0.5
         Probability above which a pixel belongs to a galaxy.
     smoothing : float or None, default=None
-        Full width at half maximum, in pixels, of a Gaussian that smooths the probability map, against
-        scattered false pixels, the weakness of a method that judges each pixel alone: 1.5 gives fewer and
-        rounder sources. None leaves it.
+        Full width at half maximum, in pixels, of a Gaussian that smooths the probability map,
+        against scattered false pixels, the weakness of a method that judges each pixel alone: 1.5
+        gives fewer and rounder sources. None leaves it.
     n_pixels : int, default=8
         Smallest number of pixels of a source.
     deblend : bool, default=False
         Split sources at saddles.
     contrast : float, default=0.001
-        Smallest fraction of the light of a blend that a part must have: 0.001 splits sources that differ by up to
-        7.5 magnitudes, 0.05 by up to 3.3. Ignored if ``deblend=False``.
+        Smallest fraction of the light of a blend that a part must have: 0.001 splits sources that
+        differ by up to 7.5 magnitudes, 0.05 by up to 3.3. Ignored if ``deblend=False``.
     n_jobs : int, optional
         Number of threads; results do not depend on it.
     random_state : int, RandomState instance or None, default=None
         Seeds the sample of pixels and the trees.
     bridge : int, default=0
-        Sources may bridge gaps without data (NaN, or no positive RMS) of up to this many pixels, such as bad columns
-        through a star: they are interpolated to find sources.
+        Sources may bridge gaps without data (NaN, or no positive RMS) of up to this many pixels,
+        such as bad columns through a star: they are interpolated to find sources.
     label_bridge : bool, default=False
         Whether the pixels of such a gap get the label of the source; if not, they stay 0.
 
@@ -98,8 +98,8 @@ class RandomForestSegmenter(ProbabilisticSegmenter):
 
     Notes
     -----
-    Pixels that miss a feature, for NaN in a band, are not learnt from; the trees send them where most
-    pixels went. Pixels without any data have probability 0.
+    Pixels that miss a feature, for NaN in a band, are not learnt from; the trees send them where
+    most pixels went. Pixels without any data have probability 0.
 
     References
     ----------
@@ -218,8 +218,10 @@ class RandomForestSegmenter(ProbabilisticSegmenter):
             return
         if self.features is None:
             raise ValueError(
-                f"rms_band={self.rms_band} needs features='texture': with features=None every band of X is a "
-                "feature. Set rms_band=None, or give the RMS map to the transformer that makes the features."
+                f"rms_band={self.rms_band} needs features='texture': with features=None every band "
+                "of X is a "
+                "feature. Set rms_band=None, or give the RMS map to the transformer that makes the "
+                "features."
             )
         check_rms_band(self.rms_band, n_bands)
 
@@ -318,7 +320,8 @@ def _check_both_classes(masks):
     if share in (0, 1):
         which, other = ("galaxy", "sky") if share == 0 else ("sky", "galaxy")
         raise ValueError(
-            f"y has no {which} pixel, all are {other}: the forest learns from both. Give images with sources and sky."
+            f"y has no {which} pixel, all are {other}: the forest learns from both. Give images "
+            "with sources and sky."
         )
 
 

@@ -4,13 +4,13 @@ from numbers import Integral, Real
 from threading import RLock
 
 import numpy as np
-from scipy import ndimage
 from sklearn.utils._param_validation import Interval
 
 from .._utils.packages import require
 from ..base import BaseSegmenter
 from ..detection._smoothing import convolve_block, gaussian_profile, row_blocks
-from ..structures import label_components, relabel
+from ..detection._touching import touching_groups
+from ..structures import relabel
 from ._detection import DetectionImageMixin, check_odd, split_detection
 from ._sep_clean import measure_detections, surviving
 from ._sep_mesh import MosaicBackground, measure_boxes
@@ -22,11 +22,12 @@ _MOST_PARTS = 1 << 20  # of a blend: more is no blend
 class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
     """Connected pixels above the noise of a smoothed, background-subtracted image, by sep.
 
-    The algorithm of SExtractor, which sep makes a library of: background and noise on a mesh of boxes,
-    a Gaussian kernel, pixels above a multiple of the noise, sources of connected pixels, deblending by
-    multiple thresholds, and cleaning of detections in the wings of bright neighbours.
+    The algorithm of SExtractor, which sep makes a library of: background and noise on a mesh of
+    boxes, a Gaussian kernel, pixels above a multiple of the noise, sources of connected pixels,
+    deblending by multiple thresholds, and cleaning of detections in the wings of bright neighbours.
 
-    It learns nothing: `predict` works without `fit`. It needs the package sep (``pip install sep``).
+    It learns nothing: `predict` works without `fit`. It needs the package sep (``pip install
+    sep``).
 
     Parameters
     ----------
@@ -40,16 +41,17 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
     n_pixels : int, default=10
         Smallest number of connected pixels of a source.
     rms_band : int or None, default=None
-        Band of the images that is the RMS map, the threshold of each pixel; ``None`` takes the noise
-        from the image's background. Pixels whose RMS is not positive count as "no data".
+        Band of the images that is the RMS map, the threshold of each pixel; ``None`` takes the
+        noise from the image's background. Pixels whose RMS is not positive count as "no data".
     box_size : int, default=50
-        Side of the boxes of the background mesh in pixels, at least 2; cut to the image where that is
-        smaller, and stretched where a sliver of less than a tenth of a box would be left.
+        Side of the boxes of the background mesh in pixels, at least 2; cut to the image where that
+        is smaller, and stretched where a sliver of less than a tenth of a box would be left.
     filter_size : int, default=3
         Side of the median filter of the background mesh in boxes, odd.
     matched_filter : bool, default=False
-        Whether to weight pixels with their noise while smoothing and to compare with the noise of the
-        smoothed image: better where the noise varies from pixel to pixel. `n_sigma` then wants to be larger.
+        Whether to weight pixels with their noise while smoothing and to compare with the noise of
+        the smoothed image: better where the noise varies from pixel to pixel. `n_sigma` then wants
+        to be larger.
     deblend : bool, default=False
         Whether to split blended sources.
     n_levels : int, default=32
@@ -57,12 +59,13 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
     contrast : float, default=0.005
         Smallest fraction of a blend's flux that a part must have.
     clean : bool, default=True
-        Whether to drop detections that would not be there without the wings of a brighter neighbour.
+        Whether to drop detections that would not be there without the wings of a brighter
+        neighbour.
     clean_param : float, default=1.0
         How far wings reach: the exponent of the assumed profile; smaller is farther.
     bridge : int, default=0
-        Sources may bridge gaps without data (NaN, or no positive RMS) of up to this many pixels, such as bad columns
-        through a star: they are interpolated to find sources.
+        Sources may bridge gaps without data (NaN, or no positive RMS) of up to this many pixels,
+        such as bad columns through a star: they are interpolated to find sources.
     label_bridge : bool, default=False
         Whether the pixels of such a gap get the label of the source; if not, they stay 0.
 
@@ -217,30 +220,42 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
     def _split_alone(self, sep, image, noise, no_data):
         """Label map of a window of a mosaic, without cleaning.
 
-        sep gives each faint pixel of a blend to one of its parts by a random number, drawn in the order of the blends
-        in the image. Each blend is split in a cutout of its own, lest its pixels depend on the window.
+        sep gives each faint pixel of a blend to one of its parts by a random number, drawn in the
+        order of the blends in the image. Each blend is split in a cutout of its own, lest its
+        pixels depend on the window.
         """
         labels = self._extract(sep, image, noise, no_data, clean=False)
-        if not self.deblend or not labels.any():
-            return labels
-        blends = label_components(labels > 0)
         pixels = np.flatnonzero(labels)
-        owner = np.zeros(int(labels.max()) + 1, dtype=np.int64)
-        owner[labels.ravel()[pixels]] = blends.ravel()[pixels]
-        windows = ndimage.find_objects(blends)
-        n_labels = len(owner) - 1
-        for blend in np.flatnonzero(np.bincount(owner[1:]) > 1).tolist():
-            window = _grown(windows[blend - 1], self.reach, labels.shape)
-            own = blends[window] == blend
-            cut = [
-                None if whole is None else np.ascontiguousarray(whole[window])
-                for whole in (image, noise, no_data)
-            ]
-            parts = self._extract(sep, *cut, clean=False, pixel_stack=own.size + 2)[own]
+        if not self.deblend or not pixels.size:
+            return labels
+        flat = labels.ravel()
+        n_labels = n_found = int(flat[pixels].max())
+        blends = touching_groups(labels, pixels, flat[pixels], n_found)
+        is_blend = np.bincount(blends[1:], minlength=blends.max() + 1) > 1
+        blend = blends[flat[pixels]]
+        order = np.flatnonzero(is_blend[blend])
+        order = order[np.argsort(blend[order], kind="stable")]
+        for own in np.split(pixels[order], np.flatnonzero(np.diff(blend[order])) + 1):
+            if not own.size:
+                continue
+            parts = self._split_blend(sep, own, image, noise, no_data)
             if parts.all():
-                labels[window][own] = parts + n_labels
+                flat[own] = parts + n_labels
                 n_labels += int(parts.max())
-        return relabel(labels)
+        present = np.bincount(flat[pixels], minlength=n_labels + 1) > 0
+        flat[pixels] = np.cumsum(present)[flat[pixels]]
+        return labels
+
+    def _split_blend(self, sep, pixels, image, noise, no_data):
+        """Parts that the pixels of a blend belong to; 0 if sep sees none there."""
+        y, x = np.divmod(pixels, image.shape[1])
+        window = _around(y, x, 2 * self._radius() + 1, image.shape)
+        cutout = [
+            None if whole is None else np.ascontiguousarray(whole[window])
+            for whole in (image, noise, no_data)
+        ]
+        labels = self._extract(sep, *cutout, clean=False, pixel_stack=cutout[0].size + 2)
+        return labels[y - window[0].start, x - window[1].start]
 
     def _convolve(self, image):
         """Smooth an image without background as sep does: zero beyond its edges and without data."""
@@ -274,10 +289,13 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
     @property
     def reach(self) -> int:  # type: ignore[override]
         """Pixels around a pixel that decide about it: under the kernel, and around a blend."""
-        radius = 0 if self.fwhm is None else self.kernel_size // 2
         # sep does not apply the mask to the first `radius` rows that it is given; in the cutout of
         # a blend, they must lie outside the kernel.
+        radius = self._radius()
         return 2 * radius + 1 if self.deblend else radius
+
+    def _radius(self):
+        return 0 if self.fwhm is None else self.kernel_size // 2
 
     @property
     def splits_blends(self) -> bool:  # type: ignore[override]
@@ -334,11 +352,11 @@ def _noise_map(background, dtype):
     )
 
 
-def _grown(window, n_pixels, shape):
-    """Rows and columns of a window with a frame of `n_pixels`, cut at an image of `shape`."""
+def _around(y, x, n_pixels, shape):
+    """Rows and columns of pixels with a frame of `n_pixels`, cut at an image of `shape`."""
     return tuple(
-        slice(max(0, part.start - n_pixels), min(side, part.stop + n_pixels))
-        for part, side in zip(window, shape, strict=True)
+        slice(max(0, int(place.min()) - n_pixels), min(side, int(place.max()) + 1 + n_pixels))
+        for place, side in zip((y, x), shape, strict=True)
     )
 
 
@@ -366,7 +384,8 @@ def _extract(sep, *args, pixel_stack=None, **options):
 def _raise_limit(sep, message):
     """Raise the limit that sep says was reached; return whether there was one."""
     if "pixel buffer full" in message:
-        # Four times, not at once to the size of the image: a stack of 20 million pixels is 2.6 times as slow.
+        # Four times, not at once to the size of the image: a stack of 20 million pixels is 2.6
+        # times as slow.
         sep.set_extract_pixstack(4 * sep.get_extract_pixstack())
     elif "deblending overflow" in message and sep.get_sub_object_limit() < _MOST_PARTS:
         sep.set_sub_object_limit(4 * sep.get_sub_object_limit())

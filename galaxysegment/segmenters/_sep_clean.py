@@ -1,7 +1,7 @@
 """The cleaning of SExtractor for a mosaic: which detections are bumps in the wings of a neighbour.
 
-sep cleans all detections of an image against each other. The detections of a mosaic are measured tile
-by tile and cleaned once all are known.
+sep cleans all detections of an image against each other. The detections of a mosaic are measured
+tile by tile and cleaned once all are known.
 """
 
 import numpy as np
@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 #: Detections that are farther apart than this many times the sum of their semi-major axes do not
 #: matter to each other, as in SExtractor.
 _ZONE = 10.0
+_LISTED = 100  # most pixels of a detection whose pixels are listed as sep lists them
 _QUERIES = 4096  # detections whose neighbours are looked up at once
 _COLUMNS = ("x", "y", "a", "b", "cxx", "cyy", "cxy", "flux", "n_pixels", "correction", "threshold")
 N_NUMBERS = len(_COLUMNS) + 1
@@ -67,26 +68,57 @@ def measure_detections(labels, value, convolved, threshold, n_pixels, corner):
 def _faintest_that_counts(excess, owner, y, x, count, n_pixels):
     """The excess over the threshold that a wing must outshine: that of the `n_pixels`-th brightest pixel.
 
-    So says SExtractor. sep takes the first pixel of its list if a detection has just `n_pixels`, and leaves out
-    the pixel at place `n_pixels` + 1 of the list if it has more. So does this.
+    SExtractor finds it with a heap that it fills from its list of the pixels, and with quirks: it
+    takes the first pixel of the list if a detection has just `n_pixels`, leaves out the next pixel
+    if there are more, and its heap is not always in order. Detections of up to 100 pixels are
+    treated in the same way; larger ones take the pixel itself.
     """
     start = np.cumsum(count) - count
     listed = excess[_listed(owner, y, x)]
-    sorted_ = excess[np.lexsort((-excess, owner))]
-    last = start + count - 1
-    brightest = sorted_[np.minimum(start + n_pixels - 1, last)]
-    next_one = sorted_[np.minimum(start + n_pixels, last)]
-    left_out = listed[np.minimum(start + n_pixels, last)]
-    result = np.where(left_out >= brightest, next_one, brightest)
+    by_brightness = excess[np.lexsort((-excess, owner))]
+    result = by_brightness[start + np.minimum(n_pixels, count) - 1]
     result = np.where(count == n_pixels, listed[start], result)
+    chosen = np.flatnonzero((count > n_pixels) & (count <= _LISTED))
+    chosen = chosen[np.argsort(-count[chosen], kind="stable")]
+    result[chosen] = _heap_tops(listed, start[chosen], count[chosen], n_pixels)
     return np.where(count < n_pixels, 0, result)
+
+
+def _heap_tops(listed, start, count, n_pixels):
+    """Top of SExtractor's heap of each detection; the detections with most pixels come first."""
+    heaps = np.sort(listed[start[:, None] + np.arange(n_pixels)], axis=1)
+    for place in range(n_pixels + 1, int(count.max(initial=0))):
+        n_active = int(np.searchsorted(-count, -place))
+        value = listed[start[:n_active] + place]
+        rows = np.flatnonzero(value > heaps[:n_active, 0])
+        heaps[rows, 0] = value[rows]
+        _sift(heaps, rows)
+    return heaps[:, 0]
+
+
+def _sift(heaps, rows):
+    """Let the top of some heaps sink, as SExtractor does."""
+    n_pixels = heaps.shape[1]
+    parent = np.zeros(len(rows), dtype=np.int64)
+    while rows.size:
+        child = 2 * parent + 1
+        inside = child < n_pixels
+        rows, parent, child = rows[inside], parent[inside], child[inside]
+        has_next = child + 1 < n_pixels
+        sibling = np.where(has_next, child + 1, child)
+        child = np.where(heaps[rows, child] > heaps[rows, sibling], sibling, child)
+        sinks = heaps[rows, parent] > heaps[rows, child]
+        rows, parent, child = rows[sinks], parent[sinks], child[sinks]
+        upper, lower = heaps[rows, parent], heaps[rows, child]
+        heaps[rows, parent], heaps[rows, child] = lower, upper
+        parent = child + 1  # a quirk of SExtractor: the place after the child
 
 
 def _listed(owner, y, x):
     """Order of the pixels of each detection in sep's list, from the scan of Lutz (1980).
 
-    Pixels of a row to the left of where the row above begins come before all pixels above, the others after them. This
-    is exact for detections with one run of pixels in each row.
+    Pixels of a row to the left of where the row above begins come before all pixels above, the
+    others after them. This is exact for detections with one run of pixels in each row.
     """
     height, width = int(y.max()) + 1, int(x.max()) + 1
     row = owner * np.int64(height + 1) + y + 1
@@ -126,8 +158,8 @@ def _area_correction(change, ratio, area):
 def surviving(measured, clean_param):
     """Find the detections that no brighter neighbour accounts for.
 
-    A detection goes if the wing of a brighter neighbour, a Moffat profile, is brighter at its place than its own
-    excess over the threshold.
+    A detection goes if the wing of a brighter neighbour, a Moffat profile, is brighter at its place
+    than its own excess over the threshold.
 
     Parameters
     ----------

@@ -31,7 +31,8 @@ def measure_boxes(sep, image, no_data, box):
                 mask = np.ascontiguousarray(no_data[window])
                 if np.count_nonzero(~mask) < _FEWEST * mask.size:
                     continue
-            # One box is the mean of all boxes: the value that sep gives this one in the whole image.
+            # One box is the mean of all boxes: the value that sep gives this one in the whole
+            # image.
             measured = sep.Background(one, mask=mask, bw=one.shape[1], bh=one.shape[0], fw=1, fh=1)
             found[:, row, column] = measured.globalback, measured.globalrms, 1
     return found
