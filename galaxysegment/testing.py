@@ -197,7 +197,7 @@ def check_images_input_untouched(estimator, X, y):
 
 
 def check_images_n_bands(estimator, X, y):
-    """`fit` records `n_bands_in_`; other band counts are refused with both numbers in the message."""
+    """`fit` records `n_bands_in_`; other numbers of bands are refused."""
     estimator.fit(X, y)
     n_bands = 1 if X.ndim == 3 else X.shape[1]
     assert estimator.n_bands_in_ == n_bands
@@ -323,7 +323,7 @@ def check_images_wrong_dimensions(estimator, X, y):
 
 
 def check_transformer_of_images(estimator, X, y):
-    """`fit_transform` is `fit` then `transform`; the floats keep their size; no pixel moves or turns NaN."""
+    """`fit_transform` is `fit` then `transform`; dtype and shape stay; no pixel turns NaN."""
     if isinstance(estimator, BaseSegmenter):
         return
     transformed = clone(estimator).fit_transform(X, y)
@@ -353,7 +353,7 @@ def check_segmenter_outputs(estimator, X, y):
 
 
 def check_segmenter_targets(estimator, X, y):
-    """Label maps, their instances and a list are the same truth; a truth of another shape is refused."""
+    """Label maps, instances and lists are the same truth; other shapes are refused."""
     if not isinstance(estimator, BaseSegmenter):
         return
     expected = clone(estimator).fit(X, y).predict(X)
@@ -364,7 +364,7 @@ def check_segmenter_targets(estimator, X, y):
 
 
 def check_segmenter_nothing_there(estimator, X, y):
-    """No data gives an empty label map and a `NoSourcesWarning`; a pixel without data is in no source."""
+    """No data gives an empty label map and a warning; a pixel without data is in no source."""
     if not isinstance(estimator, BaseSegmenter):
         return
     estimator.fit(X, y)
@@ -426,7 +426,7 @@ def check_tiled_equals_untiled(estimator, X, y):
 
 
 def _make_mosaic(X):
-    """Put images together to one of at least 3 × 3 tiles, under a sky that rises from left to right."""
+    """Make one image of many, under a sky that rises from left to right."""
     rows = [
         np.concatenate([X[(3 * row + column) % len(X)] for column in range(5)], axis=-1)
         for row in range(4)

@@ -1,4 +1,4 @@
-"""Background and noise of an image on a mesh of boxes, as `photutils.background.Background2D` finds them.
+"""Background and noise of an image on a mesh of boxes, equal to photutils' `Background2D`.
 
 The statistics of a box need one sort: what sigma clipping keeps is a range of the sorted pixels,
 whose ends are bisected for all boxes at once. The maps are cubic splines of the small mesh,
@@ -74,7 +74,7 @@ def background_meshes(
 
 
 def meshes_of_boxes(statistics, box, dtype, filter_size, exclude_percentile, plane_over=None):
-    """Make the two `MeshMap` of what `box_statistics` found, be it in one go or strip by strip of whole boxes.
+    """Make the two `MeshMap` of what `box_statistics` measured, at once or strip by strip.
 
     With the shape of an image as `plane_over`, a plane is taken through the background's boxes
     first.
@@ -145,7 +145,7 @@ class MeshMap:
         return found
 
     def _columns(self, x0, x1):
-        """The spline evaluated along x only, shape (n_boxes_y, x1 - x0); that of the last window is kept."""
+        """The spline evaluated along x, shape (n_boxes_y, x1 - x0); kept until x changes."""
         known, columns = self._across
         if known != (x0, x1):
             weights = spline_weights(x0, x1, self.box[1], self.mesh.shape[1])
@@ -166,7 +166,7 @@ class Plane(NamedTuple):
 
 @lru_cache(maxsize=16)
 def spline_weights(start, stop, box, n_boxes):
-    """Cubic B-spline weights of `n_boxes` coefficients at the pixels ``start…stop``, as a sparse matrix.
+    """Sparse matrix of the cubic B-spline weights of `n_boxes` coefficients at ``start…stop``.
 
     Pixels are centred as in `scipy.ndimage.zoom` with ``grid_mode=True, mode="reflect"``.
     """
@@ -187,7 +187,7 @@ def spline_weights(start, stop, box, n_boxes):
 
 
 def box_statistics(image, box, mask=None):
-    """Clipped median, clipped scatter and number of pixels left, each of shape (n_boxes_y, n_boxes_x)."""
+    """Clipped median, clipped scatter and number of pixels left of each box, stacked."""
     height, width = image.shape
     whole = height // box[0] * box[0]
     step = box[0] * max(1, _BLOCK // (box[0] * width))
@@ -204,7 +204,7 @@ def box_statistics(image, box, mask=None):
 
 
 def _boxes_of_band(rows, box_height, box_width):
-    """Statistics of the boxes of some rows, shape (n_boxes_y, n_boxes_x, 3); the last column may be narrower."""
+    """Statistics of the boxes of some rows: (n_boxes_y, n_boxes_x, 3). The last may be narrower."""
     whole = rows.shape[1] // box_width * box_width
     found = [_clipped_statistics(_cut(rows[:, :whole], box_height, box_width))]
     if whole < rows.shape[1]:
@@ -231,7 +231,7 @@ def _clipped_statistics(boxes):
     row_start = np.arange(len(samples)) * (n_pixels + 1)
     low = np.zeros_like(row_start)
     high = n_pixels + 1 - np.isnan(samples).sum(axis=1)
-    # Deviations from the median, lest the squares of a large pedestal swamp the scatter.
+    # Deviations from the median keep the squares of a large pedestal from swamping the scatter.
     deviations = samples - _medians(samples, row_start, low, high)[:, None]
     powers = deviations, deviations**2
     for _ in range(_MAX_CLIPS):
@@ -262,7 +262,7 @@ def _medians(samples, row_start, low, high):
 
 
 def _scatter(powers, row_start, low, high):
-    """Standard deviation of the pixels ``low…high`` of each row from their deviations and squared deviations."""
+    """Standard deviation of the pixels ``low…high`` of each row, from sums of two powers."""
     ends = np.stack([row_start + low, row_start + high], axis=1).ravel()
     n = np.maximum(high - low, 1)
     mean, square = (np.add.reduceat(power.ravel(), ends)[::2] / n for power in powers)
@@ -270,7 +270,7 @@ def _scatter(powers, row_start, low, high):
 
 
 def _positions(samples, row_start, *limits):
-    """For each limit, how many pixels of each sorted row are below it, by bisecting all rows at once."""
+    """Number of pixels of each sorted row below each limit, by bisecting all rows at once."""
     flat, last = samples.ravel(), samples.shape[1] - 1
     limits = np.stack(limits)
     position = np.zeros(limits.shape, dtype=np.int64)
@@ -283,7 +283,7 @@ def _positions(samples, row_start, *limits):
 
 
 def _box_centres(box, shape):
-    """Rows and columns of the middles of the boxes, of which the last may be cut: they broadcast to the mesh."""
+    """Rows and columns of the centres of the boxes, which broadcast to the mesh."""
     y, x = (
         np.array([(low + min(low + size, side) - 1) / 2 for low in range(0, side, size)])
         for size, side in zip(box, shape, strict=True)
@@ -292,7 +292,7 @@ def _box_centres(box, shape):
 
 
 def _fit_plane(values, used, y, x):
-    """`Plane` through the boxes; those far off, which a source fills, hardly count."""
+    """`Plane` through the boxes; boxes far off, which a source fills, have little weight."""
     y, x = (np.broadcast_to(one, used.shape)[used] for one in (y, x))
     centre = np.array([y.mean(), x.mean()])
     design = np.stack([np.ones_like(y), y - centre[0], x - centre[1]], axis=1)

@@ -104,7 +104,7 @@ def _split(image, own, n_pixels, n_levels, contrast, footprint):
 
 
 def _thresholds(values, n_levels, exponential):
-    """Levels between the faintest and the brightest pixel; exponential ones need a positive minimum."""
+    """Levels from the faintest to the brightest pixel; exponential if the minimum is positive."""
     low, high = values.min(), values.max()
     linear = np.linspace(low, high, n_levels + 2)
     if not exponential or low <= 0:
@@ -162,7 +162,7 @@ def _first_pixels(parts, count):
 
 
 def _watershed(image, own, markers, total, contrast, footprint):
-    """Flood the source from its markers; the faintest part goes as long as one has too little of the total."""
+    """Flood the source from its markers; drop the faintest part while it is below `contrast`."""
     from skimage.segmentation import watershed
 
     while True:

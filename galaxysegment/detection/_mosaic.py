@@ -1,4 +1,4 @@
-"""The contract between `galaxysegment.mosaic` and an estimator that works on one window of an image at a time."""
+"""The contract between `galaxysegment.mosaic` and an estimator that sees one window at a time."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class MosaicAware:
     _corner: tuple[int, int] = (0, 0)
 
     def statistics_needed(self) -> dict[str, Statistic]:
-        """Name the statistics of the whole image that this step needs before it can work on a window.
+        """Name the statistics of the whole image that this step needs to work on a window.
 
         Returns
         -------
@@ -128,7 +128,7 @@ class MosaicAware:
         return placed
 
     def find_candidates(self, image: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        """Find and measure the sources of a window; called instead of `predict` if `compares_sources`.
+        """Find and measure the sources of a window, instead of `predict`, if `compares_sources`.
 
         Parameters
         ----------
@@ -162,7 +162,7 @@ class MosaicAware:
 
 
 class Statistic(ABC):
-    """A property of a whole image, measured block by block so that no more than a block is in memory."""
+    """A property of a whole image, measured block by block to save memory."""
 
     def block_rows(self, shape: tuple[int, int]) -> int:
         """Blocks begin at multiples of this many rows; 1 by default.
@@ -194,4 +194,4 @@ class Statistic(ABC):
 
     @abstractmethod
     def combine(self, parts: Sequence[Any], shape: tuple[int, int]) -> Any:
-        """Put the results of all blocks, from top to bottom, together to the value of the whole image."""
+        """Combine the results of all blocks, from top to bottom, to the value of the image."""

@@ -1,4 +1,4 @@
-"""Separable convolution of a block of rows: what fits in the cache is never written out in between."""
+"""Separable convolution of a block of rows that fits into the cache."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ def row_blocks(shape, block=_BLOCK):
 
 
 def gaussian_profile(fwhm, size):
-    """One-dimensional factor of `photutils.segmentation.make_2dgaussian_kernel`, which is separable.
+    """One-dimensional factor of `photutils.segmentation.make_2dgaussian_kernel`.
 
     Each pixel has the mean of ten points of the Gaussian. Nothing is imported for it: that costs
     more than a tile takes.

@@ -1,4 +1,4 @@
-"""Statistics of a whole image that steps of this package ask for: extremes, background meshes, a median."""
+"""Statistics of a whole image: extremes, background meshes, a median."""
 
 from math import ceil
 
@@ -29,7 +29,7 @@ def bands_with_noise(image, rms_band):
 
 
 class Extremes(Statistic):
-    """Lowest and highest value of each band, NaN where a band has no data: array of shape (n_bands, 2)."""
+    """Lowest and highest value of each band: shape (n_bands, 2), NaN for a band without data."""
 
     def measure(self, rows, y0, shape):
         return [extremes(band) for band in rows]
@@ -86,7 +86,7 @@ class BackgroundMeshes(Statistic):
 
 
 class MedianRatio(Statistic):
-    """Median over the pixels of ``ratio_of(rows, y0)``; NaN does not count, and the median of nothing is NaN.
+    """Median over the pixels of ``ratio_of(rows, y0)`` that are not NaN; NaN if all are.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ class _Prepared(Statistic):
 
 
 def prepared(statistics, prepare):
-    """Return the statistics, to be measured on ``prepare(rows)``: what a step asks for that is part of another step."""
+    """Return the same statistics of ``prepare(rows)``: requests of a step within a step."""
     return {name: _Prepared(statistic, prepare) for name, statistic in statistics.items()}
 
 

@@ -1,4 +1,4 @@
-"""What a tile has to tell the others: its pixels, and enough about its edge to join sources across it.
+"""The record of a tile: its pixels, and its edge, which joins sources across tiles.
 
 A *node* is what one tile sees of one source in its core and in the ring of one pixel around the
 core. Two tiles share the pixels of a ring, so nodes that share a pixel there are one source.
@@ -87,7 +87,7 @@ def _is_inside(y, x, window):
 
 
 def _labels_at_edge(labels, read, shape, margin, n_labels):
-    """Which labels may go on beyond what is to be trusted of the read region: they reach its last pixels."""
+    """Labels that may continue beyond the trusted part of the read region: they reach its edge."""
     found = np.zeros(n_labels + 1, dtype=bool)
     depth = margin + 1
     sides = (
@@ -104,7 +104,7 @@ def _labels_at_edge(labels, read, shape, margin, n_labels):
 
 
 def _make_nodes(view, values, y, x, cut):
-    """Number what is seen 1…n; return the node of each pixel and the label behind each node.
+    """Number the nodes 1…n; return the node of each pixel and the label of each node.
 
     A label that leaves the read region may owe its connection to pixels near the edge, which are
     not to be trusted: it is taken apart into its connected pieces here, and the ring joins what
@@ -134,7 +134,7 @@ def _take_apart(view, labels, old):
 
 
 def _boxes(y, x, nodes, n_nodes):
-    """Extent of what is seen of each node: y0, x0, y1, x1. Pixels come in raster order."""
+    """Box of the visible part of each node: y0, x0, y1, x1. Pixels come in raster order."""
     boxes = np.zeros((n_nodes, 4), dtype=np.int64)
     index = nodes - 1
     boxes[index[::-1], 0] = y[::-1]

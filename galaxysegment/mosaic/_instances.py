@@ -1,4 +1,4 @@
-"""Join what tiles found as instances: each object once, with its score and class, whole where tiles cut it."""
+"""Join the tiles' instances: each object once, whole, with its score and class."""
 
 import os
 from io import BytesIO
@@ -205,14 +205,14 @@ class _Found:
         return box, crop, float(self.scores[best]), int(self.classes[best])
 
     def _distance(self, index):
-        """How far the middle of an instance is from that of its tile."""
+        """Distance of the middle of an instance from the middle of its tile."""
         core, box = self.tiles[self.tile[index]].core, self.boxes[index]
         return max(
             abs(box[0] + box[2] - core.y0 - core.y1), abs(box[1] + box[3] - core.x0 - core.x1)
         )
 
     def _together(self, members):
-        """Each member's mask where its own tile is in charge; elsewhere, what any of them says."""
+        """Each member's mask in the write region of its tile; elsewhere, the union."""
         low, high = self.boxes[members, :2].min(axis=0), self.boxes[members, 2:].max(axis=0)
         mask, decided = np.zeros(high - low, dtype=bool), np.zeros(high - low, dtype=bool)
         for index in members.tolist():

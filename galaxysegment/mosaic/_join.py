@@ -1,4 +1,4 @@
-"""Join the tiles' nodes into sources, find the blends to be done again, and number what is left."""
+"""Join the tiles' nodes into sources, find cut blends, and number the sources."""
 
 from dataclasses import dataclass
 
@@ -31,7 +31,7 @@ class Join:
     first: np.ndarray  # first pixel of each source in the mosaic
     measured: np.ndarray  # numbers about each source; NaN if no tile saw it whole
     redo: list  # (window, a pixel, its sources) of each blend that no tile has seen whole
-    too_large: int  # number of blends that were left as the tiles saw them, for their size
+    too_large: int  # number of blends too large to be segmented again
 
 
 def join_tiles(load, n_tiles, *, exact, splits, max_pixels):
@@ -96,7 +96,7 @@ def _seam(records, offsets, name):
 
 
 def _same_pixels(ring, border):
-    """Pairs of nodes of two tiles that share a pixel, once for each pixel; a pixel is in one border at most."""
+    """Pairs of nodes of two tiles, one for each pixel that they share."""
     order = np.argsort(border[0])
     index, nodes = border[0][order], border[1][order]
     place = np.searchsorted(index, ring[0])
@@ -129,7 +129,7 @@ def _count(node, facing, shared, tile):
 
 
 def _same_keys(key):
-    """Pairs of nodes whose whole source was seen by several tiles, which know it by its first pixel."""
+    """Pairs of nodes of a source that several tiles see whole: it has the same first pixel."""
     known = np.flatnonzero(key >= 0)
     known = known[np.argsort(key[known], kind="stable")]
     same = key[known[1:]] == key[known[:-1]]

@@ -1,4 +1,4 @@
-"""The steps of a pipeline on one window of a mosaic, by the contract `galaxysegment.base.MosaicAware`."""
+"""The steps of a pipeline on one window of a mosaic; see `galaxysegment.base.MosaicAware`."""
 
 from copy import copy
 from functools import partial
@@ -18,7 +18,7 @@ _BLOCK = 1 << 22  # pixels of a block of rows that is measured at once
 
 
 class _StrangeTransformer(MosaicAware):
-    """What is assumed of a transformer that is not from this package: that it works pixel by pixel."""
+    """What is assumed of a transformer from elsewhere: that it works pixel by pixel."""
 
     reach = 0
 
@@ -98,7 +98,7 @@ class Plan:
         return sum(contract.reach for contract in self._contracts[:n_steps])
 
     def learn(self, pixels, run):
-        """Measure the statistics of the whole mosaic that the steps need, those of the first step first.
+        """Measure the statistics of the whole mosaic that the steps need, step by step.
 
         Parameters
         ----------
@@ -199,7 +199,7 @@ def read_transformed(plan, n_steps, pixels, window):
 
 
 def choose_overlap(plan, overlap):
-    """Check `overlap`, or choose it; return it with the number of pixels along an edge not to be trusted."""
+    """Check or choose `overlap`; return it and the width of the edge that is not trusted."""
     reach, n_pixels = plan.reach(), plan.n_pixels
     if overlap is None and reach is None:  # half of it is the margin
         overlap = max(_REACH_OF_STRANGERS + 64, 2 * n_pixels)

@@ -25,7 +25,7 @@ class Window:
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
     def grow(self, n_pixels, shape, phase=1):
-        """Add a frame of at least `n_pixels`, cut at an image of `shape`; begin at a multiple of `phase`."""
+        """Add a frame of `n_pixels`, cut at the image; begin at a multiple of `phase`."""
         return Window(
             max(0, self.y0 - n_pixels) // phase * phase,
             max(0, self.x0 - n_pixels) // phase * phase,

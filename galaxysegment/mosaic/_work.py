@@ -1,4 +1,4 @@
-"""The tasks: what a worker does with one tile, one blend, one block of rows or one line of tiles."""
+"""The tasks of a worker: a tile, a blend, a block of rows, a line of tiles."""
 
 import os
 import pickle
@@ -69,7 +69,7 @@ class Job:
         return {**self.__dict__, "_pixels": None}
 
     def find(self, window):
-        """Sources of a window, numbers about them, and the gaps that they bridge; see `Plan.predict`.
+        """Find the sources of a window, measure them and the gaps they bridge; see `Plan.predict`.
 
         The segmenter is not asked if no pixel has data.
         """

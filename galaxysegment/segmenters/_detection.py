@@ -25,7 +25,7 @@ def split_detection(image, rms_band, background_of):
     Returns
     -------
     detection : ndarray of shape (height, width)
-        NaN where there are no data, be it that the RMS is not positive.
+        NaN where there are no data or the RMS is not positive.
     rms : ndarray of shape (height, width) or None
     no_data : ndarray of bool, shape (height, width), or None
         Where `detection` is NaN; ``None`` where it never is.
@@ -52,7 +52,7 @@ def _mean_of_bands(science, background_of):
 
 
 def _inverse_variances(levels):
-    """Weights of bands with these noise levels; a band without noise counts only where all are so."""
+    """Weights of bands with these noise levels; 0 for a band without noise, unless all are."""
     levels = np.asarray(levels)
     has_noise = levels > 0
     if not has_noise.any():
@@ -68,9 +68,8 @@ def check_odd(estimator, names):
         value = getattr(estimator, name)
         if value % 2 == 0:
             raise ValueError(
-                f"The {name!r} parameter of {type(estimator).__name__} must be odd, for the window "
-                "has a centre. "
-                f"Got {value} instead: use {value + 1}."
+                f"The {name!r} parameter of {type(estimator).__name__} must be odd, because the "
+                f"window has a centre. Got {value} instead: use {value + 1}."
             )
 
 

@@ -71,8 +71,8 @@ class KMeansSegmenter(SemanticSegmenter):
 
     References
     ----------
-    .. [1] S. Lloyd, "Least squares quantization in PCM", IEEE Transactions on Information Theory 28,
-       129 (1982), :doi:`10.1109/TIT.1982.1056489`
+    .. [1] S. Lloyd, "Least squares quantization in PCM", IEEE Transactions on Information Theory
+       28, 129 (1982), :doi:`10.1109/TIT.1982.1056489`
 
     Examples
     --------
@@ -164,7 +164,7 @@ class KMeansSegmenter(SemanticSegmenter):
         return mask
 
     def _nearest_is_brightest(self, science):
-        """Whether the pixels are on the brightest centre's side of each other centre; False where NaN."""
+        """Whether the pixels are nearest to the brightest centre; False where NaN."""
         brightest = self.cluster_centers_[-1]
         nearest = np.ones(science.shape[1:], dtype=bool)
         for other in self.cluster_centers_[:-1]:

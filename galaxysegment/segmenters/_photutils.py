@@ -1,4 +1,4 @@
-"""The classical recipe of photutils: background, smoothing, threshold, connected pixels, deblending."""
+"""The recipe of photutils: background, smoothing, threshold, connected pixels, deblending."""
 
 import warnings
 from numbers import Integral, Real
@@ -57,7 +57,8 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
     n_levels : int, default=32
         Number of thresholds of the deblending.
     contrast : float, default=0.001
-        Smallest fraction of a blend's flux that a part must have.
+        Smallest fraction of a blend's flux that a part must have: 0.001 splits sources that differ
+        by up to 7.5 magnitudes, 0.005 by up to 5.8.
     fast : bool, default=True
         Whether to do steps 1 and 2 with own routines, and to show step 4 only the sources that can
         split. They are several times as fast and round differently: an intensity differs by about
@@ -173,7 +174,7 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         return background.window(0, band.shape[0], 0, band.shape[1]), np.median(noise.mesh)
 
     def _meshes(self, image, band=None):
-        """Background and noise of a band or of the detection image: its own, or those of the mosaic it is cut from."""
+        """Background and noise of a band or the detection image, or of the mosaic around it."""
         known = self._known_background(band)
         if known is None:
             return background_meshes(image, **self._mesh_options())
@@ -308,7 +309,7 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
 
 
 def _large_components(mask, n_pixels, connectivity):
-    """Label map of the components with enough pixels; only the pixels of sources are visited twice."""
+    """Label map of the components with enough pixels."""
     labels = label_components(mask, connectivity)
     pixels = np.flatnonzero(mask)
     owner = labels.ravel()[pixels]

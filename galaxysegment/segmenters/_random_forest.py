@@ -35,7 +35,7 @@ class RandomForestSegmenter(ProbabilisticSegmenter):
     max_depth : int or None, default=12
         Depth of the trees; None lets them grow until their leaves are pure.
     features : {"texture"} or None, default="texture"
-        "texture": the images are brought to signal to noise and `PixelFeatures` are computed of them.
+        "texture": `PixelFeatures` are computed of the signal to noise of the images.
         None: the bands of `X` are the features, as after `PixelFeatures` in a pipeline.
     window, n_levels, lbp_radius, lbp_points
         Parameters of `PixelFeatures`, by default 11, 32, 6 and 36; ignored where ``features=None``.
@@ -98,12 +98,13 @@ class RandomForestSegmenter(ProbabilisticSegmenter):
 
     Notes
     -----
-    Pixels that miss a feature, for NaN in a band, are not learnt from; the trees send them where
-    most pixels went. Pixels without any data have probability 0.
+    Pixels that miss a feature, because a band is NaN, are not learnt from; the trees send them
+    where most pixels went. Pixels without any data have probability 0.
 
     References
     ----------
-    .. [1] L. Breiman, "Random Forests", Machine Learning 45, 5 (2001). :doi:`10.1023/A:1010933404324`
+    .. [1] L. Breiman, "Random Forests", Machine Learning 45, 5 (2001),
+       :doi:`10.1023/A:1010933404324`
 
     Examples
     --------
@@ -326,7 +327,7 @@ def _check_both_classes(masks):
 
 
 def _draw(mask, usable, fraction, random):
-    """Indices of a random `fraction` of the usable pixels inside and outside the mask, at least one of each."""
+    """Indices of a random `fraction` of the usable pixels inside and outside the mask."""
     chosen = []
     for member in (mask & usable, ~mask & usable):
         index = np.flatnonzero(member)

@@ -57,7 +57,8 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
     n_levels : int, default=32
         Number of thresholds of the deblending.
     contrast : float, default=0.005
-        Smallest fraction of a blend's flux that a part must have.
+        Smallest fraction of a blend's flux that a part must have: 0.001 splits sources that differ
+        by up to 7.5 magnitudes, 0.005 by up to 5.8.
     clean : bool, default=True
         Whether to drop detections that would not be there without the wings of a brighter
         neighbour.
@@ -86,10 +87,10 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
 
     References
     ----------
-    .. [1] K. Barbary, "SEP: Source Extractor as a library", Journal of Open Source Software 1(6), 58
-       (2016), :doi:`10.21105/joss.00058`
-    .. [2] E. Bertin and S. Arnouts, "SExtractor: Software for source extraction", A&AS 117, 393 (1996),
-       :doi:`10.1051/aas:1996164`
+    .. [1] K. Barbary, "SEP: Source Extractor as a library", Journal of Open Source Software 1(6),
+       58 (2016), :doi:`10.21105/joss.00058`
+    .. [2] E. Bertin and S. Arnouts, "SExtractor: Software for source extraction", A&AS 117,
+       393 (1996), :doi:`10.1051/aas:1996164`
 
     Examples
     --------
@@ -221,7 +222,7 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         """Label map of a window of a mosaic, without cleaning.
 
         sep gives each faint pixel of a blend to one of its parts by a random number, drawn in the
-        order of the blends in the image. Each blend is split in a cutout of its own, lest its
+        order of the blends in the image. Each blend is split in a cutout of its own, so that its
         pixels depend on the window.
         """
         labels = self._extract(sep, image, noise, no_data, clean=False)
@@ -258,7 +259,7 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         return labels[y - window[0].start, x - window[1].start]
 
     def _convolve(self, image):
-        """Smooth an image without background as sep does: zero beyond its edges and without data."""
+        """Smooth an image without background as sep does, with zeros beyond its edges."""
         if self.fwhm is None:
             return image
         profile = gaussian_profile(self.fwhm, self.kernel_size)
@@ -274,7 +275,7 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         return found.back(), found.globalrms
 
     def _background(self, sep, image, no_data, band=None):
-        """Background of a band or of the detection image: its own, or that of the mosaic it is cut from."""
+        """Background of a band or the detection image, or of the mosaic around it."""
         known = self._known_background(band)
         if known is not None:
             return known.at(*self._corner, image.shape)
@@ -345,7 +346,7 @@ def _filled(image, missing, value=0):
 
 
 def _noise_map(background, dtype):
-    """Noise of each pixel, at least what rounding does to the background: it is no source where all is constant."""
+    """Noise of each pixel, at least the rounding error of the background."""
     noise = background.rms(dtype=dtype)
     return np.maximum(
         noise, dtype.type(4 * np.finfo(np.float32).eps * abs(background.globalback)), out=noise

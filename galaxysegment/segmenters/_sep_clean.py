@@ -66,7 +66,7 @@ def measure_detections(labels, value, convolved, threshold, n_pixels, corner):
 
 
 def _faintest_that_counts(excess, owner, y, x, count, n_pixels):
-    """The excess over the threshold that a wing must outshine: that of the `n_pixels`-th brightest pixel.
+    """Excess of the `n_pixels`-th brightest pixel over the threshold.
 
     SExtractor finds it with a heap that it fills from its list of the pixels, and with quirks: it
     takes the first pixel of the list if a detection has just `n_pixels`, leaves out the next pixel
@@ -133,7 +133,7 @@ def _listed(owner, y, x):
 
 
 def _moments(y, x, weight, flux, total):
-    """Centroid, and the ellipse of the second moments: semi-axes a, b and coefficients cxx, cyy, cxy."""
+    """Centroid, semi-axes a, b and coefficients cxx, cyy, cxy of the second moments."""
     mean_y, mean_x = total(weight * y) / flux, total(weight * x) / flux
     yy = total(weight * y * y) / flux - mean_y**2
     xx = total(weight * x * x) / flux - mean_x**2
@@ -187,7 +187,7 @@ def surviving(measured, clean_param):
 
 
 def _eats(measured, clean_param):
-    """Pairs of a detection and a fainter neighbour that its wing accounts for: two arrays of indices."""
+    """Pairs of a detection and a fainter neighbour that its wing outshines."""
     columns = dict(zip(_COLUMNS, measured.T, strict=False))
     x, y, a = columns["x"], columns["y"], columns["a"]
     excess = measured[:, -1]

@@ -1,4 +1,4 @@
-"""The background of a mosaic as sep would find it in the whole image: box by box, then as a map for any window."""
+"""The background that sep finds in a whole mosaic: box by box, then as a map of any window."""
 
 from copy import copy
 
@@ -79,7 +79,7 @@ class MosaicBackground:
 
 
 def _fill(level, noise, trusted):
-    """Give boxes that are not trusted the mean of the nearest ones that are; 0 and 1 where none is."""
+    """Fill boxes that are not trusted with the mean of the nearest trusted boxes."""
     if trusted.all():
         return level, noise
     if not trusted.any():
@@ -97,7 +97,7 @@ def _fill(level, noise, trusted):
 
 
 def _median_filter(mesh, reach):
-    """Median of the boxes around each; at the border of the image the window shrinks and stays centred."""
+    """Median of the boxes around each box; the window shrinks at the border of the image."""
     filtered = mesh.copy()
     depth = [np.minimum(reach, np.minimum(np.arange(n), n - 1 - np.arange(n))) for n in mesh.shape]
     for down in np.unique(depth[0]).tolist():
@@ -110,7 +110,7 @@ def _median_filter(mesh, reach):
 
 
 class _Spline:
-    """Bicubic spline through the boxes, continued beyond the outermost ones, with the curvatures that sep gives it."""
+    """Bicubic spline through the boxes, with the curvatures that sep gives it."""
 
     def __init__(self, mesh, box):
         self._box, self._shape = box, mesh.shape
@@ -135,7 +135,7 @@ class _Spline:
 
 
 def _weights(position, n_boxes):
-    """Weights of the values and the curvatures of the two boxes around each position, as a sparse matrix."""
+    """Sparse matrix of the weights of the two boxes around each position."""
     if n_boxes == 1:
         return sparse.csr_array(np.ones((len(position), 1)))
     first = np.clip(np.floor(position).astype(np.int64), 0, n_boxes - 2)
