@@ -15,7 +15,7 @@ from ..detection._background import box_statistics, meshes_of_boxes
 from ..io import Field, image_shape, read_label_map
 from ..io._nddata import in_unit
 from ..io._windows import open_pixels
-from ..structures import Instances, check_label_map
+from ..structures import Instances, Separated, check_label_map
 from ..structures._types import Hdu
 from ._blocks import sum_instances, sum_label_map
 from ._sky import sky_columns
@@ -29,7 +29,7 @@ _POGSON = 2.5 / np.log(10)
 
 
 def source_catalog(
-    sources: ArrayLike | Instances | str | Path,
+    sources: ArrayLike | Instances | Separated | str | Path,
     image: ArrayLike | str | Path | Sequence[str | Path] | Field,
     *,
     rms: ArrayLike | str | Path | bool | None = None,
@@ -53,8 +53,9 @@ def source_catalog(
 
     Parameters
     ----------
-    sources : label map of shape (height, width), `galaxysegment.Instances`, or path
-        The sources; a path names a FITS file with a label map.
+    sources : label map of shape (height, width), `Instances`, `Separated`, or path
+        The sources; a path names a FITS file with a label map. `Separated` adds the fluxes of the light
+        that belongs to each source alone.
     image : array of shape (height, width) or (n_bands, height, width), path, `Field` or `NDData`
         What to measure, or a list of paths; NaN is "no data". Fluxes of a `Quantity`
         or `NDData` have its unit.
@@ -103,6 +104,8 @@ def source_catalog(
           east, 0° to 180°;
         - ``peak``, ``x_peak``, ``y_peak``: the brightest pixel;
         - ``class``, ``score``: if they are known;
+        - ``flux_separated``, ``flux_separated_error``, ``blendedness``: of the light of each source alone,
+          if `sources` is `Separated`; a shared pixel then counts for each source by its share;
         - ``edge``: reaches the edge of the image; ``masked``: holds or touches pixels without data;
           ``blended``: touches or overlaps another source.
 
@@ -141,6 +144,9 @@ def source_catalog(
     pixels = open_pixels(image, rms, mask=mask, **hdus, **kinds)
     photometry = _Photometry(pixels, zero_point, bands)
     subtracted = _background(in_unit(background, pixels.unit, "background"), pixels)
+    separated = sources if isinstance(sources, Separated) else None
+    if isinstance(sources, Separated):
+        sources = sources.sources
     if isinstance(sources, Instances):
         check_same_shape(sources.shape, pixels.shape, "sources", "image")
         classes = sources.classes if classes is None else classes
@@ -154,16 +160,19 @@ def source_catalog(
         "class": _check_per_source("classes", classes, sums.highest),
         "score": _check_per_source("scores", scores, sums.highest),
     }
-    return _make_table(
+    table = _make_table(
         sums, pixels, pixels.wcs if wcs is None else wcs.celestial, photometry, extra
     )
+    if separated is not None:
+        _add_separated(table, separated, photometry)
+    return table
 
 
 class _Photometry:
     """How fluxes become columns: their unit, the zero point and the name of each band."""
 
     def __init__(self, pixels, zero_point, bands):
-        n_bands = pixels.n_bands - pixels.with_rms
+        self.n_bands = n_bands = pixels.n_bands - pixels.with_rms
         self.unit = pixels.unit
         self.bands = None if bands is None else _check_bands(bands, n_bands)
         self.zero_point = None if zero_point is None else _check_zero_point(zero_point, n_bands)
@@ -322,6 +331,23 @@ def _add_fluxes(table, sums, rows, photometry):
         photometry.add(table, "magnitude", magnitude, u.mag)
         if sums.with_rms:
             photometry.add(table, "magnitude_error", _POGSON * error / positive, u.mag)
+
+
+def _add_separated(table, separated, photometry):
+    """Add the fluxes of separated light; every one of `Instances` has pixels, and so a row."""
+    n_sources, n_bands = len(separated), photometry.n_bands
+    if separated.fluxes.size != n_sources * n_bands:
+        raise ValueError(
+            f"sources holds separated light of {separated.fluxes.size // max(n_sources, 1)} band(s), but the "
+            f"image has {n_bands}: pass the image that was separated."
+        )
+
+    def by_band(values):
+        return values.reshape(n_sources, n_bands).T
+
+    photometry.add(table, "flux_separated", by_band(separated.fluxes), photometry.unit)
+    photometry.add(table, "flux_separated_error", by_band(separated.flux_errors), photometry.unit)
+    photometry.add(table, "blendedness", by_band(separated.blendedness))
 
 
 def _ellipse(covariance):

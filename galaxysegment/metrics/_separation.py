@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 
-if TYPE_CHECKING:
-    from ..separation import Separated
+from ..structures import Separated
 
 _LEAST_MATCH = 0.3  # normalized product of two lights that may be the same source
 _HALF = 15  # pixels from the peak to the edge of the window of residual and shape

@@ -1,8 +1,8 @@
 """Separate the light of overlapping galaxies: one isolated image for each source."""
 
+from ..structures import Separated
 from ._base import BaseSeparator
 from ._pair import SegmentThenSeparate
-from ._separated import Separated
 from ._template import TemplateSeparator
 
 __all__ = ["BaseSeparator", "SegmentThenSeparate", "Separated", "TemplateSeparator"]

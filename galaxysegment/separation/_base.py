@@ -16,11 +16,10 @@ from sklearn.utils._param_validation import Interval
 from .._utils.typed import fit_context
 from .._utils.validation import as_float_image, check_images, check_same_shape
 from ..io._inputs import open_observations
-from ..structures import GALAXY, Instances, as_label_map
+from ..structures import GALAXY, Instances, Separated, as_label_map
 from ..structures._types import Images
 from ._blends import find_blends, find_centres, smooth_light, stamp_boxes
 from ._positions import check_positions, masks_at, masks_of_parts
-from ._separated import Separated
 
 if TYPE_CHECKING:
     from astropy.table import Table

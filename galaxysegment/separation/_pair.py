@@ -16,9 +16,8 @@ from .._utils.typed import fit_context
 from .._utils.validation import as_float_image, check_rms_band
 from ..io._inputs import open_observations
 from ..metrics import iou_score
-from ..structures import Instances
+from ..structures import Instances, Separated
 from ..structures._types import Images, Sources
-from ._separated import Separated
 
 __all__ = ["SegmentThenSeparate"]
 

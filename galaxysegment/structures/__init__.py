@@ -1,12 +1,14 @@
 """What the package passes around: label maps, binary masks, panoptic maps and `Instances`.
 
 A *label map* is an int32 array ``(height, width)``: 0 is background, 1…n are the sources. It is the
-lingua franca of the package. `Instances` holds one image's sources, which may overlap.
+lingua franca of the package. `Instances` holds one image's sources, which may overlap; `Separated` holds
+the light of each.
 """
 
 from ..exceptions import NoSourcesWarning
 from ._instances import GALAXY, STAR, Instances
 from ._labels import check_label_map, label_components, relabel, remove_small
+from ._separated import Separated
 from ._truth import as_binary_mask, as_label_map, is_binary
 
 __all__ = [
@@ -14,6 +16,7 @@ __all__ = [
     "STAR",
     "Instances",
     "NoSourcesWarning",
+    "Separated",
     "as_binary_mask",
     "as_label_map",
     "check_label_map",

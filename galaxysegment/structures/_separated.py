@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..structures import Instances
+from ._instances import Instances
 
 Floats32 = NDArray[np.float32]
 
