@@ -1,4 +1,4 @@
-"""Find every estimator, of this package and of others, so that tests, pages and commands need no list.
+"""Find the estimators of this package and of others: tests, pages and commands need no list.
 
 Another package adds its own by an entry point, for instance in its ``pyproject.toml``::
 
@@ -40,8 +40,8 @@ def all_estimators(kind=None):
     Warns
     -----
     UnusableEntryPointWarning
-        If an entry point of another package cannot be loaded, is no estimator, or has the name of another
-        one. It is left out.
+        If an entry point of another package cannot be loaded, is no estimator, or has the name of
+        another estimator. It is left out.
     """
     if kind is not None and kind not in _KINDS:
         raise ValueError(f"kind must be one of {sorted(_KINDS)} or None. Got {kind!r} instead.")
@@ -69,15 +69,16 @@ def own_estimators(kind):
 
 
 def added_entry_points(kind):
-    """Return the entry points that add estimators of a kind, a dict by their names; nothing is imported."""
+    """Return the entry points that add estimators of a kind, by their names; import nothing."""
     return {entry.name: entry for entry in entry_points(group=_KINDS[kind])}
 
 
 def persistent_class(name):
     """Return the class that a model file calls `name`, or None.
 
-    Estimators of galaxysegment have their own names. One of another package is called after its package,
-    as in "starfinder.StarFinder", and is kept only if its class says ``_in_model_files = True``.
+    An estimator of galaxysegment has its own name. An estimator of another package is called after
+    its package, as in "starfinder.StarFinder". It is kept only if its class says
+    ``_in_model_files = True``.
     """
     for kind in _KINDS:
         own = own_estimators(kind).get(name)
@@ -122,7 +123,8 @@ def load_entry_point(entry, kind):
     needed = ("get_params", "fit", _METHODS[kind])
     if not inspect.isclass(member) or not all(hasattr(member, name) for name in needed):
         raise TypeError(
-            f"The {kind} {entry.name} of another package ({entry.value}) must be a class with {', '.join(needed)}."
+            f"The {kind} {entry.name} of another package ({entry.value}) must be a class with "
+            f"{', '.join(needed)}."
         )
     return member
 

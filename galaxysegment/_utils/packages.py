@@ -25,10 +25,10 @@ def require(user, *packages):
 
     Examples
     --------
-    >>> require("SEPSegmenter", "no_such")
+    >>> require("SEPSegmenter", "nothing")
     Traceback (most recent call last):
     ...
-    ImportError: SEPSegmenter needs the package no_such, which is not installed: run `pip install no_such`.
+    ImportError: SEPSegmenter needs the package nothing, which is not installed: run ...
     """
     modules = [_import(user, package) for package in packages]
     return modules[0]
@@ -41,6 +41,7 @@ def _import(user, package):
         if error.name != package:
             raise
         raise ImportError(
-            f"{user} needs the package {package}, which is not installed: run `pip install {package}`.",
+            f"{user} needs the package {package}, which is not installed: run `pip install "
+            f"{package}`.",
             name=package,
         ) from error

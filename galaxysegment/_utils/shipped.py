@@ -1,6 +1,7 @@
 """The registry of the nets that ship with the package: ``galaxysegment models`` lists it.
 
-A new net is its weights and its card in ``segmenters/weights`` and one entry in ``models.json`` there.
+A new net is its weights and its card in ``segmenters/weights`` and one entry in ``models.json``
+there.
 """
 
 import hashlib

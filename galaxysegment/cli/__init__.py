@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : list of str, optional
-        The arguments; those of the process by default.
+        The arguments; by default the arguments of the process.
 
     Returns
     -------

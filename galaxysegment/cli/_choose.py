@@ -82,7 +82,8 @@ def _explain_setting(setting, name, allowed, method):
     close = difflib.get_close_matches(name, allowed, n=1)
     hint = f" Did you mean {close[0]}?" if close and close[0] != name else ""
     return (
-        f"--set takes NAME=VALUE, NAME one of {', '.join(sorted(allowed))}. Got {setting!r} instead.{hint} "
+        f"--set takes NAME=VALUE, NAME one of {', '.join(sorted(allowed))}. Got {setting!r} "
+        f"instead.{hint} "
         f"`galaxysegment methods {method}` explains them."
     )
 
@@ -137,7 +138,8 @@ def _load(arguments):
 
     if arguments.set:
         raise ValueError(
-            "--set changes a --method; a --model has its parameters in its file. Give one of the two."
+            "--set changes a --method; a --model has its parameters in its file. Give one of the "
+            "two."
         )
     return load(arguments.model)
 
@@ -149,7 +151,8 @@ def _with_shipped_weights(segmenter, method):
     models = shipped_models(name)
     if not models:
         raise ValueError(
-            f"{name} has to be trained with a truth first: run `galaxysegment train FIELD --method {method} --output "
+            f"{name} has to be trained with a truth first: run `galaxysegment train FIELD "
+            f"--method {method} --output "
             "FILE`, then pass --model FILE."
         )
     print(f"Using the net {models[0].name!r} that ships with galaxysegment.")
@@ -176,6 +179,7 @@ def bridge_gaps(segmenter, bridge, *, label):
     last = segmenter[-1] if isinstance(segmenter, Pipeline) else segmenter
     if "bridge" not in last.get_params():
         raise ValueError(
-            f"{type(last).__name__} cannot bridge gaps: leave --bridge out, or fill them with BadPixelFiller first."
+            f"{type(last).__name__} cannot bridge gaps: leave --bridge out, or fill them with "
+            "BadPixelFiller first."
         )
     last.set_params(bridge=bridge, label_bridge=label)

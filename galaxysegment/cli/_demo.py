@@ -1,13 +1,11 @@
 """Segment the sample field: a table of scores, a FITS file and a picture.
 
-Both segmenters that need no training are cross-validated on patches of the field that ships with the
-package, after each of the four preprocessing variants and on signal to noise.
+Both segmenters that need no training are cross-validated on patches of the field that ships with
+the package, after each of the four preprocessing variants and on signal to noise.
 """
 
 import warnings
 from pathlib import Path
-
-import numpy as np
 
 SCORES = ("iou", "dice", "recall", "accuracy")
 
@@ -39,7 +37,8 @@ def run(arguments):
         f"Sample field: {height} x {width} pixels, {int(field.labels.max())} sources with a truth."
     )
     print(
-        f"{len(X)} patches of {arguments.patch_size} x {arguments.patch_size}, {arguments.folds}-fold cross-validation."
+        f"{len(X)} patches of {arguments.patch_size} x {arguments.patch_size}, "
+        f"{arguments.folds}-fold cross-validation."
     )
     print("Scores: means over the patches of each fold, mean +- spread over the folds.\n")
     _print_table(X, y, arguments.folds)
@@ -68,7 +67,7 @@ def _pipelines():
             yield name, variant, make_pipeline(make_variant(variant), segmenter)
     yield "photutils", "raw image", make_pipeline(BandSelector(bands=0), PhotutilsSegmenter())
     yield "photutils", "image and RMS", make_pipeline(PhotutilsSegmenter(rms_band=-1))
-    # Clustering cuts halfway between the mean of the sky and that of the sources: clip where sources begin.
+    # Clustering cuts halfway between the mean values of sky and sources: clip where sources begin.
     clipped = make_pipeline(
         NoiseNormalizer(rms_band=-1), GaussianSmoother(fwhm=3), ImageNormalizer(interval=(0, 3))
     )
@@ -84,7 +83,7 @@ def _print_table(X, y, folds):
     print(f"{'segmenter':<11}{'preprocessing':<19}" + "".join(f"{score:>16}" for score in SCORES))
     for name, preprocessing, pipeline in _pipelines():
         with warnings.catch_warnings():
-            # A patch without sources is scored like any other; one line a patch would hide the table.
+            # A patch without sources is scored like any other: warnings would hide the table.
             warnings.simplefilter("ignore", NoSourcesWarning)
             scoring = {score: get_scorer(score) for score in SCORES}
             scores = cross_validate(pipeline, X, y, cv=folds, scoring=scoring, error_score="raise")
@@ -107,13 +106,13 @@ def _segment_whole_field(field, folder):
 
     folder.mkdir(parents=True, exist_ok=True)
     segmenter = PhotutilsSegmenter(rms_band=-1, n_sigma=1, deblend=True)
-    labels = segmenter.predict(np.concatenate([field.image, field.rms[None]])[None])[0]
-    found = detection_scores(field.labels, labels)
+    labels = segmenter.predict(field)
+    sources = detection_scores(field.labels, labels)
     iou = iou_score(field.labels, labels)
     print(f"\nWhole field with its RMS map, photutils at 1 sigma with deblending: IoU {iou:.3f};")
     print(
-        f"{found.n_matched} of {found.n_true} true sources matched at IoU 0.5 "
-        f"(precision {found.precision:.3f}, recall {found.recall:.3f})."
+        f"{sources.n_matched} of {sources.n_true} true sources matched at IoU 0.5 "
+        f"(precision {sources.precision:.3f}, recall {sources.recall:.3f})."
     )
     fits = folder / "segmentation.fits"
     write_label_map(fits, labels, header=field.header, segmenter=segmenter, overwrite=True)

@@ -20,14 +20,15 @@ def add_image_arguments(parser):
         "--hdu",
         action="append",
         default=None,
-        help="extension of the image: a number, a name, or NAME,VERSION (first image by default); may be "
-        "repeated, one per band",
+        help="extension of the image: a number, a name, or NAME,VERSION (first image by default); "
+        "may be repeated, one per band",
     )
     parser.add_argument(
         "--rms",
         action="append",
         default=None,
-        help="FITS file with the RMS, variance or weight map, also the image's own; may be repeated, one per band",
+        help="FITS file with the RMS, variance or weight map, also the image's own; may be "
+        "repeated, one per band",
     )
     parser.add_argument(
         "--rms-hdu",
@@ -45,8 +46,8 @@ def add_image_arguments(parser):
         "--mask",
         action="append",
         default=None,
-        help="FITS file with a mask or data quality map: pixels that are not 0 have no data; may be repeated, one "
-        "per band",
+        help="FITS file with a mask or data quality map: pixels that are not 0 have no data; may "
+        "be repeated, one per band",
     )
     add_mask_arguments(parser)
 
@@ -57,19 +58,22 @@ def add_mask_arguments(parser):
         "--mask-hdu",
         action="append",
         default=None,
-        help="extension of the mask, as for --hdu; without a file for the mask, of the image's file",
+        help="extension of the mask, as for --hdu; without a file for the mask, of the image's "
+        "file",
     )
     parser.add_argument(
         "--mask-bits",
         type=_parse_bits,
         default=None,
         metavar="BITS",
-        help="bits of the data quality map that mean no data: 1,4096; or ~4 for all bits but 4 (all by default)",
+        help="bits of the data quality map that mean no data: 1,4096; or ~4 for all bits but 4 "
+        "(all by default)",
     )
     parser.add_argument(
         "--no-limits",
         action="store_true",
-        help="read files that unpack to more than 100 times their size, or hold more than 10,000 extensions",
+        help="read files that unpack to more than 100 times their size, or hold more than 10,000 "
+        "extensions",
     )
 
 

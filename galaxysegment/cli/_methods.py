@@ -1,4 +1,4 @@
-"""List the segmenters that --method takes, or the parameters of one that --set takes."""
+"""List the segmenters that --method takes, or the parameters that --set takes."""
 
 import inspect
 import re
@@ -17,7 +17,7 @@ def add_arguments(parser):
 
 
 def run(arguments):
-    """Print a table of the methods, or the parameters of one."""
+    """Print a table of the methods, or the parameters of a method."""
     if arguments.name is not None:
         _print_parameters(find_method(arguments.name), arguments.name)
         return

@@ -1,4 +1,4 @@
-"""List the trained nets that ship with the package, or show the card of one."""
+"""List the trained nets that ship with the package, or show the card of a net."""
 
 
 def add_arguments(parser):
@@ -9,7 +9,7 @@ def add_arguments(parser):
 
 
 def run(arguments):
-    """Print a table of the nets, or the card of one."""
+    """Print a table of the nets, or the card of a net."""
     from .._utils.shipped import shipped_models
 
     models = shipped_models()
@@ -47,7 +47,8 @@ def _print_card(model):
     state = "intact" if model.is_intact() else "DAMAGED: another checksum; install the package anew"
     print(f"estimator  {model.estimator}(weights={model.name!r})")
     print(
-        f"command    galaxysegment segment IMAGE --method {_method(model)} --set weights={model.name}"
+        f"command    galaxysegment segment IMAGE --method {_method(model)} --set "
+        f"weights={model.name}"
     )
     print(f"version    {model.version}")
     print(f"file       {model.path} ({state})")

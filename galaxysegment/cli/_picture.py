@@ -1,4 +1,4 @@
-"""Draw an image and its sources, in colour where there are several bands."""
+"""Draw an image and its sources, in colour if there are several bands."""
 
 import sys
 from pathlib import Path
@@ -7,17 +7,18 @@ import numpy as np
 
 
 def check_rgb(rgb, n_bands):
-    """Return the indices of the bands that become red, green and blue, from numbers that count from 1."""
+    """Return the indices of the bands for red, green and blue, from numbers that count from 1."""
     if any(not 1 <= number <= n_bands for number in rgb):
         raise ValueError(
-            f"--rgb takes three numbers of bands, 1 to {n_bands}, counted in the order of the images. Got "
+            f"--rgb takes three numbers of bands, 1 to {n_bands}, counted in the order of the "
+            "images. Got "
             f"{' '.join(map(str, rgb))} instead."
         )
     return [number - 1 for number in rgb]
 
 
 def colour_order(wavelengths):
-    """Indices of the bands that become red, green and blue: the longest wavelength, the middle, the shortest.
+    """Choose the bands for red (longest wavelength), green (middle) and blue (shortest).
 
     Parameters
     ----------
@@ -26,6 +27,7 @@ def colour_order(wavelengths):
     Returns
     -------
     list of 3 int
+        Indices of the bands.
 
     Examples
     --------
@@ -43,7 +45,7 @@ def bands_to_draw(field, images, hdus, rgb=None):
     ----------
     field : Field
     images : list of str
-        The files of the bands, or the one that holds all.
+        The files of the bands, or the file that holds all.
     hdus : list
         The HDU of each band, or one for all.
     rgb : list of 3 int, optional
@@ -69,8 +71,10 @@ def bands_to_draw(field, images, hdus, rgb=None):
     if wavelengths is not None:
         return colour_order(wavelengths)
     print(
-        "galaxysegment: neither headers nor file names tell the wavelengths of the bands: the picture shows "
-        f"{'band 1 in red and band 3 in blue' if field.n_bands == 3 else 'band 1 only'}. Pass --rgb with the numbers "
+        "galaxysegment: neither headers nor file names tell the wavelengths of the bands: the "
+        "picture shows "
+        f"{'band 1 in red and band 3 in blue' if field.n_bands == 3 else 'band 1 only'}. Pass "
+        "--rgb with the numbers "
         "of the bands to show in red, green and blue.",
         file=sys.stderr,
     )

@@ -36,7 +36,8 @@ def add_arguments(parser):
         type=int,
         default=None,
         metavar="PIXELS",
-        help="sources may bridge gaps without data, such as bad columns, of up to so many pixels (0)",
+        help="sources may bridge gaps without data, such as bad columns, of up to so many pixels "
+        "(0)",
     )
     parser.add_argument(
         "--label-bridge",
@@ -48,7 +49,8 @@ def add_arguments(parser):
         "--tile-size",
         type=int,
         default=None,
-        help=f"work in tiles of this side and bounded memory; by default {_TILE_SIZE} if the image is larger than "
+        help=f"work in tiles of this side and bounded memory; by default {_TILE_SIZE} if the image "
+        "is larger than "
         f"{_LARGEST_SIDE} x {_LARGEST_SIDE}",
     )
     parser.add_argument(
@@ -73,7 +75,8 @@ def _add_output_arguments(parser):
         "--picture",
         type=Path,
         default=None,
-        help="also draw image and sources into this file; bands in colour, the longest wavelength in red",
+        help="also draw image and sources into this file; bands in colour, the longest "
+        "wavelength in red",
     )
     parser.add_argument(
         "--rgb",
@@ -81,7 +84,8 @@ def _add_output_arguments(parser):
         nargs=3,
         default=None,
         metavar=("RED", "GREEN", "BLUE"),
-        help="bands of the picture, counted from 1 in the order of the images, instead of by wavelength",
+        help="bands of the picture, counted from 1 in the order of the images, instead of by "
+        "wavelength",
     )
     parser.add_argument(
         "--catalog",
@@ -149,7 +153,8 @@ def _choose_tile_size(arguments, shape, output):
     tile_size = arguments.tile_size or (_TILE_SIZE if needs_tiles else None)
     if tile_size is not None and output.suffix != ".fits":
         raise ValueError(
-            f"--output must end in .fits if the work is done in tiles: what is written piece by piece cannot be "
+            "--output must end in .fits if the work is done in tiles: what is written piece by "
+            "piece cannot be "
             f"packed. Got {output} instead."
         )
     return tile_size

@@ -1,4 +1,4 @@
-"""Simulate a field with exact truth and write it as one FITS file."""
+"""Simulate a field with exact truth and write it to a FITS file."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def add_arguments(parser):
         "--seed", type=int, default=0, help="seed of the random numbers (%(default)s)"
     )
     parser.add_argument(
-        "--n-jobs", type=int, default=1, help="processes; -1: one a core (%(default)s)"
+        "--n-jobs", type=int, default=1, help="processes; -1: one per core (%(default)s)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
     parser.set_defaults(
@@ -52,5 +52,6 @@ def run(arguments):
     field = make_field(shape, **options)
     field.write(arguments.output, overwrite=arguments.overwrite)
     print(
-        f"Wrote {arguments.output}: {int(field.labels.max())} sources in {shape[0]} x {shape[1]} pixels."
+        f"Wrote {arguments.output}: {int(field.labels.max())} sources in {shape[0]} x {shape[1]} "
+        "pixels."
     )

@@ -43,7 +43,8 @@ def run(arguments):
     if "verbose" in segmenter.get_params():
         segmenter.set_params(verbose=True)
     print(
-        f"Training {type(segmenter).__name__} on {len(X)} patches of {X.shape[-2]} x {X.shape[-1]} pixels.",
+        f"Training {type(segmenter).__name__} on {len(X)} patches of {X.shape[-2]} x "
+        f"{X.shape[-1]} pixels.",
         flush=True,
     )
     _fit(segmenter, X, y, arguments.output)
@@ -95,7 +96,8 @@ def _read_patches(fields, arguments, with_rms):
     for path, field in zip(arguments.field, fields, strict=True):
         if not field.has_labels:
             raise ValueError(
-                f"{path} has no truth: give a file with an extension LABELS, as galaxysegment simulate writes."
+                f"{path} has no truth: give a file with an extension LABELS, as galaxysegment "
+                "simulate writes."
             )
     patches = [field.patches(size=arguments.patch_size, rms=with_rms) for field in fields]
     return np.concatenate([X for X, _ in patches]), np.concatenate([y for _, y in patches])

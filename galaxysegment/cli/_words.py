@@ -1,4 +1,4 @@
-"""Say messages of the library in the words of the command line: ``--rms-kind auto``, not ``kind='auto'``."""
+"""Say messages of the library in the words of the command line: ``--rms-kind auto``."""
 
 import re
 

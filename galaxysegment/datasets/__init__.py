@@ -1,8 +1,8 @@
 """Seeded simulators of fields with exact truth, and a sample field that ships with the package.
 
-`make_field` simulates a deep field seen from space, `write_field` one of any size into a file, `make_blends`
-small images of galaxies that overlap; they need GalSim, ``pip install "galaxysegment[simulate]"``.
-`load_sample_field` needs nothing.
+`make_field` simulates a deep field seen from space, `write_field` one of any size into a file,
+`make_blends` small images of galaxies that overlap; they need GalSim, ``pip install
+"galaxysegment[simulate]"``. `load_sample_field` needs nothing.
 """
 
 from ._blends import make_blends

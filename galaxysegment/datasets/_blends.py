@@ -112,22 +112,23 @@ def make_blends(
     n_sources : int, default=2
         Galaxies per image.
     separation : tuple of float, default=(3, 36)
-        Smallest and largest distance in pixels between the centre of each galaxy after the first and that
-        of an earlier one: uniform between them, but pairs whose masks do not overlap are drawn again. By
-        default one pair in twenty is closer than 4 pixels and three in four are farther than 8.
+        Smallest and largest distance in pixels between the centre of each galaxy after the first
+        and that of an earlier one: uniform between them, but pairs whose masks do not overlap are
+        drawn again. By default one pair in twenty is closer than 4 pixels and three in four are
+        farther than 8.
     pixel_scale : float, default=0.2
         Arcseconds per pixel.
     psf_fwhm : float, default=0.7
         Full width at half maximum of the Moffat PSF, arcseconds.
     depth : float, default=27
-        AB magnitude at which a point source has a signal-to-noise ratio of 5. The galaxies are 4 to 7
-        magnitudes brighter.
+        AB magnitude at which a point source has a signal-to-noise ratio of 5. The galaxies are 4 to
+        7 magnitudes brighter.
     sky_level, read_noise : float, default=500, 9
-        Electrons per pixel of the sky, and the standard deviation of the read-out noise. The images come
-        with the sky subtracted.
+        Electrons per pixel of the sky, and the standard deviation of the read-out noise. The images
+        come with the sky subtracted.
     threshold : float, default=1
-        The mask of a galaxy is where its own noise-free light exceeds this many times the local RMS: the
-        noise of sky, all galaxies and read-out in that pixel.
+        The mask of a galaxy is where its own noise-free light exceeds this many times the local
+        RMS: the noise of sky, all galaxies and read-out in that pixel.
     return_isolated : bool, default=False
         Also return the noise-free image of each galaxy alone.
     return_catalog : bool, default=False
@@ -146,9 +147,9 @@ def make_blends(
     isolated : ndarray of float32, shape (n, n_sources, height, width)
         Only with ``return_isolated=True``. Electrons; their sum is the image without noise.
     catalog : `~astropy.table.Table`
-        Only with ``return_catalog=True``: ``image``, ``source`` (places in `X` and ``y[image]``), ``x``,
-        ``y`` (pixels, the first is 0), ``mag``, ``flux`` (electrons), ``half_light_radius`` (arcseconds),
-        ``bulge_fraction`` and ``n_pixels`` of each galaxy.
+        Only with ``return_catalog=True``: ``image``, ``source`` (places in `X` and ``y[image]``),
+        ``x``, ``y`` (pixels, the first is 0), ``mag``, ``flux`` (electrons), ``half_light_radius``
+        (arcseconds), ``bulge_fraction`` and ``n_pixels`` of each galaxy.
 
     Raises
     ------
@@ -187,7 +188,7 @@ def make_blends(
     settings = (camera, shape, n_sources, separation, threshold, seed, return_isolated)
     drawn = Parallel(n_jobs=n_jobs)(delayed(_draw_chunk)(chunk, *settings) for chunk in chunks)
     images, instances, isolated, sources = zip(
-        *(one for chunk in drawn for one in chunk), strict=True
+        *(scene for chunk in drawn for scene in chunk), strict=True
     )
     result = [np.stack(images), list(instances)]
     if return_isolated:
@@ -233,7 +234,7 @@ def _draw_blend(camera, shape, n_sources, separation, threshold, seed, index, ke
 
 
 def _add_galaxy(rng, camera, shape, separation, threshold, sources, stamps):
-    """Try galaxies and places until one overlaps an earlier one and leaves every mask large enough."""
+    """Try galaxies and places until a galaxy overlaps an earlier one and all masks are large."""
     mags = (camera.depth[0] + _MAGS[0], camera.depth[0] + _MAGS[1])
     for _ in range(_ATTEMPTS):
         galaxy = draw_galaxies(rng, 1, *mags)
@@ -247,8 +248,10 @@ def _add_galaxy(rng, camera, shape, separation, threshold, sources, stamps):
         if _is_blend(parts, shape):
             return galaxy if sources is None else np.concatenate([sources, galaxy]), trial, parts
     raise ValueError(
-        f"{_ATTEMPTS} galaxies were tried at separation={separation} pixels from another, but none overlapped it with "
-        f"a mask of at least {_LEAST_PIXELS} pixels in an image of shape {shape}: ask for smaller separations, a "
+        f"{_ATTEMPTS} galaxies were tried at separation={separation} pixels from another, but "
+        "none overlapped it with "
+        f"a mask of at least {_LEAST_PIXELS} pixels in an image of shape {shape}: ask for smaller "
+        "separations, a "
         "larger shape or a greater depth."
     )
 
@@ -287,6 +290,6 @@ def _catalog(camera, sources, instances):
             "flux": camera.fluxes(sources).sum(axis=(1, 2)) * u.ct,
             "half_light_radius": sources["radius"] * u.arcsec,
             "bulge_fraction": sources["bulge_fraction"],
-            "n_pixels": np.concatenate([one.areas for one in instances]),
+            "n_pixels": np.concatenate([image_sources.areas for image_sources in instances]),
         }
     )

@@ -68,9 +68,9 @@ def make_field(
 ) -> Field:
     """Simulate a deep field as a space telescope sees it, with its exact truth.
 
-    Bulge and disk galaxies and a few stars, with power-law number counts, a size-magnitude relation,
-    random inclinations and colours; a sky with a gradient; photon and read-out noise. GalSim [1]_ draws
-    the profiles (``pip install "galaxysegment[simulate]"``).
+    Bulge and disk galaxies and a few stars, with power-law number counts, a size-magnitude
+    relation, random inclinations and colours; a sky with a gradient; photon and read-out noise.
+    GalSim [1]_ draws the profiles (``pip install "galaxysegment[simulate]"``).
 
     Parameters
     ----------
@@ -79,19 +79,21 @@ def make_field(
     pixel_scale : float, default=0.1
         Arcseconds per pixel.
     psf_fwhm : float, default=0.17
-        Full width at half maximum of the PSF, arcseconds: a Moffat profile of exponent 3, the same in
-        all bands.
+        Full width at half maximum of the PSF, arcseconds: a Moffat profile of exponent 3, the same
+        in all bands.
     density : float, default=92
-        Expected number of labelled sources per square arcminute, but for the few per cent that brighter
-        neighbours hide. 92 puts about 17 into 256 × 256 pixels of 0.1″, and 160,000 into 25000 × 25000.
+        Expected number of labelled sources per square arcminute, but for the few per cent that
+        brighter neighbours hide. 92 puts about 17 into 256 × 256 pixels of 0.1″, and 160,000 into
+        25000 × 25000.
     star_fraction : float, default=0.03
         Expected fraction of stars among them.
     bands : {"r", "g", "z", "gr", "gz", "rz", "grz"}, default="r"
         One letter per band, in this order. The sources are the same
         for every choice that has r.
     depth : float or sequence of float, default=27
-        AB magnitude at which a point source has a signal-to-noise ratio of 5; one for all, or one per
-        band. Galaxies are drawn down to it, and are labelled down to a magnitude above it or so.
+        AB magnitude at which a point source has a signal-to-noise ratio of 5; one for all, or one
+        per band. Galaxies are drawn down to it, and are labelled down to a magnitude above it or
+        so.
     sky_level : float or sequence of float, default=500
         Electrons per pixel of the sky in the middle of the field, one for all or one per band.
     sky_gradient : float, default=0.05
@@ -100,8 +102,8 @@ def make_field(
     read_noise : float, default=9
         Standard deviation of the read-out noise, electrons per pixel.
     rms_source_noise : bool, default=True
-        Whether the RMS map holds the photon noise of the sources too, so that they show in it. The image
-        and the truth are the same without.
+        Whether the RMS map holds the photon noise of the sources too, so that they show in it. The
+        image and the truth are the same without.
     n_pixels : int, default=10
         Sources with fewer visible pixels are not labelled.
     n_jobs : int, optional
@@ -112,9 +114,10 @@ def make_field(
     Returns
     -------
     galaxysegment.io.Field
-        ``image`` (n_bands, height, width) in electrons, float32; ``rms`` (height, width), or with a band
-        axis if there are several; ``labels``, int32; ``classes`` (1 = galaxy, 2 = star); ``instances``;
-        ``wcs``; ``header`` with the settings; ``catalog``, a `~astropy.table.Table` with a row per label.
+        ``image`` (n_bands, height, width) in electrons, float32; ``rms`` (height, width), or with a
+        band axis if there are several; ``labels``, int32; ``classes`` (1 = galaxy, 2 = star);
+        ``instances``; ``wcs``; ``header`` with the settings; ``catalog``, a `~astropy.table.Table`
+        with a row per label.
 
     Raises
     ------
@@ -125,24 +128,26 @@ def make_field(
 
     Notes
     -----
-    **The truth is a convention.** The mask of a source is where its own noise-free, PSF-convolved light
-    exceeds the local RMS, that is the noise of sky, all sources and read-out in that pixel, in the
-    reference band: r, or the first band where there is no r. Masks overlap; ``instances`` holds them
-    whole. In ``labels`` a contested pixel belongs to the source that is brightest in it. A source with
-    fewer than `n_pixels` pixels left there is not labelled: its light stays in the image, and its pixels go
-    to the next brightest labelled source. So the image also holds about as many faint galaxies again
-    that are not in the truth. Labels are consecutive, in the order of 256-pixel cells of the sky;
-    ``classes``, ``instances`` and the rows of ``catalog`` follow them. Light fainter than a twentieth of
-    the noise of the sky is not drawn. Centres of sources lie within the field.
+    **The truth is a convention.** The mask of a source is where its own noise-free, PSF-convolved
+    light     exceeds the local RMS, that is the noise of sky, all sources and read-out in that
+    pixel, in the reference band: r, or the first band if there is no r. Masks overlap;
+    ``instances`` holds them whole. In ``labels`` a contested pixel belongs to the source that is
+    brightest in it. A source with fewer than `n_pixels` pixels left there is not labelled: its
+    light stays in the image, and its pixels go to the next brightest labelled source. So the image
+    also holds about as many faint galaxies again that are not in the truth. Labels are consecutive,
+    in the order of 256-pixel cells of the sky; ``classes``, ``instances`` and the rows of
+    ``catalog`` follow them. Light fainter than a twentieth of the noise of the sky is not drawn.
+    Centres of sources lie within the field.
 
     Every cell of 256 × 256 pixels has random numbers of its own, made from the seed and its place.
 
-    The catalog's columns are ``label``; ``x``, ``y`` (pixels, the first is 0); ``ra``, ``dec`` (degrees);
-    ``mag`` and ``flux`` (electrons) in the reference band, with several bands also ``mag_g``, ``flux_g`` and
-    so on; ``class``; ``half_light_radius`` (arcseconds, before the PSF, 0 for stars), ``bulge_fraction`` (in
-    r), ``disk_radius``, ``bulge_radius``, ``disk_axis_ratio``, ``bulge_axis_ratio``, ``position_angle``
-    (degrees, east of north); ``n_pixels`` (in the label map), ``n_pixels_total`` (of the whole mask), and
-    ``snr`` (flux in the whole mask over its noise).
+    The catalog's columns are ``label``; ``x``, ``y`` (pixels, the first is 0); ``ra``, ``dec``
+    (degrees); ``mag`` and ``flux`` (electrons) in the reference band, with several bands also
+    ``mag_g``, ``flux_g`` and so on; ``class``; ``half_light_radius`` (arcseconds, before the PSF, 0
+    for stars), ``bulge_fraction`` (in r), ``disk_radius``, ``bulge_radius``, ``disk_axis_ratio``,
+    ``bulge_axis_ratio``, ``position_angle`` (degrees, east of north); ``n_pixels`` (in the label
+    map), ``n_pixels_total`` (of the whole mask), and ``snr`` (flux in the whole mask over its
+    noise).
 
     References
     ----------
@@ -218,7 +223,8 @@ def _per_band(value, bands, name, lowest=-np.inf):
         )
     if not (np.isfinite(values).all() and (values >= lowest).all()):
         raise ValueError(
-            f"{name} must be finite{' and not negative' if lowest == 0 else ''}. Got {value!r} instead."
+            f"{name} must be finite{' and not negative' if lowest == 0 else ''}. Got {value!r} "
+            "instead."
         )
     return tuple(values.tolist())
 
@@ -251,8 +257,10 @@ def _drawn_density(labelled_density, camera, kind, mags, n_pixels):
     fraction = labelled_fraction(camera.reference_only(), kind, mags, n_pixels)
     if fraction < _LEAST_FRACTION:
         raise ValueError(
-            f"n_pixels={n_pixels} leaves {100 * fraction:.1f} % of the {'galaxies' if kind == GALAXY else 'stars'} a "
-            f"label with pixel_scale={camera.pixel_scale} and psf_fwhm={camera.psf_fwhm}: ask for fewer pixels, or "
+            f"n_pixels={n_pixels} leaves {100 * fraction:.1f} % of the "
+            f"{'galaxies' if kind == GALAXY else 'stars'} a "
+            f"label with pixel_scale={camera.pixel_scale} and psf_fwhm={camera.psf_fwhm}: ask for "
+            "fewer pixels, or "
             "take smaller ones."
         )
     return labelled_density / fraction

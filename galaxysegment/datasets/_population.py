@@ -11,9 +11,10 @@ from scipy import optimize, special
 
 from ..structures import GALAXY, STAR
 
-#: One row per source. ``x``, ``y`` in pixels, ``mag`` in r, ``radius`` (half of the light within it,
-#: geometric mean of the axes) in arcseconds, ``angle`` of the major axis from +x towards +y in degrees.
-#: ``*_gr`` and ``*_rz`` are the colours g - r and r - z; a star's are those of the "disk".
+#: One row per source. ``x``, ``y`` in pixels, ``mag`` in r, ``radius`` (half of the light within
+#: it, geometric mean of the axes) in arcseconds, ``angle`` of the major axis from +x towards +y in
+#: degrees.
+#: ``*_gr`` and ``*_rz`` are the colours g - r and r - z; a star has the colours of the "disk".
 SOURCE = np.dtype(
     [("class", np.int8)]
     + [
@@ -37,7 +38,7 @@ SOURCE = np.dtype(
 #: Slopes of the number counts, dex per magnitude.
 GALAXY_SLOPE = 0.32
 STAR_SLOPE = 0.15
-#: Half-light radius of the bulge over that of the disk.
+#: Half-light radius of the bulge over the half-light radius of the disk.
 BULGE_TO_DISK = 0.5
 
 _EXPONENTIAL, _DE_VAUCOULEURS = 1.6783469900166605, 7.669249442500804
@@ -63,7 +64,8 @@ def draw_stars(rng, n, brightest, faintest):
     stars["class"] = STAR
     stars["mag"] = _magnitudes(rng.uniform(size=n), STAR_SLOPE, brightest, faintest)
     stars["disk_axis_ratio"] = stars["bulge_axis_ratio"] = 1
-    # Two fifths are the blue stars of the halo, the rest the red dwarfs that end the locus in g - r.
+    # Two fifths are the blue stars of the halo, the rest the red dwarfs that end the locus in g -
+    # r.
     dwarf = rng.uniform(size=n) < 0.6
     stars["disk_gr"] = np.where(dwarf, rng.normal(1.4, 0.07, n), rng.normal(0.5, 0.15, n))
     stars["disk_rz"] = np.where(
@@ -98,7 +100,7 @@ def _draw_galaxy_colours(rng, galaxies):
 
 
 def component_radii(sources):
-    """Half-light radii of disk and bulge, arcseconds, that give each galaxy its half-light radius."""
+    """Half-light radii of disk and bulge in arcseconds, from the galaxy's own."""
     fractions, ratios = _radius_table()
     disk = sources["radius"] / np.interp(sources["bulge_fraction"], fractions, ratios)
     pure_bulge = sources["bulge_fraction"] == 1
@@ -123,7 +125,7 @@ def _radius_table():
 
 
 def component_mags(sources, band):
-    """Magnitudes of disk and bulge in one band; infinite where there is no such component."""
+    """Magnitudes of disk and bulge in one band; infinite if there is no such component."""
     colour = {"g": "gr", "r": None, "z": "rz"}[band]
     sign = {"g": 1, "r": 0, "z": -1}[band]
     with np.errstate(divide="ignore"):

@@ -1,8 +1,9 @@
 """Draw PSF-convolved sources: GalSim's profiles in Fourier space, one inverse FFT per source.
 
 `GSObject.drawImage` spends nine tenths of its time on evaluating the PSF, which is the same for all
-sources. Here GalSim draws only the galaxy on the Fourier grid of its stamp; the transform of PSF and
-pixel on that grid is drawn once. Stamps equal `drawImage`'s and come out an order of magnitude faster.
+sources. Here GalSim draws only the galaxy on the Fourier grid of its stamp; the transform of PSF
+and pixel on that grid is drawn once. Stamps equal `drawImage`'s and come out an order of magnitude
+faster.
 """
 
 from functools import lru_cache
@@ -32,7 +33,7 @@ def require_galsim(caller):
 
 @lru_cache(maxsize=8)
 def profile_drawer(pixel_scale, psf_fwhm):
-    """Return the `ProfileDrawer` of these settings, kept so that its PSF is drawn once per process."""
+    """Return the `ProfileDrawer` of these settings, whose PSF is drawn once per process."""
     return ProfileDrawer(pixel_scale, psf_fwhm)
 
 
@@ -55,8 +56,9 @@ class ProfileDrawer:
                 "take a wider PSF or smaller pixels."
             )
         self.pixel_scale = pixel_scale
-        # Above the Nyquist frequency of the pixels the PSF still passes some signal: the Fourier grid
-        # reaches to where less than 1e-5 passes and is folded back, as sampling by pixels does.
+        # Above the Nyquist frequency of the pixels the PSF still passes some signal: the Fourier
+        # grid reaches to where less than 1e-5 passes and is folded back, as sampling by pixels
+        # does.
         self._oversampling = 2 * int(np.ceil(10.6 * pixel_scale / psf_fwhm / (2 * np.pi)))
         self._psf = self._galsim.Convolve(
             self._galsim.Moffat(beta=MOFFAT_BETA, fwhm=psf_fwhm), self._galsim.Pixel(pixel_scale)
@@ -94,7 +96,7 @@ class ProfileDrawer:
         return self._to_pixels(self._draw_k(source, size), size, dy, dx)
 
     def _draw_k(self, source, size):
-        """Draw the transform of a centrosymmetric, hence real, profile: half plane, ky from negative up."""
+        """Draw the real transform of a centrosymmetric profile: half plane, ky from negative up."""
         half = size * self._oversampling // 2
         bounds = self._galsim.BoundsI(0, half, -half, half - 1)
         image = self._galsim.ImageCD(bounds, scale=2 * np.pi / (size * self.pixel_scale))
@@ -118,7 +120,8 @@ class ProfileDrawer:
 def _fold(waves, size, oversampling):
     """Add the frequencies that alias onto each other when the light is sampled once per pixel.
 
-    `oversampling` is even, so the rows, which start at ky = -size * oversampling / 2, start at a multiple of `size`.
+    `oversampling` is even, so the rows, which start at ky = -size * oversampling / 2, start at a
+    multiple of `size`.
     """
     rows = waves.reshape(oversampling, size, -1).sum(axis=0)
     highest = waves.shape[1] - 1

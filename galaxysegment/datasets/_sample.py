@@ -1,4 +1,4 @@
-"""`load_sample_field`: a small simulated field that ships with the package, and how it was written."""
+"""`load_sample_field`: a small simulated field that ships, and how it was written."""
 
 from importlib.resources import as_file, files
 
@@ -17,14 +17,14 @@ _FILE = "sample_field.fits"
 def load_sample_field() -> Field:
     """Load the small simulated field that ships with the package; it needs no GalSim.
 
-    It is ``make_field((512, 1024), random_state=10)``, of one band, with image and RMS map rounded to an
-    eighth and to a 2000th of the noise of the sky, so that the file stays small.
+    It is ``make_field((512, 1024), random_state=10)``, of one band, with image and RMS map rounded
+    to an eighth and to a 2000th of the noise of the sky, so that the file stays small.
 
     Returns
     -------
     galaxysegment.io.Field
-        Image in electrons, RMS map, labels, classes, instances, WCS, header and catalog; see `make_field`
-        for each of them and for what counts as truth.
+        Image in electrons, RMS map, labels, classes, instances, WCS, header and catalog; see
+        `make_field` for each of them and for what counts as truth.
 
     Examples
     --------
@@ -90,7 +90,7 @@ def _rounded(image, header, name, step):
 
 
 def _native(table):
-    """The same table in the byte order of this machine: FITS stores the most significant byte first."""
+    """Return the table in the byte order of this machine; FITS is big-endian."""
     for name in table.colnames:
         table[name] = table[name].astype(table[name].dtype.newbyteorder("="))
     return table

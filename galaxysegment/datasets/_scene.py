@@ -67,9 +67,9 @@ class Camera:
 
     def reference_only(self):
         """The same camera with the reference band alone."""
-        one = slice(self.reference, self.reference + 1)
+        only = slice(self.reference, self.reference + 1)
         return replace(
-            self, bands=self.bands[one], sky_level=self.sky_level[one], depth=self.depth[one]
+            self, bands=self.bands[only], sky_level=self.sky_level[only], depth=self.depth[only]
         )
 
     @cached_property
@@ -124,7 +124,8 @@ class Camera:
         sizes = self.stamp_sizes(sources, fluxes)
         radii = np.transpose(component_radii(sources))
         return [
-            self._draw_one(*one) for one in zip(sources, fluxes, sizes.tolist(), radii, strict=True)
+            self._draw_one(*source)
+            for source in zip(sources, fluxes, sizes.tolist(), radii, strict=True)
         ]
 
     def _draw_one(self, source, fluxes, size, radii):
@@ -153,8 +154,9 @@ class Scene:
     """Sources, sky and noise of a field of `shape`, all decided by `seed`.
 
     `galaxy_density` and `star_density` count all sources drawn, per pixel, of magnitudes within
-    `galaxy_mags` and `star_mags`. The sky of each band is its level times ``1 + gradient``, where the
-    gradient rises by `sky_gradient` from one side of the field to the other, in direction `sky_angle`.
+    `galaxy_mags` and `star_mags`. The sky of each band is its level times ``1 + gradient``, where
+    the gradient rises by `sky_gradient` from one side of the field to the other, in direction
+    `sky_angle`.
     """
 
     shape: tuple
@@ -168,7 +170,7 @@ class Scene:
     sky_angle: float
 
     def sources(self, box=None):
-        """Sources whose light may reach `box` (``y0, x0, y1, x1``; all by default), in order of their cells."""
+        """Sources whose light may reach `box` (``y0, x0, y1, x1``), in order of their cells."""
         cells = [self._cell_sources(*cell) for cell in self._cells(box, margin=MAX_RADIUS + 1)]
         return np.concatenate(cells) if cells else np.zeros(0, SOURCE)
 
@@ -218,7 +220,8 @@ class Scene:
         Returns
         -------
         image, rms, sky_rms : ndarray of float32, shape (n_bands, height, width)
-            What the detector counts; the noise of sky, sources and read-out; and of sky and read-out only.
+            What the detector counts; the noise of sky, sources and read-out; and of sky and
+            read-out only.
         """
         y0, x0, y1, x1 = box = (0, 0, *self.shape) if box is None else box
         sky = self.sky(box)
@@ -241,7 +244,7 @@ class Scene:
 
 
 def add_noise(expected, read_noise, rng):
-    """Count photons and read them out: Poisson noise of `expected` electrons plus Gaussian read noise."""
+    """Add the Poisson noise of `expected` electrons and Gaussian read noise."""
     return rng.poisson(expected) + read_noise * rng.standard_normal(expected.shape)
 
 
@@ -277,7 +280,7 @@ def add_light(stamps, shape, origin=(0, 0), n_bands=1):
 
 @lru_cache(maxsize=32)
 def labelled_fraction(camera, kind, mags, n_pixels, n=2000):
-    """Fraction of the galaxies or stars within `mags` whose mask, alone in the sky, has `n_pixels` pixels.
+    """Fraction of the galaxies or stars within `mags` whose mask has `n_pixels` pixels if alone.
 
     Drawn from a sample of its own, the same for every seed, so that a field's expected density does
     not depend on its seed. `camera` has one band.
@@ -290,8 +293,8 @@ def labelled_fraction(camera, kind, mags, n_pixels, n=2000):
     return float(
         np.mean(
             [
-                np.count_nonzero(one > np.sqrt(noise + np.maximum(one, 0))) >= n_pixels
-                for one in light
+                np.count_nonzero(stamp > np.sqrt(noise + np.maximum(stamp, 0))) >= n_pixels
+                for stamp in light
             ]
         )
     )

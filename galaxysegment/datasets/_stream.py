@@ -1,8 +1,8 @@
 """`write_field`: a simulated field of any size, drawn block by block into a file.
 
-A block needs the sources that reach into it; which of their pixels are seen depends on those that overlap
-them, and whether those are labelled at all on those that overlap them in turn. So three rings of sources
-are drawn for each block, most of them a few pixels wide.
+A block needs the sources that reach into it; which of their pixels are seen depends on those that
+overlap them, and whether those are labelled at all on those that overlap them in turn. So three
+rings of sources are drawn for each block, most of them a few pixels wide.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ._truth import label_sources, visible_part
 
 __all__ = ["write_field"]
 
-_BLOCK = 2 * CELL, 16 * CELL  # rows are few, for files are written row by row
+_BLOCK = 2 * CELL, 16 * CELL  # few rows, because files are written row by row
 _PER_CELL = 4096  # provisional labels of a cell
 _FITS_BLOCK = 2880
 _RINGS = 2
@@ -94,10 +94,10 @@ def write_field(
     draft = path.resolve().with_name(f".{path.name}.{uuid4().hex}.part")
     try:
         layout.reserve(draft)
-        found = _run(
+        blocks = _run(
             _draw_block, _blocks(scene.shape), n_jobs, progress, "block", scene, layout, draft
         )
-        keys, catalog = _number(found, layout.wcs)
+        keys, catalog = _number(blocks, layout.wcs)
         rows = [(y, min(y + CELL, scene.shape[0])) for y in range(0, scene.shape[0], CELL)]
         _run(_number_rows, rows, n_jobs, progress, "numbering", layout, draft, keys)
         with draft.open("ab") as file:
@@ -112,7 +112,9 @@ def write_field(
 
 
 def _make_scene(shape, bands, density, seed):
-    default = {name: one.default for name, one in signature(make_field).parameters.items()}
+    default = {
+        name: parameter.default for name, parameter in signature(make_field).parameters.items()
+    }
     camera = Camera(
         default["pixel_scale"],
         default["psf_fwhm"],
@@ -220,7 +222,7 @@ def _run(task, items, n_jobs, progress, what, *shared):
 
 
 def _draw_block(box, scene, layout, path):
-    """Write image, RMS map and provisional labels of a block; return keys and catalog of the sources centred in it."""
+    """Write image, RMS map and provisional labels of a block; return keys and catalog rows."""
     camera = scene.camera
     sources, keys = _sources_around(scene, box)
     sizes = camera.stamp_sizes(sources, camera.fluxes(sources))
@@ -258,13 +260,14 @@ def _sources_around(scene, box):
     n_columns = ceil(scene.shape[1] / CELL)
     sources, keys = [np.zeros(0, SOURCE)], [np.zeros(0, dtype=np.int64)]
     for row, column in scene._cells(box, margin=far):
-        found = scene._cell_sources(row, column)
-        if len(found) > _PER_CELL:
+        in_cell = scene._cell_sources(row, column)
+        if len(in_cell) > _PER_CELL:
             raise ValueError(
-                f"density gives {len(found)} sources in 256 x 256 pixels, too many to stream: lower it."
+                f"density gives {len(in_cell)} sources in 256 x 256 pixels, too many to stream: "
+                "lower it."
             )
-        sources.append(found)
-        keys.append((row * n_columns + column) * _PER_CELL + np.arange(len(found)))
+        sources.append(in_cell)
+        keys.append((row * n_columns + column) * _PER_CELL + np.arange(len(in_cell)))
     return np.concatenate(sources), np.concatenate(keys)
 
 
@@ -283,10 +286,12 @@ def _rings(boxes, box):
 
 
 def _overlapping(boxes, others):
-    found = np.zeros(len(boxes), dtype=bool)
+    overlaps = np.zeros(len(boxes), dtype=bool)
     for y0, x0, y1, x1 in others.tolist():
-        found |= (boxes[:, 0] < y1) & (boxes[:, 2] > y0) & (boxes[:, 1] < x1) & (boxes[:, 3] > x0)
-    return found
+        overlaps |= (
+            (boxes[:, 0] < y1) & (boxes[:, 2] > y0) & (boxes[:, 1] < x1) & (boxes[:, 3] > x0)
+        )
+    return overlaps
 
 
 def _frame(boxes, box, shape):
@@ -301,10 +306,10 @@ def _centred(sources, box):
     return (y >= box[0]) & (y < box[2]) & (x >= box[1]) & (x < box[3])
 
 
-def _number(found, wcs):
+def _number(blocks, wcs):
     """Put the sources of all blocks in order; return their keys and the catalog."""
-    keys = np.concatenate([keys for keys, _ in found])
-    catalog = vstack([catalog for _, catalog in found], metadata_conflicts="silent")
+    keys = np.concatenate([keys for keys, _ in blocks])
+    catalog = vstack([catalog for _, catalog in blocks], metadata_conflicts="silent")
     order = np.argsort(keys)
     catalog = catalog[order]
     catalog["label"] = np.arange(1, len(catalog) + 1, dtype=np.int32)

@@ -81,7 +81,8 @@ def owners(parts, shape):
 def label_sources(parts, shape, n_pixels):
     """Label the sources of which at least `n_pixels` pixels are seen.
 
-    The others are dropped, and the pixels they had won go to the next brightest labelled source there.
+    The others are dropped, and the pixels they had won go to the next brightest labelled source
+    there.
 
     Returns
     -------

@@ -4,7 +4,8 @@ import re
 
 from ._headers import text_of
 
-# Central wavelengths of common filters in nm. Upper and lower case differ for R (Johnson, Sloan) and others.
+# Central wavelengths of common filters in nm. Upper and lower case differ for R (Johnson, Sloan)
+# and others.
 _FILTERS = {
     "u": 355, "g": 475, "r": 622, "i": 763, "z": 905, "y": 1000,
     "U": 365, "B": 445, "V": 551, "G": 475, "R": 640, "I": 800, "Z": 905, "Y": 1020,
@@ -29,8 +30,9 @@ _PER_NM = {"angstrom": 0.1, "a": 0.1, "nm": 1.0, "um": 1e3, "micron": 1e3, "m": 
 def band_wavelengths(headers, names, n_bands):
     """Tell the wavelength of each band.
 
-    Cards with a wavelength (PHOTPLAM, …) come before names of filters (FILTER, EXTNAME, …) and those
-    before words in the file names (``m31_g.fits``). The first of these that tells all bands apart counts.
+    Cards with a wavelength (PHOTPLAM, …) come before names of filters (FILTER, EXTNAME, …) and
+    those before words in the file names (``m31_g.fits``). The first of these that tells all bands
+    apart counts.
 
     Parameters
     ----------
@@ -48,9 +50,10 @@ def band_wavelengths(headers, names, n_bands):
     Examples
     --------
     >>> from astropy.io.fits import Header
-    >>> band_wavelengths([Header(), Header(), Header()], ["m31_i.fits", "m31_g.fits", "m31_r.fits"], 3)
-    [763, 475, 622]
-    >>> band_wavelengths([Header({"FILTER": "F814W"}), Header({"FILTER": "F606W"})], ["a.fits", "b.fits"], 2)
+    >>> band_wavelengths([Header(), Header()], ["m31_i.fits", "m31_g.fits"], 2)
+    [763, 475]
+    >>> headers = [Header({"FILTER": "F814W"}), Header({"FILTER": "F606W"})]
+    >>> band_wavelengths(headers, ["a.fits", "b.fits"], 2)
     [814, 606]
     """
     if n_bands > 1 and len(headers) == 1:
@@ -87,7 +90,7 @@ def _from_length(header):
 
 
 def _guessed_factor(value):
-    """Factor to nm of a wavelength without a unit: microns below 100, nm below 2500, else Angstrom."""
+    """Factor to nm of a wavelength without a unit: micron < 100, nm < 2500, else Angstrom."""
     return 1e3 if value < 100 else 1.0 if value < 2500 else 0.1
 
 

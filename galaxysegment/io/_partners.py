@@ -15,8 +15,8 @@ def best_partner(candidates, image):
     """Return the map that belongs to an image.
 
     Files of several detectors or bands hold a map for each: the one with the EXTVER of the image is
-    taken, then the one of the same band by EXTNAME (``RMS_G`` for ``SCI_G``), then, in another file,
-    the one at the same place. The first is taken if that does not tell.
+    taken, then the one of the same band by EXTNAME (``RMS_G`` for ``SCI_G``), then, in another
+    file, the one at the same place. The first is taken if that does not tell.
 
     Parameters
     ----------

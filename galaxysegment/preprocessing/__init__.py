@@ -1,4 +1,4 @@
-"""Transformers of images: one family a file, same container out as in."""
+"""Transformers of images: same container out as in, one family of transformers per file."""
 
 from ._augment import augment
 from ._background import BackgroundSubtractor

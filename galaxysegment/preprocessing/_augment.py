@@ -188,7 +188,7 @@ def augment_one(image, target, generator, kinds, rms_band=None):
 
 
 def _without_bad_rms(image, rms_band):
-    """Copy the image with NaN where the RMS is not positive, so that interpolation spreads no zero."""
+    """Copy the image with NaN where the RMS is not positive: interpolation must spread no zero."""
     bad = ~(image[rms_band] > 0)
     if not bad.any():
         return image
@@ -226,8 +226,8 @@ def _moved_crop(shape, box, crop, move):
 
 
 def _same_sources(instances, moved):
-    """Instances with the sources' new ``(box, crop)``; ``None`` for one that left the frame."""
-    left = [index for index, one in enumerate(moved) if one is not None]
+    """Instances with the sources' new ``(box, crop)``; ``None`` if a source left the frame."""
+    left = [index for index, source in enumerate(moved) if source is not None]
     classes = None if instances.classes is None else instances.classes[left]
     boxes = [moved[index][0] for index in left]
     return Instances(
@@ -264,7 +264,8 @@ def _resample_image(image, matrix):
 def _resample_target(target, matrix):
     if isinstance(target, Instances):
         return _same_sources(
-            target, [_resample_crop(target.shape, *one, matrix) for one in _boxes_and_crops(target)]
+            target,
+            [_resample_crop(target.shape, *source, matrix) for source in _boxes_and_crops(target)],
         )
     moved = ndimage.affine_transform(
         target.astype(np.int32), matrix, _offset(matrix, target.shape), order=0
@@ -282,7 +283,7 @@ def _resample_crop(shape, box, crop, matrix):
     high = np.clip(np.ceil(corners.max(axis=1)).astype(int) + 1, 0, shape)
     if (high <= low).any():
         return None
-    # one more pixel all around: scipy takes what lies within half a pixel beyond the last centre for outside
+    # one pixel more all around, because scipy takes the outer half of the last pixel for outside
     window = offset + matrix @ low - (y0 - 1, x0 - 1)
     framed = np.pad(crop.astype(np.uint8), 1)
     moved = ndimage.affine_transform(framed, matrix, window, tuple(high - low), order=0) > 0
@@ -338,7 +339,7 @@ def _join(science, rms, image, rms_band):
 
 
 def _per_band(statistic, bands):
-    """A statistic of the finite pixels of each band, shape (n_bands, 1, 1); zero for a band without any."""
+    """A statistic of the pixels of each band, shape (n_bands, 1, 1); zero if all are NaN."""
     values = [0.0 if np.isnan(band).all() else statistic(band) for band in bands]
     return np.reshape(values, (-1, 1, 1))
 

@@ -21,7 +21,8 @@ def subtract_background(band, meshes=None, **options):
     band : ndarray of float, shape (height, width)
         NaN is "no data".
     meshes : pair of MeshMap, optional
-        Background and noise of the mosaic that the band is a window of, as seen from its first pixel.
+        Background and noise of the mosaic that the band is a window of, as seen from its first
+        pixel.
     **options
         Those of `background_maps`, which measures the band if there are no `meshes`.
 
@@ -34,8 +35,8 @@ def subtract_background(band, meshes=None, **options):
         height, width = band.shape
         background, noise = (mesh.window(0, height, 0, width) for mesh in meshes)
         return band - background, noise
-    # About a typical value: the interpolation of the mesh is good to 1e-5 of what it interpolates, and a
-    # high pedestal must not blur the sky. The same holds for single precision.
+    # About a typical value: the interpolation of the mesh is good to 1e-5 of what it interpolates,
+    # and a high pedestal must not blur the sky. The same holds for single precision.
     values = band[~np.isnan(band)]
     typical = band.dtype.type(0)
     if values.size:
@@ -46,7 +47,7 @@ def subtract_background(band, meshes=None, **options):
 
 
 def known_meshes(step):
-    """Meshes of each science band of the mosaic that `step` works on a window of; None if it sees a whole image."""
+    """Meshes of each science band of the mosaic; None if `step` sees a whole image."""
     if step._statistics is None:
         return None
     return [tuple(mesh.at(*step._corner) for mesh in pair) for pair in step._statistics["meshes"]]
@@ -55,24 +56,24 @@ def known_meshes(step):
 class BackgroundSubtractor(BaseImageTransformer):
     """Subtract a smooth background, estimated on a mesh of boxes.
 
-    In each box the background is the median of what clipping at 3 standard deviations leaves; the mesh is
-    median-filtered and interpolated to the size of the image, as `photutils.background.Background2D`
-    does.
+    In each box the background is the median of what clipping at 3 standard deviations leaves; the
+    mesh is median-filtered and interpolated to the size of the image, as
+    `photutils.background.Background2D` does.
 
     Parameters
     ----------
     box_size : int, default=50
-        Side of a box in pixels: well above the size of a source, below the scale on which the sky varies.
-        Cut to the image where that is smaller.
+        Side of a box in pixels: well above the size of a source, below the scale on which the sky
+        varies. Cut to the image where that is smaller.
     filter_size : int, default=3
         Side of the median filter of the mesh in boxes: 1 (no filter), 3, 5, 7 or 9.
     exclude_percentile : float, default=15
         Boxes in which more than this percentage of the pixels is missing or clipped are filled from
         their neighbours.
     plane : bool, default=False
-        Whether to take a plane through the boxes away first. A mesh is flat in the outer half of its outermost boxes:
-        under a sky that rises across the image, a strip of sky stays there, at one side too bright, at the other too
-        faint. Where it rises evenly, a plane leaves nothing.
+        Whether to take a plane through the boxes away first. A mesh is flat in the outer half of
+        its outermost boxes: under a sky that rises across the image, a strip of sky stays there, at
+        one side too bright, at the other too faint. Where it rises evenly, a plane leaves nothing.
     rms_band : int or None, default=None
         Index of an RMS band, which passes untouched; None means there is none.
 
@@ -87,8 +88,8 @@ class BackgroundSubtractor(BaseImageTransformer):
 
     Notes
     -----
-    Each band of each image has its own background, so a constant added to an image changes nothing but
-    rounding. NaN stays NaN.
+    Each band of each image has its own background, so a constant added to an image changes nothing
+    but rounding. NaN stays NaN.
 
     Examples
     --------
@@ -132,7 +133,7 @@ class BackgroundSubtractor(BaseImageTransformer):
         return result
 
     def statistics_needed(self) -> dict[str, Statistic]:
-        """Ask for the background meshes of the science bands; see `galaxysegment.base.MosaicAware`."""
+        """Ask for the background meshes of the bands; see `galaxysegment.base.MosaicAware`."""
         if self._statistics is not None:
             return {}
         return {"meshes": BackgroundMeshes(self._measured_bands, **self._options())}

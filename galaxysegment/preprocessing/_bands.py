@@ -35,8 +35,8 @@ class BandSelector(BaseImageTransformer):
     bands : int or list of int, default=0
         Indices of the bands, in the order wanted; negative ones count from the last.
     drop : bool, default=False
-        Drop the named bands and keep the others. ``BandSelector(bands=-1, drop=True)`` takes the RMS map
-        away.
+        Drop the named bands and keep the others. ``BandSelector(bands=-1, drop=True)`` takes the
+        RMS map away.
 
     Attributes
     ----------
@@ -81,7 +81,8 @@ class BandSelector(BaseImageTransformer):
             isinstance(band, Integral) and -n_bands <= band < n_bands for band in bands
         ):
             raise ValueError(
-                f"bands must name bands of X, which has {n_bands}: integers from {-n_bands} to {n_bands - 1}. "
+                f"bands must name bands of X, which has {n_bands}: integers from {-n_bands} to "
+                f"{n_bands - 1}. "
                 f"Got {self.bands!r} instead."
             )
         if not self.drop:

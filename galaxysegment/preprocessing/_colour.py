@@ -16,8 +16,9 @@ _SLOPE_AT = 0.1  # fraction of `stretch` at which the curve meets the linear str
 class LuptonRGB(BaseImageTransformer):
     """Combine three bands into an RGB image by the asinh scheme of Lupton et al. (2004).
 
-    The mean intensity of the three bands is stretched by an asinh, and all bands are multiplied by the
-    same factor: unlike a stretch of each band, this keeps the colour of a source at any brightness.
+    The mean intensity of the three bands is stretched by an asinh, and all bands are multiplied by
+    the same factor: unlike a stretch of each band, this keeps the colour of a source at any
+    brightness.
 
     Parameters
     ----------
@@ -27,8 +28,8 @@ class LuptonRGB(BaseImageTransformer):
         Softening of the asinh: the larger, the stronger the compression of bright sources.
     order : tuple of 3 int, default=(0, 1, 2)
         Indices of the bands that become red, green and blue: the order of the bands themselves by
-        default. Bands sorted by wavelength, such as g, r, z, need ``order=(2, 1, 0)``; one band becomes
-        a grey image by ``order=(0, 0, 0)``.
+        default. Bands sorted by wavelength, such as g, r, z, need ``order=(2, 1, 0)``; one band
+        becomes a grey image by ``order=(0, 0, 0)``.
     minimum : float or tuple of 3 float, default=0
         Value that becomes black, for all or for red, green and blue: the level of the background.
 
@@ -39,9 +40,9 @@ class LuptonRGB(BaseImageTransformer):
 
     Notes
     -----
-    Images become images of three bands, red, green and blue, between 0 and 1. The values are those of
-    `astropy.visualization.make_lupton_rgb` before it rounds them to 8 bits. A pixel that is NaN in one
-    of the three bands has no colour: it is NaN in all.
+    Images become images of three bands, red, green and blue, between 0 and 1. The values are those
+    of `astropy.visualization.make_lupton_rgb` before it rounds them to 8 bits. A pixel that is NaN
+    in one of the three bands has no colour: it is NaN in all.
 
     References
     ----------
@@ -52,7 +53,7 @@ class LuptonRGB(BaseImageTransformer):
     --------
     >>> import numpy as np
     >>> from galaxysegment.preprocessing import LuptonRGB
-    >>> X = np.array([[[[0.5, 50.0]], [[0.5, 50.0]], [[0.1, 10.0]]]])  # one colour, 100 times as bright
+    >>> X = np.array([[[[0.5, 50.0]], [[0.5, 50.0]], [[0.1, 10.0]]]])  # 100 times as bright
     >>> rgb = LuptonRGB().fit_transform(X)
     >>> rgb[0, :, 0].round(3)
     array([[0.104, 0.887],
@@ -99,7 +100,7 @@ class LuptonRGB(BaseImageTransformer):
         return rgb.astype(image.dtype)
 
     def _gain(self, intensity):
-        """Stretched intensity over intensity; zero where there is no light."""
+        """Stretched intensity over intensity; zero if there is no light."""
         lit = intensity > 0
         gain = np.where(np.isnan(intensity), np.nan, 0.0)
         slope = _SLOPE_AT / np.arcsinh(_SLOPE_AT * self.Q)
@@ -110,8 +111,10 @@ class LuptonRGB(BaseImageTransformer):
         valid = [isinstance(band, Integral) and -n_bands <= band < n_bands for band in self.order]
         if len(valid) != 3 or not all(valid):
             raise ValueError(
-                "order must hold the indices of the bands that become red, green and blue, but X has "
-                f"{n_bands} band(s). Got order={tuple(self.order)} instead: use order=(0, 0, 0) for a grey image "
+                "order must hold the indices of the bands that become red, green and blue, but X "
+                "has "
+                f"{n_bands} band(s). Got order={tuple(self.order)} instead: use order=(0, 0, 0) "
+                "for a grey image "
                 "of the first band."
             )
 

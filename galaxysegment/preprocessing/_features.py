@@ -37,7 +37,7 @@ _NOISE_PER_FWHM = 2 * np.sqrt(np.pi) / np.sqrt(8 * np.log(2))
 
 
 def stretched_signal(image, normalizer, fwhm):
-    """Inverse hyperbolic sine of the signal to noise of each science band, smoothed before the stretch.
+    """Return the asinh of the signal to noise of each science band, smoothed before.
 
     Parameters
     ----------
@@ -45,8 +45,9 @@ def stretched_signal(image, normalizer, fwhm):
     normalizer : NoiseNormalizer
         Makes signal to noise of the image.
     fwhm : float or None
-        Full width at half maximum of the Gaussian in pixels. The noise counts as white: what smoothing
-        takes from it is given back as a factor, so that the sky keeps a scatter of about 1.
+        Full width at half maximum of the Gaussian in pixels. The noise counts as white: what
+        smoothing takes from it is given back as a factor, so that the sky keeps a scatter of about
+        1.
     """
     signal = normalizer.fit_transform([image])[0]
     if fwhm is not None:
@@ -58,9 +59,9 @@ def stretched_signal(image, normalizer, fwhm):
 class PixelFeatures(BaseImageTransformer):
     """Describe each pixel by its bands and by the texture of the window around it.
 
-    The bands at hand are followed by a local binary pattern and nine Haralick features: 13 for an image
-    in red, green and blue, 11 for one of a single band. The texture is that of the grey image, the mean
-    of the science bands, quantized to a few levels.
+    The bands at hand are followed by a local binary pattern and nine Haralick features: 13 for an
+    image in red, green and blue, 11 for one of a single band. The texture is that of the grey
+    image, the mean of the science bands, quantized to a few levels.
 
     Parameters
     ----------
@@ -69,27 +70,29 @@ class PixelFeatures(BaseImageTransformer):
     n_levels : int, default=32
         Number of grey levels, 2 to 256.
     level_range : tuple of two floats, optional
-        Grey values that the levels span; beyond lies the first or the last level. None: the 0.1st and
-        99.9th percentile of the images given to `fit`.
+        Grey values that the levels span; beyond lies the first or the last level. None: the 0.1st
+        and 99.9th percentile of the images given to `fit`.
     stretch : {"asinh", "linear"}, default="asinh"
-        What becomes of the grey image before it is quantized. "asinh": background and noise are estimated
-        and the inverse hyperbolic sine of the signal to noise is taken, which gives images of any unit
-        and depth the same levels. "linear": it is taken as it is, for images that are stretched already.
+        What becomes of the grey image before it is quantized. "asinh": background and noise are
+        estimated and the inverse hyperbolic sine of the signal to noise is taken, which gives
+        images of any unit and depth the same levels. "linear": it is taken as it is, for images
+        that are stretched already.
     fwhm : float or None, default=3
-        Full width at half maximum, in pixels, of a Gaussian that smooths the grey image; None leaves it.
+        Full width at half maximum, in pixels, of a Gaussian that smooths the grey image; None
+        leaves it.
     lbp_radius : float, default=6
         Radius of the circle of the local binary pattern in pixels.
     lbp_points : int, default=36
         Number of points on that circle.
     rms_band : int or None, default=None
-        Index of an RMS map among the bands: it is no feature and is dropped; with ``stretch="asinh"`` it
-        is the noise. None: there is none.
+        Index of an RMS map among the bands: it is no feature and is dropped; with
+        ``stretch="asinh"`` it is the noise. None: there is none.
     n_jobs : int, optional
         Threads that share the rows of an image; the result does not depend on it.
     engine : {"numba", "mahotas"}, default="numba"
-        What computes the Haralick features. "numba": a kernel of this package. "mahotas": one call of
-        mahotas for each window, the reference; the features agree to 1e-9, but it takes about a thousand
-        times as long and one thread, so use it on small images to check.
+        What computes the Haralick features. "numba": a kernel of this package. "mahotas": one call
+        of mahotas for each window, the reference; the features agree to 1e-9, but it takes about a
+        thousand times as long and one thread, so use it on small images to check.
 
     Attributes
     ----------
@@ -105,29 +108,31 @@ class PixelFeatures(BaseImageTransformer):
     Notes
     -----
     The features and their order: the science bands, unchanged; the local binary pattern, rotation
-    invariant and uniform [2]_, of the grey levels (``skimage.feature.local_binary_pattern``); angular
-    second moment, contrast, correlation, variance, inverse difference moment, sum average, sum variance,
-    sum entropy and entropy [1]_ of the symmetric co-occurrence matrix of neighbouring levels in the
-    window, each the mean over four directions (``mahotas.features.haralick``, to 1e-9 in double
-    precision; float32 images give float32 features, rounded at the end).
+    invariant and uniform [2]_, of the grey levels (``skimage.feature.local_binary_pattern``);
+    angular second moment, contrast, correlation, variance, inverse difference moment, sum average,
+    sum variance, sum entropy and entropy [1]_ of the symmetric co-occurrence matrix of neighbouring
+    levels in the window, each the mean over four directions (``mahotas.features.haralick``, to 1e-9
+    in double precision; float32 images give float32 features, rounded at the end).
 
-    Edges: the window of the Haralick features is clipped at the border of the image, and for the local
-    binary pattern the image is mirrored there. NaN: a pixel without data takes part in no pair and is
-    NaN in all texture features; the local binary pattern of its neighbours sees it interpolated. A
-    window in which all levels are equal has correlation 1, second moment and inverse difference moment
-    1, and no contrast, variance or entropy; so has one without any pair of pixels with data.
+    Edges: the window of the Haralick features is clipped at the border of the image, and for the
+    local binary pattern the image is mirrored there. NaN: a pixel without data takes part in no
+    pair and is NaN in all texture features; the local binary pattern of its neighbours sees it
+    interpolated. A window in which all levels are equal has correlation 1, second moment and
+    inverse difference moment 1, and no contrast, variance or entropy; so has one without any pair
+    of pixels with data.
 
-    Each step of the window changes two columns of pairs only, and all sums are updated by these: the cost
-    grows with the number of pixels and with the side of the window, not with its area or the levels.
-    The first use compiles for some seconds; the result is kept on disk.
+    Each step of the window changes two columns of pairs only, and all sums are updated by these:
+    the cost grows with the number of pixels and with the side of the window, not with its area or
+    the levels. The first use compiles for some seconds; the result is kept on disk.
 
     References
     ----------
-    .. [1] R. M. Haralick, K. Shanmugam, I. Dinstein, "Textural Features for Image Classification", IEEE
-       Transactions on Systems, Man, and Cybernetics SMC-3, 610 (1973). :doi:`10.1109/TSMC.1973.4309314`
-    .. [2] T. Ojala, M. Pietikäinen, T. Mäenpää, "Multiresolution gray-scale and rotation invariant texture
-       classification with local binary patterns", IEEE Transactions on Pattern Analysis and Machine
-       Intelligence 24, 971 (2002). :doi:`10.1109/TPAMI.2002.1017623`
+    .. [1] R. M. Haralick, K. Shanmugam, I. Dinstein, "Textural Features for Image Classification",
+       IEEE Transactions on Systems, Man, and Cybernetics SMC-3, 610 (1973).
+       :doi:`10.1109/TSMC.1973.4309314`
+    .. [2] T. Ojala, M. Pietikäinen, T. Mäenpää, "Multiresolution gray-scale and rotation invariant
+       texture classification with local binary patterns", IEEE Transactions on Pattern Analysis and
+       Machine Intelligence 24, 971 (2002). :doi:`10.1109/TPAMI.2002.1017623`
 
     Examples
     --------
@@ -185,7 +190,8 @@ class PixelFeatures(BaseImageTransformer):
         Parameters
         ----------
         input_features : sequence of str, optional
-            Names of the bands of the images, the RMS map included; "band_0", "band_1", … unless given.
+            Names of the bands of the images, the RMS map included; "band_0", "band_1", … unless
+            given.
 
         Returns
         -------
@@ -197,7 +203,8 @@ class PixelFeatures(BaseImageTransformer):
             input_features = [f"band_{index}" for index in range(self.n_bands_in_)]
         if len(input_features) != self.n_bands_in_:
             raise ValueError(
-                f"input_features has {len(input_features)} names, but the images had {self.n_bands_in_} band(s): "
+                f"input_features has {len(input_features)} names, but the images had "
+                f"{self.n_bands_in_} band(s): "
                 "give one per band."
             )
         names = [str(name) for name in input_features]
@@ -214,7 +221,7 @@ class PixelFeatures(BaseImageTransformer):
     def _check_parameters(self, n_bands):
         if self.window % 2 == 0:
             raise ValueError(
-                f"window must be odd, for it has a central pixel. Got {self.window} instead."
+                f"window must be odd, so that it has a central pixel. Got {self.window} instead."
             )
         if self.rms_band is not None:
             check_rms_band(self.rms_band, n_bands)
@@ -272,7 +279,7 @@ class PixelFeatures(BaseImageTransformer):
         return image if self.rms_band is None else np.delete(image, self.rms_band, axis=0)
 
     def _grey(self, image):
-        """Mean of the bands with data, stretched and smoothed; NaN where there are none."""
+        """Mean of the bands with data, stretched and smoothed; NaN if there are none."""
         mean = self._mean(image)
         if self.stretch == "asinh":
             return stretched_signal(mean, self._normalizer(), self.fwhm)[0]
@@ -282,7 +289,7 @@ class PixelFeatures(BaseImageTransformer):
         return GaussianSmoother(fwhm=self.fwhm).fit_transform([grey])[0]
 
     def _mean(self, image):
-        """Mean of the bands with data, and the RMS map if there is one: shape (1 or 2, height, width)."""
+        """Mean of the bands with data, then the RMS map if there is one."""
         science = self._science(image)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Mean of empty slice")

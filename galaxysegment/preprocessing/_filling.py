@@ -17,13 +17,14 @@ _CHUNK = 2**18  # windows at a time, which bounds the memory that large holes ta
 class BadPixelFiller(BaseImageTransformer):
     """Fill pixels without data (NaN) from the pixels around them.
 
-    This is the one transformer after which no NaN is left: for steps that cannot stand any.
+    This is the one transformer after which no NaN is left: use it before a step that cannot take
+    NaN.
 
     Parameters
     ----------
     method : {"interpolate", "median"}, default="interpolate"
-        "interpolate": mean of the pixels around, weighted by a Gaussian. "median": median of the pixels in
-        a square around the pixel, which cosmic rays and edges of stars do not sway.
+        "interpolate": mean of the pixels around, weighted by a Gaussian. "median": median of the
+        pixels in a square around the pixel, which cosmic rays and edges of stars do not sway.
     size : int, default=5
         Full width at half maximum of the Gaussian, or side of the square (odd), in pixels.
 
@@ -34,12 +35,13 @@ class BadPixelFiller(BaseImageTransformer):
 
     Notes
     -----
-    Pixels with data stay as they are. Inside a hole that the neighbourhood does not reach across, a pixel
-    gets the value of the nearest pixel with data. Each band is filled on its own, an RMS band as well; a
-    band without any data becomes zero, for there is nothing to fill it from.
+    Pixels with data stay as they are. Inside a hole that the neighbourhood does not reach across, a
+    pixel gets the value of the nearest pixel with data. Each band is filled on its own, an RMS band
+    as well; a band without any data becomes zero, because nothing can fill it.
 
-    A segmenter finds no source on a pixel that is NaN in all bands; after filling it may. To keep a star whole that bad
-    columns cut in two, without labels on bad pixels, use ``bridge=3`` of the segmenter instead.
+    A segmenter finds no source on a pixel that is NaN in all bands; after filling it may. To keep a
+    star whole that bad columns cut in two, without labels on bad pixels, use ``bridge=3`` of the
+    segmenter instead.
 
     Examples
     --------

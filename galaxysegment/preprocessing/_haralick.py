@@ -1,10 +1,10 @@
 """Dense Haralick features: the co-occurrence statistics of a window around every pixel.
 
 Moving the window by one column changes two columns of pairs, so only those are counted. What the
-features need of the counts ``n`` are sums over cells (``n²``, ``n log n``) and sums over pairs
-(``a + b``, ``(a - b)²``, …). All are kept as integers, logarithms in fixed point: adding and removing
-is exact, so a pixel's features do not depend on where the sliding began, on the number of threads
-or on the tile.
+features need of the counts ``n`` are sums over cells (``n²``, ``n log n``) and sums over pairs (``a
++ b``, ``(a - b)²``, …). All are kept as integers, logarithms in fixed point: adding and removing is
+exact, so a pixel's features do not depend on where the sliding began, on the number of threads or
+on the tile.
 
 numba takes a second to import, so this module is imported inside methods.
 """
@@ -17,8 +17,8 @@ from .._utils.compiled import OPTIONS
 
 N_FEATURES = 9
 
-# Fixed point of n log n and of 1 / (1 + (a - b)²): sums over the largest window stay below 2⁶⁰, and the
-# rounding of all cells together changes no feature by 1e-12.
+# Fixed point of n log n and of 1 / (1 + (a - b)²): sums over the largest window stay below 2⁶⁰, and
+# the rounding of all cells together changes no feature by 1e-12.
 _SCALE = float(1 << 40)
 _BLOCK = 32  # rows that a thread works on at a time
 
@@ -36,8 +36,8 @@ def haralick_maps(levels, window, n_levels, *, out=None, n_jobs=None):
     Parameters
     ----------
     levels : ndarray of int, shape (height, width)
-        Grey levels 0…`n_levels` - 1; negative where there is no data. Pairs with a missing pixel are
-        not counted, and the window is clipped at the border of the image.
+        Grey levels 0…`n_levels` - 1; negative where there is no data. Pairs with a missing pixel
+        are not counted, and the window is clipped at the border of the image.
     window : int
         Odd side of the window, 3 to 127.
     n_levels : int
@@ -52,7 +52,7 @@ def haralick_maps(levels, window, n_levels, *, out=None, n_jobs=None):
     ndarray of shape (9, height, width)
         In the order and by the definitions of ``mahotas.features.haralick``; NaN where `levels` is
         negative. Correlation is 1 where all levels of a direction's pairs are equal. A direction
-        without pairs takes no part in the average; a window without any is a constant one.
+        without pairs takes no part in the average; a window without any pair counts as constant.
     """
     radius = window // 2
     padded = np.pad(levels.astype(np.int16), radius, constant_values=-1)
@@ -73,7 +73,7 @@ def haralick_maps(levels, window, n_levels, *, out=None, n_jobs=None):
 
 
 def _tables(window, n_levels):
-    """What one more pair adds to the sum of ``m log2 m`` (see `_enter`), log2 of 2 n, and 1/(1+(a-b)²)."""
+    """Tables: gain of ``m log2 m`` by a pair (see `_enter`), log2 of 2 n, and 1/(1+(a-b)²)."""
     pairs = np.arange(window * window + 1)
     entries = np.stack([pairs, 2 * pairs])
     n_log_n = entries * np.log2(np.maximum(entries, 1))
@@ -158,7 +158,7 @@ def _add_direction(levels, direction, window, n_levels, tables, features, n_dire
 
 @njit(inline="always", **OPTIONS)
 def _pair(levels, y, x, direction):
-    """Levels of a pair of the 2×2 block at (y, x): right, down right, down, or up right from below."""
+    """Levels of a pair of the 2×2 block at (y, x): right, down right, down, or up right."""
     height, width = levels.shape
     ya = y + 1 if direction == 3 else y
     yb = y + 1 if direction in (1, 2) else y

@@ -1,4 +1,4 @@
-"""Dense Haralick features by mahotas, window by window: the reference for `_haralick`, and far slower."""
+"""Dense Haralick features by mahotas, window by window: the slow reference for `_haralick`."""
 
 import numpy as np
 
@@ -9,10 +9,10 @@ _SUM_AVERAGE = 5
 
 
 def haralick_maps(levels, window, n_levels, *, out=None, n_jobs=None):  # noqa: ARG001
-    """Compute nine Haralick features of the window around every pixel, averaged over four directions.
+    """Compute nine Haralick features of the window around every pixel, mean of four directions.
 
-    Parameters and result are those of `galaxysegment.preprocessing._haralick.haralick_maps`. Each pixel
-    takes four co-occurrence matrices of mahotas.
+    Parameters and result are as of `galaxysegment.preprocessing._haralick.haralick_maps`. Each
+    pixel takes four co-occurrence matrices of mahotas.
     """
     texture = require('PixelFeatures(engine="mahotas")', "mahotas.features.texture")
     radius = window // 2

@@ -44,29 +44,30 @@ _STRETCHES = {
 class FITSLiberatorStretch(BaseImageTransformer):
     """Enhance the contrast of images as the FITS Liberator 3 does.
 
-    ``x = (image - background_level) / (peak_level - background_level) * scaled_peak_level``, then the
-    stretch, then a clipping to the black and the white level. A level that is None is estimated for each
-    image and band.
+    ``x = (image - background_level) / (peak_level - background_level) * scaled_peak_level``, then
+    the stretch, then a clipping to the black and the white level. A level that is None is estimated
+    for each image and band.
 
     Parameters
     ----------
     stretch : str, default="asinh"
-        The function of the scaled value x. "linear"; "log" is log10(x + 1); "sqrt", "cube_root", "root4" and
-        "root5" are the roots of abs(x) with the sign of x; "asinh"; "log_log", "log_sqrt", "asinh_asinh"
-        and "asinh_sqrt" are the first function of the second.
+        The function of the scaled value x. "linear"; "log" is log10(x + 1); "sqrt", "cube_root",
+        "root4" and "root5" are the roots of abs(x) with the sign of x; "asinh"; "log_log",
+        "log_sqrt", "asinh_asinh" and "asinh_sqrt" are the first function of the second.
     background_level : float, optional
-        Brightness of the sky, in units of the image; scaled to 0. Estimated as the median of the pixels
-        that are left after clipping at 3 standard deviations.
+        Brightness of the sky, in units of the image; scaled to 0. Estimated as the median of the
+        pixels that are left after clipping at 3 standard deviations.
     peak_level : float, optional
         Brightness of the brightest structure of interest, in units of the image; scaled to
-        `scaled_peak_level`. Estimated as the 99.9th percentile of the pixels, or the maximum where that
-        is not above the background.
+        `scaled_peak_level`. Estimated as the 99.9th percentile of the pixels, or the maximum where
+        that is not above the background.
     scaled_peak_level : float, default=10
         Value of the peak before the stretch: the larger, the more is made of what is faint.
     black_level, white_level : float, optional
         Values after the stretch; what lies below or above is set to them. Black is estimated as the
-        stretched 5th percentile of the pixels, which is where the program itself starts, or the background
-        where that is fainter or a logarithm cannot take the percentile; white as the stretched peak.
+        stretched 5th percentile of the pixels, which is where the program itself starts, or the
+        background where that is fainter or a logarithm cannot take the percentile; white as the
+        stretched peak.
     rms_band : int or None, default=None
         Index of an RMS band, which passes untouched; None means there is none.
 
@@ -81,14 +82,15 @@ class FITSLiberatorStretch(BaseImageTransformer):
 
     Notes
     -----
-    Estimated levels make the result independent of the unit and the zero point of the image, but differ
-    from image to image: give all four where images must stay comparable. NaN stays NaN. Pixels too faint
-    for a logarithm become black. A band in which nothing is brighter than the background, a constant one
-    for example, becomes zero.
+    Estimated levels make the result independent of the unit and the zero point of the image, but
+    differ from image to image: give all four where images must stay comparable. NaN stays NaN.
+    Pixels too faint for a logarithm become black. A band in which nothing is brighter than the
+    background, a constant one for example, becomes zero.
 
     References
     ----------
-    .. [1] Hurt, R., Christensen, L. L., Nielsen, K. K. and Johansen, T., "User's Guide: The ESA/ESO/NASA
+    .. [1] Hurt, R., Christensen, L. L., Nielsen, K. K. and Johansen, T., "User's Guide: The
+       ESA/ESO/NASA
        FITS Liberator v.3.0", 2010.
     .. [2] Program and source: https://noirlab.edu/public/products/fitsliberator/
 
@@ -97,7 +99,8 @@ class FITSLiberatorStretch(BaseImageTransformer):
     >>> import numpy as np
     >>> from galaxysegment.preprocessing import FITSLiberatorStretch
     >>> X = np.array([[[100.0, 150.0], [200.0, 1000.0]]])
-    >>> FITSLiberatorStretch(background_level=100, peak_level=200, black_level=0).fit_transform(X).round(3)
+    >>> stretch = FITSLiberatorStretch(background_level=100, peak_level=200, black_level=0)
+    >>> stretch.fit_transform(X).round(3)
     array([[[0.   , 2.312],
             [2.998, 2.998]]])
     """
@@ -148,7 +151,8 @@ class FITSLiberatorStretch(BaseImageTransformer):
         ]
         if missing:
             raise ValueError(
-                f"FITSLiberatorStretch estimates {', '.join(missing)} from each image, which a mosaic in tiles does "
+                f"FITSLiberatorStretch estimates {', '.join(missing)} from each image, which a "
+                "mosaic in tiles does "
                 "not have: give the levels."
             )
         return {}
@@ -178,7 +182,8 @@ class FITSLiberatorStretch(BaseImageTransformer):
     def _without_contrast(self, missing, background):
         if self.peak_level is not None:
             raise ValueError(
-                f"peak_level={self.peak_level} is not above the background level {background:g} that was estimated "
+                f"peak_level={self.peak_level} is not above the background level {background:g} "
+                "that was estimated "
                 "from the image: give background_level as well."
             )
         return np.where(missing, np.nan, 0.0)
@@ -193,7 +198,8 @@ class FITSLiberatorStretch(BaseImageTransformer):
         if black is None:
             start = (float(np.percentile(ordered, _BLACK_PERCENTILE)) - background) * factor
             black = self._apply(np.float64(start))
-            # Never above the background, which every stretch leaves at 0, nor where a logarithm has no value.
+            # Never above the background, which every stretch leaves at 0, nor where a logarithm has
+            # no value.
             black = min(black, 0.0) if np.isfinite(black) else 0.0
         if white is None:
             white = self._apply(np.float64(self.scaled_peak_level))
@@ -204,7 +210,8 @@ class FITSLiberatorStretch(BaseImageTransformer):
 def _check_order(low_name, low, high_name, high, hint=""):
     if low is not None and high is not None and not low < high:
         raise ValueError(
-            f"{high_name} must be above {low_name}. Got {high_name}={high:g}, {low_name}={low:g}. {hint}".rstrip()
+            f"{high_name} must be above {low_name}. Got {high_name}={high:g}, "
+            f"{low_name}={low:g}. {hint}".rstrip()
         )
 
 

@@ -15,27 +15,28 @@ __all__ = ["ImageNormalizer"]
 class ImageNormalizer(BaseImageTransformer):
     """Scale each band between two limits to [0, 1], then stretch it.
 
-    The limits and stretches are those of `astropy.visualization`. An RMS band is a band like any other:
-    it is scaled by its own limits.
+    Limits and stretches have the names of `astropy.visualization`. An RMS band is a band like any
+    other: it is scaled by its own limits.
 
     Parameters
     ----------
     interval : {"minmax", "zscale", "percentile"} or (float, float), default="minmax"
         How to find the two limits of a band: its extremes; IRAF's zscale; the range that holds the
-        percentage `percentile` of the pixels; or the two values themselves, in the units of the image,
-        None for the extreme on that side. Values beyond the limits become 0 and 1.
-    stretch : {"linear", "asinh", "log", "power", "powerdist", "sinh", "sqrt", "squared"}, default="linear"
+        percentage `percentile` of the pixels; or the two values themselves, in the units of the
+        image, None for the extreme on that side. Values beyond the limits become 0 and 1.
+    stretch : {"linear", "asinh", "log", "power", "powerdist", "sinh", "sqrt", "squared"}, \
+            default="linear"
         What to do with the values between 0 and 1.
     limits : {"image", "fit"}, default="image"
-        Where the limits come from. "image": from each image on its own, so that nothing is learnt. "fit":
-        from all images seen in `fit` together, so that one value means the same brightness in all images;
-        this is what keeps the tiles of a mosaic alike.
+        Where the limits come from. "image": from each image on its own, so that nothing is learnt.
+        "fit": from all images seen in `fit` together, so that one value means the same brightness
+        in all images; this is what keeps the tiles of a mosaic alike.
     percentile : float, default=99.5
-        Percentage of the pixels between the limits where ``interval="percentile"``; as many are cut off
-        below as above.
+        Percentage of the pixels between the limits where ``interval="percentile"``; as many are cut
+        off below as above.
     stretch_a : float, optional
-        Parameter `a` of the stretches "asinh" (astropy's default 0.1), "log" (1000), "powerdist" (1000),
-        "sinh" (1/3) and "power" (the exponent, 2); the others have none and ignore it.
+        Parameter `a` of the stretches "asinh" (astropy's default 0.1), "log" (1000), "powerdist"
+        (1000), "sinh" (1/3) and "power" (the exponent, 2); the others have none and ignore it.
 
     Attributes
     ----------
@@ -51,8 +52,8 @@ class ImageNormalizer(BaseImageTransformer):
 
     Notes
     -----
-    NaN stays NaN and does not count for the limits. A band whose limits coincide, a constant one, becomes
-    zero; a band without data stays NaN, and is refused in `fit` where ``limits="fit"``.
+    NaN stays NaN and does not count for the limits. A band whose limits coincide, a constant one,
+    becomes zero; a band without data stays NaN, and is refused in `fit` where ``limits="fit"``.
 
     Examples
     --------
@@ -107,7 +108,8 @@ class ImageNormalizer(BaseImageTransformer):
             empty = np.flatnonzero(np.isnan(limits).any(axis=1))
             if empty.size:
                 raise ValueError(
-                    f"Band {empty[0]} of X has no data in any image (all NaN), so limits='fit' has nothing to "
+                    f"Band {empty[0]} of X has no data in any image (all NaN), so limits='fit' "
+                    "has nothing to "
                     "learn from: drop the band, or use limits='image'."
                 )
             self.limits_ = limits
@@ -121,13 +123,15 @@ class ImageNormalizer(BaseImageTransformer):
         return result
 
     def statistics_needed(self) -> dict[str, Statistic]:
-        """Ask for the extremes of each band if they are limits; see `galaxysegment.base.MosaicAware`."""
+        """Ask for the extremes of each band; see `galaxysegment.base.MosaicAware`."""
         if self._statistics is not None or self.limits == "fit" or self._limits_are_given():
             return {}
         if self.interval in {"zscale", "percentile"}:
             raise ValueError(
-                f"ImageNormalizer(interval={self.interval!r}) finds the limits of each image, which a mosaic in tiles "
-                "does not have: use limits='fit' and fit it to a section of the mosaic, or give the two limits."
+                f"ImageNormalizer(interval={self.interval!r}) finds the limits of each image, "
+                "which a mosaic in tiles "
+                "does not have: use limits='fit' and fit it to a section of the mosaic, or give "
+                "the two limits."
             )
         return {"extremes": Extremes()}
 
@@ -135,7 +139,7 @@ class ImageNormalizer(BaseImageTransformer):
         return not isinstance(self.interval, str) and None not in self.interval
 
     def _limits_in_use(self, image):
-        """Lower and upper limit of each band: learnt in `fit`, of the mosaic, or of the image itself."""
+        """Limits of each band: learnt in `fit`, of the mosaic, or of the image itself."""
         if self.limits == "fit":
             return self.limits_
         if self._statistics is None:
@@ -145,7 +149,7 @@ class ImageNormalizer(BaseImageTransformer):
         return np.array([_limits(interval, [pair]) for pair in ends])
 
     def _limits_of(self, images):
-        """Lower and upper limit of each band of all `images` together, NaN where there is no data."""
+        """Limits of each band of all `images` together, NaN if there are no data."""
         interval = self._interval()
         return np.array(
             [
@@ -155,7 +159,7 @@ class ImageNormalizer(BaseImageTransformer):
         )
 
     def _interval(self):
-        """Return the astropy interval, or the string "minmax", which needs no copy of the pixels."""
+        """Return the astropy interval, or "minmax", which needs no copy of the pixels."""
         from astropy import visualization
 
         if self.interval == "minmax":
@@ -175,7 +179,8 @@ class ImageNormalizer(BaseImageTransformer):
             or (len(numbers) == 2 and not numbers[0] < numbers[1])
         ):
             raise ValueError(
-                "interval must be 'minmax', 'zscale', 'percentile' or two numbers (low, high) with low < high, "
+                "interval must be 'minmax', 'zscale', 'percentile' or two numbers (low, high) "
+                "with low < high, "
                 f"one of which may be None. Got {self.interval!r} instead."
             )
         return pair

@@ -17,21 +17,22 @@ __all__ = ["NoiseNormalizer", "RMSAdder"]
 class RMSAdder(BaseImageTransformer):
     """Add the stretched RMS map to the image and drop the RMS band.
 
-    Where the RMS map holds the sources' own photon noise, galaxies show in it, and adding it lifts them
-    above the background.
+    Where the RMS map holds the sources' own photon noise, galaxies show in it, and adding it lifts
+    them above the background.
 
     Parameters
     ----------
     rms_band : int, default=-1
         Index of the RMS map among the bands.
     stretch : {"log", "linear", "asinh", "sqrt"}, default="log"
-        Stretch of the RMS map, those of `astropy.visualization`.
+        Stretch of the RMS map, a name of `astropy.visualization`.
     stretch_a : float, optional
-        Parameter `a` of the stretch: 500 for "log" and astropy's 0.1 for "asinh" unless given; the others
-        have none and ignore it.
+        Parameter `a` of the stretch: 500 for "log" and astropy's 0.1 for "asinh" unless given; the
+        others have none and ignore it.
     normalize : bool, default=True
-        Scale the RMS map of each image between its extremes to [0, 1] before the stretch. False takes it
-        as it is, clipped to [0, 1]: for maps that `ImageNormalizer` with ``limits="fit"`` has scaled.
+        Scale the RMS map of each image between its extremes to [0, 1] before the stretch. False
+        takes it as it is, clipped to [0, 1]: for maps that `ImageNormalizer` with ``limits="fit"``
+        has scaled.
 
     Attributes
     ----------
@@ -45,8 +46,9 @@ class RMSAdder(BaseImageTransformer):
 
     Notes
     -----
-    Images of n bands become images of n - 1 bands; each gets the same RMS map added. NaN in a band or in
-    the RMS map gives NaN. An RMS of zero is a value here: let it be NaN where it means "no data".
+    Images of n bands become images of n - 1 bands; each gets the same RMS map added. NaN in a band
+    or in the RMS map gives NaN. An RMS of zero is a value here: let it be NaN where it means "no
+    data".
 
     Examples
     --------
@@ -108,19 +110,19 @@ class RMSAdder(BaseImageTransformer):
 class NoiseNormalizer(BaseImageTransformer):
     """Turn images into signal to noise: (image - background) / RMS.
 
-    A pixel of empty sky then has mean 0 and standard deviation 1 at any depth and in any unit, which is
-    what networks like to be fed.
+    A pixel of empty sky then has mean 0 and standard deviation 1 at any depth and in any unit,
+    which is what networks like to be fed.
 
     Parameters
     ----------
     rms_band : int or None, default=None
-        Index of the RMS map among the bands; it divides the others and is dropped. None: the noise is
-        estimated from each band, on a mesh as the background is.
+        Index of the RMS map among the bands; it divides the others and is dropped. None: the noise
+        is estimated from each band, on a mesh as the background is.
     subtract_background : bool, default=True
         Subtract the background, estimated on the mesh, before dividing.
     stretch : {"linear", "asinh"}, default="linear"
-        "asinh" takes the inverse hyperbolic sine of the signal to noise: linear in the noise, logarithmic
-        in bright sources.
+        "asinh" takes the inverse hyperbolic sine of the signal to noise: linear in the noise,
+        logarithmic in bright sources.
     box_size : int, default=50
         Side of the boxes of the mesh in pixels; well above the size of a source.
     filter_size : int, default=3
@@ -140,9 +142,9 @@ class NoiseNormalizer(BaseImageTransformer):
 
     Notes
     -----
-    NaN stays NaN. A pixel whose RMS is zero, negative or NaN has no known noise and becomes NaN; a band
-    without any noise, a constant one, becomes zero where the noise is estimated from it. An RMS map
-    without a positive value is refused.
+    NaN stays NaN. A pixel whose RMS is zero, negative or NaN has no known noise and becomes NaN; a
+    band without any noise, a constant one, becomes zero where the noise is estimated from it. An
+    RMS map without a positive value is refused.
 
     Examples
     --------
@@ -210,7 +212,7 @@ class NoiseNormalizer(BaseImageTransformer):
         return split_rms(image, self.rms_band)
 
     def statistics_needed(self) -> dict[str, Statistic]:
-        """Ask for the background meshes of the science bands; see `galaxysegment.base.MosaicAware`."""
+        """Ask for the background meshes of the bands; see `galaxysegment.base.MosaicAware`."""
         if self._statistics is not None or not (self.rms_band is None or self.subtract_background):
             return {}
         return {"meshes": BackgroundMeshes(self._measured_bands, **self._mesh_options())}

@@ -15,7 +15,7 @@ _SIGMA_PER_FWHM = 1 / np.sqrt(8 * np.log(2))
 
 
 def gaussian_average(band, fwhm):
-    """Average the pixels with data around each pixel by a Gaussian weight; NaN where there are none.
+    """Average the pixels with data around each pixel by a Gaussian weight; NaN if there are none.
 
     The Gaussian ends at 4 standard deviations. Pixels beyond the edge are missing pixels.
     """
@@ -68,9 +68,9 @@ class GaussianSmoother(BaseImageTransformer):
 
     Notes
     -----
-    The convolution is normalized: each pixel becomes the weighted mean of the pixels with data around it,
-    so that missing pixels and the edge do not darken their neighbours. NaN stays NaN: `BadPixelFiller`
-    fills it.
+    The convolution is normalized: each pixel becomes the weighted mean of the pixels with data
+    around it, so that missing pixels and the edge do not darken their neighbours. NaN stays NaN:
+    `BadPixelFiller` fills it.
 
     Examples
     --------

@@ -19,7 +19,7 @@ def make_stretch(name, a=None):
     }
     if name in fixed:
         return fixed[name]()
-    if name == "power":  # the one without a default in astropy
+    if name == "power":  # astropy has no default for its exponent
         return visualization.PowerStretch(2.0 if a is None else a)
     tunable = {
         "asinh": visualization.AsinhStretch,
@@ -31,7 +31,7 @@ def make_stretch(name, a=None):
 
 
 def scale_band(band, low, high, stretch):
-    """Scale `band` so that `low` becomes 0 and `high` 1, clip, stretch; zeros where no `high` > `low`.
+    """Scale `band` so that `low` becomes 0 and `high` 1, clip, stretch; zeros if `high` <= `low`.
 
     The result is float64 whatever comes in, NaN where `band` is NaN.
     """

@@ -21,14 +21,14 @@ VARIANTS = ("normalized", "liberator", "liberator_rms", "liberator_log_rms")
 def make_variant(variant: str | int) -> Pipeline:
     """Make one of the four standard pipelines from an image and its RMS map to a normalized image.
 
-    Each adds one step to the one before. Compare a segmenter's scores after each to see what a step is
-    worth:
+    Each adds one step to the one before. Compare a segmenter's scores after each to see what a step
+    is worth:
 
-    1. "normalized": the image, normalized between its extremes; the RMS map is dropped;
-    2. "liberator": the image stretched as by the FITS Liberator, normalized; the RMS map is dropped;
+    1. "normalized": the image, normalized between its extremes; no RMS map;
+    2. "liberator": the image stretched as by the FITS Liberator, normalized; no RMS map;
     3. "liberator_rms": as 2, with the normalized RMS map added, and normalized again;
-    4. "liberator_log_rms": as 3, with the normalized RMS map stretched by a logarithm (`a` = 500) before
-       it is added: ``norm(norm(image) + log(norm(rms)))``.
+    4. "liberator_log_rms": as 3, with the normalized RMS map stretched by a logarithm (`a` = 500)
+       before it is added: ``norm(norm(image) + log(norm(rms)))``.
 
     Parameters
     ----------
@@ -38,10 +38,10 @@ def make_variant(variant: str | int) -> Pipeline:
     Returns
     -------
     sklearn.pipeline.Pipeline
-        Transformer of images of shape (n_images, n_bands + 1, height, width), the RMS map being the last
-        band, into images of shape (n_images, n_bands, height, width) with values between 0 and 1. It
-        learns nothing: each image is normalized on its own. Its steps are "bands" (1, 2), "liberator"
-        (2, 3, 4), "normalize" (all), "rms" and "renormalize" (3, 4).
+        Transformer of images of shape (n_images, n_bands + 1, height, width), the RMS map being the
+        last band, into images of shape (n_images, n_bands, height, width) with values between 0 and
+        1. It learns nothing: each image is normalized on its own. Its steps are "bands" (1, 2),
+        "liberator" (2, 3, 4), "normalize" (all), "rms" and "renormalize" (3, 4).
 
     See Also
     --------

@@ -14,7 +14,7 @@ OPTIONS = ["--set", "n_sigma=4", "--set", "box_size=32", "--overwrite"]
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder to work in, with an image and a data quality map: bit 1 on the left, bit 2 at the top."""
+    """A folder with an image and a data quality map: bit 1 on the left, bit 2 at the top."""
     flags = np.zeros(X[0].shape, np.int16)
     flags[:, :19] |= 1
     flags[:25] |= 2

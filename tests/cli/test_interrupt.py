@@ -1,4 +1,4 @@
-"""Ctrl-C, sent for real: exit status 130, and the best weights so far in a file named as unfinished."""
+"""Ctrl-C, sent for real: exit status 130, and the best weights in a file named as unfinished."""
 
 import os
 import signal
@@ -101,7 +101,7 @@ def test_other_commands_say_what_is_left(field, monkeypatch, capsys):
 
 
 def test_the_unfinished_model_is_no_input(field, tmp_path, capsys):
-    """A training that goes on from an unfinished model may write over neither field nor that model."""
+    """A training does not write over its field, nor over its own unfinished model."""
     unfinished = _train.unfinished_path(tmp_path / "model.safetensors")
     assert unfinished.name == "model.unfinished.safetensors"
     assert main(train_command(field, field, TINY)) == 1

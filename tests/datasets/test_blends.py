@@ -18,9 +18,11 @@ def test_shapes_and_types(blends):
     X, y, isolated, catalog = blends
     assert X.shape == (60, 120, 120) and X.dtype == np.float32
     assert isolated.shape == (60, 2, 120, 120) and isolated.dtype == np.float32
-    assert len(y) == 60 and all(isinstance(one, Instances) and one.shape == (120, 120) for one in y)
+    assert len(y) == 60 and all(
+        isinstance(image, Instances) and image.shape == (120, 120) for image in y
+    )
     assert len(catalog) == 120
-    assert all(one.classes.tolist() == [1, 1] for one in y)
+    assert all(image.classes.tolist() == [1, 1] for image in y)
     assert len(make_blends(2, random_state=0)) == 2
 
 
@@ -44,8 +46,8 @@ def test_masks_overlap_and_have_pixels(blends):
     for instances in y:
         first, second = instances.masks
         assert (first & second).any()
-    assert min(one.areas.min() for one in y) >= 10
-    np.testing.assert_array_equal(catalog["n_pixels"], np.concatenate([one.areas for one in y]))
+    assert min(image.areas.min() for image in y) >= 10
+    np.testing.assert_array_equal(catalog["n_pixels"], np.concatenate([image.areas for image in y]))
 
 
 def test_image_is_isolated_galaxies_plus_noise(blends):
@@ -80,7 +82,7 @@ def test_more_sources_and_other_shapes():
         assert len(masks) == 4
         shared = masks.sum(axis=0) > 1
         assert all((mask & shared).any() for mask in masks)
-    assert [len(one) for one in make_blends(2, n_sources=1, random_state=0)[1]] == [1, 1]
+    assert [len(image) for image in make_blends(2, n_sources=1, random_state=0)[1]] == [1, 1]
 
 
 def test_the_seed_decides():
@@ -89,7 +91,7 @@ def test_the_seed_decides():
     np.testing.assert_array_equal(X[:3], fewer)
     again, same = make_blends(55, random_state=1, n_jobs=2)
     np.testing.assert_array_equal(X, again)
-    assert all(one == other for one, other in zip(y, same, strict=True))
+    assert all(image == other for image, other in zip(y, same, strict=True))
     assert not np.array_equal(fewer, make_blends(3, random_state=2)[0])
 
 

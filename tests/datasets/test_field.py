@@ -24,7 +24,7 @@ def small():
 
 @pytest.fixture(scope="module")
 def redrawn(small):
-    """Noise-free light of each labelled source, drawn from the catalog by GalSim's own `drawImage`."""
+    """Noise-free light of each labelled source, drawn from the catalog by GalSim's `drawImage`."""
     return np.array([redraw(row, small.shape) for row in small.catalog])
 
 
@@ -47,9 +47,9 @@ def redraw(row, shape):
 
 
 def test_masks_are_where_the_own_light_exceeds_the_local_rms(small, redrawn):
-    expected, found = redrawn > small.rms, small.instances.masks
-    assert len(found) == len(small.catalog) > 30
-    assert np.count_nonzero(expected != found) <= 0.005 * np.count_nonzero(expected)
+    expected, masks = redrawn > small.rms, small.instances.masks
+    assert len(masks) == len(small.catalog) > 30
+    assert np.count_nonzero(expected != masks) <= 0.005 * np.count_nonzero(expected)
 
 
 def test_contested_pixels_belong_to_the_brightest_source_there(small, redrawn):
@@ -124,11 +124,11 @@ def test_density_and_stars():
 
 @pytest.mark.parametrize("density", [30, 200])
 def test_density_is_the_one_asked_for(density):
-    found = [
+    counts = [
         make_field((512, 512), density=density, random_state=seed).labels.max() for seed in range(6)
     ]
     expected = density * 6 * 512**2 * 0.1**2 / 3600
-    assert sum(found) == pytest.approx(expected, rel=0.15)
+    assert sum(counts) == pytest.approx(expected, rel=0.15)
 
 
 def test_rms_holds_the_noise_of_the_sources():
@@ -174,22 +174,23 @@ def test_bands_and_colours():
 
 
 def test_bands_show_the_same_sources():
-    one, three = (make_field((256, 256), bands=bands, random_state=6) for bands in ("r", "grz"))
-    np.testing.assert_array_equal(one.catalog["x"], three.catalog["x"])
-    np.testing.assert_allclose(one.rms, three.rms[1], rtol=1e-3)
-    assert (one.labels == three.labels).mean() > 0.999
-    assert one.header["REFBAND"] == three.header["REFBAND"] == "r"
+    single, three = (make_field((256, 256), bands=bands, random_state=6) for bands in ("r", "grz"))
+    np.testing.assert_array_equal(single.catalog["x"], three.catalog["x"])
+    np.testing.assert_allclose(single.rms, three.rms[1], rtol=1e-3)
+    assert (single.labels == three.labels).mean() > 0.999
+    assert single.header["REFBAND"] == three.header["REFBAND"] == "r"
     assert make_field((64, 64), bands="gz", random_state=6).header["REFBAND"] == "g"
 
 
-def equal(one, other):
+def equal(field, other):
     return (
-        np.array_equal(one.image, other.image)
-        and np.array_equal(one.rms, other.rms)
-        and np.array_equal(one.labels, other.labels)
-        and one.instances == other.instances
+        np.array_equal(field.image, other.image)
+        and np.array_equal(field.rms, other.rms)
+        and np.array_equal(field.labels, other.labels)
+        and field.instances == other.instances
         and all(
-            np.array_equal(one.catalog[name], other.catalog[name]) for name in one.catalog.colnames
+            np.array_equal(field.catalog[name], other.catalog[name])
+            for name in field.catalog.colnames
         )
     )
 

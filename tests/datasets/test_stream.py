@@ -18,30 +18,30 @@ def test_blocks_make_the_whole_field(tmp_path, monkeypatch, bands, n_jobs):
     path = write_field(
         tmp_path / "field.fits", shape, bands=bands, random_state=3, n_jobs=n_jobs, progress=False
     )
-    found = read_field(path)
+    field = read_field(path)
     for name in ("image", "rms", "labels", "classes"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
-    assert found.labels.max() > 30
+        np.testing.assert_array_equal(getattr(field, name), getattr(expected, name), err_msg=name)
+    assert field.labels.max() > 30
     for name in expected.catalog.colnames:
-        value = np.asarray(found.catalog[name])
+        value = np.asarray(field.catalog[name])
         np.testing.assert_allclose(
             value, np.asarray(expected.catalog[name]), rtol=1e-12, err_msg=name
         )
-    np.testing.assert_allclose(found.wcs.wcs.crpix, expected.wcs.wcs.crpix)
-    assert found.header["SEED"] == 3
-    assert found.header["BUNIT"] == "ct"
+    np.testing.assert_allclose(field.wcs.wcs.crpix, expected.wcs.wcs.crpix)
+    assert field.header["SEED"] == 3
+    assert field.header["BUNIT"] == "ct"
     with fits.open(path) as opened:
         opened.verify("exception")
-    assert [one.name for one in tmp_path.iterdir()] == ["field.fits"]
+    assert [path.name for path in tmp_path.iterdir()] == ["field.fits"]
 
 
 def test_an_empty_sky(tmp_path):
     path = write_field(
         tmp_path / "field.fits", (100, 120), density=0, random_state=0, progress=False
     )
-    found = read_field(path)
-    assert not found.labels.any()
-    assert len(found.catalog) == 0
+    field = read_field(path)
+    assert not field.labels.any()
+    assert len(field.catalog) == 0
 
 
 def test_nothing_is_overwritten_or_left_behind(tmp_path, monkeypatch):
@@ -57,5 +57,5 @@ def test_nothing_is_overwritten_or_left_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(_stream, "_draw_block", fail)
     with pytest.raises(OSError, match="No space"):
         write_field(tmp_path / "other.fits", (50, 50), random_state=0, progress=False)
-    assert [one.name for one in tmp_path.iterdir()] == ["field.fits"]
+    assert [path.name for path in tmp_path.iterdir()] == ["field.fits"]
     assert (tmp_path / "field.fits").read_text() == "precious"

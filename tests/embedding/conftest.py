@@ -1,3 +1,3 @@
-"""The package in this folder is installed and tested by test_starfinder.py; its own tests are not collected here."""
+"""test_starfinder.py installs and tests the package in this folder: do not collect its tests."""
 
 collect_ignore = ["starfinder"]

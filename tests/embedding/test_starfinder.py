@@ -1,4 +1,4 @@
-"""A package that builds on galaxysegment, installed as any other, tests itself outside this repository."""
+"""A package that builds on galaxysegment is installed and tests itself outside this repository."""
 
 import os
 import re

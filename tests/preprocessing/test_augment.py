@@ -35,7 +35,7 @@ def test_flips_move_labels_with_pixels_exactly(seed):
 def test_flips_reach_all_eight_symmetries():
     image = np.arange(16.0).reshape(1, 4, 4)
     moved, _ = augment(image, np.ones((1, 4, 4), dtype=int), 200, kinds="flip", random_state=0)
-    assert len({one.tobytes() for one in moved}) == 8
+    assert len({image.tobytes() for image in moved}) == 8
 
 
 def test_oblong_images_keep_their_shape():
@@ -65,11 +65,11 @@ def test_instances_move_like_their_label_map(seed):
     sources = Instances.from_label_map(labels, classes=[1, 2])
     _, as_map = augment(labels[None].astype(float), labels[None], random_state=seed)
     _, as_sources = augment(labels[None].astype(float), [sources], random_state=seed)
-    found = as_sources[0]
-    assert len(found) == as_map[0].max()
-    np.testing.assert_array_equal(found.to_mask(), as_map[0] > 0)
-    if len(found) == 2:
-        assert found.classes.tolist() == [1, 2]
+    moved = as_sources[0]
+    assert len(moved) == as_map[0].max()
+    np.testing.assert_array_equal(moved.to_mask(), as_map[0] > 0)
+    if len(moved) == 2:
+        assert moved.classes.tolist() == [1, 2]
 
 
 def test_a_rotation_turns_what_leaves_the_frame_into_no_data():
@@ -92,7 +92,7 @@ def test_nan_stays_and_containers_are_kept():
         list(holed), list(Y), 2, kinds=("flip", "brightness", "noise"), random_state=0
     )
     assert isinstance(moved, list) and isinstance(labels, list) and len(moved) == 6
-    assert all(np.isnan(one).sum() == 5 * 48 for one in moved)
+    assert all(np.isnan(image).sum() == 5 * 48 for image in moved)
     empty, _ = augment(np.full((1, 8, 8), np.nan), np.ones((1, 8, 8), dtype=int), random_state=0)
     assert np.isnan(empty).all()
 

@@ -168,16 +168,18 @@ def test_output_is_never_made_tabular(transformer, bands, images, container):
     with sklearn.config_context(transform_output=container):
         assert isinstance(clone(transformer).fit_transform(images), np.ndarray)
         assert isinstance(clone(transformer).fit_transform(list(images)), list)
-    assert not hasattr(transformer, "set_output")
+    assert clone(transformer).set_output(transform="default").fit_transform(images).ndim >= 3
+    with pytest.raises(ValueError, match="images do not fit into the rows of a table"):
+        transformer.set_output(transform="pandas")
 
 
 def test_real_fields_go_through(data_dir):
     from astropy.io import fits
 
     path = data_dir / "xdf_hst"
-    found = sorted(path.rglob("*.fits*"))
-    assert found, f"{path} holds no FITS file"
-    with fits.open(found[0]) as hdus:
+    files = sorted(path.rglob("*.fits*"))
+    assert files, f"{path} holds no FITS file"
+    with fits.open(files[0]) as hdus:
         image = next(hdu.data for hdu in hdus if hdu.data is not None)
     X = [np.stack([image, image, np.full_like(image, np.nanstd(image))])]
     for transformer, _ in CASES:

@@ -187,8 +187,10 @@ def test_bad_parameters_are_refused(parameters, words):
 
 def test_numba_is_imported_only_to_transform():
     code = (
-        "import json, sys; from galaxysegment.preprocessing import PixelFeatures; from galaxysegment import "
-        "RandomForestSegmenter; RandomForestSegmenter(); PixelFeatures(); print(json.dumps(list(sys.modules)))"
+        "import json, sys; from galaxysegment.preprocessing import PixelFeatures; from "
+        "galaxysegment import "
+        "RandomForestSegmenter; RandomForestSegmenter(); PixelFeatures(); "
+        "print(json.dumps(list(sys.modules)))"
     )
     loaded = json.loads(subprocess.check_output([sys.executable, "-c", code], text=True))
     assert not {"numba", "skimage", "torch"} & set(loaded)

@@ -36,7 +36,8 @@ def by_mahotas(levels, ignore_zeros=False):
 
 
 def assert_equal_features(ours, theirs, levels):
-    # mahotas takes the difference of rounded mean squares: its correlation is as good as they are conditioned
+    # mahotas takes the difference of rounded mean squares: its correlation is as good as they are
+    # conditioned
     limit = 1e-9 + 1e-15 * levels.max() ** 2 / max(theirs[3], 1e-3) * (np.arange(9) == 2)
     assert (np.abs(ours - theirs) <= limit + 1e-9 * np.abs(theirs)).all(), ours - theirs
 

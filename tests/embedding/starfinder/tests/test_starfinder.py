@@ -1,4 +1,4 @@
-"""What the package promises: the shared checks, and that it is at home wherever galaxysegment's own methods are."""
+"""The package passes the shared checks and works wherever galaxysegment's own methods do."""
 
 import numpy as np
 import pytest
@@ -18,9 +18,9 @@ from galaxysegment.testing import estimator_checks, expected_failed_checks, make
 
 ESTIMATORS = [StarFinder(), UnsharpMask()]
 CHECKS = [
-    pytest.param(check, id=f"{type(one).__name__}-{name}")
-    for one in ESTIMATORS
-    for name, check in estimator_checks(one)
+    pytest.param(check, id=f"{type(estimator).__name__}-{name}")
+    for estimator in ESTIMATORS
+    for name, check in estimator_checks(estimator)
 ]
 
 
@@ -36,9 +36,9 @@ def test_images(check):
 
 def test_it_finds_the_sources():
     X, y = make_images()
-    found = StarFinder().fit(X).predict(X, output="instances")
-    assert all(isinstance(one, Instances) and (one.classes == STAR).all() for one in found)
-    assert detection_scores(y[0], found[0].to_label_map()).f1 == 1
+    stars = StarFinder().fit(X).predict(X, output="instances")
+    assert all(isinstance(image, Instances) and (image.classes == STAR).all() for image in stars)
+    assert detection_scores(y[0], stars[0].to_label_map()).f1 == 1
 
 
 def test_grid_search_and_pipelines():

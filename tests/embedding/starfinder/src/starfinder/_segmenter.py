@@ -1,4 +1,4 @@
-"""A segmenter: bright peaks and the pixels around them that are above a level learned from the images."""
+"""A segmenter: connected pixels above a level that is learnt from the images."""
 
 from numbers import Integral, Real
 

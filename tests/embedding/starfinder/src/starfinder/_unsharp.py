@@ -1,4 +1,4 @@
-"""A transformer: what is smooth on a large scale is taken away."""
+"""A transformer: subtract the large scales."""
 
 from numbers import Real
 
