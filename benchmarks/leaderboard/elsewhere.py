@@ -5,7 +5,7 @@ Both data sets call a pixel a source's where its noise-free light in r exceeds o
 
 import numpy as np
 
-from galaxysegment.base import _clear_no_data
+from galaxysegment.base import clear_no_data
 from galaxysegment.io import Field, read_field
 from galaxysegment.structures import Instances
 
@@ -58,7 +58,7 @@ def _galsim_field(folder):
     kept = [index for index, item in enumerate(_pixels(truth)) if not no_data[item].all()]
     catalog = catalog[kept]
     catalog["snr"], catalog["mag"] = catalog["snr_r"], catalog["mag_r"]
-    truth = _clear_no_data(truth.select(kept), no_data)
+    truth = clear_no_data(truth.select(kept), no_data)
     return Field(image / noise, rms=rms / noise, instances=truth, catalog=catalog)
 
 
