@@ -221,25 +221,22 @@ def test_the_mesh_is_the_background_of_the_subtractor():
     np.testing.assert_allclose(found["flux"], source_catalog(labels, subtracted)["flux"], atol=0.02)
 
 
-def test_shapes_on_the_sky_with_pixels_that_are_not_square():
+def test_shapes_on_the_sky_with_pixels_that_are_sheared_and_not_square():
     from astropy.wcs import WCS
 
     wcs = WCS(naxis=2)
     wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ("RA---TAN", "DEC--TAN"), (10, 0), (30, 30)
-    wcs.wcs.cdelt = np.array([-1, 3]) / 3600  # arcsec: pixels of 1 × 3
+    wcs.wcs.cd = to_sky = np.array([[-1, 0.5], [0.3, 3]]) / 3600
     y, x = np.mgrid[:60, :60] - 30
     turn = np.radians(30)
-    along, across = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
+    major, minor = np.array([np.cos(turn), np.sin(turn)]), np.array([-np.sin(turn), np.cos(turn)])
+    along, across = x * major[0] + y * major[1], x * minor[0] + y * minor[1]
     image = np.exp(-(along**2) / (2 * 5**2) - across**2 / (2 * 3**2))
     row = source_catalog((image > 1e-3).astype(int), image, wcs=wcs)[0]
-    scale_along, scale_across = (
-        np.hypot(np.cos(angle), 3 * np.sin(angle)) for angle in (turn, turn + np.pi / 2)
-    )
-    ratio_major = row["semi_major_sky"].to_value("arcsec") / row["semi_major"].value
-    ratio_minor = row["semi_minor_sky"].to_value("arcsec") / row["semi_minor"].value
-    assert (ratio_major, ratio_minor) == pytest.approx((scale_along, scale_across), rel=1e-3)
-    # x runs west: from north through east the axis lies at atan2(-cos, 3 sin)
-    expected = np.degrees(np.arctan2(-np.cos(turn), 3 * np.sin(turn))) % 180
+    for name, axis in (("semi_major", major), ("semi_minor", minor)):
+        ratio = row[f"{name}_sky"].to_value("arcsec") / row[name].value
+        assert ratio == pytest.approx(3600 * np.hypot(*(to_sky @ axis)), rel=2e-3)
+    expected = np.degrees(np.arctan2(*(to_sky @ major))) % 180  # from north through east
     assert row["position_angle"].to_value("deg") == pytest.approx(expected, abs=0.2)
 
 

@@ -105,3 +105,9 @@ def test_what_described_the_other_files_pixels_is_dropped():
     assert kept_cards(header, SHAPE, keep_unit=True)["BUNIT"] == "nJy"
     assert set(kept_cards(header, SHAPE, keep_wcs=False)) == {"FILTER", "EXPTIME"}
     assert len(kept_cards(None, SHAPE)) == 0
+
+
+def test_all_cards_about_the_sky_are_told_from_others(header):
+    header["OBJECT"] = "field"
+    assert set(kept_cards(header, SHAPE, keep_wcs=False)) == {"OBJECT"}
+    assert set(kept_cards(header, SHAPE)) == set(header)

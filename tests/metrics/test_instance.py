@@ -186,6 +186,15 @@ def test_the_table_is_aligned():
     ]
 
 
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.float32])
+def test_coco_summary_by_a_flag(dtype):
+    labels = np.array([[1, 0, 2, 0, 3]])
+    flags = [np.array([0, 1, 1], dtype=dtype)]
+    summary = coco_summary(labels, np.where(labels == 1, 0, labels), by=flags, n_bins=2)
+    assert [row["n_true"] for row in summary.rows.values()] == [3, 3]  # one bin: 0–1 in halves
+    assert summary["AR"] == pytest.approx(2 / 3)
+
+
 def test_coco_summary_hides_no_source():
     labels = np.arange(1, 401, dtype=np.int32).reshape(
         20, 20
