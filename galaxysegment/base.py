@@ -51,6 +51,8 @@ __all__ = [
     "Statistic",
 ]
 
+# Pixels that the Gaussian looks at which smooths an image before its blends are split.
+SMOOTHING_REACH = 4
 _OUTPUTS = ("labels", "instances", "panoptic")
 
 

@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
 from .._utils.validation import split_rms
-from ..base import SemanticSegmenter
+from ..base import SMOOTHING_REACH, SemanticSegmenter
 from ..detection._smoothing import row_blocks
 from ..structures._types import RandomState
 
@@ -121,6 +121,11 @@ class KMeansSegmenter(SemanticSegmenter):
         self.random_state = random_state
         self.bridge = bridge
         self.label_bridge = label_bridge
+
+    @property
+    def reach(self) -> int:  # type: ignore[override]
+        """Pixels around a pixel that decide about it: those that smooth before blends are split."""
+        return SMOOTHING_REACH if self.deblend else 0
 
     def _fit_images(self, images, targets):
         from sklearn.cluster import KMeans

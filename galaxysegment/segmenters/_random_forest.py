@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._utils.validation import check_rms_band
-from ..base import ProbabilisticSegmenter, Statistic, target_mask
+from ..base import SMOOTHING_REACH, ProbabilisticSegmenter, Statistic, target_mask
 from ..preprocessing import NoiseNormalizer, PixelFeatures
 from ..preprocessing._features import stretched_signal
 from ..preprocessing._smoothing import gaussian_average, gaussian_reach
@@ -231,7 +231,8 @@ class RandomForestSegmenter(ProbabilisticSegmenter):
         """Pixels around a pixel that decide about it."""
         smoothings = [self.smoothing] if self.features is None else [self.smoothing, self.fwhm]
         texture = 0 if self.features is None else self._make_features().reach
-        return texture + sum(gaussian_reach(fwhm) for fwhm in smoothings if fwhm is not None)
+        own = texture + sum(gaussian_reach(fwhm) for fwhm in smoothings if fwhm is not None)
+        return max(own, SMOOTHING_REACH) if self.deblend else own
 
     def _make_features(self):
         return PixelFeatures(

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from galaxysegment import PhotutilsSegmenter
+from galaxysegment import KMeansSegmenter, PhotutilsSegmenter
 from galaxysegment.mosaic import segment_mosaic
 from galaxysegment.structures import NoSourcesWarning
 
@@ -170,6 +170,15 @@ def test_blends_of_sep_do_not_merge_at_seams(name):
     np.maximum.at(largest, same[0], n_same)
     share = largest[1:] / np.maximum(np.bincount(whole.ravel())[1:], 1)
     assert (share > 0.5).all()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_k_means_in_tiles_is_k_means(name):
+    crowd = make_images()["crowded"][None]
+    deblend = KINDS.index(name) % 2 == 0
+    segmenter = KMeansSegmenter(random_state=0, deblend=deblend, n_pixels=3).fit(crowd)
+    whole, tiled = whole_and_tiled(segmenter, name, 48)
+    np.testing.assert_array_equal(tiled, whole)
 
 
 @pytest.fixture(scope="module")
