@@ -1,12 +1,13 @@
 """Kill mosaics at random moments, resume them, and compare the bytes with an undisturbed run.
 
-    python benchmarks/kill_mosaics.py --kills 100 [--segmenters SEPSegmenter] [--seed 0] [--n-jobs 1]
+    python benchmarks/kill_mosaics.py --kills 100 [--segmenters SEPSegmenter] [--seed 0] [--n-jobs
+    1]
 
-A trial goes on until a run finishes. Each of its runs is a process of its own that gets SIGKILL after
-a random part of the time that an undisturbed run takes. Most runs resume; some start over, some belong
-to a segmenter with another parameter, whose records must not be used. If there is an output after a
-kill, it must be whole. In the last trial of each segmenter, fresh interpreters that read the segmenter
-from a model file take turns.
+A trial goes on until a run finishes. Each of its runs is a process of its own that gets SIGKILL
+after a random part of the time that an undisturbed run takes. Most runs resume; some start over,
+some belong to a segmenter with another parameter, whose records must not be used. An output that
+exists after a kill must be whole. In the last trial of each segmenter, fresh interpreters that read
+the segmenter from a model file take turns.
 
 One line for each segmenter says how many kills and trials there were. The exit status is 1 if a map
 differs or an unexpected error comes.
@@ -147,7 +148,7 @@ class Campaign:
             self.output.unlink()
 
     def _trial(self, start):
-        """Kill runs of one output until one is finished before it is killed, or there were enough kills."""
+        """Kill runs of one output until a run finishes, or there were enough kills."""
         self.n_trials += 1
         resume, is_other = False, False
         while True:

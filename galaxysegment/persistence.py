@@ -1,8 +1,8 @@
 """Keep a fitted segmenter or pipeline in one file, without pickle.
 
-The file is a safetensors file: arrays and the weights of nets as tensors, class names, parameters and
-all else as JSON in its header. Loading looks classes up in a fixed list and runs no code from the file,
-so that a model from a stranger can do no harm.
+The file is a safetensors file. Arrays and the weights of nets are tensors; class names and
+parameters are JSON in its header. Loading looks classes up in a fixed list and runs no code from
+the file: a model from a stranger can do no harm.
 """
 
 import inspect
@@ -26,18 +26,18 @@ def save(estimator: Any, path: str | Path) -> None:
 
     Parameters
     ----------
-    estimator : estimator of galaxysegment or sklearn.pipeline.Pipeline of such
+    estimator : estimator of galaxysegment, or `sklearn.pipeline.Pipeline` of such estimators
         Fitted or not.
     path : str or path
-        Where to write; the usual ending is ``.safetensors``. A file that is there is replaced, once the new
-        one is complete: an interrupted or failed write leaves it as it was.
+        Where to write; the usual ending is ``.safetensors``. An existing file is replaced once the
+        new file is complete: an interrupted or failed write leaves it as it was.
 
     Raises
     ------
     TypeError
-        If the estimator, or one inside it, is not of galaxysegment and its class does not ask to be kept by
-        ``_in_model_files = True``, or if a parameter holds an object (a callback, a class) that JSON cannot
-        express.
+        If the estimator, or an estimator inside it, is not of galaxysegment and its class does not
+        ask to be kept by ``_in_model_files = True``, or if a parameter holds an object (a callback,
+        a class) that JSON cannot express.
     OSError
         If there is no space or no permission; nothing is left behind.
 
@@ -57,7 +57,8 @@ def save(estimator: Any, path: str | Path) -> None:
     """
     if not _is_estimator(estimator):
         raise TypeError(
-            f"estimator must be a segmenter, a transformer or a Pipeline. Got {type(estimator).__name__} instead."
+            "estimator must be a segmenter, a transformer or a Pipeline. "
+            f"Got {type(estimator).__name__} instead."
         )
     write_model_file(path, _encode(estimator))
 
@@ -81,7 +82,8 @@ def load(path: str | Path) -> Any:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is damaged, of another program, of a newer version, or names a class that is not allowed.
+        If the file is damaged, of another program, of a newer version, or names a class that is not
+        allowed.
 
     See Also
     --------
@@ -92,8 +94,9 @@ def load(path: str | Path) -> Any:
         return _decode_object(tree)
     except DAMAGE as error:
         raise ValueError(
-            f"{str(path)!r} cannot be loaded ({type(error).__name__}: {one_line(error)}): it is damaged, or was "
-            "written by another version of galaxysegment; write it anew with this one."
+            f"{str(path)!r} cannot be loaded ({type(error).__name__}: {one_line(error)}): it is "
+            "damaged, or was written by another version of galaxysegment; write it anew with this "
+            "version."
         ) from error
 
 
@@ -123,10 +126,10 @@ def _encode_estimator(estimator):
         state = supported_models()[name][1](estimator)
     else:
         raise TypeError(
-            f"A model file holds estimators of galaxysegment and pipelines of them, but not {type(estimator)!r}: "
-            "take it out of the pipeline, or keep the pipeline with joblib.dump. A class of another package is "
-            "kept if an entry point of the group 'galaxysegment.segmenters' names it and it says "
-            "_in_model_files = True."
+            "A model file holds estimators of galaxysegment and pipelines of them, but not "
+            f"{type(estimator)!r}: take it out of the pipeline, or keep the pipeline with "
+            "joblib.dump. A class of another package is kept if an entry point of the group "
+            "'galaxysegment.segmenters' names it and it says _in_model_files = True."
         )
     params = _encode(estimator.get_params(deep=False))
     return {KIND: "object", "class": name, "params": params, "state": state}
@@ -181,7 +184,7 @@ def _limited(params):
 
 
 def _make_pipeline(params):
-    """Make a pipeline without a cache: that holds pickles, in a folder that the file must not choose."""
+    """Make a pipeline without a cache, which would hold pickles in a folder named by the file."""
     for name, step in params["steps"]:
         if not isinstance(name, str) or not (
             step is None or step == "passthrough" or _is_estimator(step)

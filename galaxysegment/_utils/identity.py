@@ -1,7 +1,7 @@
 """Identify values by their content: the same in every process, which hashes of pickles are not.
 
-A pickle of a net differs from process to process. It depends on memory addresses, on which strings are
-one object, and on the order of sets.
+A pickle of a net differs from process to process. It depends on memory addresses, on strings that
+happen to be one object, and on the order of sets.
 """
 
 import copyreg
@@ -15,7 +15,7 @@ from uuid import uuid4
 import numpy as np
 
 _PACKAGE = __name__.partition(".")[0]
-# What a fitted segmenter knows, but does not predict with: the times of its epochs, the seed of its next fit.
+# A fitted segmenter does not predict with these: the times of its epochs, the seed of its next fit.
 _NO_MATTER = {"history", "seed"}
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
@@ -27,15 +27,15 @@ def identify(value):
     Parameters
     ----------
     value : object
-        Numbers, strings, containers, arrays, tensors, torch modules, functions, estimators, and objects that
-        can be pickled, made of such. Of an estimator count its class, its parameters and what it has
-        learnt, but neither how long that took nor its random seed.
+        Number, string, container, array, tensor, torch module, function, estimator, or another
+        object that can be pickled. The class, the parameters and the learnt arrays of an estimator
+        count; the duration of its training and its random seed do not.
 
     Returns
     -------
     str
-        Equal in every process where the values are equal. A value that has no content to compare, such as
-        a lock, is equal to nothing, not even to itself.
+        Equal in every process if the values are equal. A value without content to compare, such as
+        a lock, gets another number at every call.
     """
     return _Walk().digest(value).hex()
 
@@ -43,8 +43,8 @@ def identify(value):
 def identify_file(path):
     """Return the size, the time of change and a hash of sampled blocks of a file, as JSON values.
 
-    The hash covers the first block, which holds the first header, the last one, and 62 between them: a file that is
-    replaced by another is seen even if size and time agree.
+    The hash covers the first block, which holds the first header, the last block, and 62 between
+    them. It differs for another file even if size and time agree.
     """
     status = path.stat()
     return [
@@ -90,7 +90,7 @@ class _Walk:
         return total.digest()
 
     def _take_apart(self, value):
-        """The kind of a value, and what it is made of: bytes, or values to be walked through."""
+        """Return the kind of a value and its parts: bytes, or values to walk through."""
         kind = next((take for types, take in _KINDS if isinstance(value, types)), None)
         return kind(self, value) if kind else self._torch(value) or self._object(value)
 
@@ -183,7 +183,7 @@ _KINDS = (
 
 
 def _learnt(estimator):
-    """What an estimator predicts with, besides its parameters."""
+    """Return the arrays and numbers that an estimator predicts with, besides its parameters."""
     if hasattr(estimator, "_get_model_state"):
         state = estimator._get_model_state() if estimator.__sklearn_is_fitted__() else {}
         return {name: value for name, value in state.items() if name not in _NO_MATTER}

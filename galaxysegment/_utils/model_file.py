@@ -1,7 +1,7 @@
 """The model file: a safetensors file whose header holds a JSON tree that refers to the tensors.
 
-Reading it makes dictionaries, lists, strings, numbers and arrays, and nothing else: no code from the
-file can run. What the tree means is `galaxysegment.persistence`'s business.
+Reading makes dictionaries, lists, strings, numbers and arrays, and nothing else: no code from the
+file can run. `galaxysegment.persistence` gives the tree its meaning.
 """
 
 import contextlib
@@ -14,12 +14,12 @@ import numpy as np
 
 FORMAT = "galaxysegment"
 VERSION = 1
-#: Key that marks a JSON object as more than a dictionary; ``"object"`` is for the caller to interpret.
+#: Key that marks a JSON object as more than a dictionary; the caller interprets ``"object"``.
 KIND = "__kind__"
 
 
 def write_model_file(path, tree):
-    """Write a tree of dict, list, tuple, str, numbers, None and arrays to `path`, whole or not at all."""
+    """Write a tree of dict, list, tuple, str, numbers, None and arrays, whole or not at all."""
     from safetensors.numpy import save
 
     arrays = {}
@@ -57,7 +57,7 @@ def read_model_file(path):
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is damaged, is no model file of this package, or comes from a newer version of it.
+        If the file is damaged, is no model file of this package, or comes from a newer version.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -68,20 +68,21 @@ def read_model_file(path):
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             _check_header(metadata, path)
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
+            names = file.keys()
+            arrays = {name: file.get_tensor(name) for name in names}
         _check_sum(metadata, arrays)
         return _decode(json.loads(metadata["tree"]), arrays)
     except ModelFileError:
         raise
     except (SafetensorError, OSError, *DAMAGE) as error:
         raise ValueError(
-            f"{str(path)!r} is damaged or no model file of galaxysegment ({type(error).__name__}: {one_line(error)}): "
-            "pass a file that galaxysegment.persistence.save wrote."
+            f"{str(path)!r} is damaged or no model file of galaxysegment ({type(error).__name__}: "
+            f"{one_line(error)}): pass a file that galaxysegment.persistence.save wrote."
         ) from error
 
 
-# What values of a wrong kind can raise while they are read and while objects are made of them; JSON has RecursionErrors
-# (which are RuntimeErrors) for what is nested too deep.
+# Values of a wrong kind raise these errors while they are read and while objects are made of them.
+# JSON that is nested too deep raises RecursionError, a RuntimeError.
 DAMAGE = (
     LookupError,
     TypeError,
@@ -116,7 +117,7 @@ def _checksum(text, arrays):
 def _check_sum(metadata, arrays):
     """Compare with the checksum, which the first files of the format do not have."""
     if "checksum" in metadata and metadata["checksum"] != _checksum(metadata["tree"], arrays):
-        raise ValueError("its checksum is that of other contents")
+        raise ValueError("its checksum does not fit its contents")
 
 
 def _check_header(metadata, path):
@@ -128,8 +129,8 @@ def _check_header(metadata, path):
     version = metadata.get("format_version", "")
     if not (version.isdecimal() and len(version) < 10 and 1 <= int(version) <= VERSION):
         raise ModelFileError(
-            f"{str(path)!r} has format version {version[:20]!r}, but this galaxysegment reads versions 1 to {VERSION}: "
-            "update galaxysegment."
+            f"{str(path)!r} has format version {version[:20]!r}, but this galaxysegment reads "
+            f"versions 1 to {VERSION}: update galaxysegment."
         )
 
 
@@ -161,8 +162,8 @@ def _encode(value, arrays, name):
 
 def _unsupported(name, what):
     return TypeError(
-        f"{name} is of type {what}, which a model file cannot hold: set it to None, a number, a string or an array "
-        "before saving, or keep the object with joblib.dump."
+        f"{name} is of type {what}, which a model file cannot hold: set it to None, a number, a "
+        "string or an array before saving, or keep the object with joblib.dump."
     )
 
 

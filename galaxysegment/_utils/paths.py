@@ -7,13 +7,14 @@ from pathlib import Path
 def check_paths(inputs, outputs):
     """Refuse to write a file over an input, or two outputs into one file.
 
-    Links are followed, hard links included. Files that do not exist yet are compared by their resolved paths.
+    Links are followed, hard links included. Files that do not exist yet are compared by their
+    resolved paths.
 
     Parameters
     ----------
     inputs, outputs : dict of str to path, list of paths, or anything else
-        Paths by the name of the argument that the user knows them by. Values that are no paths, such as
-        arrays and None, are ignored.
+        Paths by the name of the user's argument. Values that are no paths, such as arrays and None,
+        are ignored.
 
     Raises
     ------
@@ -25,20 +26,22 @@ def check_paths(inputs, outputs):
     >>> check_paths({"image": "a.fits"}, {"output": "a.fits"})
     Traceback (most recent call last):
     ...
-    ValueError: output (a.fits) is the same file as image (a.fits), which must not be overwritten: choose another path.
+    ValueError: output (a.fits) is the same file as image (a.fits), which must not be overwritten:
+    choose another path.
     """
     written = []
     for name, path in _named_paths(outputs):
         for other_name, other in _named_paths(inputs):
             if is_same_file(path, other):
                 raise ValueError(
-                    f"{name} ({path}) is the same file as {other_name} ({other}), which must not be "
-                    "overwritten: choose another path."
+                    f"{name} ({path}) is the same file as {other_name} ({other}), which must not "
+                    "be overwritten: choose another path."
                 )
         for other_name, other in written:
             if is_same_file(path, other):
                 raise ValueError(
-                    f"{name} ({path}) is the same file as {other_name} ({other}): give each its own path."
+                    f"{name} ({path}) is the same file as {other_name} ({other}): give each its "
+                    "own path."
                 )
         written.append((name, path))
 

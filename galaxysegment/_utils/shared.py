@@ -8,8 +8,8 @@ from contextlib import contextmanager
 class SharedContext:
     """A context that several threads may be in at the same time.
 
-    The first to enter sets the state, the last to leave restores it. Without that, threads restore what they
-    saw when they entered, which was another thread's setting.
+    The first thread to enter sets the state, the last to leave restores it. If each thread restored
+    the state that it saw when it entered, it could restore another thread's setting.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ class ArrayOutput:
         self.shape, self.folder = shape, folder
 
     def labels(self, lines, dtype, _each):
-        """Return the label map, an array of `dtype`, of lines of tiles as `paint_line` takes them."""
+        """Return the label map, an array of `dtype`, from lines of tiles as `paint_line` takes."""
         labels = np.zeros(self.shape, dtype=dtype)
         for line in lines:
             for y0, rows in paint_line(line, self.shape, dtype, self.folder):

@@ -124,18 +124,18 @@ class Run:
             raise FileExistsError(f"{self.output} exists: pass overwrite=True to replace it.")
 
     def _check_before_publishing(self):
-        """Refuse to show a map if its inputs, or what was kept of its tiles, were replaced meanwhile."""
+        """Refuse to show a map if its inputs or the records of its tiles were replaced."""
         if self.inputs is not None and not self._is_unchanged():
-            if self.output is not None:
+            if self.output is not None and self.folder.is_own():
                 self.folder.clear()
             raise TileError(
-                "The image or its RMS map was changed while it was segmented: no map was written, and "
-                "nothing was kept. Call again when the files are complete."
+                "The image or its RMS map was changed while it was segmented: no map was written, "
+                "and nothing was kept. Call again when the files are complete."
             )
         if self.output is not None and not self.folder.is_own():
             raise TileError(
-                f"{self.folder.path}, which holds the finished tiles, was deleted or taken over by another "
-                f"process: {self.output} was not touched. Call again."
+                f"{self.folder.path}, which holds the finished tiles, was deleted or taken over by "
+                f"another process: {self.output} was not touched. Call again."
             )
         self._check_output()
 
@@ -160,8 +160,9 @@ class Run:
         self._all(segment_blend, "blend", blends)
         if join.too_large:
             warnings.warn(
-                f"{join.too_large} blend(s) cover more than {self._max_pixels()} pixels: they were split in each tile "
-                "on its own, and the parts joined where tiles meet. Use a larger tile_size to split them as a whole.",
+                f"{join.too_large} blend(s) cover more than {self._max_pixels()} pixels: they were "
+                "split tile by tile, and the parts were joined where tiles meet. Use a larger "
+                "tile_size to split them as a whole.",
                 LargeBlendWarning,
                 stacklevel=4,
             )
@@ -205,12 +206,13 @@ class Run:
             return "Nothing was kept: pass output= to be able to resume."
         if not self.folder.is_own():
             return (
-                f"{self.folder.path}, which held the finished tiles, is gone: {self.output} was not touched. "
-                "Call again."
+                f"{self.folder.path}, which held the finished tiles, is gone: {self.output} was "
+                "not touched. Call again."
             )
         return (
-            f"{self.output} was not touched. {n_done} of {n_items} {kind}s are finished and kept in "
-            f"{self.folder.path}: call again with the same arguments and resume=True, or delete that folder."
+            f"{self.output} was not touched. {n_done} of {n_items} {kind}s are finished and kept "
+            f"in {self.folder.path}: call again with the same arguments and resume=True, or delete "
+            "that folder."
         )
 
     def _map_rows(self, plan, n_steps, function, blocks):
@@ -226,9 +228,7 @@ class Run:
             record = self.folder.load("blend", index, ("first", "measured"))
             parts.append(record["first"])
             measured.append(record["measured"])
-            if len(
-                parts[-1]
-            ):  # else the segmenter sees nothing there from nearby: what the tiles saw stays
+            if len(parts[-1]):  # else there is no source in its own window: those of the tiles stay
                 first[sources] = NOWHERE
         if self.plan.compares:
             keep = self.plan.keep_sources
@@ -245,7 +245,7 @@ class Run:
         return Instances.from_label_map(labels) if self.kind == "instances" else labels
 
     def _line_work(self, line, join, numbers, numbers_redone):
-        """Return what is needed to paint a line of tiles: the tables of its tiles, the blends that reach into it."""
+        """Return the tiles of a line, the tables of their numbers, and the blends in its rows."""
         top, bottom = line[0].core.y0, line[0].core.y1
         tables = []
         for tile in line:

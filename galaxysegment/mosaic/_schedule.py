@@ -28,7 +28,7 @@ class Scheduler:
         self.is_parallel = _is_parallel(self.n_jobs)
 
     def share(self, job):
-        """Return what tasks are given of a job: itself, or the path of a file that workers read it from."""
+        """Return the job itself, or the path of a file from which workers read it."""
         if not self.is_parallel:
             return job
         # Workers outlive a run and remember what they have read: a name is never used twice.
@@ -63,7 +63,8 @@ class Scheduler:
             return
         parallel = joblib.Parallel(n_jobs=self.n_jobs, return_as="generator_unordered")
         call = joblib.delayed(_numbered)
-        # A worker that has grown is replaced: no loss, and as an error it would leave joblib waiting.
+        # joblib replaces a worker that has grown. As an error, its warning would leave joblib
+        # waiting.
         with ignored("A worker stopped while some jobs"):
             yield from parallel(call(index, job, task, *item) for index, item in enumerate(items))
 

@@ -1,4 +1,4 @@
-"""The folder of unfinished work beside the output: what each tile found, and what the run was about."""
+"""The folder of unfinished work beside the output: the records of tiles, the run's arguments."""
 
 import contextlib
 import errno
@@ -22,7 +22,8 @@ _SUM = "checksum"
 _MAGIC = b"galaxysegment 2\n"  # of a record; the number changes with what records hold
 _SUM_BYTES = 32
 _CHUNK = 1 << 20
-# How often the folder may vanish while it is being claimed, because another process finishes, before this one gives up.
+# The folder vanishes if another process finishes while this one claims it; after so many times,
+# give up.
 _TRIES = 1000
 
 
@@ -33,8 +34,8 @@ class RecordError(RuntimeError):
 class WorkFolder:
     """Records of finished tiles on disk, which only one process at a time may claim.
 
-    A record is there whole or not at all. A checksum over its content, its name and the run that it belongs to
-    is compared whenever it is read, so that no damaged record and none of another run is ever used.
+    A record is there whole or not at all. Its checksum covers its content, its name and its run,
+    and is compared at every reading: damaged records and records of other runs are never used.
 
     Parameters
     ----------
@@ -81,8 +82,8 @@ class WorkFolder:
             if not is_free:
                 break
         raise RuntimeError(
-            f"Another process is writing the same output (it works in {self.path}): wait for it, or "
-            "choose another output."
+            f"Another process is writing the same output (it works in {self.path}): wait for it, "
+            "or choose another output."
         )
 
     def _make(self):
@@ -97,13 +98,13 @@ class WorkFolder:
         if not is_folder:
             raise NotADirectoryError(
                 errno.ENOTDIR,
-                "A link or a file is where unfinished work would be kept: delete it, or choose another "
-                "output",
+                "A link or a file is where unfinished work would be kept: delete it, or choose "
+                "another output",
                 str(self.path),
             )
 
     def is_own(self):
-        """Whether the folder is still the one that this process claimed: it may have been deleted since."""
+        """Whether this process still owns the folder, which somebody may have deleted."""
         if self._lock is None:
             return True
         try:
@@ -118,7 +119,7 @@ class WorkFolder:
         Raises
         ------
         ValueError
-            If `resume` is True and what is there belongs to a run with other parameters.
+            If `resume` is True and the records belong to a run with other parameters.
         """
         before = self._read_about()
         self.run = identify(about)
@@ -132,7 +133,7 @@ class WorkFolder:
         draft.replace(self.path / _ABOUT)
 
     def _read_about(self):
-        """What the run that was here was about; None if there was none, or nobody can tell."""
+        """Arguments of the run whose records are here; None if there are none that can be read."""
         try:
             before = json.loads((self.path / _ABOUT).read_text())
         except (FileNotFoundError, ValueError):
@@ -141,12 +142,12 @@ class WorkFolder:
         return before if is_whole else None
 
     def clear(self):
-        """Delete all records, and last the file that says whose they are."""
+        """Delete all records, and last the file with the run's arguments."""
         self._delete(lambda name: name not in {_ABOUT, _LOCK})
         (self.path / _ABOUT).unlink(missing_ok=True)
 
     def _sweep(self):
-        """Delete what a killed run left besides its records: drafts, jobs and copies of the image."""
+        """Delete the drafts, jobs and copies of the image that a killed run left."""
         self._delete(lambda name: name not in {_ABOUT, _LOCK} and not name.endswith(".record"))
 
     def _delete(self, is_chosen):
@@ -261,8 +262,9 @@ def _check_same_run(before, about, path):
     changed = [name for name in about if before.get(name) != about[name]]
     if changed:
         raise ValueError(
-            f"resume=True, but the unfinished run in {path} had another {', another '.join(changed)}: "
-            "give the same arguments as then, or start over with resume=False."
+            f"resume=True, but the unfinished run in {path} had another "
+            f"{', another '.join(changed)}: give the same arguments as then, or start over with "
+            "resume=False."
         )
 
 

@@ -1,4 +1,4 @@
-"""Put the tiles' pixels together with their final numbers, row by row, into a FITS file or an array."""
+"""Put the tiles' pixels together with their final numbers, row by row, into a file or an array."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from ..io._wcs import kept_cards
 from ..io._write import _provenance
 
 _BLOCK = 2880
-_ROWS = 256  # written at once: 25 MB where a row has 25,000 pixels
+_ROWS = 256  # written at once: 25 MB if a row has 25,000 pixels
 
 
 def label_header(pixels, dtype, segmenter):
@@ -58,17 +58,18 @@ def flush(path):
 
 
 def paint_line(work, shape, dtype, folder):
-    """Yield ``(y0, rows)``, blocks of whole rows of the label map, from the top of a line of tiles down.
+    """Yield ``(y0, rows)``, blocks of whole rows of the label map, from a line of tiles.
 
     Parameters
     ----------
     work : (list of Tile, list of ndarray, list of (int, ndarray))
-        The tiles of the line; for each the final number of node 0 (the background), 1, 2…; the records
-        of blends that were done again and reach into these rows, and the final numbers of their parts.
+        The tiles of the line; for each the final number of node 0 (the background), 1, 2…; the
+        index of each blend that was done again and reaches into these rows, and the final numbers
+        of its parts.
     shape : tuple of int
-        Of the mosaic.
+        ``(height, width)`` of the mosaic.
     dtype : dtype
-        Of the label map.
+        Type of the label map.
     folder : WorkFolder
     """
     line, tables, blends = work

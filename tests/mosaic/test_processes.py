@@ -91,9 +91,11 @@ def count(self, *arguments):
 
 
 def segment(name, output, **options):
-    segmenter = UNetSegmenter(weights="vis", n_views=1) if name == "shipped" else load(f"{folder}/{name}")
+    is_shipped = name == "shipped"
+    segmenter = UNetSegmenter(weights="vis", n_views=1) if is_shipped else load(f"{folder}/{name}")
     image = np.concatenate(make_images(3, n_bands=n_bands(name))[0], axis=-1)
-    segment_mosaic(segmenter, image, output=f"{folder}/{name}-{output}.fits", tile_size=24, progress=False, **options)
+    output = f"{folder}/{name}-{output}.fits"
+    segment_mosaic(segmenter, image, output=output, tile_size=24, progress=False, **options)
 
 
 _store.WorkFolder.save = count
@@ -120,7 +122,7 @@ print(json.dumps(counts))
 
 
 def test_every_segmenter_resumes_in_another_process(tmp_path):
-    """A process that is killed after three tiles; another one, with the segmenter from a file, goes on."""
+    """A process is killed after three tiles; another, with the segmenter from a file, goes on."""
     pytest.importorskip("torch")
     names = [*(name for name, _ in all_estimators("segmenter")), "shipped"]
     for code in (_KILL, _RESUME):
@@ -141,8 +143,9 @@ def test_workers_end_with_the_main_process(tmp_path, number, to_file):
     output = str(tmp_path / "labels.fits") if to_file else None
     code = (
         "import test_processes as t, numpy as np\n"
-        f"t.segment_mosaic(t.Sleeping(folder={str(tmp_path)!r}), np.zeros((100, 100)), output={output!r},"
-        " n_jobs=2, **t.OPTIONS)"
+        f"segmenter = t.Sleeping(folder={str(tmp_path)!r})\n"
+        f"t.segment_mosaic(segmenter, np.zeros((100, 100)), output={output!r}, n_jobs=2,"
+        " **t.OPTIONS)"
     )
     (tmp_path / "temporary").mkdir()
     process = run_python(code, TMPDIR=str(tmp_path / "temporary"))

@@ -1,4 +1,4 @@
-"""The folder of unfinished work: records that are whole and of this run, and one owner at a time."""
+"""The folder of unfinished work: whole records of this run only, and one owner at a time."""
 
 import contextlib
 import json
