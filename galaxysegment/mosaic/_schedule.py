@@ -1,5 +1,6 @@
 """Who does the tasks and when: this process, or joblib's workers, with a progress bar."""
 
+from threading import RLock
 from uuid import uuid4
 
 import joblib
@@ -8,6 +9,17 @@ from tqdm import tqdm
 
 from .._utils.shared import ignored
 from ._work import run_task
+
+
+class _Bar(tqdm):
+    """A progress bar that no other process can stop.
+
+    tqdm takes a lock that forked processes share, even for a hidden bar: if one of them is killed while
+    it holds the lock, the others wait without end.
+    """
+
+    _lock = RLock()
+    monitor_interval = 0  # a thread that would start for hidden bars as well
 
 
 class Scheduler:
@@ -51,7 +63,7 @@ class Scheduler:
         """
         total = len(items) + done
         is_hidden = not (self.progress and total)
-        with tqdm(total=total, initial=done, desc=what, unit=what, disable=is_hidden) as bar:
+        with _Bar(total=total, initial=done, desc=what, unit=what, disable=is_hidden) as bar:
             for result in self._results(job, task, items):
                 yield result
                 bar.update()

@@ -167,6 +167,26 @@ def test_workers_end_with_the_main_process(tmp_path, number, to_file):
     assert not list((tmp_path / "temporary").glob("galaxysegment-*"))
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes do not fork here")
+def test_a_process_that_is_killed_beside_does_not_stop_a_mosaic():
+    """Forked processes share a lock of tqdm, which nobody returns if its owner is killed."""
+    code = (
+        "import os, threading, test_processes as t, numpy as np\n"
+        "from tqdm import tqdm\n"
+        "lock = tqdm.get_lock()\n"
+        "pid = os.fork()\n"
+        "if not pid:\n"
+        "    lock.acquire()\n"
+        "    os.kill(os.getpid(), 9)\n"
+        "os.waitpid(pid, 0)\n"
+        "segmenter = t.PhotutilsSegmenter(n_pixels=3)\n"
+        "options = {**t.OPTIONS, 'progress': True}\n"
+        "t.segment_mosaic(segmenter, np.eye(60), **options)\n"
+        "print('done', threading.active_count())"
+    )
+    assert run_python(code).communicate(timeout=90)[0] == "done 1\n"
+
+
 def test_errors_of_tiles_are_reported_without_docstrings():
     code = (
         "import test_processes as t, numpy as np\n"

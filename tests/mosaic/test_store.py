@@ -208,9 +208,9 @@ def test_the_owner_does_not_delete_the_folder_of_the_next(folder):
 
 
 def segment_often(image, output, outcomes, expected):
-    """Write one output until it has worked 60 times; count what happens, wrong files included."""
+    """Write one output until it has worked 30 times; count what happens, wrong files included."""
     few_tiles, n_written = {**OPTIONS, "tile_size": 60}, 0
-    while n_written < 60:
+    while n_written < 30:
         try:
             segment_mosaic(Threshold(), image, output=output, overwrite=True, **few_tiles)
             outcome, n_written = "written", n_written + 1
@@ -239,7 +239,7 @@ def test_several_processes_write_one_output(tmp_path, image, n_processes):
     for worker in workers:
         worker.join(60)
     assert set(counts) == {None, "written", "RuntimeError: Another process is w"}
-    assert counts["written"] == 60 * n_processes
+    assert counts["written"] == 30 * n_processes
     assert not _run.work_path(output).exists()
 
 
