@@ -26,7 +26,7 @@ __all__ = ["TileError", "segment_mosaic"]
 
 
 class _Options(TypedDict, total=False):
-    """What `segment_mosaic` takes in every one of its forms."""
+    """Arguments that all forms of `segment_mosaic` take."""
 
     rms: ArrayLike | str | Path | bool | None
     mask: ArrayLike | str | Path | None
@@ -95,44 +95,47 @@ def segment_mosaic(
 ):
     """Segment an image of any size, tile by tile.
 
-    Every source comes out whole, whatever its size and wherever the tiles meet. Labels are numbered in the
-    order of the sources' first pixels (row by row), so that neither tiles nor workers show in the result.
+    Every source comes out whole, whatever its size and wherever the tiles meet. Labels are numbered
+    in the order of the sources' first pixels, row by row: the result does not depend on tiles or
+    workers.
 
     Parameters
     ----------
     segmenter : segmenter or Pipeline
-        Fitted, where it needs to be.
+        Fitted, if it needs to be.
     image : path, list of paths, `galaxysegment.io.Field`, `NDData`, or array
-        FITS file (several are bands of one field), of which each worker reads its own tiles; or an array of
-        shape (height, width) or (n_bands, height, width).
+        FITS file (several are bands of one field), of which each worker reads its own tiles; or an
+        array of shape (height, width) or (n_bands, height, width).
     rms : path, array or bool, optional
-        RMS map, which travels as the last band: the segmenter, or a step before it, must have been told by
-        ``rms_band=-1``. If left out, the map that comes with the file, field or `NDData` is taken if the
-        segmenter takes one; otherwise its pixels without RMS have no data. True insists on such a map, False
-        ignores it.
+        RMS map, which travels as the last band: the segmenter, or a step before it, must have been
+        told by ``rms_band=-1``. If left out, the map that comes with the file, field or `NDData` is
+        taken if the segmenter takes one; otherwise its pixels without RMS have no data. True
+        insists on such a map, False ignores it.
     mask : path or array, optional
         Mask or data quality map; pixels that are not 0 have no data.
     output : path, optional
-        FITS file (``.fits``) for the label map, with the WCS of the image. It appears when it is finished.
-        Without it, the label map is returned.
+        FITS file (``.fits``) for the label map, with the WCS of the image. It appears when it is
+        finished. Without it, the label map is returned.
     kind : {"labels", "instances"}, default="labels"
-        What to return where there is no `output`. A file holds the label map, and, where the segmenter finds
-        sources that may overlap, a table of them with scores and classes.
+        Type of the result without `output`. A file holds the label map and, if the segmenter finds
+        sources that may overlap, a table of these sources with scores and classes.
     tile_size : int, default=2048
-        Largest side of a tile in pixels.
+        Largest side of a write region in pixels.
     overlap : int, optional
-        Pixels that a tile reads beyond what it owns on each side. By default enough for the segmenter, and
-        at least 64.
+        Context: pixels that a tile reads beyond its write region on each side. By default enough
+        for the segmenter, and at least 64.
     n_jobs : int, default=1
-        Number of processes; -1 is one per core. With 1, a `joblib.parallel_config` around the call decides:
-        ``joblib.parallel_config("dask")`` sends tiles to a cluster whose workers see the same files.
+        Number of processes; -1 starts one per core. With 1, a `joblib.parallel_config` around the
+        call decides: ``joblib.parallel_config("dask")`` sends tiles to a cluster whose workers see
+        the same files.
     progress : bool, default=True
-        Show how far it is, and an estimate of the time left, on the standard error stream.
+        Show a bar with an estimate of the time left on the standard error stream.
     resume : bool, default=False
-        Go on with an unfinished run that had the same arguments, if there is one. What it did is kept in a
-        hidden folder beside `output`, and checked.
+        Go on with an unfinished run of the same arguments, if there is one. Segmenter, image, sizes
+        of tiles and versions of packages must be the same. Finished tiles are kept in a hidden
+        folder beside `output`, with checksums.
     overwrite : bool, default=False
-        Replace `output` if it exists.
+        Replace `output` if it exists. An input is never replaced.
     hdu, rms_hdu, mask_hdu, rms_kind, mask_bits
         Where image, RMS map and mask are in their files and what they hold, as for
         `galaxysegment.io.read_field`.
@@ -140,17 +143,23 @@ def segment_mosaic(
     Returns
     -------
     ndarray of int32, shape (height, width), `Instances`, or `pathlib.Path`
-        The label map, the sources, or the file written. Labels have 64 bits where 32 are too few.
+        The label map, the sources, or the file written. Labels have 64 bits if there are more than
+        2,147,483,647 sources.
 
     Raises
     ------
     ValueError
-        If `output` is one of the files that are read, also by another path or a link. If the overlap is
-        too small for the segmenter to be exact, if a step needs statistics of the whole image that cannot
-        be had tile by tile, or if `resume` finds a run with other arguments.
+        If `output` is one of the files that are read, also by another path or a link. If the
+        overlap is too small for the segmenter to be exact, if a step needs statistics of the whole
+        image that cannot be measured in blocks of rows, or if `resume` finds a run with other
+        arguments.
+    FileExistsError
+        If `output` exists and `overwrite` is False, also if it appears during the run.
+    RuntimeError
+        If another process is writing the same output.
     TileError
-        If a tile cannot be read or segmented, a worker dies, or the disk is full. The message says what is
-        kept; the output is never there unless it is finished.
+        If a tile cannot be read or segmented, a worker dies, the disk is full, or the image changes
+        during the run. The message says what is kept. `output` appears only when it is finished.
 
     Warns
     -----
@@ -161,18 +170,22 @@ def segment_mosaic(
 
     Notes
     -----
-    For a segmenter whose sources are connected pixels, each decided by the pixels around it, the result is
-    that of the whole image, to the pixel. One that splits blends (``deblend=True``) has to see a blend
-    whole: those that a tile sees cut are done again on their own, with the pixels around them, unless their
-    bounding box is larger than four tiles. A method that looks further than half the overlap, as deep nets
-    do, differs near the seams; sources that share half of their pixels there are joined. A label of several
-    pieces that do not touch stays one label only where a tile sees all of it.
+    If the sources of a segmenter are connected pixels, each decided by the pixels around it, the
+    result equals that of the whole image, to the pixel. A segmenter that splits blends
+    (``deblend=True``) has to see a blend whole. Blends that a tile cuts are segmented again with
+    the pixels around them, unless their bounding box is larger than four tiles. Deep nets look
+    further than half the overlap and differ near the seams; sources that share half of their pixels
+    there are joined. A label of several pieces that do not touch stays one label only if a tile
+    sees all of it.
 
-    Sources that may overlap are the same in two tiles where their masks have an IoU of at least 0.5 on what both
-    tiles read. The one nearest to the middle of its tile is taken, with its score and class.
+    Overlapping sources of two tiles are the same source if their masks have an IoU of at least 0.5
+    on the pixels that both tiles read. The mask nearest to the middle of its tile is taken, with
+    its score and class.
 
-    Statistics of the whole image, such as the mesh of `PhotutilsSegmenter`'s background, are found in a pass
-    over the whole image before the first tile.
+    Statistics of the whole image, such as the mesh of `PhotutilsSegmenter`'s background, are
+    measured before the first tile, in a pass over the whole image.
+
+    If the main process ends, killed or not, its workers end within a second.
 
     Examples
     --------
@@ -193,7 +206,8 @@ def segment_mosaic(
         output = check_target(output, overwrite)
         if output.suffix != ".fits":
             raise ValueError(
-                f"output must end in .fits: a map that is written piece by piece cannot be packed. Got {output}."
+                "output must end in .fits: a map that is written piece by piece cannot be packed. "
+                f"Got {output}."
             )
         output = Path(output).resolve()
     elif resume:
@@ -241,12 +255,12 @@ def _check_segmenter(segmenter, pixels, with_rms):
     n_bands = getattr(segmenter, "n_bands_in_", None)
     if n_bands is not None and n_bands != pixels.n_bands:
         raise ValueError(
-            f"image has {pixels.n_bands} bands, RMS map included, but the segmenter was fitted with {n_bands}: pass "
-            "the same bands in the same order."
+            f"image has {pixels.n_bands} bands, RMS map included, but the segmenter was fitted "
+            f"with {n_bands}: pass the same bands in the same order."
         )
     has_parameter = hasattr(segmenter, "get_params") and "rms_band" in segmenter.get_params()
     if with_rms and has_parameter and segmenter.rms_band is None:
         raise ValueError(
-            f"rms is given, but {type(segmenter).__name__} has rms_band=None and would take the RMS map for an image: "
-            "set rms_band=-1."
+            f"rms is given, but {type(segmenter).__name__} has rms_band=None and would take the "
+            "RMS map for an image: set rms_band=-1."
         )

@@ -14,8 +14,8 @@ from ._work import run_task
 class _Bar(tqdm):
     """A progress bar that no other process can stop.
 
-    tqdm takes a lock that forked processes share, even for a hidden bar: if one of them is killed while
-    it holds the lock, the others wait without end.
+    tqdm takes a lock that forked processes share, even for a hidden bar: if one of them is killed
+    while it holds the lock, the others wait without end.
     """
 
     _lock = RLock()
