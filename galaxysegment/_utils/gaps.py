@@ -64,7 +64,9 @@ class _Run:
         following = np.minimum.accumulate(following, axis=1)[:, ::-1]
         self.start, self.stop = last[self._row, x], following[self._row, x]
         is_bounded = (self.start >= 0) & (self.stop < n_columns)
-        self.length = np.where(is_bounded, self.stop - self.start - 1, missing.size)
+        # Longer than any gap that could be bridged.
+        unbounded = np.iinfo(np.int64).max
+        self.length = np.where(is_bounded, self.stop - self.start - 1, unbounded)
 
     def values(self, band, chosen):
         """Straight line between the ends of the runs of the chosen pixels."""

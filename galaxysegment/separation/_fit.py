@@ -19,12 +19,14 @@ def fit_scene(scene, n_iterations):
     boxes = np.ascontiguousarray(scene.boxes)
     sizes = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     offsets = np.concatenate([[0], np.cumsum(sizes)])
-    variance = scene.detection_noise**2
-    weight = np.where(scene.has_data, variance.min() / variance, 0.0)
+    # In units of the noise, because the kernels' smallest numbers have none.
+    unit = scene.detection_noise.min()
+    light, noise = scene.detection / unit, scene.detection_noise / unit
+    weight = np.where(scene.has_data, 1 / noise**2, 0.0)
     arguments = (
-        np.ascontiguousarray(scene.detection),
-        smooth_light(scene.detection),
-        np.ascontiguousarray(scene.detection_noise),
+        light,
+        smooth_light(light),
+        noise,
         weight,
         boxes,
         np.ascontiguousarray(scene.centres, dtype=np.float64),
@@ -36,9 +38,9 @@ def fit_scene(scene, n_iterations):
         fit_templates(*arguments, start)
         for start in ((False, True) if len(boxes) > 1 else (False,))
     ]
-    templates, _ = min(fits, key=lambda fit: (weight * (scene.detection - fit[1]) ** 2).sum())
+    templates, _ = min(fits, key=lambda fit: (weight * (light - fit[1]) ** 2).sum())
     return [
-        templates[start:stop].reshape(y1 - y0, x1 - x0)
+        unit * templates[start:stop].reshape(y1 - y0, x1 - x0)
         for start, stop, (y0, x0, y1, x1) in zip(
             offsets[:-1], offsets[1:], boxes.tolist(), strict=True
         )

@@ -53,3 +53,8 @@ def test_pixels_without_rms_are_gaps(bad):
     image = np.array([[[1.0, 99.0, 3.0]], [[2.0, bad, 4.0]]])
     np.testing.assert_allclose(bridge_gaps(image, 1, rms_band=-1), [[[1, 2, 3]], [[2, 3, 4]]])
     assert bridge_gaps(image, 1)[0, 0, 1] == 99
+
+
+def test_a_gap_without_two_ends_stays_however_small_the_image():
+    column = np.array([[[NAN], [2.0], [NAN]]])
+    np.testing.assert_array_equal(bridge_gaps(column, 5), column)

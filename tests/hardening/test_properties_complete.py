@@ -6,14 +6,17 @@ from pathlib import Path
 import pytest
 from properties import public_names
 
+from galaxysegment import exceptions
 from galaxysegment._utils.discovery import all_estimators
 
 # What takes neither an array nor a file, each with what it takes instead.
 TAKES_NEITHER = {
     "base.BaseImageTransformer": "a base class: its subclasses are covered",
     "base.BaseSegmenter": "a base class: its subclasses are covered",
+    "base.MosaicAware": "a base class: its subclasses are covered",
     "base.ProbabilisticSegmenter": "a base class: its subclasses are covered",
     "base.SemanticSegmenter": "a base class: its subclasses are covered",
+    "base.Statistic": "a base class: its subclasses are covered",
     "datasets.load_sample_field": "nothing",
     "datasets.make_blends": "numbers",
     "datasets.make_field": "numbers",
@@ -25,6 +28,7 @@ TAKES_NEITHER = {
     "metrics.scorer_names": "nothing",
     "mosaic.TileError": "an exception",
     "preprocessing.make_variant": "a name",
+    "separation.BaseSeparator": "a base class: its subclasses are covered",
     "structures.GALAXY": "a number",
     "structures.NoSourcesWarning": "a warning",
     "structures.STAR": "a number",
@@ -32,6 +36,7 @@ TAKES_NEITHER = {
     "testing.REPLACED_CHECKS": "a table",
     "testing.expected_failed_checks": "an estimator",
     "testing.make_images": "numbers",
+    **{f"exceptions.{name}": "a warning" for name in exceptions.__all__},
 }
 
 

@@ -121,3 +121,16 @@ def test_instances_keep_masks_that_overlap(sources, dy, dx):
     assert far.areas.tolist() == sources.areas.tolist()
     moved = sources.shift(dy, dx)
     assert len(moved) <= len(sources) and moved.areas.sum() <= sources.areas.sum()
+
+
+@covers("catalog.to_regions", "catalog.from_regions")
+@given(instances())
+@few
+def test_regions_come_back_as_sources(sources):
+    pytest.importorskip("regions", reason="the package regions is not installed")
+    from galaxysegment.catalog import from_regions, to_regions
+
+    back = from_regions(to_regions(sources), sources.shape)
+    assert len(back) == len(sources)
+    for mask, filled in zip(sources.masks, back.masks, strict=True):
+        assert not (mask & ~filled).any()  # holes are filled, nothing is lost

@@ -20,7 +20,8 @@ from galaxysegment.testing import make_images
 
 X, Y = make_images(4)
 pytestmark = pytest.mark.filterwarnings("ignore:No source was found")
-ESTIMATORS = dict(all_estimators())
+# Separators have no `predict`: see tests/separation/test_common.py.
+ESTIMATORS = dict(all_estimators("transformer") + all_estimators("segmenter"))
 
 
 def with_parameter(parameter):

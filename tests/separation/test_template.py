@@ -222,3 +222,11 @@ def test_shapes_that_disagree_are_refused():
         one(image, PLACES, rms=np.zeros((1, *SHAPE)))
     with pytest.raises(ValueError, match="n_iterations"):
         one(image, PLACES, n_iterations=0)
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e9])
+def test_the_unit_of_the_image_does_not_matter(unit):
+    image = blend(*PAIR)
+    expected = one(image, PLACES).fluxes
+    scaled = one(unit * image, PLACES, rms=unit * RMS).fluxes
+    assert scaled / unit == pytest.approx(expected, rel=1e-6)

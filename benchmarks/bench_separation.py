@@ -1,0 +1,180 @@
+"""Separate simulated blends, beside sep's and photutils' Kron fluxes, in one run.
+
+    python -m benchmarks.bench_separation               # pairs and quads of make_blends
+    python -m benchmarks.bench_separation --data FOLDER  # and blends of two other simulators
+
+The images are ``make_blends(n, random_state=777)``: two or four overlapping galaxies in 120 × 120 pixels.
+Errors are ``|flux / true flux - 1|`` in percent over all true galaxies; a missed galaxy counts 100. Times are
+processor time of one core.
+"""
+
+import argparse
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+
+from galaxysegment import NoSourcesWarning, SEPSegmenter
+from galaxysegment.datasets import make_blends
+from galaxysegment.metrics import separation_scores
+from galaxysegment.separation import SegmentThenSeparate, TemplateSeparator
+
+_NOISE = 24.1  # electrons: sky and read-out of make_blends
+_MATCH = 4.0  # pixels between a detection and a true centre
+
+
+def detector():
+    """Return sep's detection with a low contrast, the same for all rows with own detection."""
+    return SEPSegmenter(rms_band=-1, deblend=True, contrast=1e-4)
+
+
+def kron_of_sep(image, noise):
+    """Positions and Kron fluxes of sep, neighbours masked."""
+    import sep
+
+    image = np.ascontiguousarray(image, dtype=np.float64)
+    settings = {"err": noise, "minarea": 10, "deblend_cont": 1e-4, "segmentation_map": True}
+    sources, labels = sep.extract(image, 1.5, **settings)
+    numbers = np.arange(1, len(sources) + 1)
+    shape = [sources[name] for name in ("x", "y", "a", "b", "theta")]
+    own = {"seg_id": numbers, "segmap": labels}
+    radius, _ = sep.kron_radius(image, *shape, 6.0, **own)
+    radius = np.maximum(np.nan_to_num(radius, nan=3.5), 1.4)
+    flux, _, _ = sep.sum_ellipse(image, *shape, 2.5 * radius, subpix=1, **own)
+    return sources["x"], sources["y"], flux
+
+
+def kron_of_photutils(image, noise):
+    """Positions and Kron fluxes of photutils' SourceCatalog for the detection of the other rows."""
+    from photutils.segmentation import SegmentationImage, SourceCatalog
+
+    X = np.stack([image, np.full_like(image, noise)])[None]
+    labels = detector().predict(X)[0]
+    if not labels.any():
+        return np.zeros(0), np.zeros(0), np.zeros(0)
+    catalog = SourceCatalog(image.astype(np.float64), SegmentationImage(labels))
+    return catalog.x_centroid, catalog.y_centroid, catalog.kron_flux
+
+
+def matched_errors(x, y, flux, true_x, true_y, true_flux):
+    """Errors of all true galaxies, each matched with the nearest unmatched detection."""
+    distance = np.hypot(x[None] - true_x[:, None], y[None] - true_y[:, None])
+    errors = np.ones(len(true_x))
+    for _ in range(min(distance.shape)):
+        source, detection = np.unravel_index(np.argmin(distance), distance.shape)
+        if not distance[source, detection] <= _MATCH:
+            break
+        errors[source] = abs(flux[detection] / true_flux[source] - 1)
+        distance[source], distance[:, detection] = np.inf, np.inf
+    return errors
+
+
+def show(name, errors, seconds, more=""):
+    errors = np.nan_to_num(np.asarray(errors), nan=1.0)
+    print(
+        f"  {name:44s} {100 * errors.mean():6.1f} {100 * np.median(errors):6.1f}"
+        f" {1000 * seconds / errors.size:8.1f}  {more}",
+        flush=True,
+    )
+
+
+def timed(function, *arguments, **options):
+    start = time.process_time()
+    result = function(*arguments, **options)
+    return result, time.process_time() - start
+
+
+def run_blends(n, n_sources):
+    X, masks, lights, catalog = make_blends(
+        n, n_sources=n_sources, return_isolated=True, return_catalog=True, random_state=777
+    )
+    x, y, flux = (np.asarray(catalog[name]).reshape(n, n_sources) for name in ("x", "y", "flux"))
+    print(f"{n} blends of {n_sources}: mean and median error in %, ms a source")
+    rms = np.full_like(X, _NOISE)
+    places = [Table({"x": row_x, "y": row_y}) for row_x, row_y in zip(x, y, strict=True)]
+    TemplateSeparator().separate(X[:1], places[:1], rms=rms[:1])  # compiles
+    for name, sources in (("true centres", places), ("true masks", masks)):
+        separated, seconds = timed(TemplateSeparator().separate, X, sources, rms=rms)
+        errors = np.abs([result.fluxes for result in separated] / flux - 1)
+        scores = separation_scores(list(lights), separated)
+        near = np.hypot(x[:, :, None] - x[:, None], y[:, :, None] - y[:, None])
+        near[:, np.arange(n_sources), np.arange(n_sources)] = np.inf
+        near = near.min(axis=2)
+        close, closest = errors[(near >= 4) & (near < 8)], errors[near < 4]
+        more = f"4-8 px {100 * close.mean():.1f}, 0-4 px {100 * closest.mean():.1f}, {describe(scores)}"
+        show(f"TemplateSeparator, {name}", errors, seconds, more)
+    for find in (False, True):
+        both = SegmentThenSeparate(detector(), TemplateSeparator(find_companions=find), rms_band=-1)
+        stack = np.stack([X, rms], axis=1)
+        separated, seconds = timed(both.fit(stack[:1]).separate, stack)
+        scores = separation_scores(list(lights), separated)
+        name = "own detection" + (", find_companions" if find else "")
+        errors = np.full(n * n_sources, scores["flux_error"])
+        print(
+            f"  TemplateSeparator, {name:25s} {100 * scores['flux_error']:6.1f}"
+            f" {100 * scores['median_flux_error']:6.1f} {1000 * seconds / errors.size:8.1f}  "
+            f"missed {scores['missed']:.3f}, spurious {scores['spurious']:.3f}, {describe(scores)}"
+        )
+    for name, method in (("sep Kron", kron_of_sep), ("photutils Kron", kron_of_photutils)):
+        results, seconds = timed(lambda method=method: [method(image, _NOISE) for image in X])
+        errors = [
+            matched_errors(*result, *truth)
+            for result, *truth in zip(results, x, y, flux, strict=True)
+        ]
+        show(f"{name}, own detection", np.concatenate(errors), seconds)
+
+
+def describe(scores):
+    return (
+        f"bias {100 * scores['flux_bias']:.1f}, SSIM {scores['ssim']:.3f}, "
+        f"|Δe| {scores['ellipticity_error']:.3f}"
+    )
+
+
+def run_toolkit(folder):
+    """Blends of two simulators that nothing was tuned on, all galaxies with S/N above 5 in r."""
+    for path in sorted((folder / "sim_btk_blends").glob("*.npz")):
+        data = np.load(path)
+        noise = float(data["sky_sigma"][1])
+        rows = {"TemplateSeparator, true centres": [], "sep Kron, own detection": []}
+        seconds = dict.fromkeys(rows, 0.0)
+        for blend, bands in enumerate(data["images"]):
+            image = bands[1]
+            catalog = data["catalog"]
+            catalog = catalog[(catalog["blend"] == blend) & (catalog["snr_r"] > 5)]
+            if not len(catalog):
+                continue
+            x, y, flux = (catalog[name].astype(float) for name in ("x", "y", "flux_r"))
+            rms = np.full((1, *image.shape), noise)
+            places = Table({"x": x, "y": y})
+            (result,), spent = timed(TemplateSeparator().separate, image[None], [places], rms=rms)
+            first, second = rows
+            rows[first].append(np.abs(result.fluxes / flux - 1))
+            seconds[first] += spent
+            detections, spent = timed(kron_of_sep, image, noise)
+            rows[second].append(matched_errors(*detections, x, y, flux))
+            seconds[second] += spent
+        print(f"{path.stem}: mean and median error in %, errors above 500 count 500")
+        for name, errors in rows.items():
+            show(name, np.minimum(np.concatenate(errors), 5), seconds[name])
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--pairs", type=int, default=300)
+    parser.add_argument("--quads", type=int, default=150)
+    parser.add_argument("--data", type=Path, default=None, help="folder with sim_btk_blends")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore", NoSourcesWarning)
+    run_blends(arguments.pairs, 2)
+    run_blends(arguments.quads, 4)
+    if arguments.data:
+        run_toolkit(arguments.data)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Properties of separated light: it adds up, scales and mirrors as the image does."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from properties import covers, few
+
+from galaxysegment import Instances, NoSourcesWarning, PhotutilsSegmenter, metrics
+from galaxysegment.separation import SegmentThenSeparate, Separated, TemplateSeparator
+
+ROWS, COLUMNS = np.indices((32, 36))
+
+
+@st.composite
+def scenes(draw):
+    """Lights of one to four galaxies, anywhere, and noise."""
+    n, seed = draw(st.integers(1, 4)), draw(st.integers(0, 999))
+    random = np.random.default_rng(seed)
+    lights = [
+        random.uniform(5, 200)
+        * np.exp(
+            -((ROWS - random.uniform(4, 28)) ** 2 + (COLUMNS - random.uniform(4, 32)) ** 2)
+            / random.uniform(4, 40)
+        )
+        for _ in range(n)
+    ]
+    sources = Instances.from_masks([light > min(1, light.max() / 2) for light in lights])
+    return np.array(lights), random.normal(size=ROWS.shape), sources
+
+
+def separate(image, sources):
+    return TemplateSeparator().separate(image[None], [sources], rms=np.ones((1, *image.shape)))[0]
+
+
+@covers("separation.TemplateSeparator", "separation.Separated", "structures.Separated")
+@given(scenes(), st.sampled_from([0.5, 4.0]))
+@few
+def test_light_adds_up_and_scales(scene, factor):
+    lights, noise, sources = scene
+    image = lights.sum(axis=0) + noise
+    separated = separate(image, sources)
+    assert isinstance(separated, Separated) and len(separated) == len(lights)
+    assert np.allclose(separated.total() + separated.residual, image, atol=1e-3)
+    assert np.isfinite(separated.fluxes).all() and (separated.flux_errors >= 0).all()
+    total = [part.sum(dtype=float) for part in separated.parts]
+    assert separated.fluxes == pytest.approx(total, rel=1e-4, abs=1e-2)
+    scaled = TemplateSeparator().separate(
+        factor * image[None], [sources], rms=np.full((1, *image.shape), factor)
+    )[0]
+    assert scaled.fluxes == pytest.approx(factor * separated.fluxes, rel=1e-6, abs=1e-3)
+
+
+@covers("separation.SegmentThenSeparate")
+@given(scenes())
+@few
+def test_the_pair_separates_what_its_segmenter_predicts(scene):
+    lights, noise, _ = scene
+    image = lights.sum(axis=0) + noise
+    stack = np.stack([image, np.ones_like(image)])[None]
+    pair = SegmentThenSeparate(PhotutilsSegmenter(rms_band=-1), rms_band=-1).fit(stack)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoSourcesWarning)
+        expected = pair.predict(stack, output="instances")[0]
+        separated = pair.separate(stack)[0]
+    assert separated.sources == expected
+    assert np.allclose(separated.total() + separated.residual, image, atol=1e-3)
+
+
+@covers("metrics.separation_scores", "metrics.separation_scorer")
+@given(scenes())
+@few
+def test_scores_of_separated_light(scene):
+    lights, noise, sources = scene
+    image = lights.sum(axis=0) + noise
+    separated = separate(image, sources)
+    scores = metrics.separation_scores([lights], [separated])
+    assert scores["flux_error"] >= 0 and scores["spurious"] >= 0 and 0 <= scores["missed"] <= 1
+    assert scores["ssim"] <= 1 or np.isnan(scores["ssim"])
+
+    class Oracle:
+        def separate(self, X):
+            return [separated]
+
+    score = metrics.get_scorer("separation")(Oracle(), image[None], [lights])
+    assert score == pytest.approx(1 - scores["flux_error"])
