@@ -90,6 +90,7 @@ def write_api_pages(folder):
     """Write ``api/``: a page for each public module, with every name of its ``__all__``."""
     folder.mkdir(exist_ok=True)
     modules = {name: public_members(import_module(name)) for name in PUBLIC_MODULES}
+    modules = {name: without_twins(name, modules) for name in modules}
     modules = {name: members for name, members in modules.items() if members}
     for name, members in modules.items():
         _write(folder / f"{name}.rst", module_page(name, members))
@@ -102,6 +103,16 @@ def write_api_pages(folder):
     table = [".. list-table::", "   :widths: 22 78", "", *rows, ""]
     contents = [".. toctree::", "   :hidden:", "", *(f"   {name}" for name in modules), ""]
     _write(folder / "index.rst", "\n".join([*heading("API reference"), *table, *contents]))
+
+
+def without_twins(module_name, modules):
+    """Leave out the objects that a later module exports too: each is documented once."""
+    later = list(modules)[list(modules).index(module_name) + 1 :]
+    return {
+        name: documented
+        for name, documented in modules[module_name].items()
+        if not any(name in modules[other] for other in later)
+    }
 
 
 def public_members(module):
