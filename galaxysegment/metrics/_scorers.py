@@ -32,8 +32,20 @@ __all__ = [
 ]
 
 
-class SourceScorer:
-    """Score a segmenter by a metric that needs instances or panoptic maps.
+class _NamedScorer:
+    """A scorer that is shown and pickled by the name that `get_scorer` knows it by."""
+
+    name: str
+
+    def __repr__(self):
+        return f"get_scorer({self.name!r})"
+
+    def __reduce__(self):
+        return get_scorer, (self.name,)
+
+
+class SourceScorer(_NamedScorer):
+    """Score a segmenter by a metric of sources, which needs more than its label maps.
 
     Parameters
     ----------
@@ -42,7 +54,7 @@ class SourceScorer:
     metric : callable
         ``metric(y_true, y_pred)`` returns a number, larger is better.
     output : {"labels", "instances", "panoptic"}
-        The output that the segmenter's ``predict`` is asked for.
+        What to ask the segmenter's ``predict`` for.
     """
 
     def __init__(self, name, metric, output):
@@ -54,15 +66,11 @@ class SourceScorer:
         """Predict `X` and compare with the truth `y`, read as ``fit`` reads it."""
         return self.metric(_as_fit_reads(y), estimator.predict(X, output=self.output))
 
-    def __repr__(self):
-        return f"get_scorer({self.name!r})"
 
-    def __reduce__(self):
-        return get_scorer, (self.name,)
-
-
-class CalibrationScorer:
+class CalibrationScorer(_NamedScorer):
     """Score the probabilities of a segmenter: 1 minus their `expected_calibration_error`."""
+
+    name = "calibration"
 
     def __call__(self, estimator, X, y):
         """Compare ``estimator.predict_proba(X)`` with the truth `y`, read as ``fit`` reads it."""
@@ -74,31 +82,20 @@ class CalibrationScorer:
             )
         return 1 - expected_calibration_error(_as_fit_reads(y), estimator.predict_proba(X))
 
-    def __repr__(self):
-        return "get_scorer('calibration')"
 
-    def __reduce__(self):
-        return get_scorer, ("calibration",)
-
-
-class SeparationScorer:
+class SeparationScorer(_NamedScorer):
     """Score a separation of light: 1 minus the ``flux_error`` of `separation_scores`."""
 
+    name = "separation"
+
     def __call__(self, estimator, X, y):
-        """Compare ``estimator.separate(X)`` with `y`, the true light of every source."""
+        """Compare ``estimator.separate(X)`` with `y`, the true light of each source of each image."""
         if not hasattr(estimator, "separate"):
             raise TypeError(
-                "The scorer 'separation' needs separate, which "
-                f"{type(estimator).__name__} does not have: "
-                "wrap the segmenter in galaxysegment.separation.SegmentThenSeparate."
+                f"The scorer 'separation' needs separate, which {type(estimator).__name__} does "
+                "not have: wrap the segmenter in galaxysegment.separation.SegmentThenSeparate."
             )
         return 1 - separation_scores(y, estimator.separate(X))["flux_error"]
-
-    def __repr__(self):
-        return "get_scorer('separation')"
-
-    def __reduce__(self):
-        return get_scorer, ("separation",)
 
 
 def _as_fit_reads(y):
