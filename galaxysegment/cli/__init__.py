@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 
 from .. import __version__
-from . import _demo, _evaluate, _methods, _models, _segment, _simulate, _train
+from . import _demo, _evaluate, _methods, _models, _segment, _separate, _simulate, _train
 from ._words import say_options
 
 __all__ = ["main"]
@@ -16,6 +16,7 @@ _COMMANDS = {
     "simulate": _simulate,
     "train": _train,
     "segment": _segment,
+    "separate": _separate,
     "evaluate": _evaluate,
     "methods": _methods,
     "models": _models,

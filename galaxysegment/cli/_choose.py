@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+from pathlib import Path
 
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
@@ -14,7 +15,7 @@ def add_method_arguments(parser, *, default, examples):
     parser.add_argument(
         "--method",
         default=default,
-        help=f"{examples}, …; `galaxysegment methods` lists all (%(default)s)",
+        help=f"{examples}, …; `galaxysegment methods` lists all ({default})",
     )
     parser.add_argument(
         "--set",
@@ -25,8 +26,35 @@ def add_method_arguments(parser, *, default, examples):
     )
 
 
-def find_methods():
+def add_gap_arguments(parser):
+    """Declare ``--model``, ``--bridge`` and ``--label-bridge``."""
+    parser.add_argument(
+        "--model",
+        type=Path,
+        default=None,
+        help="a trained segmenter in a file, instead of --method",
+    )
+    parser.add_argument(
+        "--bridge",
+        type=int,
+        default=None,
+        metavar="PIXELS",
+        help="sources may bridge gaps without data, such as bad columns, of up to so many pixels "
+        "(0)",
+    )
+    parser.add_argument(
+        "--label-bridge",
+        action="store_true",
+        help="pixels of such a gap belong to the source; without this they stay 0",
+    )
+
+
+def find_methods(kind="segmenter"):
     """Return the names of all methods, each with a function that returns its class.
+
+    Parameters
+    ----------
+    kind : {"segmenter", "separator"}, default="segmenter"
 
     Returns
     -------
@@ -34,21 +62,23 @@ def find_methods():
     """
     from .._utils.discovery import added_entry_points, load_entry_point, own_estimators
 
-    added = added_entry_points("segmenter")
+    added = added_entry_points(kind)
     methods = {
-        name: lambda entry=entry: load_entry_point(entry, "segmenter")
-        for name, entry in added.items()
+        name: lambda entry=entry: load_entry_point(entry, kind) for name, entry in added.items()
     }
-    for name, segmenter in own_estimators("segmenter").items():
-        methods[name.removesuffix("Segmenter").lower()] = lambda segmenter=segmenter: segmenter
+    suffix = kind.capitalize()
+    for name, estimator in own_estimators(kind).items():
+        if name.endswith(suffix):
+            methods[name.removesuffix(suffix).lower()] = lambda estimator=estimator: estimator
     return dict(sorted(methods.items()))
 
 
-def find_method(name):
+def find_method(name, kind="segmenter"):
     """Return the class of a method."""
-    methods = find_methods()
+    methods = find_methods(kind)
     if name not in methods:
-        raise ValueError(f"--method must be one of {', '.join(methods)}. Got {name!r} instead.")
+        option = "--method" if kind == "segmenter" else f"--{kind}"
+        raise ValueError(f"{option} must be one of {', '.join(methods)}. Got {name!r} instead.")
     return methods[name]()
 
 
@@ -69,20 +99,28 @@ def make_segmenter(arguments, *, with_rms):
     segmenter = find_method(arguments.method)()
     allowed = segmenter.get_params()
     arguments.parameters = tuple(allowed)
-    parameters = {"rms_band": -1} if with_rms and "rms_band" in allowed else {}
-    for setting in arguments.set:
+    if with_rms and "rms_band" in allowed:
+        segmenter.set_params(rms_band=-1)
+    return change_parameters(segmenter, arguments.set, "--set", arguments.method)
+
+
+def change_parameters(estimator, settings, option, method):
+    """Set parameters of an estimator from texts such as ``n_sigma=3``."""
+    allowed = estimator.get_params()
+    parameters = {}
+    for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals or name not in allowed:
-            raise ValueError(_explain_setting(setting, name, allowed, arguments.method))
+            raise ValueError(_explain_setting(setting, name, allowed, option, method))
         parameters[name] = parse_value(value)
-    return segmenter.set_params(**parameters)
+    return estimator.set_params(**parameters)
 
 
-def _explain_setting(setting, name, allowed, method):
+def _explain_setting(setting, name, allowed, option, method):
     close = difflib.get_close_matches(name, allowed, n=1)
     hint = f" Did you mean {close[0]}?" if close and close[0] != name else ""
     return (
-        f"--set takes NAME=VALUE, NAME one of {', '.join(sorted(allowed))}. Got {setting!r} "
+        f"{option} takes NAME=VALUE, NAME one of {', '.join(sorted(allowed))}. Got {setting!r} "
         f"instead.{hint} "
         f"`galaxysegment methods {method}` explains them."
     )
@@ -183,3 +221,31 @@ def bridge_gaps(segmenter, bridge, *, label):
             "BadPixelFiller first."
         )
     last.set_params(bridge=bridge, label_bridge=label)
+
+
+def segment_field(field, segmenter, output="labels"):
+    """Segment a field as a whole.
+
+    Parameters
+    ----------
+    field : Field
+    segmenter : segmenter or Pipeline
+        Fitted to the field first, unless it is fitted.
+    output : {"labels", "instances"}, default="labels"
+
+    Returns
+    -------
+    ndarray of int or Instances
+    """
+    X = stack_field(field, segmenter)
+    if not is_fitted(segmenter):
+        segmenter.fit(X)
+    return segmenter.predict(X, output=output)[0]
+
+
+def stack_field(field, segmenter):
+    """Return an image with its bands, and the RMS map last if the segmenter takes it."""
+    from ..base import takes_rms
+    from ..io._inputs import stack
+
+    return stack(field, field.has_rms and takes_rms(segmenter, field.n_bands))[None]

@@ -13,9 +13,20 @@ READ_WORDS = {
 }
 
 
-def add_image_arguments(parser):
-    """Declare the options for image, RMS map and mask."""
-    parser.add_argument("image", nargs="+", help="FITS image; several files are bands of one field")
+def add_image_arguments(parser, *, several=True):
+    """Declare the options for image, RMS map and mask; further bands by ``--band`` if not several."""
+    if several:
+        words = "FITS image; several files are bands of one field"
+        parser.add_argument("image", nargs="+", help=words)
+    else:
+        parser.add_argument("image", nargs=1, help="FITS image")
+        parser.add_argument(
+            "--band",
+            action="append",
+            default=[],
+            metavar="FILE",
+            help="FITS image of another band of the same field; may be repeated",
+        )
     parser.add_argument(
         "--hdu",
         action="append",

@@ -1,4 +1,4 @@
-"""List the segmenters that --method takes, or the parameters that --set takes."""
+"""List the segmenters and separators, or the parameters of a method."""
 
 import inspect
 import re
@@ -7,6 +7,10 @@ import textwrap
 from ._choose import find_method, find_methods, is_fitted, needs_truth
 
 _WIDTH = 100
+_OPTIONS = {
+    "segmenter": ("segment", "--method", "--set"),
+    "separator": ("separate", "--separator", "--set-separator"),
+}
 
 
 def add_arguments(parser):
@@ -19,17 +23,24 @@ def add_arguments(parser):
 def run(arguments):
     """Print a table of the methods, or the parameters of a method."""
     if arguments.name is not None:
-        _print_parameters(find_method(arguments.name), arguments.name)
+        kind = "separator" if arguments.name in find_methods("separator") else "segmenter"
+        _print_parameters(find_method(arguments.name, kind), arguments.name, kind)
         return
     print(f"{'method':<14}{'learns from':<22}{'what it is'}")
-    for name, load in find_methods().items():
+    _print_methods("segmenter")
+    print(f"\n{'separator':<14}{'learns from':<22}{'what it is'}")
+    _print_methods("separator")
+    print("\ngalaxysegment methods METHOD lists the parameters that --set takes.")
+
+
+def _print_methods(kind):
+    for name, load in find_methods(kind).items():
         try:
-            segmenter = load()
+            method = load()
         except (ImportError, TypeError) as error:
             print(f"{name:<14}{'(cannot be used)':<22}{error}")
             continue
-        print(f"{name:<14}{_learns_from(segmenter()):<22}{_summary(segmenter)}")
-    print("\ngalaxysegment methods METHOD lists the parameters that --set takes.")
+        print(f"{name:<14}{_learns_from(method()):<22}{_summary(method)}")
 
 
 def _learns_from(segmenter):
@@ -45,20 +56,21 @@ def _summary(segmenter):
     return (inspect.getdoc(segmenter) or "").split("\n\n")[0].replace("\n", " ")
 
 
-def _print_parameters(segmenter, name):
-    print(f"{segmenter.__name__}: {_summary(segmenter)}\n")
-    print("Parameters that --set takes, with their defaults:")
-    texts = parameter_texts(segmenter)
-    for parameter, default in segmenter().get_params().items():
+def _print_parameters(method, name, kind):
+    command, option, setting = _OPTIONS[kind]
+    print(f"{method.__name__}: {_summary(method)}\n")
+    print(f"Parameters that {setting} takes, with their defaults:")
+    texts = parameter_texts(method)
+    for parameter, default in method().get_params().items():
         print(f"\n  {parameter}={default}")
         text = texts.get(parameter, "")
         if text:
             print(textwrap.fill(text, _WIDTH, initial_indent="      ", subsequent_indent="      "))
-    print(f"\nExample: galaxysegment segment IMAGE --method {name} --set {_example(segmenter)}")
+    print(f"\nExample: galaxysegment {command} IMAGE {option} {name} {setting} {_example(method)}")
 
 
-def _example(segmenter):
-    name, default = next(iter(segmenter().get_params().items()), ("NAME", "VALUE"))
+def _example(method):
+    name, default = next(iter(method().get_params().items()), ("NAME", "VALUE"))
     return f"{name}={default}"
 
 

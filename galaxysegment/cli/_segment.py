@@ -2,12 +2,20 @@
 
 from pathlib import Path
 
-from ._choose import add_method_arguments, bridge_gaps, is_fitted, ready_segmenter
+from ._choose import (
+    add_gap_arguments,
+    add_method_arguments,
+    bridge_gaps,
+    is_fitted,
+    ready_segmenter,
+    segment_field,
+    stack_field,
+)
 from ._inputs import READ_WORDS, add_image_arguments, open_field, parse_hdus
 from ._outputs import check_outputs, picture_endings
 from ._picture import bands_to_draw, draw
 
-_LARGEST_SIDE = 8192  # of an image that is worked on as a whole
+LARGEST_SIDE = 8192  # of an image that is worked on as a whole
 _TILE_SIZE = 2048
 
 _WORDS = {
@@ -25,25 +33,7 @@ def add_arguments(parser):
     """Declare the command's arguments."""
     add_image_arguments(parser)
     add_method_arguments(parser, default="photutils", examples="photutils, sep, kmeans, unet")
-    parser.add_argument(
-        "--model",
-        type=Path,
-        default=None,
-        help="a trained segmenter in a file, instead of --method",
-    )
-    parser.add_argument(
-        "--bridge",
-        type=int,
-        default=None,
-        metavar="PIXELS",
-        help="sources may bridge gaps without data, such as bad columns, of up to so many pixels "
-        "(0)",
-    )
-    parser.add_argument(
-        "--label-bridge",
-        action="store_true",
-        help="pixels of such a gap belong to the source; without this they stay 0",
-    )
+    add_gap_arguments(parser)
     _add_output_arguments(parser)
     parser.add_argument(
         "--tile-size",
@@ -51,7 +41,7 @@ def add_arguments(parser):
         default=None,
         help=f"work in tiles of this side and bounded memory; by default {_TILE_SIZE} if the image "
         "is larger than "
-        f"{_LARGEST_SIDE} x {_LARGEST_SIDE}",
+        f"{LARGEST_SIDE} x {LARGEST_SIDE}",
     )
     parser.add_argument(
         "--n-jobs",
@@ -103,7 +93,7 @@ def _add_output_arguments(parser):
 
 def run(arguments):
     """Read, segment, write."""
-    output = arguments.output or _default_output(arguments.image[0])
+    output = arguments.output or default_output(arguments.image[0], "segmentation")
     _check_files(arguments, output)
     field = open_field(arguments)
     tile_size = _choose_tile_size(arguments, field.shape, output)
@@ -149,7 +139,7 @@ def _check_files(arguments, output):
 
 def _choose_tile_size(arguments, shape, output):
     """Return the side of the tiles, or None to work on the image as a whole."""
-    needs_tiles = arguments.resume or arguments.n_jobs != 1 or min(shape) > _LARGEST_SIDE
+    needs_tiles = arguments.resume or arguments.n_jobs != 1 or min(shape) > LARGEST_SIDE
     tile_size = arguments.tile_size or (_TILE_SIZE if needs_tiles else None)
     if tile_size is not None and output.suffix != ".fits":
         raise ValueError(
@@ -173,22 +163,11 @@ def _choose_bands(arguments, field):
 def _segment_whole(field, segmenter, output, overwrite):
     from ..io import write_label_map
 
-    X = _stack(field, segmenter)
-    if not is_fitted(segmenter):
-        segmenter.fit(X)
-    labels = segmenter.predict(X)[0]
+    labels = segment_field(field, segmenter)
     write_label_map(output, labels, header=field.header, segmenter=segmenter, overwrite=overwrite)
     height, width = labels.shape
     print(f"{count_sources(labels.max())} in {height} x {width} pixels: wrote {output}.")
     return labels
-
-
-def _stack(field, segmenter):
-    """One image with its bands, and the RMS map last if the segmenter takes one."""
-    from ..base import takes_rms
-    from ..io._inputs import stack
-
-    return stack(field, field.has_rms and takes_rms(segmenter, field.n_bands))[None]
 
 
 def _segment_tiles(field, segmenter, output, arguments, tile_size):
@@ -197,7 +176,7 @@ def _segment_tiles(field, segmenter, output, arguments, tile_size):
 
     if not is_fitted(segmenter):
         middle = field.section(*(_middle(side, tile_size) for side in field.shape))
-        segmenter.fit(_stack(middle, segmenter))
+        segmenter.fit(stack_field(middle, segmenter))
     options = {
         "n_jobs": arguments.n_jobs,
         "resume": arguments.resume,
@@ -235,7 +214,14 @@ def count_sources(number):
     return f"{number} source{'' if number == 1 else 's'}"
 
 
-def _default_output(image):
+def default_output(image, what):
+    """Return the path beside an image for a file that a command makes of it.
+
+    Examples
+    --------
+    >>> default_output("image.fits.gz", "parts").name
+    'image_parts.fits'
+    """
     path = Path(image)
     stem = path.name.split(".fit")[0] or path.stem
-    return path.with_name(f"{stem}_segmentation.fits")
+    return path.with_name(f"{stem}_{what}.fits")
