@@ -1,7 +1,12 @@
-"""Which sources touch each other."""
+"""The pixels of sources, and which sources touch each other."""
 
 import numpy as np
 from scipy import sparse
+
+
+def source_pixels(labels):
+    """Positions of the pixels of a label map that are not 0, in raster order."""
+    return np.flatnonzero(labels != 0)  # of booleans: six times as fast as of integers
 
 
 def touching_groups(labels, pixels, values, n_labels):
@@ -16,14 +21,15 @@ def touching_groups(labels, pixels, values, n_labels):
         Largest label.
     """
     height, width = labels.shape
-    y, x = np.divmod(pixels, width)
     flat = labels.ravel()
     pairs = []
     for dy, dx in ((0, 1), (1, -1), (1, 0), (1, 1)):
-        inside = (y + dy < height) & (x + dx >= 0) & (x + dx < width)
-        own, other = values[inside], flat[pixels[inside] + (dy * width + dx)]
-        touch = (other != 0) & (other != own)
-        pairs.append(np.stack([own[touch], other[touch]]))
+        # Neighbours beyond an edge are taken for others here; few pixels are left to be checked.
+        other = flat.take(pixels + (dy * width + dx), mode="clip")
+        touch = np.flatnonzero((other != 0) & (other != values))
+        y, x = np.divmod(pixels[touch], width)
+        touch = touch[(y + dy < height) & (x + dx >= 0) & (x + dx < width)]
+        pairs.append(np.stack([values[touch], other[touch]]))
     return connect(np.concatenate(pairs, axis=1), n_labels + 1)
 
 

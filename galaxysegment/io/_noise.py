@@ -124,7 +124,10 @@ def _other_image(path, images, image, prefix):
 def read_noise(hdu, kind, section=None):
     """Read a noise map as RMS; NaN where there are no data."""
     noise = read_floats(hdu, section)
-    noise[~((noise > 0) & np.isfinite(noise))] = np.nan
+    is_known = noise > 0
+    is_known &= noise < np.inf
+    if not is_known.all():
+        noise[~is_known] = np.nan
     if kind != "rms":
         np.sqrt(noise, out=noise)
     if kind == "weight":

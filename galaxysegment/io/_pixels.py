@@ -8,7 +8,7 @@ from astropy.io import fits
 from ..structures import check_label_map
 from ._compressed import compressed_header, read_tiles
 from ._excerpt import read_exactly
-from ._hdus import check_complete, open_stream, reading
+from ._hdus import check_complete, open_stream, reading, too_short
 from ._headers import clean_header, quiet
 from ._section import resolve_section
 
@@ -36,7 +36,7 @@ def _scaled(raw, scale, zero):
         return _unsigned(raw).astype(np.float64)
     if max(abs(scale), abs(zero)) > float(np.finfo(dtype).max):
         dtype = np.dtype(np.float64)
-    data = np.array(raw, dtype=dtype)
+    data = np.require(raw, dtype, "W")  # nobody else holds `raw`
     with np.errstate(all="ignore"):  # what does not fit is infinite
         if scale != 1:
             data *= float(scale)
@@ -121,11 +121,39 @@ def _read_raw(hdu, section):
     elif hdu.is_stream:
         raw = _read_stream(hdu, rows, columns)
     else:
-        stored = np.memmap(
-            hdu.path, dtype=_DTYPES[hdu.bitpix], mode="r", offset=hdu.offset, shape=hdu.shape
-        )
-        raw = np.asarray(stored[..., rows, columns])
+        raw = _read_rows(hdu, rows, columns)
     return raw.reshape(*hdu.image_shape[:-2], *raw.shape[-2:])
+
+
+def _read_rows(hdu, rows, columns):
+    """Read a window of a plain file into an array of its own, floats in native byte order.
+
+    The file is not mapped: mapping takes longer, and mapped pages count as memory.
+    """
+    *planes, height, width = hdu.image_shape
+    stored = np.dtype(_DTYPES[hdu.bitpix])
+    n_rows, n_columns = rows.stop - rows.start, columns.stop - columns.start
+    raw = np.empty((*planes, n_rows, n_columns), dtype=stored)
+    # A window of whole rows is one piece of the file in each plane; another is one in each row.
+    n_pieces, step = (1, height) if n_columns == width else (n_rows, 1)
+    pixels = raw.reshape(-1, n_pieces, n_rows // n_pieces * n_columns).view(np.uint8)
+    row_bytes = width * stored.itemsize
+    with hdu.path.open("rb", buffering=0) as file:
+        for plane, pieces in enumerate(pixels):
+            place = hdu.offset + (plane * height + rows.start) * row_bytes
+            place += columns.start * stored.itemsize
+            for piece in pieces:
+                file.seek(place)
+                n_read = file.readinto(piece)
+                while n_read < len(piece):  # a system reads at most 2 GB at once
+                    n_more = file.readinto(piece[n_read:])
+                    if not n_more:
+                        raise too_short(hdu)
+                    n_read += n_more
+                place += step * row_bytes
+    if stored.kind == "f" and not stored.isnative:
+        raw = raw.byteswap(inplace=True).view(stored.newbyteorder())
+    return raw
 
 
 def _read_stream(hdu, rows, columns):

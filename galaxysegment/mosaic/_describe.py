@@ -7,7 +7,7 @@ core. Two tiles share the pixels of a ring, so nodes that share a pixel there ar
 import numpy as np
 from scipy import ndimage
 
-from ..detection._touching import touching_groups
+from ..detection._touching import source_pixels, touching_groups
 
 _EIGHT = np.ones((3, 3), dtype=bool)
 NOWHERE = np.int64(np.iinfo(np.int64).max)
@@ -42,7 +42,7 @@ def describe_tile(labels, core, read, shape, margin, *, splits, measured=None):
         seam: ``ring_index``, ``ring_value``, ``border_index``, ``border_value``. Pixels of the
         mosaic are counted in raster order.
     """
-    pixels = np.flatnonzero(labels)
+    pixels = source_pixels(labels)
     values = labels.ravel()[pixels].astype(np.int64)
     y, x = np.divmod(pixels, labels.shape[1])
     n_labels = int(values.max(initial=0))

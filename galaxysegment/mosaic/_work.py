@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from .._utils.rms import append_rms
 from .._utils.shared import SharedContext
-from ..detection._touching import touching_groups
+from ..detection._touching import source_pixels, touching_groups
 from ..structures import Instances
 from ._describe import NOWHERE, describe_tile
 from ._instances import describe_instances
@@ -195,7 +195,7 @@ def segment_blend(job, blend):
     """Segmenting a blend that no tile sees whole."""
     around = blend.window.grow(job.overlap, job.shape, job.plan.phase)
     labels, measured, gaps = job.find(around)
-    pixels = np.flatnonzero(labels)
+    pixels = source_pixels(labels)
     values = labels.ravel()[pixels].astype(np.int64)
     y, x = divmod(blend.pixel, job.shape[1])
     group = touching_groups(labels, pixels, values, int(values.max(initial=0)))

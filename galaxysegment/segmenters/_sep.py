@@ -9,7 +9,7 @@ from sklearn.utils._param_validation import Interval
 from .._utils.packages import require
 from ..base import BaseSegmenter
 from ..detection._smoothing import convolve_block, gaussian_profile, row_blocks
-from ..detection._touching import touching_groups
+from ..detection._touching import source_pixels, touching_groups
 from ..structures import relabel
 from ._detection import DetectionImageMixin, check_odd, split_detection
 from ._sep_clean import measure_detections, surviving
@@ -166,9 +166,18 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
     def find_candidates(self, image):
         """Detections of a window before cleaning, and numbers about them; see `MosaicAware`."""
         labels, subtracted, noise = self._detect(image)
-        convolved, level = self._convolve(subtracted), subtracted.dtype.type(self.n_sigma) * noise
-        maps = subtracted, convolved, level
-        return labels, measure_detections(labels, *maps, self.n_pixels, self._corner)
+        pixels = source_pixels(labels)
+        measured = measure_detections(
+            pixels,
+            labels.ravel()[pixels],
+            labels.shape[1],
+            subtracted.ravel()[pixels],
+            self._convolved(subtracted, pixels),
+            subtracted.dtype.type(self.n_sigma) * noise.ravel()[pixels],
+            n_pixels=self.n_pixels,
+            corner=self._corner,
+        )
+        return labels, measured
 
     def keep_sources(self, measured):
         """Clean the detections of a mosaic; see `galaxysegment.base.MosaicAware`."""
@@ -226,14 +235,17 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         pixels depend on the window.
         """
         labels = self._extract(sep, image, noise, no_data, clean=False)
-        pixels = np.flatnonzero(labels)
-        if not self.deblend or not pixels.size:
+        if not self.deblend:
+            return labels
+        pixels = source_pixels(labels)
+        if not pixels.size:
             return labels
         flat = labels.ravel()
-        n_labels = n_found = int(flat[pixels].max())
-        blends = touching_groups(labels, pixels, flat[pixels], n_found)
+        values = flat[pixels]
+        n_labels = int(values.max())
+        blends = touching_groups(labels, pixels, values, n_labels)
         is_blend = np.bincount(blends[1:], minlength=blends.max() + 1) > 1
-        blend = blends[flat[pixels]]
+        blend = blends[values]
         order = np.flatnonzero(is_blend[blend])
         order = order[np.argsort(blend[order], kind="stable")]
         for own in np.split(pixels[order], np.flatnonzero(np.diff(blend[order])) + 1):
@@ -243,8 +255,9 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
             if parts.all():
                 flat[own] = parts + n_labels
                 n_labels += int(parts.max())
-        present = np.bincount(flat[pixels], minlength=n_labels + 1) > 0
-        flat[pixels] = np.cumsum(present)[flat[pixels]]
+        values = flat[pixels]
+        present = np.bincount(values, minlength=n_labels + 1) > 0
+        flat[pixels] = np.cumsum(present)[values]
         return labels
 
     def _split_blend(self, sep, pixels, image, noise, no_data):
@@ -258,15 +271,25 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         labels = self._extract(sep, *cutout, clean=False, pixel_stack=cutout[0].size + 2)
         return labels[y - window[0].start, x - window[1].start]
 
-    def _convolve(self, image):
-        """Smooth an image without background as sep does, with zeros beyond its edges."""
+    def _convolved(self, image, pixels):
+        """Pixels of an image without background, smoothed as by sep: zeros lie beyond its edges.
+
+        `pixels` are positions in raster order. The smooth image is never in memory as a whole.
+        """
         if self.fwhm is None:
-            return image
+            return image.ravel()[pixels]
+        width = image.shape[1]
         profile = gaussian_profile(self.fwhm, self.kernel_size)
-        convolved = np.empty_like(image)
-        for y0, y1 in row_blocks(image.shape):
-            convolved[y0:y1] = convolve_block(image, y0, y1, profile)
-        return convolved
+        blocks = list(row_blocks(image.shape))
+        own = np.split(pixels, np.searchsorted(pixels, [y1 * width for _, y1 in blocks[:-1]]))
+        return np.concatenate(
+            [
+                convolve_block(image, y0, y1, profile).ravel()[places - y0 * width]
+                for (y0, y1), places in zip(blocks, own, strict=True)
+                if places.size
+            ]
+            or [np.zeros(0, dtype=image.dtype)]
+        )
 
     def _background_of(self, band, index):
         """Background map and noise of one of several bands."""

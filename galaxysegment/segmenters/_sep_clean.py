@@ -16,19 +16,23 @@ _COLUMNS = ("x", "y", "a", "b", "cxx", "cyy", "cxy", "flux", "n_pixels", "correc
 N_NUMBERS = len(_COLUMNS) + 1
 
 
-def measure_detections(labels, value, convolved, threshold, n_pixels, corner):
+def measure_detections(pixels, owner, width, value, convolved, threshold, *, n_pixels, corner):
     """Measure detections as SExtractor does for its cleaning.
 
     Parameters
     ----------
-    labels : ndarray of int32, shape (height, width)
-        Consecutive labels.
-    value, convolved, threshold : ndarray of float, shape (height, width)
-        The image without its background, the same after the kernel, and the detection threshold.
+    pixels, owner : ndarray of int, shape (n,)
+        Positions of the pixels of all detections in the window, in raster order, and the label of
+        each. Labels are consecutive.
+    width : int
+        Pixels of a row of the window.
+    value, convolved, threshold : ndarray of float, shape (n,)
+        The image without its background, the same after the kernel, and the detection threshold,
+        at these pixels.
     n_pixels : int
         Smallest number of pixels of a detection.
     corner : tuple of int
-        Row and column in the mosaic of the first pixel.
+        Row and column in the mosaic of the first pixel of the window.
 
     Returns
     -------
@@ -36,19 +40,19 @@ def measure_detections(labels, value, convolved, threshold, n_pixels, corner):
         Position, semi-axes, ellipse, flux, number of pixels, correction of the area, threshold, and
         the excess over the threshold of the `n_pixels`-th brightest pixel.
     """
-    pixels = np.flatnonzero(labels)
     if not pixels.size:
         return np.zeros((0, N_NUMBERS))
-    owner = labels.ravel()[pixels] - 1
-    value, convolved, threshold = (
-        image.ravel()[pixels].astype(np.float64) for image in (value, convolved, threshold)
-    )
-    y, x = np.divmod(pixels, labels.shape[1])
-    count = np.bincount(owner)
+    # Detection by detection, each in raster order.
     order = np.argsort(owner, kind="stable")
+    owner = owner[order] - 1
+    y, x = np.divmod(pixels[order], width)
+    value, convolved, threshold = (
+        numbers[order].astype(np.float64) for numbers in (value, convolved, threshold)
+    )
+    count = np.bincount(owner)
     start = np.cumsum(count) - count
-    top, left = np.minimum.reduceat(y[order], start), np.minimum.reduceat(x[order], start)
-    peak = np.maximum.reduceat(value[order], start)
+    top, left = np.minimum.reduceat(y, start), np.minimum.reduceat(x, start)
+    peak = np.maximum.reduceat(value, start)
     excess = _faintest_that_counts(convolved - threshold, owner, y, x, count, n_pixels)
 
     def total(weights):
@@ -75,13 +79,15 @@ def _faintest_that_counts(excess, owner, y, x, count, n_pixels):
     """
     start = np.cumsum(count) - count
     listed = excess[_listed(owner, y, x)]
-    by_brightness = excess[np.lexsort((-excess, owner))]
-    result = by_brightness[start + np.minimum(n_pixels, count) - 1]
-    result = np.where(count == n_pixels, listed[start], result)
+    result = np.where(count == n_pixels, listed[start], 0)
     chosen = np.flatnonzero((count > n_pixels) & (count <= _LISTED))
     chosen = chosen[np.argsort(-count[chosen], kind="stable")]
     result[chosen] = _heap_tops(listed, start[chosen], count[chosen], n_pixels)
-    return np.where(count < n_pixels, 0, result)
+    for large in np.flatnonzero(count > np.maximum(n_pixels, _LISTED)).tolist():
+        place = count[large] - n_pixels
+        own = excess[start[large] : start[large] + count[large]]
+        result[large] = np.partition(own, place)[place]
+    return result
 
 
 def _heap_tops(listed, start, count, n_pixels):
@@ -118,16 +124,17 @@ def _listed(owner, y, x):
     """Order of the pixels of each detection in sep's list, from the scan of Lutz (1980).
 
     Pixels of a row to the left of where the row above begins come before all pixels above, the
-    others after them. This is exact for detections with one run of pixels in each row.
+    others after them. This is exact for detections with one run of pixels in each row. Pixels come
+    detection by detection, each in raster order.
     """
     height, width = int(y.max()) + 1, int(x.max()) + 1
-    row = owner * np.int64(height + 1) + y + 1
-    rows, index = np.unique(row, return_inverse=True)
-    begin = np.full(len(rows), width, dtype=np.int64)
-    np.minimum.at(begin, index, x)
-    above = np.searchsorted(rows, row - 1)
-    has_above = rows[np.minimum(above, len(rows) - 1)] == row - 1
-    is_before = has_above & (x < begin[np.minimum(above, len(rows) - 1)])
+    is_first = np.ones(len(owner), dtype=bool)  # of its row of its detection
+    is_first[1:] = (owner[1:] != owner[:-1]) | (y[1:] != y[:-1])
+    first = np.flatnonzero(is_first)
+    begin_above = np.full(len(first), -1)
+    has_above = (owner[first[1:]] == owner[first[:-1]]) & (y[first[1:]] == y[first[:-1]] + 1)
+    begin_above[1:][has_above] = x[first[:-1]][has_above]
+    is_before = x < begin_above[np.cumsum(is_first) - 1]
     place = np.where(is_before, height - 1 - y, height + y) * np.int64(width) + x
     return np.argsort(owner * np.int64(2 * height * width) + place, kind="stable")
 

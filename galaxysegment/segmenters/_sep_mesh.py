@@ -22,20 +22,22 @@ def measure_boxes(sep, image, no_data, box):
         Height and width of a box.
     """
     rows, columns = (range(0, side, step) for side, step in zip(image.shape, box, strict=True))
-    found = np.zeros((3, len(rows), len(columns)))
+    meshes = np.zeros((3, len(rows), len(columns)))
+    if no_data is not None and not no_data.any():
+        no_data = None
     for row, y in enumerate(rows):
         for column, x in enumerate(columns):
             window = slice(y, y + box[0]), slice(x, x + box[1])
-            one, mask = np.ascontiguousarray(image[window]), None
+            pixels, mask = np.ascontiguousarray(image[window]), None
             if no_data is not None and no_data[window].any():
                 mask = np.ascontiguousarray(no_data[window])
                 if np.count_nonzero(~mask) < _FEWEST * mask.size:
                     continue
-            # One box is the mean of all boxes: the value that sep gives this one in the whole
-            # image.
-            measured = sep.Background(one, mask=mask, bw=one.shape[1], bh=one.shape[0], fw=1, fh=1)
-            found[:, row, column] = measured.globalback, measured.globalrms, 1
-    return found
+            # The mean of a single box is the value that sep gives this box in the whole image.
+            sides = dict(zip(("bh", "bw"), pixels.shape, strict=True))
+            measured = sep.Background(pixels, mask=mask, fw=1, fh=1, **sides)
+            meshes[:, row, column] = measured.globalback, measured.globalrms, 1
+    return meshes
 
 
 class MosaicBackground:
@@ -155,11 +157,11 @@ def _curvatures(mesh):
     It differs from that of a natural spline by a division by 6 too many on the way back.
     """
     n_boxes = len(mesh)
-    factor, forward, found = np.zeros(n_boxes), np.zeros(mesh.shape), np.zeros(mesh.shape)
+    factor, forward, curvatures = np.zeros(n_boxes), np.zeros(mesh.shape), np.zeros(mesh.shape)
     for row in range(1, n_boxes - 1):
         factor[row] = -1 / (factor[row - 1] + 4)
         bend = mesh[row + 1] + mesh[row - 1] - 2 * mesh[row]
         forward[row] = factor[row] * (forward[row - 1] - 6 * bend)
     for row in range(n_boxes - 2, 0, -1):
-        found[row] = (factor[row] * found[row + 1] + forward[row]) / 6
-    return found
+        curvatures[row] = (factor[row] * curvatures[row + 1] + forward[row]) / 6
+    return curvatures

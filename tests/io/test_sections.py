@@ -1,11 +1,17 @@
 """Cut-outs of fields: sources move with their pixels; bits of masks are added up."""
 
+import io
+from pathlib import Path
+
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from galaxysegment import Instances
-from galaxysegment.io import Field
+from galaxysegment.io import Field, read_field
+from galaxysegment.io._hdus import find_image, scan
 from galaxysegment.io._mask import check_bits
+from galaxysegment.io._pixels import read_floats
 
 
 @pytest.mark.parametrize(
@@ -38,3 +44,39 @@ def test_bits_that_mask_nothing_are_refused(bits):
 @pytest.mark.parametrize("bits", [2**63 - 1, -(2**63)])
 def test_all_64_bits_may_be_asked_for(bits):
     assert check_bits(bits) == bits
+
+
+WINDOWS = [(slice(0, 12), slice(0, 17)), (slice(3, 9), slice(0, 17)), (slice(2, 12), slice(5, 6))]
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("dtype", ["u1", ">i2", ">i4", ">f4", ">f8"])
+@pytest.mark.parametrize("at_once", [7, 1 << 20])
+def test_windows_of_cubes_are_read_whatever_a_system_reads_at_once(
+    tmp_path, monkeypatch, window, dtype, at_once
+):
+    cube = np.random.default_rng(0).integers(0, 100, (3, 12, 17)).astype(dtype)
+    fits.writeto(tmp_path / "cube.fits", cube)
+    hdu = find_image(tmp_path / "cube.fits", None, list(scan(tmp_path / "cube.fits")))
+
+    class SlowFile(io.FileIO):
+        def readinto(self, buffer):
+            return super().readinto(memoryview(buffer)[:at_once])
+
+    monkeypatch.setattr(Path, "open", lambda path, mode, **_: SlowFile(path, mode))
+    image = read_floats(hdu, window)
+    np.testing.assert_array_equal(image, cube[(..., *window)])
+    assert image.dtype.isnative
+    assert image.flags.writeable
+
+
+@pytest.mark.parametrize("columns", [slice(0, 40), slice(10, 30)])
+def test_a_file_that_is_cut_between_check_and_read_is_refused(tmp_path, monkeypatch, columns):
+    path = tmp_path / "image.fits"
+    fits.writeto(path, np.ones((300, 40)))
+    field = read_field(path)
+    with path.open("r+b") as file:
+        file.truncate(2880 * 2)
+    monkeypatch.setattr("galaxysegment.io._pixels.check_complete", lambda _: None)
+    with pytest.raises(OSError, match="truncated or damaged"):
+        field.section(slice(100, 300), columns).image  # noqa: B018
