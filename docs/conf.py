@@ -5,6 +5,7 @@ import re
 import sys
 import warnings
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from sphinx.ext.autosummary import Autosummary
@@ -27,10 +28,15 @@ extensions = [
     "numpydoc",
     "sphinx_gallery.gen_gallery",
 ]
+# Buttons that copy code: the extra `docs` brings them, and the pages are complete without.
+if find_spec("sphinx_copybutton"):
+    extensions.append("sphinx_copybutton")
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
 html_theme = "pydata_sphinx_theme"
 html_title = "galaxysegment"
 html_theme_options = {
-    "show_prev_next": False,
+    "show_prev_next": True,
     "navigation_with_keys": False,
     "show_nav_level": 0,  # the sidebar of the API opens module by module
     "footer_start": ["copyright"],
@@ -167,25 +173,35 @@ def write_model_cards(folder):
     """Write a page for each model card that ships; they are Markdown of the plainest kind."""
     folder.mkdir(parents=True, exist_ok=True)
     for card in (Path(galaxysegment.__file__).parent / "segmenters" / "weights").glob("*.md"):
-        _write(
-            folder / f"{card.stem}.rst",
-            "\n".join(restructured(card.read_text(encoding="utf-8").splitlines())),
-        )
+        _write(folder / f"{card.stem}.rst", as_page(card))
+
+
+def write_changelog(page):
+    """Write the changelog as a page of the guide."""
+    _write(page, as_page(HERE.parent / "CHANGELOG.md"))
+
+
+def as_page(path):
+    """Return a file of plain Markdown as reStructuredText."""
+    text = path.read_text(encoding="utf-8")
+    text = re.sub(r"^(#+) \[(.+?)\]", r"\1 \2", text, flags=re.MULTILINE)
+    text = re.sub(r"(`+)([^`]+)\1", lambda code: f"``{' '.join(code[2].split())}``", text)
+    text = re.sub(r"\[([^\]`]+)\]\((https?:[^)\s]+)\)", r"`\1 <\2>`__", text)
+    return "\n".join(restructured(text.splitlines()))
 
 
 def restructured(lines):
-    """Yield lines of Markdown (headings, lists, code, tables) as reStructuredText."""
+    """Yield lines of Markdown (headings, lists, tables) as reStructuredText."""
     rows = []
     for line in [*lines, ""]:
-        text = re.sub(r"`([^`]+)`", r"``\1``", line)
         if line.startswith("|"):
-            rows.append([cell.strip() for cell in text.strip("|").split("|")])
+            rows.append([cell.strip() for cell in line.strip("|").split("|")])
             continue
         if rows:
             yield from as_table([rows[0], *rows[2:]])
             rows = []
-        match = re.match(r"(#+) (.+)", text)
-        yield from [match[2], "=-~"[len(match[1]) - 1] * len(match[2])] if match else [text]
+        match = re.match(r"(#+) (.+)", line)
+        yield from [match[2], "=-~"[len(match[1]) - 1] * len(match[2])] if match else [line]
 
 
 def as_table(rows):
@@ -211,6 +227,7 @@ def write_leaderboard(page):
 write_api_pages(HERE / "api")
 write_model_cards(HERE / "api" / "cards")
 write_leaderboard(HERE / "guide" / "leaderboard.rst")
+write_changelog(HERE / "guide" / "changelog.rst")
 
 
 def find_public_name(app, env, node, text):

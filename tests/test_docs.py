@@ -114,6 +114,20 @@ def test_the_root_has_nothing_that_is_documented_nowhere():
     assert set(galaxysegment.__all__) == names
 
 
+def test_markdown_becomes_a_page(configuration, tmp_path):
+    path = tmp_path / "log.md"
+    path.write_text(
+        "# Log\n\n## [0.1.0] - today\n\n- Add `a_b` and ``c``, see [the\n  page](https://a.org).\n"
+        "- Add `one\n  command`.\n\n| name | value |\n|---|---|\n| x | 1 |\n",
+        encoding="utf-8",
+    )
+    page = configuration.as_page(path)
+    assert "Log\n===\n" in page and "0.1.0 - today\n-------------\n" in page
+    assert "- Add ``a_b`` and ``c``, see `the\n  page <https://a.org>`__." in page
+    assert "- Add ``one command``." in page
+    assert "   * - name\n     - value\n   * - x\n     - 1\n" in page
+
+
 def test_the_examples_are_numbered():
     numbers = [re.fullmatch(r"plot_(\d\d)_\w+", example.stem) for example in GALLERY]
     assert [int(match.group(1)) for match in numbers if match] == list(range(1, len(GALLERY) + 1))

@@ -55,6 +55,47 @@ def test_every_lower_bound_has_a_reason():
     assert all("#" in bound for bound in bounds)
 
 
+CONDA_NAMES = {"astropy": "astropy-base", "matplotlib": "matplotlib-base", "torch": "pytorch"}
+
+
+def test_the_conda_recipe_needs_what_the_package_needs(project):
+    recipe = (ROOT / "conda-recipe" / "recipe.yaml").read_text(encoding="utf-8")
+    run = recipe[recipe.index("  run:\n") : recipe.index("  run_constraints:")]
+    needed = {"python": project["requires-python"].removeprefix(">=")}
+    for dependency in project["dependencies"]:
+        name, bound = dependency.partition(";")[0].split(">=")
+        needed[CONDA_NAMES.get(name, name)] = bound
+    assert dict(re.findall(r"- ([\w-]+) >=([\d.]+)", run)) == needed
+    assert f'version: "{galaxysegment.__version__}"' in recipe
+
+
+def test_the_page_on_installing_names_every_dependency(project):
+    page = (ROOT / "docs" / "guide" / "install.rst").read_text(encoding="utf-8")
+    names = [re.match(r"[\w-]+", text)[0] for text in project["dependencies"]]
+    command = page[page.index("A light environment") : page.index("\nconda\n")]
+    nets = {"torch", "torchvision", "transformers", "skorch"}
+    assert not [name for name in names if name not in page]
+    assert not [
+        name
+        for name in names
+        if (name in nets) == bool(re.search(rf"\b{name}\b", command.replace("no torch", "")))
+    ]
+    assert not [extra for extra in ("simulate", "dask") if f"``{extra}``" not in page]
+
+
+def test_a_release_is_refused_if_versions_disagree():
+    workflow = (ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
+    patterns = re.findall(r'grep -qx? "(.+)" (\S+)$', workflow, re.MULTILINE)
+    assert [file for _, file in patterns] == [
+        "galaxysegment/__init__.py",
+        "CITATION.cff",
+        "CHANGELOG.md",
+    ]
+    for pattern, file in patterns[:2]:  # the changelog has its heading once the version is out
+        line = pattern.replace("$version", galaxysegment.__version__).replace('\\"', '"')
+        assert line in (ROOT / file).read_text(encoding="utf-8").splitlines(), file
+
+
 def test_the_readme_leads_somewhere():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     links = [
