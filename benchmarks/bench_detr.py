@@ -1,15 +1,20 @@
-"""Panoptic quality of DETR, Mask2Former and the other segmenters on 128² patches, how fast they learn and predict.
+"""Panoptic quality on 128² patches, and speed, of DETR, Mask2Former and the other segmenters.
 
-    python benchmarks/bench_detr.py table --minutes 10   # trains both architectures, and a U-Net, for 10 minutes each
-    python benchmarks/bench_detr.py table --load mask2former.safetensors unet.safetensors   # nets trained before
-    python benchmarks/bench_detr.py table --architecture detr --minutes 18 --save FOLDER   # DETR alone, and its curve
-    python benchmarks/bench_detr.py curve --load A.json B.json --save FOLDER   # draws these curves: FOLDER/detr.png
-    python benchmarks/bench_detr.py overfit              # DETR on eight patches of 64², a thousand steps
-    python benchmarks/bench_detr.py speed                # patches a second of every net, in turns in one process
+    # train both architectures, and a U-Net, for 10 minutes each
+    python benchmarks/bench_detr.py table --minutes 10
+    # use nets trained before
+    python benchmarks/bench_detr.py table --load mask2former.safetensors unet.safetensors
+    # DETR alone, and its curve; then draw such curves: FOLDER/detr.png
+    python benchmarks/bench_detr.py table --architecture detr --minutes 18 --save FOLDER
+    python benchmarks/bench_detr.py curve --load A.json B.json --save FOLDER
+    # DETR on eight patches of 64², a thousand steps
+    python benchmarks/bench_detr.py overfit
+    # patches a second of every net, in turns in one process
+    python benchmarks/bench_detr.py speed
 
-The fields that are trained on and those that are tested on are different ones. `table` prints the convergence too:
-the panoptic quality of the test patches after every few epochs, and keeps it beside the net: detr.safetensors,
-detr.json.
+The fields that are trained on and those that are tested on are different ones. `table` prints the
+convergence too: the panoptic quality of the test patches after every few epochs, and keeps it
+beside the net: detr.safetensors, detr.json.
 """
 
 import argparse
@@ -46,12 +51,14 @@ HEADER = (
     + "".join(f"|{name:^17s}" for name in ("all", "sky", "galaxy"))
     + "| patches/s"
 )
-#: Arguments of both architectures beside their defaults, and patches of 128² that two cores train on in a second.
+#: Arguments of both architectures beside their defaults, and patches of 128² that two cores train
+#: on in a second.
 RECIPES = {
     "mask2former": ({"batch_size": 8, "n_heads": 4}, 33),
     "detr": ({"architecture": "detr", "batch_size": 8}, 20),
 }
-#: DETR of the overfit test: on the U-Net with a query at every peak, and as published, on a residual net.
+#: DETR of the overfit test: on the U-Net with a query at every peak, and as published, on a
+#: residual net.
 OVERFIT = {
     "unet": {"base_width": 8, "depth": 4, "lr": 3e-3},
     "light": {"backbone": "light", "stem_stride": 2, "lr": 1e-3},
@@ -59,7 +66,10 @@ OVERFIT = {
 
 
 def make_patches(n_fields, first_seed, side, size):
-    """Patches (n, 2, size, size) of image and RMS, and their label maps; without the background of their field."""
+    """Patches (n, 2, size, size) of image and RMS, and their label maps.
+
+    The background of their field is subtracted.
+    """
     fields = [
         without_sky(make_field((side, side), random_state=first_seed + index))
         for index in range(n_fields)
@@ -87,7 +97,9 @@ def evaluate(name, segmenter, test):
 
 
 def tuned_sep(training, n_fit=48):
-    """Sep with the threshold, kernel and smallest size that have the best quality on training patches."""
+    """Sep with the threshold, kernel and smallest size that have the best quality on training
+    patches.
+    """
     X, y = (part[:n_fit] for part in training)
     choices = [
         SEPSegmenter(n_sigma=n_sigma, fwhm=fwhm, n_pixels=n_pixels, deblend=True, rms_band=-1)
@@ -160,7 +172,8 @@ def train(architecture, options, training, test):
     segmenter.fit(X, training[1])
     minutes = (time.perf_counter() - start) / 60
     print(
-        f"  {architecture}: {epochs} epochs of {crops} crops, {minutes:.1f} min, {segmenter.get_params()}"
+        f"  {architecture}: {epochs} epochs of {crops} crops, {minutes:.1f} min, "
+        f"{segmenter.get_params()}"
     )
     segmenter.set_params(callbacks=None)
     pipeline = make_pipeline(normalizer, segmenter)
@@ -297,12 +310,14 @@ def speed(options):
                 seconds[name][1].append((time.perf_counter() - fitted) / len(X))
     base = [statistics.median(item) for item in seconds["U-Net"]]
     print(
-        f"{'net':26s} trains        predicts      patches of {SIZE}² a second (and U-Net's time over its own)"
+        f"{'net':26s} trains        predicts      patches of {SIZE}² a second (and U-Net's time "
+        "over its own)"
     )
     for name, (training, prediction) in seconds.items():
         one, other = statistics.median(training), statistics.median(prediction)
         print(
-            f"{name:26s} {1 / one:6.1f} ({base[0] / one:.2f}) {1 / other:6.1f} ({base[1] / other:.2f})"
+            f"{name:26s} {1 / one:6.1f} ({base[0] / one:.2f}) {1 / other:6.1f} "
+            f"({base[1] / other:.2f})"
         )
 
 

@@ -1,15 +1,15 @@
-"""Mask R-CNN on images that other simulators drew, beside tuned photutils and sep on the same images.
+"""Mask R-CNN beside tuned photutils and sep on images that other simulators drew.
 
     python -m benchmarks.bench_elsewhere galsim --net C.safetensors
     python -m benchmarks.bench_elsewhere btk --net B.safetensors
 
-With ``--output benchmarks/leaderboard/results --pictures docs/_static/elsewhere`` the numbers and the
-pictures become part of the leaderboard's page.
+With ``--output benchmarks/leaderboard/results --pictures docs/_static/elsewhere`` the numbers and
+the pictures become part of the leaderboard's page.
 
 The net was trained on `make_field` (0.1″ pixels, PSF 0.17″) or `make_blends`: other pixels, other
-noise, other galaxies. It is scored as it is, and after two to four minutes of fine-tuning on one part
-of the images; the other part is scored, and the other way round. The parameters of the peers are
-chosen on the part that is not scored. GALAXYSEGMENT_DATA is the folder of the images.
+noise, other galaxies. It is scored as it is, and after two to four minutes of fine-tuning on one
+part of the images; the other part is scored, and the other way round. The parameters of the peers
+are chosen on the part that is not scored. GALAXYSEGMENT_DATA is the folder of the images.
 """
 
 import argparse
@@ -64,7 +64,10 @@ def repeated(part, times):
 
 
 def load_net(path):
-    """The segmenter of a file without what came before it in a pipeline: the images are prepared already."""
+    """The segmenter of a file without what came before it in a pipeline.
+
+    The images are prepared already.
+    """
     predicted = load(path)
     return predicted[-1] if isinstance(predicted, Pipeline) else predicted
 
@@ -95,7 +98,10 @@ def fine_tune(path, kept, epochs, X, y):
 
 
 def run_net(make_net, parts, tuned=True):
-    """Predict each part with the net for it: sources, candidates below the cut, and what the fits took."""
+    """Predict each part with the net for it.
+
+    Sources, candidates below the cut, and what the fits took.
+    """
     predicted, candidates, told = [], [], []
     for index, part in enumerate(parts):
         net, times = make_net(index)
@@ -111,7 +117,9 @@ def run_net(make_net, parts, tuned=True):
 
 
 def choose_cut(net, train, n_pixels=10):
-    """The cut in score with the best sum of pixel IoU and source F1, as with the parameters of the peers."""
+    """The cut in score with the best sum of pixel IoU and source F1, as with the parameters of the
+    peers.
+    """
     predicted = predict(net, train.X)
     sums = [
         quality(train, [image.select(image.scores >= cut) for image in predicted], n_pixels)
@@ -208,7 +216,10 @@ def print_tables(setting, rows):
 
 
 def draw(patches, predictions, windows, n_pixels, path):
-    """Outlines of the truth and of every prediction, overlapping ones too: a row for each window."""
+    """Outlines of the truth and of every prediction, overlapping ones too.
+
+    A row for each window.
+    """
     from matplotlib.figure import Figure
 
     from galaxysegment.display import _draw_panel
@@ -229,7 +240,9 @@ def draw(patches, predictions, windows, n_pixels, path):
 
 
 def crowded_windows(patches, n, size=160):
-    """The windows with most true sources that have a neighbour within 12 pixels, one of each image at most."""
+    """The windows with most true sources that have a neighbour within 12 pixels, one of each image
+    at most.
+    """
     best = []
     for index, truth in enumerate(patches.truth):
         where = centres(truth)[distance_to_nearest(truth) < 12]

@@ -1,11 +1,11 @@
-"""Time the dense Haralick features against one mahotas call per window, and measure what they cost in memory.
+"""Time and memory of the dense Haralick features against one mahotas call per window.
 
     python benchmarks/bench_haralick.py
 
-Both sides get the same quantized windows in one process, in turns; the largest difference of any feature is
-printed. mahotas is timed on a sample of the windows. Work on one thread is timed by the processor, on more
-threads by the clock. The memory is how far the peak of a process lies above what it held before `PixelFeatures`
-transforms a 2048² field.
+Both sides get the same quantized windows in one process, in turns; the largest difference of any
+feature is printed. mahotas is timed on a sample of the windows. Work on one thread is timed by the
+processor, on more threads by the clock. The memory is how far the peak of a process lies above what
+it held before `PixelFeatures` transforms a 2048² field.
 """
 
 import argparse
@@ -55,7 +55,8 @@ def compare(n_levels, side, n_windows, repeat, n_jobs):
     difference = np.abs(maps[:, y, x].T - expected).max()
     theirs, one, many = best
     print(
-        f"{n_levels:4d} levels: mahotas {theirs * 1e6:7.1f} µs a window, kernel {one * 1e6:.3f} µs on one thread "
+        f"{n_levels:4d} levels: mahotas {theirs * 1e6:7.1f} µs a window, kernel {one * 1e6:.3f} µs "
+        "on one thread "
         f"({theirs / one:6.0f} ×), {many * 1e6:.3f} µs on {n_jobs} ({theirs / many:6.0f} ×); "
         f"largest difference {difference:.1e}",
         flush=True,
@@ -77,7 +78,10 @@ def peak_bytes():
 
 
 def held_bytes():
-    """What the process holds now; where the system does not say, its peak, which makes the growth a lower bound."""
+    """What the process holds now.
+
+    Where the system does not say, its peak, which makes the growth a lower bound.
+    """
     status = Path("/proc/self/statm")
     return (
         int(status.read_text().split()[1]) * resource.getpagesize()
@@ -97,7 +101,8 @@ def memory(side, dtype):
     grown = peak_bytes() - before
     n_features = out.shape[1]
     print(
-        f"{side}² {dtype}: {grown / 2**20:.0f} MiB more, {grown / side**2 / n_features:.1f} bytes a pixel and feature "
+        f"{side}² {dtype}: {grown / 2**20:.0f} MiB more, {grown / side**2 / n_features:.1f} bytes "
+        "a pixel and feature "
         f"({out.dtype.itemsize} of them the result)"
     )
 

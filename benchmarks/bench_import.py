@@ -23,7 +23,7 @@ def main():
         "nothing": "pass",
         "import numpy": "import numpy",
         "import galaxysegment": "import galaxysegment",
-        "from galaxysegment import PhotutilsSegmenter": "from galaxysegment import PhotutilsSegmenter",
+        "import PhotutilsSegmenter": "from galaxysegment import PhotutilsSegmenter",
     }
     times = {name: [] for name in statements}
     for _ in range(ROUNDS):
@@ -32,7 +32,8 @@ def main():
     reference = statistics.median(times["import numpy"])
     for name, values in times.items():
         print(
-            f"{name:<46}{statistics.median(values):8.3f} s{statistics.median(values) / reference:8.2f} × import numpy"
+            f"{name:<46}{statistics.median(values):8.3f} "
+            f"s{statistics.median(values) / reference:8.2f} × import numpy"
         )
 
 

@@ -1,11 +1,14 @@
-"""How fast Mask R-CNN trains on 256² patches, beside torchvision's own with its default configuration.
+"""How fast Mask R-CNN trains on 256² patches, beside torchvision's default configuration.
 
-    python benchmarks/bench_mask_rcnn.py speed             # ratios of seconds per patch, in turns in one process
-    python benchmarks/bench_mask_rcnn.py ap --minutes 10   # AP on held-out patches after the same time for each,
-                                                           # and ours after as many patches as torchvision's saw
+    # ratios of seconds per patch, in turns in one process
+    python benchmarks/bench_mask_rcnn.py speed
+    # AP on held-out patches after the same time for each, and ours after as many patches as
+    # torchvision's saw
+    python benchmarks/bench_mask_rcnn.py ap --minutes 10
 
-torchvision's default resizes every patch to 800 pixels, has a ResNet-50, 2000 proposals, 512 sampled boxes and dense
-masks, and computes in float32. Between the two stand its parts without the resize, and what our defaults change next.
+torchvision's default resizes every patch to 800 pixels, has a ResNet-50, 2000 proposals, 512
+sampled boxes and dense masks, and computes in float32. Between the two stand its parts without the
+resize, and what our defaults change next.
 """
 
 import argparse
@@ -107,7 +110,8 @@ class Ours:
 def speed(options):
     X, y = make_patches(options.batch_size, 100)
     print(
-        f"{options.batch_size} patches of {SIZE}², {np.mean([len(target) for target in y]):.0f} sources each"
+        f"{options.batch_size} patches of {SIZE}², {np.mean([len(target) for target in y]):.0f} "
+        "sources each"
     )
     exact = {"min_size": SIZE, "max_size": SIZE}
     plain = {
@@ -135,7 +139,8 @@ def speed(options):
     for name, values in seconds.items():
         ratio = statistics.median(reference / np.array(values[1:]))
         print(
-            f"{name:28s} {1e3 * statistics.median(values[1:]):8.0f} ms per patch   {ratio:6.1f} times as fast"
+            f"{name:28s} {1e3 * statistics.median(values[1:]):8.0f} ms per patch   {ratio:6.1f} "
+            "times as fast"
         )
 
 
@@ -196,7 +201,8 @@ def report(name, truth, predicted):
     truth = [Instances(sources.shape, sources.boxes, sources.crops) for sources in truth]
     summary = metrics.coco_summary(truth, predicted)
     print(
-        f"{name:28s} segm AP {summary['AP']:.3f}  AP50 {summary['AP50']:.3f}  AP75 {summary['AP75']:.3f}",
+        f"{name:28s} segm AP {summary['AP']:.3f}  AP50 {summary['AP50']:.3f}  AP75 "
+        f"{summary['AP75']:.3f}",
         flush=True,
     )
 

@@ -2,9 +2,10 @@
 
     python benchmarks/bench_metrics.py
 
-Both sides get the same sources and must return the same number. pycocotools is given masks that are encoded
-already, and its limit on the number of predictions is lifted. Times are those of the processor, for one
-thread. Where a peer would need a matrix of true × predicted sources that does not fit, it is left out.
+Both sides get the same sources and must return the same number. pycocotools is given masks that are
+encoded already, and its limit on the number of predictions is lifted. Times are those of the
+processor, for one thread. Where a peer would need a matrix of true × predicted sources that does
+not fit, it is left out.
 """
 
 import argparse

@@ -1,11 +1,14 @@
-"""Segment one large simulated field with galaxysegment, SExtractor, sep and photutils: time, memory, sources.
+"""Segment one large simulated field with galaxysegment, SExtractor, sep and photutils.
+
+Compare time, memory and number of sources.
 
     python benchmarks/bench_mosaic.py --side 8192
     python benchmarks/bench_mosaic.py --side 25000 --methods sep-mosaic photutils-mosaic sextractor
 
-Every method runs in a process of its own, at the same thresholds, and writes a segmentation map. Printed are
-wall time until the process ends and until the map is on the disk, the largest resident memory of any one process, and
-the number of sources; and times and memory relative to SExtractor, or to the first method.
+Every method runs in a process of its own, at the same thresholds, and writes a segmentation map.
+Printed are wall time until the process ends and until the map is on the disk, the largest resident
+memory of any one process, and the number of sources; and times and memory relative to SExtractor,
+or to the first method.
 """
 
 import argparse

@@ -1,10 +1,11 @@
-"""Time PhotutilsSegmenter against the plain photutils script, sep and SExtractor, side by side in one run.
+"""Time PhotutilsSegmenter, the plain photutils script, sep and SExtractor in one run.
 
     python benchmarks/bench_photutils.py --size 4096
 
 Every contestant does the same: background on boxes of 50 pixels, a Gaussian kernel of FWHM 3 on 5×5
-pixels, 1.5 × the background's RMS, 10 connected pixels, deblending with 32 levels and a contrast of 0.001.
-One process, one thread; the best of `--repeat` rounds, in each of which every contestant runs once.
+pixels, 1.5 × the background's RMS, 10 connected pixels, deblending with 32 levels and a contrast of
+0.001. One process, one thread; the best of `--repeat` rounds, in each of which every contestant
+runs once.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Random forest with its defaults on one half of a simulated field, tested on the other, next to the report's row.
+"""Random forest trained on one half of a simulated field, tested on the other.
 
     python benchmarks/bench_random_forest.py
 
-The report's forest saw 1000 sampled pixels an image, for every window cost a call of mahotas. The last lines are
-the time of the fit and the prediction of 64 patches of 256².
+The report's forest saw 1000 sampled pixels an image, for every window cost a call of mahotas. The
+last lines are the time of the fit and the prediction of 64 patches of 256².
 """
 
 import argparse
@@ -91,7 +91,8 @@ def time_patches(field, n_jobs):
     forest.predict(X)
     end = time.perf_counter()
     print(
-        f"{len(X)} patches of 256², n_jobs={n_jobs}: fit {fitted - start:.1f} s + predict {end - fitted:.1f} s = "
+        f"{len(X)} patches of 256², n_jobs={n_jobs}: fit {fitted - start:.1f} s + predict "
+        f"{end - fitted:.1f} s = "
         f"{end - start:.1f} s; {time.process_time() - cpu:.1f} s of processor time"
     )
     if hasattr(os, "getloadavg"):
@@ -106,7 +107,8 @@ def main():
     options = parser.parse_args()
     field = make_field((options.size, options.size), random_state=options.seed)
     print(
-        f"{options.size}² field of {field.labels.max()} sources, half to learn from, half to test on"
+        f"{options.size}² field of {field.labels.max()} sources, half to learn from, half to test "
+        "on"
     )
     table(field, options.n_jobs)
     time_patches(field, options.n_jobs)

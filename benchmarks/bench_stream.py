@@ -3,11 +3,11 @@
     python -m benchmarks.bench_stream                 # 20 GB of patches in a memory map
     python -m benchmarks.bench_stream --kind fields   # 20 GB of FITS files, as fields
 
-The files are sparse: one image in `--every` holds sources and noise, the others are empty and take no
-space on the disk, but are read, scaled and trained on like any other. The net is a single convolution,
-so that the time goes into the data. Memory is measured while the net trains: anonymous memory is what
-the process cannot give back; pages of files are the system's cache and make way for whoever needs them.
-With `--limit`, the system refuses the process more anonymous memory than that.
+The files are sparse: one image in `--every` holds sources and noise, the others are empty and take
+no space on the disk, but are read, scaled and trained on like any other. The net is a single
+convolution, so that the time goes into the data. Memory is measured while the net trains: anonymous
+memory is what the process cannot give back; pages of files are the system's cache and make way for
+whoever needs them. With `--limit`, the system refuses the process more anonymous memory than that.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def write_memmap(folder, n_bytes, every):
 
 
 def write_fields(folder, n_bytes, every):
-    """Return fields of 8192² pixels whose FITS files are sparse, no labels apart, and their size."""
+    """Return fields of 8192² pixels in sparse FITS files, no separate labels, and their size."""
     from astropy.io import fits
 
     from galaxysegment.io import read_field
@@ -134,8 +134,10 @@ def train(X, y, n_bytes, options):
     after = memory()
     most = {name: max(size, after[name]) for name, size in Watch.most.items()}
     print(
-        f"{options.kind}, {options.scaling}: {n_bytes / 1e9:.1f} GB of images in {seconds:.0f} s; at most "
-        f"{most['RssAnon']:.2f} GB of memory, and {most['RssFile']:.2f} GB of the system's cache of files"
+        f"{options.kind}, {options.scaling}: {n_bytes / 1e9:.1f} GB of images in {seconds:.0f} s; "
+        "at most "
+        f"{most['RssAnon']:.2f} GB of memory, and {most['RssFile']:.2f} GB of the system's cache "
+        "of files"
     )
 
 

@@ -1,11 +1,13 @@
 """U-Net against its peers on held-out patches, and its speed against a plain float32 PyTorch loop.
 
-    python benchmarks/bench_unet.py table     # trains the defaults on simulated fields: about 12 minutes on two cores
-    python benchmarks/bench_unet.py speed     # ratios of seconds per patch, measured in turns in one process
+    # train the defaults on simulated fields: about 12 minutes on two cores
+    python benchmarks/bench_unet.py table
+    # ratios of seconds per patch, measured in turns in one process
+    python benchmarks/bench_unet.py speed
 
 `table` simulates different fields for training and testing. The thresholds and kernels of "tuned"
-systems are chosen on training patches. The background is subtracted from each whole field before it is
-cut, for every system alike, because a single patch gives a background twice as noisy.
+systems are chosen on training patches. The background is subtracted from each whole field before it
+is cut, for every system alike, because a single patch gives a background twice as noisy.
 
 Sources under 10 pixels are ignored in scoring: their pixels are left out of the pixel scores, and
 predictions on them out of the source scores. Pixel scores are pooled over all patches.
@@ -49,7 +51,10 @@ REPORT = f"{'U-Net of Saverese et al. 2022':34s}  .708  .749  .775  .984"
 
 
 def make_patches(n_fields, first_seed, side):
-    """Patches (n, 2, 256, 256) of image and RMS, and their label maps; without the background of their field."""
+    """Patches (n, 2, 256, 256) of image and RMS, and their label maps.
+
+    The background of their field is subtracted.
+    """
     fields = [without_sky(make_a(side, first_seed + index)) for index in range(n_fields)]
     patches = [field.patches(SIZE, rms=True) for field in fields]
     return np.concatenate([X for X, _ in patches]), np.concatenate([y for _, y in patches])
@@ -90,7 +95,9 @@ def run(name, segmenter, train, test, n_fit=None):
 
 
 def tuned_sep(train, n_fit=64):
-    """Sep with the threshold, kernel and smallest size that have the best IoU plus source F1 on training patches."""
+    """Sep with the threshold, kernel and smallest size that have the best IoU plus source F1 on
+    training patches.
+    """
     X, y = (part[:n_fit] for part in train)
     unknown = [np.zeros(target.max()) for target in y]
     patches = Patches(
@@ -110,7 +117,8 @@ def table(options):
         [np.count_nonzero(np.bincount(item.ravel())[1:] >= LEAST_PIXELS) for item in test[1]]
     )
     print(
-        f"{len(train[0])} training patches, {len(test[0])} test patches, {n_sources:.0f} sources each"
+        f"{len(train[0])} training patches, {len(test[0])} test patches, {n_sources:.0f} sources "
+        "each"
     )
     print(HEADER)
     print(REPORT)
@@ -169,7 +177,9 @@ def plain_unet(base_width):
 
 
 class PlainLoop:
-    """What a tutorial writes: float32, the default order of memory, AdamW, torch's own layers, the same schedule."""
+    """What a tutorial writes: float32, the default order of memory, AdamW, torch's own layers, the
+    same schedule.
+    """
 
     def __init__(self, X, y, base_width, epochs, batch_size=8, lr=3e-3):
         import torch
@@ -241,7 +251,7 @@ def speed(options):
         pool.apply(time_plain, ("train",))
 
         class TakeTurns(Callback):
-            """After each epoch of ours the plain loop has one, so that a busy machine slows both."""
+            """Train the plain loop an epoch after each of ours: a busy machine slows both."""
 
             def on_epoch_end(self, net, **kwargs):
                 seconds["train ours"].append(net.history[-1, "dur"] / len(X))
@@ -260,7 +270,8 @@ def speed(options):
     for what in ("train", "predict"):
         ratios = np.divide(seconds[f"{what} plain"], seconds[f"{what} ours"])
         print(
-            f"{what}: {statistics.median(ratios):.2f} times as fast as the plain loop (median of {len(ratios)} turns)"
+            f"{what}: {statistics.median(ratios):.2f} times as fast as the plain loop (median of "
+            f"{len(ratios)} turns)"
         )
     ours, plain = (
         metrics.iou_score(y_test > 0, mask)

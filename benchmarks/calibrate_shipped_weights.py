@@ -3,12 +3,12 @@
     python benchmarks/calibrate_shipped_weights.py fit --output vis.safetensors
     python benchmarks/calibrate_shipped_weights.py score
 
-`fit` predicts 40 fields of `make_field` with 20 to 400 galaxies a square arcminute, half of them with
-their RMS map, and writes the isotonic table into a copy of the weights. The weights never saw these
-fields. `score` prints the expected calibration error before and after, over the pixels with a
-probability between 0.05 and 0.95 and over the sources. Its fields took no part in `fit`: `make_field`
-with other seeds, the fields that `train_shipped_weights.py` simulates with other seeds, and, if
-GALAXYSEGMENT_DATA is set, images of two other simulators.
+`fit` predicts 40 fields of `make_field` with 20 to 400 galaxies a square arcminute, half of them
+with their RMS map, and writes the isotonic table into a copy of the weights. The weights never saw
+these fields. `score` prints the expected calibration error before and after, over the pixels with a
+probability between 0.05 and 0.95 and over the sources. Its fields took no part in `fit`:
+`make_field` with other seeds, the fields that `train_shipped_weights.py` simulates with other
+seeds, and, if GALAXYSEGMENT_DATA is set, images of two other simulators.
 """
 
 import argparse

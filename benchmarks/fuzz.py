@@ -1,12 +1,13 @@
 """Read thousands of damaged, absurd and hostile files, each under a limit of memory and time.
 
-    python benchmarks/fuzz.py 5000 --seed 0 [--areas fits models] [--kinds sky] [--memory 1.5] [--seconds 20]
+    python benchmarks/fuzz.py 5000 --seed 0 [--areas fits models] [--kinds sky] [--memory 1.5]
+        [--seconds 20]
     python benchmarks/fuzz.py 100000 --workers 2 --state campaign.json
 
-The generators of tests/hardening/fuzzing make the cases. Cases run in other processes, so that a crash of a
-library and a hang are outcomes as well. The last lines count the outcomes of every kind. The exit status is 1
-if there was a defect. ``--one AREA KIND SEED`` repeats a case. With ``--state``, a campaign that was stopped
-continues where it was, also with a larger number of cases.
+The generators of tests/hardening/fuzzing make the cases. Cases run in other processes, so that a
+crash of a library and a hang are outcomes as well. The last lines count the outcomes of every kind.
+The exit status is 1 if there was a defect. ``--one AREA KIND SEED`` repeats a case. With
+``--state``, a campaign that was stopped continues where it was, also with a larger number of cases.
 """
 
 import argparse
@@ -193,7 +194,8 @@ def _run_batch(batch, arguments, answers, defects):
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            start_new_session=True,  # Ctrl-C is for this process alone, or it would look like a crash
+            # Ctrl-C is for this process alone, or it would look like a crash
+            start_new_session=True,
         )
         if _read_line(worker, 1200) is None:  # nothing is ready: libraries imported, memory limited
             raise RuntimeError(f"The worker did not start: {_tail(errors, 2000)}")

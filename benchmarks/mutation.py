@@ -1,8 +1,9 @@
 """Plant small bugs in the package, one at a time, and count how many the tests notice.
 
-A *mutant* is a copy of the package with one change: ``<`` for ``<=``, ``+`` for ``-``, 1 for 0, a deleted statement,
-a dropped argument. A mutant is killed if a test fails, or runs into the time limit. A survivor is a hole in the
-tests, or an equivalent mutant, which no test can kill: ``mutation_equivalents.toml`` lists those, with reasons.
+A *mutant* is a copy of the package with one change: ``<`` for ``<=``, ``+`` for ``-``, 1 for 0, a
+deleted statement, a dropped argument. A mutant is killed if a test fails, or runs into the time
+limit. A survivor is a hole in the tests, or an equivalent mutant, which no test can kill:
+``mutation_equivalents.toml`` lists those, with reasons.
 
     python benchmarks/mutation.py --package metrics --package catalog --sample 150
 
@@ -309,7 +310,10 @@ def _run_pytest(scratch, places, coverage=None, chosen=None):
 
 
 def _in_fork(work, limit):
-    """Call ``work()`` in a fork and return what it returns; None if it exceeds `limit` seconds or crashes."""
+    """Call ``work()`` in a fork and return what it returns.
+
+    None if it exceeds `limit` seconds or crashes.
+    """
     with tempfile.NamedTemporaryFile() as answer:
         child = os.fork()
         if not child:
@@ -336,7 +340,10 @@ def _in_fork(work, limit):
 
 
 def measure(scratch, files, tests):
-    """Run all tests once without a bug: the seconds of each, and the tests that reach each line of each file."""
+    """Run all tests once without a bug.
+
+    The seconds of each, and the tests that reach each line of each file.
+    """
 
     def work():
         import coverage
@@ -360,7 +367,10 @@ def measure(scratch, files, tests):
 
 
 def choose_tests(mutant, seconds, lines):
-    """Tests that reach the changed lines, the fastest first; if that is not known, all that reach the file."""
+    """Tests that reach the changed lines, the fastest first.
+
+    If that is not known, all that reach the file.
+    """
     reached = lines.get(mutant.path, {})
     first, last = mutant.lines
     tests = {
@@ -453,7 +463,8 @@ def _summary(name, counts, n_equivalent):
     n = counts.total()
     dead = counts["killed"] + counts["slow"]
     return (
-        f"{name}: {dead} of {n} killed ({100 * dead / max(n, 1):.1f} %; {counts['slow']} by the time limit), "
+        f"{name}: {dead} of {n} killed ({100 * dead / max(n, 1):.1f} %; {counts['slow']} by the "
+        "time limit), "
         f"{n_equivalent} known to be equivalent"
     )
 

@@ -1,10 +1,10 @@
-"""Train the weights that ship with the package, ``UNetSegmenter(weights="vis")``, from simulations alone.
+"""Train the shipped weights, ``UNetSegmenter(weights="vis")``, from simulations alone.
 
     python benchmarks/train_shipped_weights.py --output vis.safetensors
 
-Every field has its own pixel scale, PSF, depth, crowding, stars, noise correlation, background and flux
-unit, with or without an RMS map, and defects. The truth is `make_field`'s: a source is where its own
-noise-free light exceeds the local noise.
+Every field has its own pixel scale, PSF, depth, crowding, stars, noise correlation, background and
+flux unit, with or without an RMS map, and defects. The truth is `make_field`'s: a source is where
+its own noise-free light exceeds the local noise.
 """
 
 import argparse
@@ -48,7 +48,9 @@ def draw_settings(rng):
 
 
 def simulate(seed):
-    """Make one training field: science image and RMS, float32 (2, height, width), and its label map."""
+    """Make one training field: science image and RMS, float32 (2, height, width), and its label
+    map.
+    """
     rng = np.random.default_rng([seed, 11])
     camera, density, stars = draw_settings(rng)
     scene = make_scene(SHAPE, camera, seed, density, stars, rng.uniform(0, 0.1), N_PIXELS)
@@ -146,7 +148,9 @@ def main():
 
 
 def keep(unet, path):
-    """Write the weights as half floats, shifted so that 0.5 is the threshold tuned on the validation images."""
+    """Write the weights as half floats, shifted so that 0.5 is the threshold tuned on the
+    validation images.
+    """
     unet.net_.module_.head.bias.data -= np.log(unet.threshold_ / (1 - unet.threshold_))
     unet.threshold_ = 0.5
     save(unet, path)

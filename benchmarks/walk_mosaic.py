@@ -42,7 +42,9 @@ def holds_pixels(value):
 
 
 def files_entered(function):
-    """Call a function; count the calls into each file of the package, and those that are handed pixels."""
+    """Call a function; count the calls into each file of the package, and those that are handed
+    pixels.
+    """
     calls, with_pixels = Counter(), Counter()
 
     def note(frame, event, _):

@@ -1,4 +1,4 @@
-"""Sphinx configuration: user guide, API reference from the public names, and a gallery that runs."""
+"""Sphinx configuration: user guide, API reference of public names, gallery that runs."""
 
 import inspect
 import re
@@ -50,13 +50,15 @@ html_show_sourcelink = False
 exclude_patterns = ["_build", "api/templates"]
 templates_path = ["_templates"]
 autosummary_generate = True
-# Types are in the docstrings, with shapes and units; one parameter a line where a signature is long.
+# Types are in the docstrings, with shapes and units; one parameter a line where a signature is
+# long.
 autodoc_typehints = "none"
 python_maximum_signature_line_length = 88
 # The template in _templates/autosummary lists the methods.
 numpydoc_show_class_members = False
 extlinks = {"doi": ("https://doi.org/%s", "doi:%s")}
-# `Instances` is a link wherever it stands: see `find_public_name` below. What is no object stays text.
+# `Instances` is a link wherever it stands: see `find_public_name` below. What is no object stays
+# text.
 default_role = "py:obj"
 toc_object_entries_show_parents = "hide"
 
@@ -122,7 +124,10 @@ def without_twins(module_name, modules):
 
 
 def public_members(module):
-    """Names of a module and how they are documented: as an object with a docstring, or as a value."""
+    """Names of a module and how they are documented.
+
+    As an object with a docstring, or as a value.
+    """
     return {
         name: describes_itself(getattr(module, name)) for name in getattr(module, "__all__", [])
     }

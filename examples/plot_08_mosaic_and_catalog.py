@@ -49,7 +49,8 @@ labels = read_label_map(output)
 whole = segmenter.predict(field)
 same = detection_scores(whole, labels, iou=1)
 print(
-    f"{same.n_pred} sources in tiles, {same.n_true} in the whole image, {same.n_matched} of them the same to the pixel"
+    f"{same.n_pred} sources in tiles, {same.n_true} in the whole image, {same.n_matched} of them "
+    "the same to the pixel"
 )
 
 # %%

@@ -2,8 +2,8 @@
 9. Tune a threshold with GridSearchCV
 =====================================
 
-Segmenters are scikit-learn estimators: `~sklearn.model_selection.GridSearchCV` chooses their parameters
-by any of the scorers in `galaxysegment.metrics`.
+Segmenters are scikit-learn estimators: `~sklearn.model_selection.GridSearchCV` chooses their
+parameters by any of the scorers in `galaxysegment.metrics`.
 """
 
 # %%

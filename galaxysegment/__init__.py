@@ -26,7 +26,8 @@ photutils, transformers and matplotlib only when something needs them.
 
 from importlib import import_module as _import_module
 
-TYPE_CHECKING = False  # type checkers take this name for True; importing `typing` would cost more than all below
+# type checkers take this name for True; importing `typing` would cost more than all below
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import base as base
     from . import catalog as catalog

@@ -1,4 +1,7 @@
-"""Every kind of bad input has one documented outcome: an error of the house form, or an empty map and a warning."""
+"""Every kind of bad input has one documented outcome.
+
+An error of the house form, or an empty map and a warning.
+"""
 
 import numpy as np
 import pytest

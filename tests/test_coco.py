@@ -183,7 +183,8 @@ def test_crowds_are_left_out_unless_wanted(document, sources):
     [
         (
             {"image_id": 99},
-            r"annotations\[1\] \(id 2\) refers to image_id 99, which is not among the images 1, 2, 3",
+            r"annotations\[1\] \(id 2\) refers to image_id 99, which is not among the images 1, 2, "
+            r"3",
         ),
         ({"image_id": [1]}, r"annotations\[1\] \(id 2\) refers to image_id \[1\]"),
         ({"image_id": None}, r"annotations\[1\] \(id 2\) has no 'image_id'"),

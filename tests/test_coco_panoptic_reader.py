@@ -36,7 +36,9 @@ def read(field, tmp_path_factory):
     )
     picture = np.zeros((*field.labels.shape, 3), dtype=np.uint8)
     prepared = processor(
-        images=picture, annotations={**annotation, "image_id": 0}, masks_path=str(path.with_suffix("")),
+        images=picture,
+        annotations={**annotation, "image_id": 0},
+        masks_path=str(path.with_suffix("")),
         return_segmentation_masks=True, return_tensors="np",
     )  # fmt: skip
     return prepared["labels"][0], document

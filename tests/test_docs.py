@@ -1,4 +1,4 @@
-"""The documentation is complete and its code runs, the page on contributing by doing what it says."""
+"""The documentation is complete and its code runs, the steps of contributing included."""
 
 import ast
 import doctest
@@ -194,11 +194,13 @@ def test_contributing_by_doing_what_the_page_says(tmp_path):
             for name, check in estimator_checks(ThresholdSegmenter()):
                 check()
             segmenter = ThresholdSegmenter()
-            check_estimator(segmenter, expected_failed_checks=expected_failed_checks(segmenter), on_skip=None)
+            failing = expected_failed_checks(segmenter)
+            check_estimator(segmenter, expected_failed_checks=failing, on_skip=None)
             save(ThresholdSegmenter(level=3.5), "model.safetensors")
             assert load("model.safetensors").level == 3.5
             load_sample_field().write("image.fits")
-            assert main(["segment", "image.fits", "--method", "threshold", "--set", "level=100"]) == 0
+            arguments = ["--method", "threshold", "--set", "level=100"]
+            assert main(["segment", "image.fits", *arguments]) == 0
             print("done")
             """
         )

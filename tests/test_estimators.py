@@ -6,7 +6,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from galaxysegment._utils.discovery import all_estimators
 from galaxysegment.testing import estimator_checks, expected_failed_checks, make_images
 
-# Where the defaults are too slow, or need other images than one band, for checks that fit dozens of times.
+# Where the defaults are too slow, or need other images than one band, for checks that fit dozens of
+# times.
 SETTINGS = {
     "DETRSegmenter": {
         "base_width": 2,
@@ -61,7 +62,8 @@ def test_there_are_estimators():
     assert len(ESTIMATORS) >= 10
 
 
-# Strict, as pyproject.toml says: a replaced check that began to pass would no longer need replacing.
+# Strict, as pyproject.toml says: a replaced check that began to pass would no longer need
+# replacing.
 @parametrize_with_checks(
     [make_estimator(*one) for one in ESTIMATORS], expected_failed_checks=expected_failed_checks
 )

@@ -30,7 +30,8 @@ LAYERS = [
     {"__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-# Slow to import, so only inside functions; torch and its kin may stand at the top of files in nets/.
+# Slow to import, so only inside functions; torch and its kin may stand at the top of files in
+# nets/.
 HEAVY = {"photutils", "matplotlib", "galsim", "numba", "pycocotools", "sep", "mahotas", "dask"}
 TORCH = {"torch", "torchvision", "transformers", "skorch"}
 
@@ -50,7 +51,10 @@ def room(path):
 
 
 def target_room(path, level, module):
-    """The top-level module of the package that a relative import leads to; None where it stays inside."""
+    """The top-level module of the package that a relative import leads to.
+
+    None where it stays inside.
+    """
     parents = path.relative_to(PACKAGE).parts[:-1]
     inside = parents[: len(parents) - (level - 1)]
     return inside[0] if inside else module.split(".")[0]

@@ -1,4 +1,4 @@
-"""Segmenters in scikit-learn's pipelines, cross-validation and grid search, on patches of the sample field."""
+"""Segmenters in scikit-learn's pipelines, cross-validation and grid search."""
 
 import numpy as np
 import pytest

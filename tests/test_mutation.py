@@ -1,4 +1,4 @@
-"""The tool that plants bugs: what it changes, what it leaves alone, and that it tells killed from survived."""
+"""The tool that plants bugs: what it changes, what it spares, and how it counts killed bugs."""
 
 import importlib.util
 import sys

@@ -225,9 +225,11 @@ def test_foreign_newer_and_damaged_files(unet, path, tmp_path):
         "{not json",
         '{"__kind__": "object", "class": "os.system", "params": {}, "state": null}',
         '{"__kind__": "object", "class": "PCA", "params": {}, "state": null}',
-        '{"__kind__": "object", "class": "GaussianSmoother", "params": {"no_such": 1}, "state": null}',
+        '{"__kind__": "object", "class": "GaussianSmoother", "params": {"no_such": 1}, '
+        '"state": null}',
         '{"__kind__": "object", "class": "GaussianSmoother", "params": {}, "state": {"fit": 1}}',
-        '{"__kind__": "object", "class": "GaussianSmoother", "params": {}, "state": {"__class__": 1}}',
+        '{"__kind__": "object", "class": "GaussianSmoother", "params": {}, '
+        '"state": {"__class__": 1}}',
         '{"__kind__": "array", "name": "nowhere"}',
         '{"__kind__": "function", "name": "eval"}',
     ],

@@ -1,4 +1,4 @@
-"""The public surface has types, a type checker accepts a user's program, and finds a user's mistakes."""
+"""The public surface has types: a type checker accepts a good program and finds mistakes."""
 
 import inspect
 import os

@@ -6,7 +6,10 @@ from galaxysegment import metrics
 
 
 def curve_of(estimator, patches):
-    """Reliability curve, calibration error and Brier score of a segmenter with probabilities; else None."""
+    """Reliability curve, calibration error and Brier score of a segmenter with probabilities.
+
+    None for other segmenters.
+    """
     if not hasattr(estimator, "predict_proba"):
         return None
     proba = estimator.predict_proba(patches.X)

@@ -9,7 +9,8 @@ from skorch.callbacks import Callback
 class Clock(Callback):
     """One-cycle learning rate over `minutes` of wall-clock time, after which training stops.
 
-    The rate rises over the first tenth of the time and falls along a cosine, as with ``schedule="one-cycle"``.
+    The rate rises over the first tenth of the time and falls along a cosine, as with
+    ``schedule="one-cycle"``.
     """
 
     def __init__(self, minutes):

@@ -1,6 +1,9 @@
-"""Images that other simulators drew, with their truth, in two parts: what is fitted to one is scored on the other.
+"""Images that other simulators drew, with their truth, in two parts.
 
-Both data sets call a pixel a source's where its noise-free light in r exceeds one local RMS, as `make_field` does.
+What is fitted to one is scored on the other.
+
+Both data sets call a pixel a source's where its noise-free light in r exceeds one local RMS, as
+`make_field` does.
 """
 
 import numpy as np
@@ -15,8 +18,10 @@ from .settings import Setting
 GALSIM = Setting(
     "galsim",
     "Galaxies and stars in g, r, z",
-    "One field of 1024² pixels of 0.2″, PSF 0.8″: HST galaxies and stars drawn by GalSim, with cosmic rays, "
-    "saturation, gaps and steps in depth. Four patches of 512², each half scored with what was fitted to the other.",
+    "One field of 1024² pixels of 0.2″, PSF 0.8″: HST galaxies and stars drawn by GalSim, with "
+    "cosmic rays, "
+    "saturation, gaps and steps in depth. Four patches of 512², each half scored with what was "
+    "fitted to the other.",
     None,
     {},
     n_bands=3,
@@ -25,8 +30,10 @@ GALSIM = Setting(
 BTK = Setting(
     "btk",
     "Blends of two to six galaxies",
-    "60 blends in 120² pixels of 0.2″ as LSST sees them after ten years, drawn by the BlendingToolKit, half of them "
-    "parametric galaxies (CatSim), half HST galaxies (COSMOS): each half scored with what was fitted to the other. "
+    "60 blends in 120² pixels of 0.2″ as LSST sees them after ten years, drawn by the "
+    "BlendingToolKit, half of them "
+    "parametric galaxies (CatSim), half HST galaxies (COSMOS): each half scored with what was "
+    "fitted to the other. "
     "r band.",
     None,
     {},
@@ -82,7 +89,9 @@ def _pixels(sources):
 
 
 def btk_parts(folder):
-    """Blends of parametric galaxies and of HST galaxies, as bright beside their noise as `make_blends` has them."""
+    """Blends of parametric galaxies and of HST galaxies, as bright beside their noise as
+    `make_blends` has them.
+    """
     return [
         _btk_part(folder / "sim_btk_blends" / f"{name}_dev.npz") for name in ("catsim", "cosmos")
     ]

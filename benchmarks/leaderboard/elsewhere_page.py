@@ -1,4 +1,4 @@
-"""The page's section on images of other simulators, from what `benchmarks.bench_elsewhere` stored."""
+"""The page's section on images of other simulators, from results of `bench_elsewhere`."""
 
 from .elsewhere import BTK, GALSIM
 from .store import number
@@ -16,13 +16,17 @@ COLUMNS = {
 }
 CLASS_COLUMNS = {"galaxies, AP50": "segm.galaxy.AP50", "stars, AP50": "segm.star.AP50"}
 BINS = {
-    "separation": "Galaxies and stars found, against the distance in pixels to the next one; their number in brackets:",
+    "separation": (
+        "Galaxies and stars found, against the distance in pixels to the next one; their number "
+        "in brackets:"
+    ),
     "completeness by snr": "Found, against S/N in r:",
 }
 INTRODUCTION = """\
-A Mask R-CNN of this page on images that it was not trained for: as it was, and after two to four minutes of one core's
-fine-tuning on one part of the images, the other part scored. The programs of others have their parameters chosen on
-the part that is not scored. All rows see the same pixels. Average precision counts stars and galaxies alike.
+A Mask R-CNN of this page on images that it was not trained for: as it was, and after two to four
+minutes of one core's fine-tuning on one part of the images, the other part scored. The programs of
+others have their parameters chosen on the part that is not scored. All rows see the same pixels.
+Average precision counts stars and galaxies alike.
 """
 
 

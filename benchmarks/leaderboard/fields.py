@@ -15,9 +15,9 @@ from galaxysegment.structures import Instances
 class Patches:
     """Images with their truth.
 
-    `X` is (n, height, width) or (n, bands, height, width), `y` what an estimator is fitted to, `truth` the
-    instances that scores look at, and `snr` and `mag` hold one array for each image, one value for each
-    instance. `labels` is what pixel scores look at.
+    `X` is (n, height, width) or (n, bands, height, width), `y` what an estimator is fitted to,
+    `truth` the instances that scores look at, and `snr` and `mag` hold one array for each image,
+    one value for each instance. `labels` is what pixel scores look at.
     """
 
     X: np.ndarray
@@ -38,7 +38,10 @@ class Patches:
 
 
 def without_sky(field, plane=False):
-    """Take the background of a whole field away, as a survey does: what a patch alone tells of it is twice as noisy."""
+    """Take the background of a whole field away, as a survey does.
+
+    What a patch alone tells of it is twice as noisy.
+    """
     image = BackgroundSubtractor(box_size=100, plane=plane).fit_transform(field.image[None])[0]
     known = {
         name: getattr(field, name)
@@ -64,7 +67,7 @@ def join(parts):
 
 
 def cut_labels(field, size):
-    """Cut a field; the truth is its label map, a contested pixel belonging to the brightest source."""
+    """Cut a field; its label map is the truth: contested pixels belong to the brightest source."""
     X, y = field.patches(size, rms=True)
     snr, mag = (np.asarray(field.catalog[name], dtype=float) for name in ("snr", "mag"))
     labels = np.asarray(field.labels)

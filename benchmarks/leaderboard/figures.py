@@ -44,7 +44,10 @@ def _axes(n, width=5.0, height=3.6, n_rows=None):
 
 
 def _style(group, index=None):
-    """A system looks the same in all figures, unless its lines are numbered; programs of others are dashed."""
+    """A system looks the same in all figures, unless its lines are numbered.
+
+    Programs of others are dashed.
+    """
     import matplotlib as mpl
 
     index = list(SYSTEMS).index(group.system) if index is None else index
@@ -148,7 +151,9 @@ def stars(store):
 
 
 def _curves(axes, lines, title):
-    """Precision against recall, and AP against the IoU, one line for each of (group, class, label, number)."""
+    """Precision against recall, and AP against the IoU, one line for each of (group, class, label,
+    number).
+    """
     left, right = axes
     for group, name, label, index in lines:
         curve = group.runs[0]["curves"].get(name)

@@ -23,7 +23,7 @@ PACKAGES = (
 
 
 class Stopwatch:
-    """Context that measures wall-clock and processor seconds and the largest growth of memory, MiB."""
+    """Context that measures wall and processor seconds and the largest growth of memory, MiB."""
 
     def __enter__(self):
         self._stop = threading.Event()

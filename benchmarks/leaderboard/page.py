@@ -29,11 +29,19 @@ from .tables import (
 from .texts import CALIBRATION, COMMANDS, CONDITIONS, COSTS, INTRODUCTION, UNSEEN
 
 CAPTIONS = {
-    "completeness": "Setting A: completeness and purity at a mask IoU of 0.5. Dashed: programs of others.",
+    "completeness": (
+        "Setting A: completeness and purity at a mask IoU of 0.5. Dashed: programs of others."
+    ),
     "separation": "Setting B: recall against the distance between the two galaxies.",
     "unseen": "Completeness against purity on fields that nothing was tuned on, by position.",
-    "stars": "Setting C: precision against recall at an IoU of 0.5, and average precision against the IoU.",
-    "calibration": "Reliability of the probabilities in setting A. Calibrated probabilities lie on the grey line.",
+    "stars": (
+        "Setting C: precision against recall at an IoU of 0.5, and average precision against the "
+        "IoU."
+    ),
+    "calibration": (
+        "Reliability of the probabilities in setting A. Calibrated probabilities lie on the grey "
+        "line."
+    ),
 }
 
 
@@ -48,7 +56,9 @@ def write_page(results, output):
 
 
 def figure_folder(output):
-    """Beside a page of the guide it is docs/_static/leaderboard, elsewhere a folder beside the page."""
+    """Beside a page of the guide it is docs/_static/leaderboard, elsewhere a folder beside the
+    page.
+    """
     if output.parent.name == "guide":
         return output.parent.parent / "_static" / "leaderboard"
     return output.parent / "leaderboard"
@@ -109,7 +119,8 @@ def _section(title, mark):
 
 def _head(store):
     return [
-        ".. Made from the tables in benchmarks/leaderboard/results when the documentation is built.",
+        ".. Made from the tables in benchmarks/leaderboard/results when the documentation is "
+        "built.",
         "",
         *_section("Leaderboard", "="),
         INTRODUCTION,
@@ -137,7 +148,8 @@ def _smaller(store):
         else ""
     )
     return [
-        f"**A smaller round** (scale {' and '.join(scales)}): few images to train and test on{minutes}.",
+        f"**A smaller round** (scale {' and '.join(scales)}): few images to train and test "
+        f"on{minutes}.",
         "",
     ]
 

@@ -1,4 +1,4 @@
-"""Programs that others wrote, in the form of segmenters, each called as its own documentation does."""
+"""Other people's programs as segmenters, each called as its own documentation does."""
 
 import shutil
 import subprocess
@@ -18,7 +18,10 @@ class NotInstalledError(ImportError):
 
 
 def detection_image(image, rms_band):
-    """One image and its noise (or None): the mean of the bands, each with the noise that the RMS band says."""
+    """One image and its noise (or None).
+
+    The mean of the bands, each with the noise that the RMS band says.
+    """
     if rms_band is None:
         return image.mean(axis=0), None
     science = np.delete(image, rms_band, axis=0)
@@ -37,7 +40,10 @@ def gaussian_kernel(fwhm, size=5):
 
 
 class ThresholdPeer(BaseSegmenter):
-    """Parameters that the three have in common, with the defaults of SExtractor; no `fwhm`: its 3×3 kernel."""
+    """Parameters that the three have in common, with the defaults of SExtractor.
+
+    There is no `fwhm`, because the kernel is SExtractor's 3×3.
+    """
 
     _requires_fit = False
 
@@ -82,8 +88,8 @@ class PlainPhotutils(ThresholdPeer):
 class PlainSep(ThresholdPeer):
     """The lines of the sep tutorial.
 
-    Its default filter, "matched", weights with the RMS map and compares with the noise of what comes out; "conv" is
-    that of SExtractor.
+    Its default filter, "matched", weights with the RMS map and compares with the noise of what
+    comes out; "conv" is that of SExtractor.
     """
 
     def __init__(
@@ -182,7 +188,10 @@ def find_sextractor(required=True):
 
 
 class SmpUNet(BaseSegmenter):
-    """The U-Net of segmentation_models_pytorch in the plain loop of its examples; no weights from elsewhere."""
+    """The U-Net of segmentation_models_pytorch in the plain loop of its examples.
+
+    No weights from elsewhere.
+    """
 
     _requires_y = True
 
@@ -243,7 +252,7 @@ class SmpUNet(BaseSegmenter):
 
 
 def padded(stack, multiple=32):
-    """Mirror a stack beyond its lower right edges up to a size that its nets can halve five times."""
+    """Mirror a stack beyond its lower right edges, to a size that nets can halve five times."""
     rest = [(0, -side % multiple) for side in stack.shape[-2:]]
     return np.pad(stack, [(0, 0), (0, 0), *rest], mode="reflect")
 

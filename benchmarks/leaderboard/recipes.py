@@ -1,8 +1,8 @@
 """How the nets are trained: constructor arguments, number of patches, and how fast they learn.
 
-The one place to change a recipe. A budget of minutes becomes a number of epochs by `rate`, the patches that
-two cores of the reference machine train on in a second, so that a run repeats; with ``--clock`` training ends by
-the clock, whatever the machine.
+The one place to change a recipe. A budget of minutes becomes a number of epochs by `rate`, the
+patches that two cores of the reference machine train on in a second, so that a run repeats; with
+``--clock`` training ends by the clock, whatever the machine.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,8 @@ class Recipe:
     least_epochs : int
         A small budget trains on fewer patches rather than for fewer epochs than this.
     choose : dict
-        Grid of parameters that are chosen on training patches after the training, no further training needed.
+        Grid of parameters that are chosen on training patches after the training, no further
+        training needed.
     least_pixels : int
         Sources with fewer pixels are left out of the truth that it learns.
     """
@@ -38,7 +39,9 @@ class Recipe:
 
 
 def plan(recipe, budget, speed=1.0):
-    """Number of patches and epochs that fit into `budget` minutes on a machine `speed` times as fast."""
+    """Number of patches and epochs that fit into `budget` minutes on a machine `speed` times as
+    fast.
+    """
     affordable = 60 * budget * recipe.rate * speed
     n_train = int(min(recipe.n_train, max(affordable / recipe.least_epochs, 16)))
     return n_train, max(recipe.least_epochs, round(affordable / n_train))

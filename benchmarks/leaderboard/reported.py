@@ -1,7 +1,7 @@
 """The numbers that published studies report, and the goals set here.
 
-Setting A imitates the images of [Saverese2022]_, setting B those of [Kamath2019]_, setting C those of
-[Shah2020]_. Variants 1 to 4 are the preprocessing variants of [Saverese2022]_.
+Setting A imitates the images of [Saverese2022]_, setting B those of [Kamath2019]_, setting C those
+of [Shah2020]_. Variants 1 to 4 are the preprocessing variants of [Saverese2022]_.
 """
 
 from dataclasses import dataclass
@@ -77,7 +77,8 @@ NAMES = {
     "panoptic.galaxy.PQ": "galaxy PQ",
 }
 
-# (setting, system, variant): {paths: values}; "raw" of Mask R-CNN was the image without any scaling.
+# (setting, system, variant): {paths: values}; "raw" of Mask R-CNN was the image without any
+# scaling.
 _TABLES = {
     ("A", "photutils", "1"): {PIXELS: (0.2509, 0.9942, 0.3971, 0.9612)},
     ("A", "photutils", "2"): {PIXELS: (0.1125, 0.1235, 0.1980, 0.7463)},
@@ -133,7 +134,10 @@ REPORTED = [
 
 
 def reported_tables():
-    """The places that report the same scores: dict of paths to lists of (setting, system, variant)."""
+    """The places that report the same scores.
+
+    Dict of paths to lists of (setting, system, variant).
+    """
     places = {}
     for place, tables in _TABLES.items():
         for paths in tables:
@@ -164,17 +168,20 @@ GOALS = [
 #: Why a score is behind the reported one; the page shows the reason beside the gap.
 REASONS = {
     ("photutils", "pixels.mean.recall"): (
-        "the reported recall of .99 at an IoU of .25 means that four times too many pixels are marked"
+        "the reported recall of .99 at an IoU of .25 means that four times too many pixels are "
+        "marked"
     ),
     ("kmeans", "pixels.mean.accuracy"): (
-        "k-means ignores the noise, so that a large share of the sky joins the cluster of the galaxies"
+        "k-means ignores the noise, so that a large share of the sky joins the cluster of the "
+        "galaxies"
     ),
     (
         "kmeans",
         "pixels.mean.iou",
     ): "the two clusters split the noise of our fields instead of separating galaxies from sky",
     ("unet", "pixels.mean.iou"): (
-        "trained for four epochs; each image is divided by its own brightest pixel, so that the net "
+        "trained for four epochs; each image is divided by its own brightest pixel, so that the "
+        "net "
         "must first learn how large the noise is"
     ),
     (

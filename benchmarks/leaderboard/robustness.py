@@ -1,4 +1,7 @@
-"""Conditions that nothing was trained for: disturbed fields of setting A, and fields of other telescopes."""
+"""Conditions that nothing was trained for.
+
+Disturbed fields of setting A, and fields of other telescopes.
+"""
 
 import os
 from functools import lru_cache
@@ -43,7 +46,9 @@ def unseen(estimator, system, setting, seed, scale):
 
 @lru_cache(maxsize=1)
 def unseen_fields(seed, scale):
-    """Patches with the positions of the sources that should be found, and of all that are really there."""
+    """Patches with the positions of the sources that should be found, and of all that are really
+    there.
+    """
     side = {"full": 1024, "small": 512, "tiny": 256}[scale]
     field, sources = observe(
         (side, side),
@@ -125,9 +130,10 @@ def sweep(estimator, system, setting, patches, positions):
 def compare_positions(truth, positions, detected, radius=3.0):
     """Completeness and purity by position, so that no convention of masks matters.
 
-    A predicted and a real source match one to one where their centres are at most 3 pixels apart, or half the
-    radius of a large source. Completeness is the matched share of the true sources that count; purity is the
-    share of the predicted ones that match any source that is really there, labelled or too faint for it.
+    A predicted and a real source match one to one where their centres are at most 3 pixels apart,
+    or half the radius of a large source. Completeness is the matched share of the true sources that
+    count; purity is the share of the predicted ones that match any source that is really there,
+    labelled or too faint for it.
     """
     n_true = n_found = n_pred = n_real = 0
     for sources, there, predicted in zip(truth, positions, detected, strict=True):

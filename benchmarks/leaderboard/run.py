@@ -45,7 +45,8 @@ def run(job, results=RESULTS, keep=None, reuse=False):
     Parameters
     ----------
     job : dict
-        ``setting``, ``system``, ``variant``, ``seed``, ``budget`` (minutes), ``scale`` and ``speed``.
+        ``setting``, ``system``, ``variant``, ``seed``, ``budget`` (minutes), ``scale`` and
+        ``speed``.
     results : path
         Folder of the tables.
     keep : path, optional
@@ -164,7 +165,10 @@ def quiet_log():
 
 
 def told(caught):
-    """Warnings worth knowing, each once: not those that an image is empty, nor those of other packages' futures."""
+    """Warnings worth knowing, each once.
+
+    Not those that an image is empty, nor those of other packages' futures.
+    """
     dull = NoSourcesWarning, DeprecationWarning, FutureWarning
     texts = [
         str(warning.message).splitlines()[0][:200]
@@ -229,8 +233,8 @@ def _fit(estimator, X, y, stored):
 def choose(estimator, grid, train, n_pixels=10):
     """Set the parameters with the best pooled IoU plus source F1 on training patches; return them.
 
-    One parameter after the other, from the present ones, until a round changes nothing or two are over; all
-    combinations where the probabilities of the pixels are known anyway.
+    One parameter after the other, from the present ones, until a round changes nothing or two are
+    over; all combinations where the probabilities of the pixels are known anyway.
     """
     names = estimator[-1].get_params()
     grid = {name: values for name, values in grid.items() if name in names}

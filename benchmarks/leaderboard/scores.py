@@ -23,7 +23,8 @@ def evaluate(patches, predicted, setting, candidates=None):
         What the system holds for sources: pixels, detections and panoptic quality are scored on it.
     setting : Setting
     candidates : list of Instances, optional
-        Where a system cuts its sources at a score: those below the cut as well, for average precision ranks them.
+        Where a system cuts its sources at a score: those below the cut as well, for average
+        precision ranks them.
 
     Returns
     -------
@@ -76,7 +77,9 @@ def ranked(predicted, image, setting):
 
 
 def signal_to_noise(predicted, image, setting):
-    """Signal-to-noise ratio of each source in those of its pixels that have data, measured on the image."""
+    """Signal-to-noise ratio of each source in those of its pixels that have data, measured on the
+    image.
+    """
     bands = image.reshape(-1, *image.shape[-2:]).astype(np.float64)
     if setting.rms_band is None:
         centre = np.nanmedian(bands[0])
@@ -146,7 +149,10 @@ def large_sources(patches, predicted, n_pixels=20):
 
 
 def pixel_scores(patches, predicted, n_pixels):
-    """Scores of the galaxy pixels, means over patches and pooled; those of sources that do not count are left out."""
+    """Scores of the galaxy pixels, means over patches and pooled.
+
+    Those of sources that do not count are left out.
+    """
     truth = [sources.select(sources.areas >= n_pixels) for sources in patches.truth]
     ignore = [uncounted(sources, n_pixels) for sources in patches.truth]
     scores = {name: getattr(metrics, f"{name}_score") for name in PIXEL_SCORES}
@@ -226,7 +232,9 @@ def matches(truth, predicted, iou=0.5):
 
 
 def completeness(truth, predicted, snr, mag, X, setting):
-    """Completeness against S/N and magnitude of the true sources, purity against S/N of the predicted."""
+    """Completeness against S/N and magnitude of the true sources, purity against S/N of the
+    predicted.
+    """
     true_hit, pred_hit = (np.concatenate(item) for item in matches(truth, predicted))
     measured = [
         signal_to_noise(prediction, image, setting)
@@ -249,7 +257,9 @@ def binned(values, hits, edges):
 
 
 def by_separation(truth, predicted):
-    """Recall, and pairs of which both are found, against the distance between the centres of the masks."""
+    """Recall, and pairs of which both are found, against the distance between the centres of the
+    masks.
+    """
     hits, _ = matches(truth, predicted)
     distance = np.array(
         [np.hypot(*(item - two)) for item, two in (centres(image)[:2] for image in truth)]
@@ -273,7 +283,10 @@ def centres(sources):
 
 
 def curves(truth, predicted, told_apart):
-    """Precision against recall at an IoU of 0.5, and AP against the IoU: of all sources alike, and of each class."""
+    """Precision against recall at an IoU of 0.5, and AP against the IoU.
+
+    Of all sources alike, and of each class.
+    """
     result = {"all": curve(*all_alike(truth, predicted))}
     if told_apart:
         result |= {

@@ -10,7 +10,8 @@ from galaxysegment.datasets import make_blends, make_field
 
 from .fields import Patches, cut_instances, cut_labels, join, noisier_field, without_sky
 
-#: Setting A: about 17 sources of 10 pixels or more in 256² pixels, and half as many again of 3 to 9.
+#: Setting A: about 17 sources of 10 pixels or more in 256² pixels, and half as many again of 3 to
+#: 9.
 DEEP = {"density": 154.0, "n_pixels": 3}
 #: How many patches are tested on, by scale; and the side of the fields they are cut from.
 SCALES = ("full", "small", "tiny")
@@ -20,8 +21,8 @@ SCALES = ("full", "small", "tiny")
 class Setting:
     """A kind of images with its truth.
 
-    `draw(n, seed, scale)` makes `n` patches; `n_test` holds their number by scale. True sources with
-    fewer than `n_pixels` pixels in a patch, and predictions on them, are ignored in scoring.
+    `draw(n, seed, scale)` makes `n` patches; `n_test` holds their number by scale. True sources
+    with fewer than `n_pixels` pixels in a patch, and predictions on them, are ignored in scoring.
     """
 
     name: str
@@ -59,7 +60,9 @@ def patches_a(side, seed):
 
 
 def make_a(side, seed, **options):
-    """A field of setting A: labelled down to 3 pixels, so that what is faint but real is not called false."""
+    """A field of setting A: labelled down to 3 pixels, so that what is faint but real is not called
+    false.
+    """
     return make_field((side, side), random_state=seed, **DEEP, **options)
 
 
@@ -90,7 +93,8 @@ def patches_c(side, seed):
 
 
 _FIELD = (
-    "``make_field``: 0.1″ pixels, PSF 0.17″, about 17 sources of at least 10 pixels in 256² pixels, S/N 5 at magnitude "
+    "``make_field``: 0.1″ pixels, PSF 0.17″, about 17 sources of at least 10 pixels in 256² "
+    "pixels, S/N 5 at magnitude "
     "27, with an RMS map. The background is taken from each whole field before it is cut. "
     "The mask of a source is where its noise-free light exceeds 1 local RMS."
 )
@@ -98,7 +102,8 @@ A = Setting(
     "A",
     "A. Field patches",
     f"256² patches. {_FIELD} A contested pixel belongs to the source that is brightest there. "
-    "Sources of 3 to 9 pixels are labelled as well, and learnt, but not scored: their pixels are left out of the pixel "
+    "Sources of 3 to 9 pixels are labelled as well, and learnt, but not scored: their pixels are "
+    "left out of the pixel "
     "scores, and predictions that lie on them out of the source scores.",
     draw_a,
     {"full": 128, "small": 16, "tiny": 2},
@@ -106,7 +111,8 @@ A = Setting(
 B = Setting(
     "B",
     "B. Blends",
-    "``make_blends``: two overlapping galaxies in 120² pixels of 0.2″, PSF 0.7″, sky subtracted, no RMS map. Masks are "
+    "``make_blends``: two overlapping galaxies in 120² pixels of 0.2″, PSF 0.7″, sky subtracted, "
+    "no RMS map. Masks are "
     "those of each galaxy's own light above 1 local RMS, so that they overlap.",
     draw_b,
     {"full": 500, "small": 100, "tiny": 6},

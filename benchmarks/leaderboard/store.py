@@ -43,7 +43,10 @@ class Store:
         }
 
     def groups(self, setting):
-        """Runs that differ in the seed only, in the order of the table of systems: list of `Group`."""
+        """Runs that differ in the seed only, in the order of the table of systems.
+
+        List of `Group`.
+        """
         grouped = {}
         for run in self.runs:
             if run["setting"] == setting:

@@ -48,7 +48,8 @@ class System:
     label : str
         What the page calls it.
     make : callable
-        ``make(setting, variant, seed, **params)`` returns the unfitted estimator without its preprocessing.
+        ``make(setting, variant, seed, **params)`` returns the unfitted estimator without its
+        preprocessing.
     variants : dict of str to tuple of str
         Setting to the preprocessing variants that are run; the last one is the main one.
     n_train : dict of str to int
@@ -56,8 +57,8 @@ class System:
     grid : dict
         Parameters that are chosen on the training patches; empty for none.
     sweep : tuple
-        Parameter and its values that trade completeness for purity; ("scores", parameters for the prediction)
-        where the scores of the sources do.
+        Parameter and its values that trade completeness for purity; ("scores", parameters for the
+        prediction) where the scores of the sources do.
     peer : bool
         Whether others wrote it.
     net : str
@@ -81,7 +82,10 @@ class System:
 
 
 def front(variant, setting, stretch="asinh"):
-    """Preprocessing of a variant: a list of steps; ``stretch="linear"`` for what takes the asinh itself."""
+    """Preprocessing of a variant: a list of steps.
+
+    ``stretch="linear"`` for what takes the asinh itself.
+    """
     if variant == "raw":
         return []
     noise = {

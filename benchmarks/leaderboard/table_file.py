@@ -1,7 +1,8 @@
-"""CSV tables of runs: one table a setting, one row a run, one column a number (or a list of numbers).
+"""CSV tables of runs: a table for each setting, a row for each run, a column for each score.
 
 A run is a dict of dicts. Its number at ``run["pixels"]["mean"]["iou"]`` stands in the column
-``pixels.mean.iou``. Lists are written as JSON. An empty cell is a number that this run does not have.
+``pixels.mean.iou``. Lists are written as JSON. An empty cell is a number that this run does not
+have.
 """
 
 import csv

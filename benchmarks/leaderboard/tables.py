@@ -91,7 +91,10 @@ def _bold(text, yes):
 
 
 def compare_reported(store):
-    """Every reported number beside ours: tables of one kind of scores each, and lines about those that are behind."""
+    """Every reported number beside ours.
+
+    Tables of one kind of scores each, and lines about those that are behind.
+    """
     lines, behind = [], []
     for paths, places in reported_tables().items():
         rows = []
@@ -135,7 +138,10 @@ def _top(top):
 
 
 def best_variant(store, cell):
-    """Best mean and its variant, over the variants of the system or of the cell's only; None where there is none."""
+    """Best mean and its variant, over the variants of the system or of the cell's only.
+
+    None where there is none.
+    """
     groups = [group for group in store.groups(cell.setting) if group.system == cell.system]
     groups = [group for group in groups if cell.variant in ("", group.variant)]
     predicted = [
@@ -158,7 +164,8 @@ def _behind(cells):
     lines = ["Behind the reported number:", ""]
     for cell, value in cells:
         reason = REASONS.get((cell.system, cell.path), "")
-        text = f"* {SYSTEMS[cell.system].label}, {VARIANTS[cell.variant]}, {cell.name}: by {number(cell.value - value)}"
+        excess = number(cell.value - value)
+        text = f"* {SYSTEMS[cell.system].label}, {VARIANTS[cell.variant]}, {cell.name}: by {excess}"
         lines.append(f"{text}; {reason}." if reason else f"{text}.")
     return [*lines, ""]
 
@@ -177,7 +184,10 @@ def goal_table(store):
 
 
 def against_peers(store):
-    """Best of ours and best of the peers for each score of each setting; of ours, the main variants."""
+    """Best of ours and best of the peers for each score of each setting.
+
+    Of ours, the main variants.
+    """
     rows = []
     for setting in SETTINGS:
         for path in (
@@ -253,7 +263,9 @@ def robustness_table(store, score):
 
 
 def at_purity(curve, purity):
-    """Largest completeness of a sweep at a purity of at least `purity`, straight lines between its points."""
+    """Largest completeness of a sweep at a purity of at least `purity`, straight lines between its
+    points.
+    """
     completeness, pure = (np.array(curve[name], dtype=float) for name in ("completeness", "purity"))
     best = completeness[pure >= purity].max(initial=0.0)
     for i in range(len(pure) - 1):

@@ -1,4 +1,4 @@
-"""Calibration of probabilities: a monotone table from a model's probabilities to observed fractions."""
+"""Calibration: a monotone table from a model's probabilities to observed fractions."""
 
 import numpy as np
 
@@ -18,7 +18,8 @@ def fit_calibration(probas, truths, method="isotonic"):
     truths : list of ndarray of bool
         Whether each is a galaxy.
     method : {"isotonic", "temperature"}, default="isotonic"
-        ``"isotonic"`` fits a rising curve of any form, ``"temperature"`` divides the logit by a number.
+        ``"isotonic"`` fits a rising curve of any form, ``"temperature"`` divides the logit by a
+        number.
 
     Returns
     -------

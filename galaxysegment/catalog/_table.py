@@ -54,8 +54,8 @@ def source_catalog(
     Parameters
     ----------
     sources : label map of shape (height, width), `Instances`, `Separated`, or path
-        The sources; a path names a FITS file with a label map. `Separated` adds the fluxes of the light
-        that belongs to each source alone.
+        The sources; a path names a FITS file with a label map. `Separated` adds the fluxes of the
+        light that belongs to each source alone.
     image : array of shape (height, width) or (n_bands, height, width), path, `Field` or `NDData`
         What to measure, or a list of paths; NaN is "no data". Fluxes of a `Quantity`
         or `NDData` have its unit.
@@ -104,8 +104,9 @@ def source_catalog(
           east, 0° to 180°;
         - ``peak``, ``x_peak``, ``y_peak``: the brightest pixel;
         - ``class``, ``score``: if they are known;
-        - ``flux_separated``, ``flux_separated_error``, ``blendedness``: of the light of each source alone,
-          if `sources` is `Separated`; a shared pixel then counts for each source by its share;
+        - ``flux_separated``, ``flux_separated_error``, ``blendedness``: of the light of each source
+          alone, if `sources` is `Separated`; a shared pixel then counts for each source by its
+          share;
         - ``edge``: reaches the edge of the image; ``masked``: holds or touches pixels without data;
           ``blended``: touches or overlaps another source.
 
@@ -338,7 +339,8 @@ def _add_separated(table, separated, photometry):
     n_sources, n_bands = len(separated), photometry.n_bands
     if separated.fluxes.size != n_sources * n_bands:
         raise ValueError(
-            f"sources holds separated light of {separated.fluxes.size // max(n_sources, 1)} band(s), but the "
+            f"sources holds separated light of {separated.fluxes.size // max(n_sources, 1)} "
+            "band(s), but the "
             f"image has {n_bands}: pass the image that was separated."
         )
 

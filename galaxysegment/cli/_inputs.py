@@ -14,7 +14,7 @@ READ_WORDS = {
 
 
 def add_image_arguments(parser, *, several=True):
-    """Declare the options for image, RMS map and mask; further bands by ``--band`` if not several."""
+    """Declare the options for image, RMS map and mask; ``--band`` adds bands if not several."""
     if several:
         words = "FITS image; several files are bands of one field"
         parser.add_argument("image", nargs="+", help=words)

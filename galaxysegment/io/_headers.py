@@ -1,4 +1,4 @@
-"""Headers as they come: read block by block, illegal cards mended or dropped here and nowhere else."""
+"""Headers: read block by block; illegal cards are mended or dropped only here."""
 
 import threading
 import warnings
@@ -111,7 +111,8 @@ def whole_number(header, keyword, name, default=None):
         value = "an illegal card"
     if isinstance(value, bool) or not isinstance(value, int):
         raise OSError(
-            f"{name} has {keyword} = {value!r}, which must be a whole number: the header is damaged."
+            f"{name} has {keyword} = {value!r}, which must be a whole number: the header is "
+            "damaged."
         )
     return value
 

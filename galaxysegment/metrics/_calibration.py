@@ -116,7 +116,7 @@ def expected_calibration_error(
     ignore: Images | None = None,
     between: tuple[float, float] | None = None,
 ) -> float:
-    """Mean distance of the reliability curve from the diagonal, weighted with the pixels in each bin.
+    """Mean distance of the reliability curve from the diagonal, weighted by pixels in each bin.
 
     Parameters
     ----------
@@ -244,7 +244,7 @@ def source_calibration_error(
     iou: float = 0.5,
     n_bins: int = 10,
 ) -> float:
-    """Mean distance of the sources' reliability curve from the diagonal, weighted with their number.
+    """Mean distance of the sources' reliability curve from the diagonal, weighted by number.
 
     Parameters
     ----------

@@ -89,7 +89,7 @@ class SeparationScorer(_NamedScorer):
     name = "separation"
 
     def __call__(self, estimator, X, y):
-        """Compare ``estimator.separate(X)`` with `y`, the true light of each source of each image."""
+        """Compare ``estimator.separate(X)`` with `y`, the true light of each image's sources."""
         if not hasattr(estimator, "separate"):
             raise TypeError(
                 f"The scorer 'separation' needs separate, which {type(estimator).__name__} does "

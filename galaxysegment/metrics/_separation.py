@@ -31,15 +31,18 @@ def separation_scores(y_true: Sequence[ArrayLike], y_pred: Sequence[Separated]) 
     Returns
     -------
     dict of str to float
-        - ``flux_error``: mean of ``|flux / true flux - 1|`` over all true sources; a missed source counts 1;
+        - ``flux_error``: mean of ``|flux / true flux - 1|`` over all true sources; a missed source
+          counts 1;
         - ``median_flux_error``: their median;
         - ``flux_bias``: mean of ``flux / true flux - 1`` over matched sources;
-        - ``ssim``: mean structural similarity [1]_ of matched sources, over the whole image as BlendingToolKit
-          has it [2]_;
-        - ``residual``: mean over matched sources of ``sum |part - true light| / sum true light``, in 31 × 31
-          pixels around the true peak;
-        - ``ellipticity_error``: median ``|e - e_true|`` of matched sources, from weighted second moments;
-        - ``missed``: fraction of true sources without a match; ``spurious``: unmatched sources an image.
+        - ``ssim``: mean structural similarity [1]_ of matched sources, over the whole image as
+          BlendingToolKit has it [2]_;
+        - ``residual``: mean over matched sources of ``sum |part - true light| / sum true light``,
+          in 31 × 31 pixels around the true peak;
+        - ``ellipticity_error``: median ``|e - e_true|`` of matched sources, from weighted second
+          moments;
+        - ``missed``: fraction of true sources without a match; ``spurious``: unmatched sources an
+          image.
 
         NaN where no source was matched.
 
@@ -50,7 +53,8 @@ def separation_scores(y_true: Sequence[ArrayLike], y_pred: Sequence[Separated]) 
 
     References
     ----------
-    .. [1] Wang et al. 2004, IEEE Transactions on Image Processing, 13, 600. :doi:`10.1109/TIP.2003.819861`
+    .. [1] Wang et al. 2004, IEEE Transactions on Image Processing, 13, 600.
+       :doi:`10.1109/TIP.2003.819861`
     .. [2] The Blending ToolKit, https://github.com/LSSTDESC/BlendingToolKit
 
     Examples
@@ -62,7 +66,8 @@ def separation_scores(y_true: Sequence[ArrayLike], y_pred: Sequence[Separated]) 
     >>> light = np.stack([np.exp(-((y - 30) ** 2 + (x - centre) ** 2) / 18) for centre in (25, 36)])
     >>> labels = np.where(light.sum(axis=0) > 0.05, np.where(x < 31, 1, 2), 0)
     >>> image = 100 * light.sum(axis=0)
-    >>> separated = TemplateSeparator().separate(image[None], labels[None], rms=np.ones((1, 60, 60)))
+    >>> rms = np.ones((1, 60, 60))
+    >>> separated = TemplateSeparator().separate(image[None], labels[None], rms=rms)
     >>> scores = separation_scores([100 * light], separated)
     >>> bool(scores["flux_error"] < 0.05), scores["missed"], scores["spurious"]
     (True, 0.0, 0.0)
@@ -87,7 +92,8 @@ def separation_scores(y_true: Sequence[ArrayLike], y_pred: Sequence[Separated]) 
 def _check_shapes(truth, separated, index):
     if truth.ndim != 3 or truth.shape[1:] != separated.residual.shape:
         raise ValueError(
-            f"y_true[{index}] has shape {truth.shape}, but y_pred[{index}] separates an image of shape "
+            f"y_true[{index}] has shape {truth.shape}, but y_pred[{index}] separates an image of "
+            "shape "
             f"{separated.residual.shape}: pass (n_sources, height, width) for an image of one band."
         )
 

@@ -137,8 +137,8 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     verbose : int or bool, default=False
         Whether to show a progress bar and a line per epoch.
     bridge : int, default=0
-        Sources may bridge gaps without data (NaN, or no positive RMS) of up to this many pixels, such as bad columns
-        through a star: they are interpolated to find sources.
+        Sources may bridge gaps without data (NaN, or no positive RMS) of up to this many pixels,
+        such as bad columns through a star: they are interpolated to find sources.
     label_bridge : bool, default=False
         Whether the pixels of such a gap get the label of the source; if not, they stay 0.
 

@@ -59,8 +59,8 @@ class Scene:
 class BaseSeparator(BaseEstimator, metaclass=ABCMeta):
     """Template of a separator: images and their sources in, the light of each source alone out.
 
-    A subclass writes ``_shares(scene)``, which says for one blend what fraction of each pixel's light
-    belongs to each source. Checking, finding blends and centres, and adding up are done here.
+    A subclass writes ``_shares(scene)``, which says for one blend what fraction of each pixel's
+    light belongs to each source. Checking, finding blends and centres, and adding up are done here.
     """
 
     _parameter_constraints: dict = {"growth": [Interval(Real, 0, None, closed="left")]}
@@ -92,14 +92,15 @@ class BaseSeparator(BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), or list
-            Images, linear in flux, with the background subtracted; NaN means "no data". A `Field` or `NDData`
-            brings its RMS map and its mask.
+            Images, linear in flux, with the background subtracted; NaN means "no data". A `Field`
+            or `NDData` brings its RMS map and its mask.
         sources : array of int, shape (n_images, height, width), or list
-            The sources of each image: a label map, `Instances`, or an `astropy.table.Table` with columns
-            ``x`` and ``y``, the centres in 0-based pixels.
+            The sources of each image: a label map, `Instances`, or an `astropy.table.Table` with
+            columns ``x`` and ``y``, the centres in 0-based pixels.
         rms : array or list, optional
-            Standard deviation of the noise in the shape of `X`, or one map of shape (height, width) an image
-            for all bands. By default one number a band, estimated from the pixels outside all sources.
+            Standard deviation of the noise in the shape of `X`, or one map of shape (height, width)
+            an image for all bands. By default one number a band, estimated from the pixels outside
+            all sources.
 
         Returns
         -------
@@ -109,8 +110,8 @@ class BaseSeparator(BaseEstimator, metaclass=ABCMeta):
         Raises
         ------
         ValueError
-            If shapes disagree, or a position is outside the image, not finite, or within half a pixel of
-            another.
+            If shapes disagree, or a position is outside the image, not finite, or within half a
+            pixel of another.
         """
         self._validate_params()
         fields, _ = open_observations(X)
@@ -124,7 +125,8 @@ class BaseSeparator(BaseEstimator, metaclass=ABCMeta):
         given = list(sources)
         if len(given) != len(images):
             raise ValueError(
-                f"X holds {len(images)} images, but sources holds {len(given)} entries: give one per image."
+                f"X holds {len(images)} images, but sources holds {len(given)} entries: give one "
+                "per image."
             )
         noises = [None] * len(images) if rms is None else _check_rms(rms, images)
         checked = [
@@ -154,7 +156,8 @@ class BaseSeparator(BaseEstimator, metaclass=ABCMeta):
                 if places is None
                 else places[blend.members]
             )
-            # The brightest first, whatever the order of the sources, because templates are fitted in turn.
+            # The brightest first, whatever the order of the sources, because templates are fitted
+            # in turn.
             order = _order(centres, smooth)
             sorted_blend = replace(blend, members=blend.members[order])
             scene = _cut_scene(image, noise, detection, detection_noise, no_data, blend)
@@ -194,7 +197,7 @@ class BaseSeparator(BaseEstimator, metaclass=ABCMeta):
             )
 
     def _complete(self, scene):
-        """Return the scene with more sources after those given; override to find what was not detected.
+        """Return the scene with undetected sources appended; override to find them.
 
         Parameters
         ----------
@@ -256,7 +259,7 @@ class _Canvas:
         self.blendedness[index] = np.where(everything > 0, 1 - own, np.nan)
 
     def masks(self, indices, noise):
-        """Masks of sources that came without: where their light, the mean of the bands, exceeds 1 RMS."""
+        """Masks of sources without masks: pixels where their light exceeds 1 RMS."""
         boxes = np.array([self.boxes[index] for index in indices])
         parts = [self.parts[index].mean(axis=0, dtype=np.float64) for index in indices]
         places = [self.places[index] for index in indices]
@@ -292,12 +295,14 @@ def _check_rms(rms, images):
         check_same_shape(noise.shape[-2:], image.shape[1:], f"rms[{index}]", f"X[{index}]")
         if noise.ndim == 3 and len(noise) not in (1, len(image)):
             raise ValueError(
-                f"rms[{index}] has {len(noise)} bands, but X[{index}] has {len(image)}: give one map for all "
+                f"rms[{index}] has {len(noise)} bands, but X[{index}] has {len(image)}: give one "
+                "map for all "
                 "bands, or one for each."
             )
         if not (noise > 0).any():
             raise ValueError(
-                f"rms[{index}] has no positive value, so it says nothing about the noise: check the file, or "
+                f"rms[{index}] has no positive value, so it says nothing about the noise: check "
+                "the file, or "
                 "leave rms out to estimate the noise from the image."
             )
         checked.append(np.broadcast_to(noise, image.shape))
@@ -355,8 +360,8 @@ def _cut_scene(image, noise, detection, detection_noise, no_data, blend):
 def _room(centres, scene, corner):
     """Most pixels that a source may reach, shape (n,).
 
-    A companion reaches no farther than the centre of the nearest source with a peak four times as high:
-    beyond, it would take the asymmetries of the brighter source for its own light.
+    A companion reaches no farther than the centre of the nearest source with a peak four times as
+    high: beyond, it would take the asymmetries of the brighter source for its own light.
     """
     rows, columns = np.rint(centres - np.array(corner)).astype(int).T
     peaks = smooth_light(scene.detection)[rows, columns]
@@ -372,7 +377,7 @@ def _order(centres, smooth):
 
 
 def _reaches(instances, members, centres, growth):
-    """Pixels from each centre to the edge of its stamp: to the farthest corner of its mask, and beyond."""
+    """Pixels from each centre to the edge of its stamp, beyond the farthest corner of its mask."""
     boxes = instances.boxes[members]
     farthest = np.maximum(np.abs(boxes[:, :2] - centres), np.abs(boxes[:, 2:] - 1 - centres)).max(
         axis=1

@@ -36,9 +36,10 @@ class Blend:
 def find_blends(sources, growth):
     """Divide the sources of an image into blends.
 
-    Sources whose masks overlap or touch, at a corner too, form a blend. Its region is its masks, grown
-    by `growth` times the radius of a circle of their area, at least 3 and at most 64 pixels; a pixel
-    that two blends reach goes to the nearer one. So a blend depends on what is near it alone.
+    Sources whose masks overlap or touch, at a corner too, form a blend. Its region is its masks,
+    grown by `growth` times the radius of a circle of their area, at least 3 and at most 64 pixels;
+    a pixel that two blends reach goes to the nearer one. So a blend depends on what is near it
+    alone.
 
     Parameters
     ----------
@@ -92,8 +93,8 @@ def smooth_light(image):
 def find_centres(sources, smooth, members):
     """Find the centre of each member of a blend: the peak of light in the middle of its mask.
 
-    A peak that is more central in another member's mask belongs to that member. The centre of a source
-    without a peak of its own is the mean position of its mask.
+    A peak that is more central in another member's mask belongs to that member. The centre of a
+    source without a peak of its own is the mean position of its mask.
 
     Parameters
     ----------
@@ -157,7 +158,7 @@ def _centre(box, crop, smooth, own, ellipses):
 
 
 def offset_of_peak(smooth, y, x, axis):
-    """Place of the peak between pixels: the vertex of the parabola through three pixels of a row or column."""
+    """Place of the peak between pixels: the vertex of the parabola through three pixels."""
     place = (y, x)[axis]
     if not 0 < place < smooth.shape[axis] - 1:
         return 0.0

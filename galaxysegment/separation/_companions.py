@@ -24,10 +24,10 @@ _ITERATIONS = 8
 def find_companions(scene):
     """Find sources of a blend that are not among those given.
 
-    A galaxy beside an undetected neighbour is not symmetric, so that light is left where the neighbour
-    is. The brightest significant peak of the residual becomes a source as long as the templates then fit
-    much better. In the end, sources that the fit does not need are dropped: one blended source may turn
-    out to be two beside its middle.
+    A galaxy beside an undetected neighbour is not symmetric, so that light is left where the
+    neighbour is. The brightest significant peak of the residual becomes a source as long as the
+    templates then fit much better. In the end, sources that the fit does not need are dropped: one
+    blended source may turn out to be two beside its middle.
 
     Parameters
     ----------

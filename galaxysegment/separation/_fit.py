@@ -10,9 +10,9 @@ _SMOOTHING = 3.0  # S/N of a pixel at which it and its annulus count the same
 def fit_scene(scene, n_iterations):
     """Return the template of each source of a blend, in the light of the detection image.
 
-    Close sources of similar brightness start from the whole light, faint companions of bright galaxies
-    from what brighter sources leave of it. Both ways are gone; the templates that fit the image better
-    are kept.
+    Close sources of similar brightness start from the whole light, faint companions of bright
+    galaxies from what brighter sources leave of it. Both ways are gone; the templates that fit the
+    image better are kept.
     """
     from ._template_kernels import fit_templates
 

@@ -33,8 +33,8 @@ class SegmentThenSeparate(MetaEstimatorMixin, BaseEstimator):
     separator : separator, optional
         Divides the light; `TemplateSeparator` by default.
     rms_band : int or None, default=None
-        Index of the RMS map among the bands of `X`. The segmenter sees it, the separator takes it for the
-        noise, and it gets no part. A `Field` brings its own map.
+        Index of the RMS map among the bands of `X`. The segmenter sees it, the separator takes it
+        for the noise, and it gets no part. A `Field` brings its own map.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class SegmentThenSeparate(MetaEstimatorMixin, BaseEstimator):
 
     @fit_context
     def fit(self, X: Images, y: Sources | None = None) -> Self:
-        """Fit the segmenter; a separator is fitted on its own, because its truth is light, not labels.
+        """Fit the segmenter; fit a separator on its own, because its truth is light, not labels.
 
         Parameters
         ----------

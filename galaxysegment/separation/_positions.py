@@ -18,13 +18,14 @@ def check_positions(table, shape, name):
     Raises
     ------
     ValueError
-        If there are no columns ``x`` and ``y``, or a position is not finite, outside the image, or less
-        than half a pixel from another.
+        If there are no columns ``x`` and ``y``, or a position is not finite, outside the image, or
+        less than half a pixel from another.
     """
     missing = {"x", "y"} - set(table.colnames)
     if missing:
         raise ValueError(
-            f"{name} is a table without the column(s) {sorted(missing)}: positions are 0-based pixels, in "
+            f"{name} is a table without the column(s) {sorted(missing)}: positions are 0-based "
+            "pixels, in "
             f"columns 'x' and 'y'. It has {table.colnames}."
         )
     columns = (getattr(table[axis], "value", table[axis]) for axis in ("y", "x"))
@@ -43,7 +44,8 @@ def check_positions(table, shape, name):
     if pairs:
         first, second = min(pairs)
         raise ValueError(
-            f"{name} has two sources within {_LEAST_DISTANCE} pixels of each other (rows {first} and {second}): "
+            f"{name} has two sources within {_LEAST_DISTANCE} pixels of each other (rows {first} "
+            f"and {second}): "
             "nothing tells their light apart. Keep one of them."
         )
     return places
@@ -60,8 +62,8 @@ def masks_at(places, image, noise):
     Returns
     -------
     Instances
-        Connected pixels above 1 RMS in the smoothed image, at most 32 pixels from the position, and a disk
-        with a radius of 3 pixels. Sources in one patch of light share its pixels.
+        Connected pixels above 1 RMS in the smoothed image, at most 32 pixels from the position, and
+        a disk with a radius of 3 pixels. Sources in one patch of light share its pixels.
     """
     bright, _ = ndimage.label(smooth_light(image) > noise)
     boxes, crops = [], []

@@ -19,31 +19,34 @@ _FAINTEST = 0.1
 class TemplateSeparator(BaseSeparator):
     """Divide light by templates that are symmetric and fall outwards; nothing to train.
 
-    A galaxy looks the same when turned by 180° about its centre, and gets fainter outwards. The SDSS
-    deblender [1]_ makes templates of the first property, that of HSC [2]_ and scarlet [3]_ of both. Here
-    each source's template is made anew several times from what the other templates leave of the image:
-    the mean of this rest and its rotation, weighted by the share of the source in each pixel. Where a
-    template is fainter than about 3 RMS a pixel, it is the mean over elliptical annuli.
+    A galaxy looks the same when turned by 180° about its centre, and gets fainter outwards. The
+    SDSS deblender [1]_ makes templates of the first property, that of HSC [2]_ and scarlet [3]_ of
+    both. Here each source's template is made anew several times from what the other templates leave
+    of the image: the mean of this rest and its rotation, weighted by the share of the source in
+    each pixel. Where a template is fainter than about 3 RMS a pixel, it is the mean over elliptical
+    annuli.
 
     Parameters
     ----------
     n_iterations : int, default=16
-        How often each template is made anew. 4 are enough for sources that barely touch; beyond 20 nothing
-        changes any more.
+        How often each template is made anew. 4 are enough for sources that barely touch; beyond 20
+        nothing changes any more.
     find_companions : bool, default=False
-        Whether neighbours that nobody detected become sources too: peaks of at least 5 sigma in the light
-        that symmetric templates leave, if the image cannot be explained without them. They follow the given
-        sources in the result. For smooth galaxies: each arm of a spiral may become a source.
+        Whether neighbours that nobody detected become sources too: peaks of at least 5 sigma in the
+        light that symmetric templates leave, if the image cannot be explained without them. They
+        follow the given sources in the result. For smooth galaxies: each arm of a spiral may become
+        a source.
     growth : float, default=1.5
-        How far the light of a blend reaches beyond its masks, in radii of a circle of their area; at least 3
-        and at most 64 pixels. With 0.5, fluxes miss the faint wings of large galaxies.
+        How far the light of a blend reaches beyond its masks, in radii of a circle of their area;
+        at least 3 and at most 64 pixels. With 0.5, fluxes miss the faint wings of large galaxies.
 
     References
     ----------
     .. [1] Lupton, R. 2005, "SDSS Image Processing I: The Deblender",
        https://www.astro.princeton.edu/~rhl/photomisc/deblender.pdf
     .. [2] Bosch et al. 2018, PASJ, 70, S5. :doi:`10.1093/pasj/psx080`
-    .. [3] Melchior et al. 2018, Astronomy and Computing, 24, 129. :doi:`10.1016/j.ascom.2018.07.001`
+    .. [3] Melchior et al. 2018, Astronomy and Computing, 24, 129.
+       :doi:`10.1016/j.ascom.2018.07.001`
 
     Examples
     --------
@@ -53,7 +56,8 @@ class TemplateSeparator(BaseSeparator):
     >>> galaxies = [np.exp(-((y - 20) ** 2 + (x - centre) ** 2) / 18) for centre in (18, 29)]
     >>> image = 300 * galaxies[0] + 100 * galaxies[1]
     >>> labels = np.where(image > 3, np.where(x < 24, 1, 2), 0)
-    >>> separated, = TemplateSeparator().separate(image[None], labels[None], rms=np.ones((1, 40, 48)))
+    >>> rms = np.ones((1, 40, 48))
+    >>> separated, = TemplateSeparator().separate(image[None], labels[None], rms=rms)
     >>> separated.parts[0].shape == separated.isolated(0).shape, len(separated)
     (False, 2)
     >>> bool(np.allclose(separated.total() + separated.residual, image, atol=1e-3))
@@ -131,7 +135,7 @@ def band_amplitudes(scene, templates):
 
 
 def _non_negative(gram, target, solver):
-    """Solve normal equations for amplitudes that are at least a millionth: every pixel has an owner."""
+    """Solve normal equations for amplitudes of at least a millionth: every pixel has an owner."""
     scale = np.sqrt(np.maximum(np.diag(gram), 1e-30))
     root = np.linalg.cholesky(gram / np.outer(scale, scale) + 1e-9 * np.eye(len(gram)))
     solution = solver(root.T, np.linalg.solve(root, target / scale), bounds=(0, np.inf)).x / scale

@@ -21,9 +21,10 @@ def fit_templates(
     """Fit the templates of the sources of one blend.
 
     Each source in turn is what is left of the image without the present templates of the others. A
-    template is the mean of this rest and of its rotation by 180°, where a pixel counts the more, the
-    more of its light is the source's. Where the template is faint against the noise, the mean over an
-    elliptical annulus takes the place of the pixels; its radial profile never rises outwards.
+    template is the mean of this rest and of its rotation by 180°, where a pixel counts the more,
+    the more of its light is the source's. Where the template is faint against the noise, the mean
+    over an elliptical annulus takes the place of the pixels; its radial profile never rises
+    outwards.
 
     Parameters
     ----------
@@ -98,7 +99,7 @@ def _add_up(templates, boxes, offsets, total):
 
 @njit(**OPTIONS)
 def _first_template(smooth, total, y0, x0, centre, stamp):
-    """Smaller one of each pixel and its mirror image about the centre, of what brighter sources leave."""
+    """Minimum of each pixel and its mirror image, in the light that brighter sources leave."""
     height, width = stamp.shape
     mirror_y, mirror_x = round(2 * (centre[0] - y0)), round(2 * (centre[1] - x0))
     for y in range(height):
@@ -153,7 +154,7 @@ def _update(image, noise, weight, total, stamp, box, centre, iteration, smoothin
 
 @njit(**OPTIONS)
 def _elliptical_radii(stamp, noise, centre_y, centre_x, radius):
-    """Write the distance of each pixel from the centre in the metric of the source's second moments."""
+    """Write the distance of each pixel from the centre in units of the second moments."""
     height, width = stamp.shape
     flux = yy = xx = xy = 0.0
     for y in range(height):
@@ -183,7 +184,7 @@ def _elliptical_radii(stamp, noise, centre_y, centre_x, radius):
 
 @njit(**OPTIONS)
 def _falling_profile(rest, trust, radius):
-    """Mean light in annuli of one pixel, made to fall outwards: levels and radii, at least one of each."""
+    """Levels and radii, at least one of each: mean light in rings of one pixel, made to fall."""
     n_bins = int(radius.max()) + 1
     sums, weights, radii = np.zeros(n_bins), np.zeros(n_bins), np.zeros(n_bins)
     height, width = rest.shape

@@ -1,8 +1,8 @@
 """What the package passes around: label maps, binary masks, panoptic maps and `Instances`.
 
 A *label map* is an int32 array ``(height, width)``: 0 is background, 1…n are the sources. It is the
-lingua franca of the package. `Instances` holds one image's sources, which may overlap; `Separated` holds
-the light of each.
+lingua franca of the package. `Instances` holds one image's sources, which may overlap; `Separated`
+holds the light of each.
 """
 
 from ..exceptions import NoSourcesWarning

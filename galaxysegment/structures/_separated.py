@@ -15,27 +15,27 @@ Floats32 = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Separated:
-    """The light of one image divided among its sources; ``parts`` and ``residual`` add up to the image.
+    """The light of an image divided among its sources; ``parts`` and ``residual`` add up to it.
 
-    Parts are stored in boxes, because 100,000 sources of a mosaic would not fit into memory as whole
-    images.
+    Parts are stored in boxes, because 100,000 sources of a mosaic would not fit into memory as
+    whole images.
 
     Parameters
     ----------
     sources : Instances
         The n sources that were separated, in the order given.
     boxes : ndarray of int, shape (n, 4)
-        ``y0, x0, y1, x1`` of each part, half-open, within the image. Larger than the boxes of `sources`,
-        because light reaches beyond a mask.
-    parts : list of n ndarrays of float32, shape (box height, box width) or (n_bands, box height, box width)
+        ``y0, x0, y1, x1`` of each part, half-open, within the image. Larger than the boxes of
+        `sources`, because light reaches beyond a mask.
+    parts : list of n ndarrays of float32, shape (height, width) or (n_bands, height, width)
         The light of each source alone, in the unit of the image; 0 where there are no data.
     residual : ndarray of float32, shape (height, width) or (n_bands, height, width)
         Light that belongs to no source; NaN where there are no data.
     fluxes, flux_errors : ndarray of float, shape (n,) or (n, n_bands)
         Sum of each part, in the unit of the image, and its standard deviation by the noise alone.
     blendedness : ndarray of float, shape (n,) or (n, n_bands)
-        ``1 - sum(share * part) / sum(share * image)``: 0 for an isolated source, near 1 for a source in the
-        light of a much brighter one [1]_. NaN if the source has no light.
+        ``1 - sum(share * part) / sum(share * image)``: 0 for an isolated source, near 1 for a
+        source in the light of a much brighter one [1]_. NaN if the source has no light.
 
     References
     ----------
@@ -49,7 +49,8 @@ class Separated:
     >>> galaxies = [np.exp(-((y - 20) ** 2 + (x - centre) ** 2) / 18) for centre in (18, 29)]
     >>> image = 300 * galaxies[0] + 100 * galaxies[1]
     >>> labels = np.where(image > 3, np.where(x < 24, 1, 2), 0)
-    >>> separated, = TemplateSeparator().separate(image[None], labels[None], rms=np.ones((1, 40, 48)))
+    >>> rms = np.ones((1, 40, 48))
+    >>> separated, = TemplateSeparator().separate(image[None], labels[None], rms=rms)
     >>> [round(float(flux) / galaxy.sum()) for flux, galaxy in zip(separated.fluxes, galaxies)]
     [300, 100]
     """
@@ -67,7 +68,8 @@ class Separated:
         for name in ("boxes", "parts", "fluxes", "flux_errors", "blendedness"):
             if len(getattr(self, name)) != n:
                 raise ValueError(
-                    f"{name} has {len(getattr(self, name))} entries for {n} sources: give one per source."
+                    f"{name} has {len(getattr(self, name))} entries for {n} sources: give one per "
+                    "source."
                 )
         if self.residual.shape[-2:] != self.sources.shape:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""What property tests share: strategies of images and label maps, settings, and a note of what each test covers."""
+"""Shared by property tests: strategies of images and label maps, settings, notes of coverage."""
 
 import importlib.util
 import inspect
@@ -24,7 +24,8 @@ def public_names():
             yield from (f"{module_name}.{name}" for name in module.__all__)
 
 
-#: Reproducible, and patient with a busy machine. A test's folder serves all its examples, which replace their files.
+#: Reproducible, and patient with a busy machine. A test's folder serves all its examples, which
+#: replace their files.
 few = settings(
     max_examples=20,
     deadline=None,
@@ -35,7 +36,10 @@ fewer = settings(few, max_examples=5)
 
 
 def covers(*_names):
-    """Say which public names a property test is about; `test_properties_complete` reads it from the source."""
+    """Say which public names a property test is about.
+
+    `test_properties_complete` reads it from the source.
+    """
     return lambda test: test
 
 

@@ -1,4 +1,7 @@
-"""Model files whose header describes a net far larger than the weights beside it: refused before memory is taken."""
+"""Model files whose header describes a net far larger than the weights beside it.
+
+Refused before memory is taken.
+"""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""A sample of the fuzzed COCO files, and the limits that keep a few lines of JSON from filling the memory."""
+"""A sample of the fuzzed COCO files, and limits on the memory that a few lines of JSON take."""
 
 import json
 import zlib

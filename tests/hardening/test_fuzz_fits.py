@@ -1,4 +1,7 @@
-"""A sample of the fuzzed FITS files; benchmarks/fuzz.py reads thousands, under limits of memory and time."""
+"""A sample of the fuzzed FITS files.
+
+Benchmarks/fuzz.py reads thousands, under limits of memory and time.
+"""
 
 import zlib
 

@@ -1,4 +1,4 @@
-"""A sample of the fuzzed model files, and forgeries that libraries written in C would follow out of memory."""
+"""A sample of the fuzzed model files, and forgeries that point C libraries out of memory."""
 
 import zlib
 

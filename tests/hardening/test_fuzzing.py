@@ -64,7 +64,10 @@ def test_the_script_counts_outcomes():
 
 
 def test_the_script_shows_crashes_hangs_and_memory(tmp_path):
-    """A kind that ends the process, one that sleeps and one that takes the memory: outcomes, not accidents."""
+    """A kind that ends the process, one that sleeps and one that takes the memory.
+
+    Outcomes, not accidents.
+    """
     folder = tmp_path / "tests" / "hardening"
     folder.mkdir(parents=True)
     (tmp_path / "benchmarks").mkdir()
@@ -77,7 +80,8 @@ def test_the_script_shows_crashes_hangs_and_memory(tmp_path):
         "warm_up = lambda: None\n"
         "check = lambda case, thorough: case()\n"
         "KINDS = {'crash': lambda *_: os.abort, 'hang': lambda *_: lambda: time.sleep(60),\n"
-        "         'memory': lambda *_: lambda: bytearray(2**40), 'good': lambda *_: lambda: 'read'}\n"
+        "         'memory': lambda *_: lambda: bytearray(2**40), 'good': lambda *_: lambda: "
+        "'read'}\n"
     )
     command = [sys.executable, str(script), "4", "--seconds", "3"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)

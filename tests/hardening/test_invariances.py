@@ -1,4 +1,7 @@
-"""Changes of an image that must not change what is found in it; docs/guide/conventions.rst states them."""
+"""Changes of an image that must not change what is found in it.
+
+Docs/guide/conventions.rst states them.
+"""
 
 import numpy as np
 import pytest
@@ -14,11 +17,12 @@ from galaxysegment.structures import relabel
 from galaxysegment.testing import make_images
 
 SEGMENTERS = [name for name, _ in all_estimators("segmenter")]
-# Height and width are two meshes of the background; steps of 1/8, so that adding whole numbers rounds nothing.
+# Height and width are two meshes of the background; steps of 1/8, so that adding whole numbers
+# rounds nothing.
 X, Y = scenes(3, (100, 100), random_state=5)
 every_segmenter = pytest.mark.parametrize("name", SEGMENTERS)
-# IoU with what was found before the images were mirrored or turned; nets learn it from mirrored copies, more or less
-# as they are trained for longer: these for seconds.
+# IoU with what was found before the images were mirrored or turned; nets learn it from mirrored
+# copies, more or less as they are trained for longer: these for seconds.
 MIRRORED = {
     "SEPSegmenter": 0.99,
     "UNetSegmenter": 0.95,
@@ -29,7 +33,10 @@ NETS = {"DETRSegmenter", "MaskRCNNSegmenter"}  # trained for this
 
 
 def segmenter(name):
-    """A segmenter that finds what is in `X`: the U-Net with the weights that ship, other nets trained for this."""
+    """A segmenter that finds what is in `X`.
+
+    The U-Net with the weights that ship, other nets trained for this.
+    """
     if name == "UNetSegmenter":
         return UNetSegmenter(weights="vis")
     return trained(name) if name in NETS else fitted(name)
@@ -144,7 +151,10 @@ def test_flips_and_turns(found, move):
 
 
 def test_flips_of_other_sizes_are_near():
-    """Meshes of the background begin at the first pixel: where they do not fit, a flip moves them."""
+    """Meshes of the background begin at the first pixel.
+
+    Where they do not fit, a flip moves them.
+    """
     images, _ = make_images(3, shape=(93, 71))
     for name in ("PhotutilsSegmenter", "SEPSegmenter", "RandomForestSegmenter"):
         labels = segmenter(name).predict(images)

@@ -1,4 +1,7 @@
-"""Properties of every estimator: whatever the pixels are, the answer has the form that was promised."""
+"""Properties of every estimator.
+
+Whatever the pixels are, the answer has the form that was promised.
+"""
 
 import warnings
 

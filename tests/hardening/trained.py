@@ -1,4 +1,4 @@
-"""Mask R-CNN and Mask2Former trained for a few seconds, enough to find bright round galaxies on a flat sky."""
+"""Mask R-CNN and Mask2Former trained for seconds: they find bright round galaxies on flat sky."""
 
 import warnings
 from functools import cache

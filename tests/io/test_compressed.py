@@ -1,4 +1,4 @@
-"""Tile-compressed images are what astropy reads, and damaged tiles reach no decoder written in C."""
+"""Tile-compressed images equal astropy's; damaged tiles reach no decoder written in C."""
 
 import gzip
 import struct

@@ -104,7 +104,8 @@ def test_labels_are_painted_from_instances(image, labels):
         (
             {"labels": np.ones((10, 12), int)},
             ValueError,
-            r"The label map has shape \(10, 12\), but the image has shape \(30, 40\): they must agree",
+            r"The label map has shape \(10, 12\), but the image has shape \(30, 40\): they must "
+            r"agree",
         ),
         ({"labels": -np.ones(SHAPE, int)}, ValueError, "positive for sources"),
         ({"instances": Instances((3, 4), [], [])}, ValueError, r"instances has shape \(3, 4\)"),

@@ -1,4 +1,7 @@
-"""Small files that unpack to much, or hold HDUs without end: refused, unless the user trusts them."""
+"""Small files that unpack to much, or hold HDUs without end.
+
+Refused, unless the user trusts them.
+"""
 
 import bz2
 import gzip

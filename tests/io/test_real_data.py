@@ -1,4 +1,4 @@
-"""Every FITS file of the folder of real and simulated fields gives an image, or one clear error line."""
+"""Every real or simulated FITS file of the data folder gives an image or one clear error line."""
 
 import os
 import warnings

@@ -36,7 +36,10 @@ def imperfect(rng, truth):
 
 @pytest.fixture
 def make_pair():
-    """Make lists of true and predicted instances: ``make_pair(seed, n_images, n_sources, classes=True)``."""
+    """Make lists of true and predicted instances.
+
+    ``make_pair(seed, n_images, n_sources, classes=True)``.
+    """
 
     def make(seed, n_images=4, n_sources=15, shape=(40, 50), classes=True):
         rng = np.random.default_rng(seed)

@@ -18,7 +18,9 @@ from galaxysegment.metrics import (
 
 
 def pycocotools_tables(y_true, y_pred, kind, area_ranges=()):
-    """Precision (iou, recall, class, area) and recall (iou, class, area) of pycocotools, fed with whole masks."""
+    """Precision (iou, recall, class, area) and recall (iou, class, area) of pycocotools, fed with
+    whole masks.
+    """
     from pycocotools import mask
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -111,7 +113,10 @@ def test_the_order_of_matches_at_equal_iou_and_score_is_that_of_pycocotools(kind
 
 
 def test_of_equal_ious_the_later_true_source_is_taken():
-    """The first prediction overlaps both true sources alike; COCOeval gives it the second of them."""
+    """The first prediction overlaps both true sources alike.
+
+    COCOeval gives it the second of them.
+    """
     pixels = {
         "truth": [(0, 4), (4, 8)],
         "found": [(2, 6), (4, 8)],

@@ -22,8 +22,8 @@ def field():
     return 10 * (y > 0) + rng.normal(0, 0.3, y.shape), y
 
 
-# "calibration" needs probabilities and "separation" light, which the segmenter here does not give: see
-# test_calibration.py and tests/separation/test_pair.py
+# "calibration" needs probabilities and "separation" light, which the segmenter here does not give:
+# see test_calibration.py and tests/separation/test_pair.py
 NAMES = [name for name in scorer_names() if name not in {"calibration", "separation"}]
 
 

@@ -1,4 +1,7 @@
-"""Images that are hard to segment in tiles: what crosses many seams, touches itself, or fills everything."""
+"""Images that are hard to segment in tiles.
+
+What crosses many seams, touches itself, or fills everything.
+"""
 
 import warnings
 from functools import cache
@@ -43,7 +46,9 @@ def _with_gaps(image):
 
 @cache
 def make_images():
-    """Return a dict of name and image, float32, each on a sky of noise 1 unless its name says otherwise."""
+    """Return a dict of name and image, float32, each on a sky of noise 1 unless its name says
+    otherwise.
+    """
     spiral = np.abs((RADIUS - 4 * (ANGLE + np.pi)) % (8 * np.pi) - 4 * np.pi) < 4
     rings = (RADIUS % 14) < 5
     comb = (X % 12 < 5) | (Y < 8)
@@ -67,16 +72,22 @@ def make_images():
         + 30 * (np.abs(Y - 0.7 * X - 10) < 2.5)
         + 20 * (np.abs(Y + 0.8 * X - 130) < 2.5),
         "bleed": sky + _blob(70, 80, 6, 500) + 500 * (np.abs(X - 80) < 1.5),
-        "star with spikes": sky + 300 / (1 + np.minimum(np.abs(Y - 75), np.abs(X - 85)) ** 2) * 9 / (9 + RADIUS),
+        "star with spikes": sky
+        + 300 / (1 + np.minimum(np.abs(Y - 75), np.abs(X - 85)) ** 2) * 9 / (9 + RADIUS),
         "halo wider than a tile": sky + 2000 / (1 + (RADIUS / 8) ** 2),
         "galaxy over four corners": sky + _blob(48, 48, 8),
         "pair across a seam": sky + _blob(74, 44, 3) + _blob(74, 53, 3),
-        "bridge along a seam": sky + _blob(48, 30, 4) + _blob(48, 120, 4) + 8 * ((Y == 48) & (X > 30) & (X < 120)),
+        "bridge along a seam": sky
+        + _blob(48, 30, 4)
+        + _blob(48, 120, 4)
+        + 8 * ((Y == 48) & (X > 30) & (X < 120)),
         "crowded": sky + _blobs(150),
         "very crowded": sky + _blobs(450, 1),
         "faint": sky + _blobs(60, 2, peak=(1, 3), width=(2, 4)),
         "no data": _with_gaps(sky + _blobs(120, 3)),
-        "gradient and noise that grows": (1 + X / 60) * sky + 0.5 * X + _blobs(80, 4, peak=(20, 90)),
+        "gradient and noise that grows": (1 + X / 60) * sky
+        + 0.5 * X
+        + _blobs(80, 4, peak=(20, 90)),
         "single bright pixels": sky + 1000 * ((Y % 24 == 0) & (X % 24 == 0)),
         "integers": np.rint(sky + _blobs(100, 5)),
     }  # fmt: skip
@@ -196,7 +207,7 @@ def small_net():
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_net_in_tiles_is_the_net(name, small_net):
-    """Stated tolerance: a pixel right at the threshold, since another batch rounds in another way."""
+    """Stated tolerance: a pixel at the threshold, because another batch rounds otherwise."""
     assert small_net.deblend
     whole, tiled = whole_and_tiled(small_net, name, 48)
     assert np.count_nonzero((tiled > 0) != (whole > 0)) <= 1 + 1e-4 * np.count_nonzero(whole)

@@ -15,7 +15,10 @@ OPTIONS = {"tile_size": 30, "overlap": 8, "progress": False}
 
 
 class Significant(BaseSegmenter):
-    """Pixels above a level in units of the RMS; fails in the tile that holds a 99 while `is_bad`."""
+    """Pixels above a level in units of the RMS.
+
+    Fails in the tile that holds a 99 while `is_bad`.
+    """
 
     _requires_fit = False
     reach = 0

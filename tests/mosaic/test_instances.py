@@ -12,10 +12,11 @@ from galaxysegment.mosaic import segment_mosaic
 
 
 class Disks(BaseSegmenter):
-    """Finds the disks whose centres are marked by ``class * 1000 + 10 * radius + score`` (score below 10).
+    """Finds the disks whose centres are marked by ``class * 1000 + 10 * radius + score`` (score
+    below 10).
 
-    A disk whose centre lies outside the image is not found, as a net does not find what it hardly sees;
-    near an inner edge the mask loses pixels, as a net's does.
+    A disk whose centre lies outside the image is not found, as a net does not find what it hardly
+    sees; near an inner edge the mask loses pixels, as a net's does.
     """
 
     _requires_fit = False

@@ -15,7 +15,10 @@ from galaxysegment.structures import NoSourcesWarning, label_components, remove_
 
 
 class LocalSegmenter(BaseSegmenter):
-    """Sum over 3×3 pixels against a threshold: exact in whole numbers, so that tiles cannot differ by rounding."""
+    """Sum over 3×3 pixels against a threshold.
+
+    Exact in whole numbers, so that tiles cannot differ by rounding.
+    """
 
     _requires_fit = False
     reach = 1
@@ -46,7 +49,10 @@ def in_raster_order(labels):
 
 
 def make_image(shape, smoothness, seed, holes=False):
-    """Whole numbers with structures of a few pixels, or of the size of the image; some pixels without data."""
+    """Whole numbers with structures of a few pixels, or of the size of the image.
+
+    Some pixels without data.
+    """
     rng = np.random.default_rng(seed)
     noise = ndimage.gaussian_filter(rng.normal(size=shape), smoothness, mode="wrap")
     image = np.rint(2 * noise / (noise.std() or 1))
@@ -194,7 +200,9 @@ def test_nothing_but_pixels_without_data():
 
 
 def test_a_stranger_is_joined_where_most_pixels_agree():
-    """A segmenter that says nothing about its reach, and gets the outermost pixels wrong, merges no neighbours."""
+    """A segmenter that says nothing about its reach, and gets the outermost pixels wrong, merges no
+    neighbours.
+    """
 
     class Stranger(BaseSegmenter):
         _requires_fit = False

@@ -11,7 +11,9 @@ pytest.importorskip("torch")
 
 @pytest.mark.parametrize("scaling", ["asinh", "noise"])
 def test_unet_leaves_no_seam(scaling):
-    """Stated tolerance: probabilities of the same pixel may round differently, so one source pixel in 10,000."""
+    """Stated tolerance: probabilities of the same pixel may round differently, so one source pixel
+    in 10,000.
+    """
     from galaxysegment import UNetSegmenter
 
     X, y = make_images(n_images=4, shape=(64, 64))

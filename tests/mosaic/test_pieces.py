@@ -111,7 +111,7 @@ SIDES = [("up", 0, -1), ("down", 0, 1), ("left", 1, -1), ("right", 1, 1)]
 
 
 def bar_towards(axis, sign, read, distance):
-    """Mask on the mosaic: a bar from inside the core to `distance` pixels from an edge of `read`."""
+    """Mask on the mosaic: a bar from the core to `distance` pixels from an edge of `read`."""
     mask = np.zeros(SHAPE, dtype=bool)
     if axis == 0:
         mask[

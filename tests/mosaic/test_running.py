@@ -1,4 +1,7 @@
-"""Files: written whole or not at all, resumed after a kill, the same from any worker; and clear errors."""
+"""Files: written whole or not at all, resumed after a kill, the same from any worker.
+
+And clear errors.
+"""
 
 import errno
 import os
@@ -25,7 +28,9 @@ OPTIONS = {"tile_size": 40, "overlap": 8, "progress": False}
 
 
 class Threshold(BaseSegmenter):
-    """Pixels above a level; the process may be killed, or the tile fail, at the call of a given number."""
+    """Pixels above a level; the process may be killed, or the tile fail, at the call of a given
+    number.
+    """
 
     _requires_fit = False
     splits_blends = False
@@ -142,7 +147,8 @@ def test_a_killed_run_resumes_to_the_same_file(tmp_path, image_path):
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "import test_running as t\n"
-        f"t.segment_mosaic(t.Threshold(tally={str(tally)!r}), {str(image_path)!r}, output={str(output)!r}, **t.OPTIONS)"
+        f"t.segment_mosaic(t.Threshold(tally={str(tally)!r}), {str(image_path)!r}, "
+        f"output={str(output)!r}, **t.OPTIONS)"
     )
     killed = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "TEST_KILL_AT": "5"}, check=False

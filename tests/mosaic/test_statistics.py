@@ -1,4 +1,4 @@
-"""What a method wants to know about the whole image, it is told about the whole mosaic, or the mosaic is refused."""
+"""Steps get statistics of the whole mosaic, or the mosaic is refused."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,10 @@ from galaxysegment.preprocessing import (
 
 @pytest.fixture(scope="module")
 def field():
-    """Sky with a gradient and noise that grows across it, galaxies, pixels without data; and its RMS map."""
+    """Sky with a gradient and noise that grows across it, galaxies, pixels without data.
+
+    And its RMS map.
+    """
     rng = np.random.default_rng(1)
     y, x = np.mgrid[:310, :420]
     rms = (1 + x / 420).astype(np.float32)

@@ -87,7 +87,10 @@ def test_detr_computes_what_transformers_computes():
 
 
 def test_detr_losses_are_transformers_losses():
-    """Classes and boxes, with the same targets; masks differ on purpose in the pixels that count."""
+    """Classes and boxes, with the same targets.
+
+    Masks differ on purpose in the pixels that count.
+    """
     module = make_module(PublishedDetr, RESIDUAL).eval()
     batch = make_batch()
     labels = [

@@ -66,7 +66,10 @@ def test_a_larger_batch_of_the_same_has_the_same_cross_entropy():
 @pytest.mark.parametrize("weights", [(1, 0, 0), (0, 1, 0), (0, 0, 1), (2, 5, 5), (7, 0.1, 0.5)])
 @pytest.mark.parametrize("seed", range(4))
 def test_queries_are_matched_at_the_least_cost(weights, seed):
-    """All choices of queries are tried: costs of class, mask (cross-entropy) and Dice, as weighted."""
+    """All choices of queries are tried.
+
+    Costs of class, mask (cross-entropy) and Dice, as weighted.
+    """
     rng = np.random.default_rng(seed)
     logits, classes = rng.normal(0, 2, (4, 9)), rng.normal(0, 1, (4, 3))
     truth, labels = (rng.random((3, 9)) < 0.5).astype(float), rng.integers(0, 2, 3)
@@ -144,7 +147,10 @@ DETR |= {"mask_loss_coefficient": 3, "dice_loss_coefficient": 7}
 
 
 def detr_targets():
-    """Two images, 4 × 5: one with a source and the sky, one with the sky only; all pixels are points."""
+    """Two images, 4 × 5: one with a source and the sky, one with the sky only.
+
+    All pixels are points.
+    """
     labels = torch.zeros(2, 4, 5, dtype=torch.long)
     labels[0, 1:3, 1:4] = 1
     points = torch.stack(torch.meshgrid(torch.arange(4), torch.arange(5), indexing="ij"), dim=-1)

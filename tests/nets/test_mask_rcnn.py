@@ -96,7 +96,9 @@ def test_patches_of_large_images():
     stretch=st.floats(0.5, 1.0),
 )
 def test_a_mask_comes_back_from_its_grid(box, tilt, stretch):
-    """An ellipse goes into the 28 × 28 cells of its box and comes back with all but a few pixels of its rim."""
+    """An ellipse goes into the 28 × 28 cells of its box and comes back with all but a few pixels of
+    its rim.
+    """
     y0, x0, height, width = box
     rows, columns = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     crop = rows**2 / stretch + (columns - 0.3 * tilt * rows) ** 2 <= 1
@@ -232,7 +234,9 @@ def test_losses_without_new_statistics(module):
 
 
 def test_images_get_proposals_by_their_size(module):
-    """In a small image with as many as a large one, the worst would be such as the heads have never seen."""
+    """In a small image with as many as a large one, the worst would be such as the heads have never
+    seen.
+    """
     module.eval()
     module.patch_area = 50 * 64
     module._set_capacity(make_batch(X[:1, :, :32], [cut(INSTANCES[0], slice(0, 48), slice(0, 32))]))

@@ -67,7 +67,10 @@ def test_it_learns(fitted):
 
 
 def test_the_threshold_keeps_large_galaxies(fitted, monkeypatch):
-    """A false source, and a large galaxy that is less sure: to lose both has a quality of .800, to keep both .798."""
+    """A false source, and a large galaxy that is less sure.
+
+    To lose both has a quality of .800, to keep both .798.
+    """
     from galaxysegment.nets.queries import _prediction as prediction
     from galaxysegment.nets.queries._data import encode_target
 
@@ -375,8 +378,10 @@ def test_a_folder_that_is_no_checkpoint(tmp_path):
 def test_no_hub_says_how_to_get_the_checkpoint():
     """In a process of its own, for the hub's client reads its settings when it is imported."""
     code = (
-        "from galaxysegment.segmenters import DETRSegmenter; from galaxysegment.testing import make_images;"
-        "segmenter = DETRSegmenter(architecture='detr', weights='facebook/detr-resnet-50-panoptic', max_epochs=1)\n"
+        "from galaxysegment.segmenters import DETRSegmenter; from galaxysegment.testing import "
+        "make_images;"
+        "segmenter = DETRSegmenter(architecture='detr', "
+        "weights='facebook/detr-resnet-50-panoptic', max_epochs=1)\n"
         "try: segmenter.fit(*make_images(2))\n"
         "except OSError as error: print(error)"
     )
@@ -416,7 +421,8 @@ def test_model_selection():
 
 def test_torch_is_loaded_by_fitting_only():
     code = (
-        "import sys, json; from galaxysegment.segmenters import DETRSegmenter; from sklearn.base import clone;"
+        "import sys, json; from galaxysegment.segmenters import DETRSegmenter; from sklearn.base "
+        "import clone;"
         "repr(clone(DETRSegmenter(lr=1))); DETRSegmenter()._validate_params();"
         "print(json.dumps([name in sys.modules for name in ('torch', 'skorch', 'transformers')]))"
     )

@@ -171,7 +171,8 @@ def test_threads_do_not_change_a_bit():
     code = (
         "import json, numpy as np; from galaxysegment import KMeansSegmenter;"
         "X = np.random.default_rng(0).normal(size=(2, 3, 100, 100)).astype('float32');"
-        "print(json.dumps(KMeansSegmenter(random_state=0, n_init=2).fit(X).cluster_centers_.tolist()))"
+        "print(json.dumps(KMeansSegmenter(random_state=0, "
+        "n_init=2).fit(X).cluster_centers_.tolist()))"
     )
     found = [
         json.loads(

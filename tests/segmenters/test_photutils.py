@@ -66,7 +66,10 @@ def predict(image, **parameters):
 
 
 def assert_agrees(image, rms=None, exclude_percentile=15):
-    """``fast=False`` equals photutils; the default agrees on at least 99 % of the pixels of sources."""
+    """``fast=False`` equals photutils.
+
+    The default agrees on at least 99 % of the pixels of sources.
+    """
     X = image if rms is None else np.stack([image, rms])
     parameters = {"rms_band": None if rms is None else -1}
     for deblend in (False, True):

@@ -1,4 +1,4 @@
-"""Training sets of which only patches are in memory: the same results as of arrays, and bounded memory."""
+"""Training sets with only patches in memory: results as of arrays, and bounded memory."""
 
 import subprocess
 import sys
@@ -196,12 +196,14 @@ from galaxysegment.segmenters import UNetSegmenter
 from galaxysegment.testing import make_images
 
 def anonymous():
-    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon")) / 1024
+    lines = open("/proc/self/status")
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
 
 folder, n = sys.argv[1], int(sys.argv[2])
 images = np.memmap(f"{folder}/images", np.float32, "r", shape=(n, 256, 256))
 labels = np.memmap(f"{folder}/labels", np.int32, "r", shape=(n, 256, 256))
-small = UNetSegmenter(base_width=2, depth=2, max_epochs=1, n_views=1, random_state=0, scaling=sys.argv[3])
+options = {"max_epochs": 1, "n_views": 1, "random_state": 0, "scaling": sys.argv[3]}
+small = UNetSegmenter(base_width=2, depth=2, **options)
 small.fit(*make_images(8))
 before, most = anonymous(), [0.0]
 from skorch.callbacks import Callback

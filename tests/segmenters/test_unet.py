@@ -144,7 +144,8 @@ class Report(Callback):
         print("epoch", len(net.history), flush=True)
 
 X, y = make_images(8)
-unet = UNetSegmenter(base_width=2, depth=2, max_epochs=10**6, patience=10**6, callbacks=[Report()], random_state=0)
+options = {"max_epochs": 10**6, "patience": 10**6, "callbacks": [Report()], "random_state": 0}
+unet = UNetSegmenter(base_width=2, depth=2, **options)
 try:
     unet.fit(X, y)
 except KeyboardInterrupt:
@@ -153,7 +154,8 @@ except KeyboardInterrupt:
     dataset = unet._make_dataset(TrainingSet(scaled, [y[i] for i in hold]), training=False)
     loss = unet.net_.validation_step(unet._collate()(list(dataset)))["loss"].item()
     best = min(row["valid_loss"] for row in unet.history_ if "valid_loss" in row)
-    print("restored" if abs(loss - best) < 1e-3 * best else f"{loss} is not the best loss, {best}", flush=True)
+    is_best = abs(loss - best) < 1e-3 * best
+    print("restored" if is_best else f"{loss} is not the best loss, {best}", flush=True)
     print("predicted", unet.predict_proba(X).shape, flush=True)
     raise
 print("fit returned", flush=True)
@@ -437,7 +439,8 @@ def test_progress_is_shown_when_verbose(capsys):
 
 def test_torch_is_loaded_by_fitting_only():
     code = (
-        "import sys, json; from galaxysegment.segmenters import UNetSegmenter; from sklearn.base import clone;"
+        "import sys, json; from galaxysegment.segmenters import UNetSegmenter; "
+        "from sklearn.base import clone;"
         "repr(clone(UNetSegmenter(lr=1))); UNetSegmenter()._validate_params();"
         "print(json.dumps([name in sys.modules for name in ('torch', 'skorch')]))"
     )

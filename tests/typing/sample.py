@@ -1,4 +1,7 @@
-"""What a user's own program looks like to a type checker; run by ``tests/test_types.py`` under ``mypy --strict``."""
+"""What a user's own program looks like to a type checker.
+
+Run by ``tests/test_types.py`` under ``mypy --strict``.
+"""
 
 from pathlib import Path
 from typing import Any, assert_type

@@ -1,8 +1,8 @@
 """Damaged, absurd and hostile files, and what reading one may come to.
 
 Every area is a module with ``KINDS``, a dictionary of functions ``(rng, folder) -> Case``, and
-``check(case, thorough)``, which reads the file in every way there is and returns what came of it: ``"error"``
-(one clear line) or ``"read"``. Everything else raises `Defect`.
+``check(case, thorough)``, which reads the file in every way there is and returns what came of it:
+``"error"`` (one clear line) or ``"read"``. Everything else raises `Defect`.
 """
 
 from importlib import import_module

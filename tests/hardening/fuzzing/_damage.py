@@ -15,7 +15,10 @@ def flip_bits(rng, data, n_bits, used=None):
 
 
 def cut(rng, data, block):
-    """Cut the end off, at every kind of place: anywhere, at and beside the borders of blocks, at the very end."""
+    """Cut the end off, at every kind of place.
+
+    Anywhere, at and beside the borders of blocks, at the very end.
+    """
     length = len(data)
     kind = int(rng.integers(4))
     border = int(rng.integers(0, length // block + 1)) * block

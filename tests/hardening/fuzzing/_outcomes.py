@@ -36,7 +36,8 @@ def attempt(function, *args, names=(), allowed=(ValueError, OSError), **options)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            # What users have to be told: the pixels are good and the sky positions are not; nothing was found.
+            # What users have to be told: the pixels are good and the sky positions are not; nothing
+            # was found.
             warnings.filterwarnings("ignore", "The WCS of .* cannot be used", UserWarning)
             warnings.filterwarnings("ignore", "No source was found", UserWarning)
             return None, function(*args, **options)
@@ -67,7 +68,9 @@ def _check_message(function, message, names, error):
 
 
 def run_command(argv):
-    """Run the command line; return its exit status, and raise where it shows a traceback or several errors."""
+    """Run the command line; return its exit status, and raise where it shows a traceback or several
+    errors.
+    """
     from galaxysegment.cli import main
 
     out, err = io.StringIO(), io.StringIO()

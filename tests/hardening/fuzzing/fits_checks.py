@@ -68,7 +68,8 @@ def _check_section(path, image, names):
 def _compare_with_astropy(path, image):
     """Check that the pixels are those that astropy reads, if it does so without a complaint.
 
-    The image was read, so that its tiles, if it has any, were checked: astropy's decoders survive them.
+    The image was read, so that its tiles, if it has any, were checked: astropy's decoders survive
+    them.
     """
     try:
         with warnings.catch_warnings():

@@ -155,7 +155,10 @@ def shuffled_hdus(rng, folder):
 
 
 def backwards(rng, folder):
-    """Sizes of data that are negative or zero: a reader that follows them goes round in a circle."""
+    """Sizes of data that are negative or zero.
+
+    A reader that follows them goes round in a circle.
+    """
     path, data = sources.any_file(
         rng, folder, (sources.extensions, sources.field, sources.compressed)
     )
@@ -296,7 +299,9 @@ def tiles(rng, folder):
 
 
 def tile_heads(rng, folder):
-    """Damage at the beginning of compressed tiles, where decoders look for sizes, and in descriptors."""
+    """Damage at the beginning of compressed tiles, where decoders look for sizes, and in
+    descriptors.
+    """
     path, data = sources.any_file(rng, folder, (sources.compressed,))
     with fits.open(path) as opened:
         table = opened[1]._bintable
@@ -319,7 +324,9 @@ _BLANKS = [1, 3, -1, 255, -32768, -(2**31), -(2**63), 2**40, 10**30, "1.5", "'x'
 
 
 def scalings(rng, folder):
-    """BSCALE, BZERO and BLANK of any kind over pixels of every type, the ends of its range included."""
+    """BSCALE, BZERO and BLANK of any kind over pixels of every type, the ends of its range
+    included.
+    """
     dtype = np.dtype(str(rng.choice(["u1", ">i2", ">i4", ">i8", ">f4", ">f8"])))
     pixels = rng.integers(0, 120, sources.SHAPE).astype(dtype)
     if dtype.kind in "iu":

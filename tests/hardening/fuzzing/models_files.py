@@ -81,7 +81,10 @@ def _put_together(metadata, tensors, path):
 
 
 def _forge(rng, folder, change):
-    """Write a file whose tree was changed by someone who writes such files: its checksum is right."""
+    """Write a file whose tree was changed by someone who writes such files.
+
+    Its checksum is right.
+    """
     from galaxysegment._utils.model_file import read_model_file, write_model_file
 
     path = folder / _NAME
@@ -131,7 +134,9 @@ def shifted(rng, folder):
 
 
 def offsets(rng, folder):
-    """Tensors that lie outside the file, over each other, or have other types and shapes than their bytes."""
+    """Tensors that lie outside the file, over each other, or have other types and shapes than their
+    bytes.
+    """
     data = _any_model(rng)
     length = int.from_bytes(data[:8], "little")
     header = json.loads(bytes(data[8 : 8 + length]))
@@ -194,7 +199,8 @@ _TREES = [
     '{"__kind__": ["object"], "class": "os.system"}',
     '{"__kind__": "object", "class": ["os"], "params": {}, "state": null}',
     '{"__kind__": "object", "class": "KMeans", "params": {"__class__": 1}, "state": {}}',
-    '{"__kind__": "object", "class": "subprocess.Popen", "params": {"args": "touch {}"}, "state": null}',
+    '{"__kind__": "object", "class": "subprocess.Popen", "params": {"args": "touch {}"}, '
+    '"state": null}',
 ]
 
 
@@ -212,7 +218,10 @@ def forged_tree(rng, folder):
 
 
 def forged_arrays(rng, folder):
-    """Arrays of other types, shapes and values: what libraries written in C read without looking."""
+    """Arrays of other types, shapes and values.
+
+    What libraries written in C read without looking.
+    """
 
     def change(tree):
         places = [place for place in all_places(tree) if isinstance(_at(tree, place), np.ndarray)]

@@ -31,7 +31,9 @@ def _segment(folder, *, resume):
 
 @cache
 def _unfinished():
-    """Make a mosaic and keep its records; return its folder, the work folder's files and the labels.
+    """Make a mosaic and keep its records.
+
+    Return its folder, the work folder's files and the labels.
 
     A record belongs to the path of the image, so that all cases of a process share the folder.
     """
