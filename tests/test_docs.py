@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import galaxysegment
+from galaxysegment.datasets import load_sample_field
 
 ROOT = Path(galaxysegment.__file__).parents[1]
 DOCS, EXAMPLES = ROOT / "docs", ROOT / "examples"
@@ -112,6 +113,20 @@ def test_the_reference_has_every_public_name_once(configuration, tmp_path):
 def test_the_root_has_nothing_that_is_documented_nowhere():
     names = {*galaxysegment._SUBMODULES, *galaxysegment._NAMES, *galaxysegment.segmenters.__all__}
     assert set(galaxysegment.__all__) == names
+
+
+def test_programs_and_segmenters_agree_as_the_guide_says():
+    pytest.importorskip("sep", reason="sep is not installed")
+    path = ROOT / "benchmarks" / "compare_programs.py"
+    spec = importlib.util.spec_from_file_location("compare_programs", path)
+    comparison = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(comparison)
+    maps = comparison.make_maps(load_sample_field())
+    assert (maps["sep"] == maps["SEPSegmenter"]).all()
+    assert (maps["photutils"] == maps["PhotutilsSegmenter"]).all()
+    table = (DOCS / "guide" / "coming_from.rst").read_text(encoding="utf-8")
+    for name in ("SEPSegmenter", "PhotutilsSegmenter"):
+        assert f"   * - `{name}`\n     - {maps[name].max()}\n" in table
 
 
 def test_markdown_becomes_a_page(configuration, tmp_path):
