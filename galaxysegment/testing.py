@@ -145,8 +145,8 @@ def _apply(estimator, X):
 
 def _assert_same(first, second):
     assert type(first) is type(second) and len(first) == len(second)
-    for one, other in zip(first, second, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    for left, right in zip(first, second, strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)
 
 
 def _assert_raises(errors, words, function, *args):
@@ -265,10 +265,15 @@ def check_images_containers(estimator, X, y):
     assert isinstance(from_list, list)
     _assert_same(from_list, list(_apply(estimator, X)))
     sizes = [X[0], X[1][..., :-8, :], X[2][..., :-5]]
-    assert [one.shape[-2:] for one in _apply(estimator, sizes)] == [one.shape[-2:] for one in sizes]
+    assert [image.shape[-2:] for image in _apply(estimator, sizes)] == [
+        image.shape[-2:] for image in sizes
+    ]
     clone(estimator).fit(
         sizes,
-        [label[: one.shape[-2], : one.shape[-1]] for label, one in zip(y, sizes, strict=False)],
+        [
+            label[: image.shape[-2], : image.shape[-1]]
+            for label, image in zip(y, sizes, strict=False)
+        ],
     )
 
 
@@ -343,12 +348,14 @@ def check_segmenter_outputs(estimator, X, y):
     )
     assert labels.dtype == np.int32 and labels.shape == (len(X), *X.shape[-2:])
     assert panoptic.dtype == np.int32 and panoptic.shape == (len(X), 2, *X.shape[-2:])
-    for one, sources, maps in zip(labels, instances, panoptic, strict=True):
-        assert isinstance(sources, Instances) and sources.shape == one.shape
-        np.testing.assert_array_equal(np.unique(one[one > 0]), np.arange(1, one.max() + 1))
-        np.testing.assert_array_equal(sources.to_label_map(), one)
-        np.testing.assert_array_equal(maps[1], one)
-        np.testing.assert_array_equal(maps[0] > 0, one > 0)
+    for label_map, sources, maps in zip(labels, instances, panoptic, strict=True):
+        assert isinstance(sources, Instances) and sources.shape == label_map.shape
+        np.testing.assert_array_equal(
+            np.unique(label_map[label_map > 0]), np.arange(1, label_map.max() + 1)
+        )
+        np.testing.assert_array_equal(sources.to_label_map(), label_map)
+        np.testing.assert_array_equal(maps[1], label_map)
+        np.testing.assert_array_equal(maps[0] > 0, label_map > 0)
     _assert_raises(ValueError, ["'labels'"], estimator.predict, X, "masks")
 
 
@@ -357,7 +364,7 @@ def check_segmenter_targets(estimator, X, y):
     if not isinstance(estimator, BaseSegmenter):
         return
     expected = clone(estimator).fit(X, y).predict(X)
-    for truth in (list(y), [Instances.from_label_map(one) for one in y]):
+    for truth in (list(y), [Instances.from_label_map(labels) for labels in y]):
         _assert_same(clone(estimator).fit(X, truth).predict(X), expected)
     _assert_raises(ValueError, ["shape"], estimator.fit, X, y[:, :-1])
     _assert_raises(ValueError, ["one per image"], estimator.fit, X, y[:-1])
@@ -374,7 +381,7 @@ def check_segmenter_nothing_there(estimator, X, y):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert not estimator.predict(np.full_like(X[:1], np.nan)).any()
-    assert any(issubclass(one.category, NoSourcesWarning) for one in caught)
+    assert any(issubclass(warning.category, NoSourcesWarning) for warning in caught)
     estimator.predict(np.full_like(X[:1], 3.0))
 
 

@@ -129,20 +129,22 @@ class MeshMap:
         """Return the map on rows ``y0…y1`` and columns ``x0…x1`` (half-open)."""
         y0, y1 = y0 + self._corner[0], y1 + self._corner[0]
         x0, x1 = x0 + self._corner[1], x1 + self._corner[1]
-        found = self._spline(y0, y1, x0, x1)
+        background = self._spline(y0, y1, x0, x1)
         if self.plane is not None:
-            found += self.plane.at(np.arange(y0, y1)[:, None], np.arange(x0, x1)).astype(self.dtype)
-        return found
+            background += self.plane.at(np.arange(y0, y1)[:, None], np.arange(x0, x1)).astype(
+                self.dtype
+            )
+        return background
 
     def _spline(self, y0, y1, x0, x1):
         """The interpolated mesh; the arguments are pixels of the whole map."""
         if not self._span > 0:  # a constant stays exactly constant, as in photutils
             return np.full((y1 - y0, x1 - x0), self._lowest, dtype=self.dtype)
         along = spline_weights(y0, y1, self.box[0], self.mesh.shape[0]).astype(self.dtype)
-        found = along @ self._columns(x0, x1)
-        np.clip(found, 0, self._span, out=found)
-        found += self._lowest
-        return found
+        background = along @ self._columns(x0, x1)
+        np.clip(background, 0, self._span, out=background)
+        background += self._lowest
+        return background
 
     def _columns(self, x0, x1):
         """The spline evaluated along x, shape (n_boxes_y, x1 - x0); kept until x changes."""
@@ -194,22 +196,24 @@ def box_statistics(image, box, mask=None):
     bands = [(y, min(y + step, whole)) for y in range(0, whole, step)]
     if whole < height:
         bands.append((whole, height))
-    found = []
+    statistics = []
     for y0, y1 in bands:
         rows = image[y0:y1]
         if mask is not None:
             rows = np.where(mask[y0:y1], rows.dtype.type(np.nan), rows)
-        found.append(_boxes_of_band(rows, min(box[0], y1 - y0), box[1]))
-    return np.moveaxis(np.concatenate(found), 2, 0)
+        statistics.append(_boxes_of_band(rows, min(box[0], y1 - y0), box[1]))
+    return np.moveaxis(np.concatenate(statistics), 2, 0)
 
 
 def _boxes_of_band(rows, box_height, box_width):
     """Statistics of the boxes of some rows: (n_boxes_y, n_boxes_x, 3). The last may be narrower."""
     whole = rows.shape[1] // box_width * box_width
-    found = [_clipped_statistics(_cut(rows[:, :whole], box_height, box_width))]
+    statistics = [_clipped_statistics(_cut(rows[:, :whole], box_height, box_width))]
     if whole < rows.shape[1]:
-        found.append(_clipped_statistics(_cut(rows[:, whole:], box_height, rows.shape[1] - whole)))
-    return np.concatenate(found, axis=1)
+        statistics.append(
+            _clipped_statistics(_cut(rows[:, whole:], box_height, rows.shape[1] - whole))
+        )
+    return np.concatenate(statistics, axis=1)
 
 
 def _cut(rows, box_height, box_width):
@@ -246,12 +250,12 @@ def _clipped_statistics(boxes):
             break
         low, high = np.maximum(low, new_low), np.minimum(high, new_high)
     low, high = new_low, new_high
-    found = (
+    statistics = (
         _medians(samples, row_start, low, high),
         _scatter(powers, row_start, low, high),
         high - low,
     )
-    return np.stack(found, axis=1).reshape(*boxes.shape[:-1], 3)
+    return np.stack(statistics, axis=1).reshape(*boxes.shape[:-1], 3)
 
 
 def _medians(samples, row_start, low, high):
@@ -293,7 +297,7 @@ def _box_centres(box, shape):
 
 def _fit_plane(values, used, y, x):
     """`Plane` through the boxes; boxes far off, which a source fills, have little weight."""
-    y, x = (np.broadcast_to(one, used.shape)[used] for one in (y, x))
+    y, x = (np.broadcast_to(places, used.shape)[used] for places in (y, x))
     centre = np.array([y.mean(), x.mean()])
     design = np.stack([np.ones_like(y), y - centre[0], x - centre[1]], axis=1)
     heights = values[used].astype(np.float64)

@@ -99,8 +99,8 @@ def _split(image, own, n_pixels, n_levels, contrast, footprint):
         if markers.max() <= _MOST_MARKERS:  # else again with linear levels: fewer at the faint end
             break
     parts = _watershed(image, own, markers, values.sum(), contrast, footprint)
-    found = np.unique(parts[own])
-    return None if len(found) == 1 else np.searchsorted(np.append(0, found), parts)
+    kept = np.unique(parts[own])
+    return None if len(kept) == 1 else np.searchsorted(np.append(0, kept), parts)
 
 
 def _thresholds(values, n_levels, exponential):
@@ -167,16 +167,16 @@ def _watershed(image, own, markers, total, contrast, footprint):
 
     while True:
         markers = watershed(-image, markers, mask=own, connectivity=footprint)
-        found = np.unique(markers[own])
-        if len(found) == 1:
+        kept = np.unique(markers[own])
+        if len(kept) == 1:
             return markers
         with np.errstate(
             divide="ignore", invalid="ignore"
         ):  # a total of zero: nothing is too little
-            share = ndimage.sum_labels(image, markers, index=found) / total
+            share = ndimage.sum_labels(image, markers, index=kept) / total
         if not (share < contrast).any():
             return markers
-        markers[markers == found[np.argmin(share)]] = 0
+        markers[markers == kept[np.argmin(share)]] = 0
 
 
 def _close_gaps(labels, pixels, whole, n_found):

@@ -130,12 +130,12 @@ def _open_masks(paths, hdu, bits, limits, n_bands):
             "give one for all, "
             "or one per band."
         )
-    found = [
+    mask_hdus = [
         find_image(path, own, scan(path, limits)) for path, own in zip(paths, hdus, strict=True)
     ]
-    for image in found:
+    for image in mask_hdus:
         check_complete(image)
-    sources = [FitsSource(partial(_read, bits=bits), image) for image in found]
+    sources = [FitsSource(partial(_read, bits=bits), image) for image in mask_hdus]
     return StackSource(sources) if len(sources) > 1 else sources[0]
 
 

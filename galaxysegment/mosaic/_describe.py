@@ -88,7 +88,7 @@ def _is_inside(y, x, window):
 
 def _labels_at_edge(labels, read, shape, margin, n_labels):
     """Labels that may continue beyond the trusted part of the read region: they reach its edge."""
-    found = np.zeros(n_labels + 1, dtype=bool)
+    at_edge = np.zeros(n_labels + 1, dtype=bool)
     depth = margin + 1
     sides = (
         (read.y0 > 0, labels[:depth]),
@@ -98,9 +98,9 @@ def _labels_at_edge(labels, read, shape, margin, n_labels):
     )
     for is_inner, strip in sides:
         if is_inner:
-            found[strip.ravel()] = True
-    found[0] = False
-    return found
+            at_edge[strip.ravel()] = True
+    at_edge[0] = False
+    return at_edge
 
 
 def _make_nodes(view, values, y, x, cut):

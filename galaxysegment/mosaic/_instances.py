@@ -45,7 +45,7 @@ def describe_instances(instances, tile, shape, margin):
     return {
         "boxes": kept.boxes + np.array([read.y0, read.x0, read.y0, read.x0]),
         "bits": np.concatenate([np.zeros(0, dtype=np.uint8), *bits]),
-        "ends": np.cumsum([len(one) for one in bits], dtype=np.int64),
+        "ends": np.cumsum([len(packed) for packed in bits], dtype=np.int64),
         "scores": kept.scores,
         "classes": np.full(len(kept), -1) if kept.classes is None else kept.classes,
         "cut": cut,
@@ -54,7 +54,7 @@ def describe_instances(instances, tile, shape, margin):
 
 def _inside(instances, window):
     """Which instances have a pixel in a window."""
-    found = np.zeros(len(instances), dtype=bool)
+    is_inside = np.zeros(len(instances), dtype=bool)
     rows, columns = window
     for index, ((y0, x0, y1, x1), crop) in enumerate(
         zip(instances.boxes.tolist(), instances.crops, strict=True)
@@ -63,8 +63,8 @@ def _inside(instances, window):
             max(rows.start - y0, 0) : max(min(rows.stop, y1) - y0, 0),
             max(columns.start - x0, 0) : max(min(columns.stop, x1) - x0, 0),
         ]
-        found[index] = part.any()
-    return found
+        is_inside[index] = part.any()
+    return is_inside
 
 
 def join_instances(records, tiles, shape):
@@ -87,26 +87,30 @@ def join_instances(records, tiles, shape):
     Instances
         In raster order of their first pixels.
     """
-    found = _Found(records, tiles, shape)
-    objects = connect(found.pairs(), len(found)) if len(found) else np.zeros(0, dtype=np.int64)
+    instances = _AllInstances(records, tiles, shape)
+    objects = (
+        connect(instances.pairs(), len(instances))
+        if len(instances)
+        else np.zeros(0, dtype=np.int64)
+    )
     order = np.argsort(objects, kind="stable")
-    groups = np.split(order, np.flatnonzero(np.diff(objects[order])) + 1) if len(found) else []
-    chosen = [found.merge(group) for group in groups]
-    chosen.sort(key=lambda one: _first_pixel(one, shape[1]))
+    groups = np.split(order, np.flatnonzero(np.diff(objects[order])) + 1) if len(instances) else []
+    chosen = [instances.merge(group) for group in groups]
+    chosen.sort(key=lambda merged: _first_pixel(merged, shape[1]))
     boxes, crops, scores, classes = zip(*chosen, strict=True) if chosen else ((), (), (), ())
-    has_classes = len(classes) and all(one >= 0 for one in classes)
+    has_classes = len(classes) and all(number >= 0 for number in classes)
     return Instances(
         shape, list(boxes), crops, list(scores), list(classes) if has_classes else None
     )
 
 
-def _first_pixel(one, width):
-    (y0, x0, _, _), crop = one[:2]
+def _first_pixel(instance, width):
+    (y0, x0, _, _), crop = instance[:2]
     y, x = np.divmod(int(np.flatnonzero(crop)[0]), crop.shape[1])
     return (y0 + y) * width + x0 + x
 
 
-class _Found:
+class _AllInstances:
     """All tiles' instances."""
 
     def __init__(self, records, tiles, shape):
@@ -126,19 +130,21 @@ class _Found:
         The best ones are paired first. What one tile tells apart stays apart, whatever links it
         through other tiles.
         """
-        rivals = sorted((-self._iou(one, other), one, other) for one, other in self._neighbours())
+        rivals = sorted(
+            (-self._iou(first, second), first, second) for first, second in self._neighbours()
+        )
         group = {}  # of an instance: what is known to be one object so far, by tile
         pairs = []
-        for iou, one, other in rivals:
+        for iou, first, second in rivals:
             if -iou < _SAME:
                 break
             mine, its = (
-                group.setdefault(index, {self.tile[index]: index}) for index in (one, other)
+                group.setdefault(index, {self.tile[index]: index}) for index in (first, second)
             )
             if mine.keys().isdisjoint(its):
                 mine |= its
                 group.update(dict.fromkeys(its.values(), mine))
-                pairs.append((one, other))
+                pairs.append((first, second))
         return np.array(pairs, dtype=np.int64).reshape(-1, 2).T
 
     def _neighbours(self):
@@ -167,10 +173,10 @@ class _Found:
             self.boxes[:, 2:] > cores[:, 2:]
         ).any(axis=1)
 
-    def _iou(self, one, other):
+    def _iou(self, first, second):
         """IoU of two masks on what both tiles read."""
-        reads = [self.tiles[self.tile[index]].read for index in (one, other)]
-        box = np.array([self.boxes[one], self.boxes[other]])
+        reads = [self.tiles[self.tile[index]].read for index in (first, second)]
+        box = np.array([self.boxes[first], self.boxes[second]])
         low = np.maximum(
             box[:, :2].min(axis=0), [max(r.y0 for r in reads), max(r.x0 for r in reads)]
         )
@@ -179,7 +185,7 @@ class _Found:
         )
         if (low >= high).any():
             return 0.0
-        a, b = (self._mask(index, low, high) for index in (one, other))
+        a, b = (self._mask(index, low, high) for index in (first, second))
         return np.count_nonzero(a & b) / max(np.count_nonzero(a | b), 1)
 
     def _mask(self, index, low, high):
@@ -198,7 +204,7 @@ class _Found:
         best = members[np.lexsort((members, -self.scores[members]))[0]]
         whole = members[~self.cut[members]]
         if len(whole):
-            index = min(whole.tolist(), key=lambda one: (self._distance(one), one))
+            index = min(whole.tolist(), key=lambda member: (self._distance(member), member))
             box, crop = tuple(self.boxes[index].tolist()), self.crops[index]
         else:
             box, crop = self._together(members)
@@ -232,7 +238,7 @@ class _Found:
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         tight = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
         box = low[0] + rows[0], low[1] + columns[0], low[0] + rows[-1] + 1, low[1] + columns[-1] + 1
-        return tuple(int(one) for one in box), mask[tight]
+        return tuple(int(bound) for bound in box), mask[tight]
 
 
 def _unpack(record):

@@ -101,8 +101,8 @@ def _same_pixels(ring, border):
     index, nodes = border[0][order], border[1][order]
     place = np.searchsorted(index, ring[0])
     place[place == len(index)] = 0
-    found = index[place] == ring[0] if len(index) else np.zeros(len(ring[0]), dtype=bool)
-    return np.stack([ring[1][found], nodes[place[found]]])
+    is_shared = index[place] == ring[0] if len(index) else np.zeros(len(ring[0]), dtype=bool)
+    return np.stack([ring[1][is_shared], nodes[place[is_shared]]])
 
 
 def _mostly_same(pairs, tile):
@@ -117,7 +117,7 @@ def _mostly_same(pairs, tile):
     unique, shared = np.unique(pairs[0] * n_nodes + pairs[1], return_counts=True)
     own, other = np.divmod(unique, n_nodes)
     size = [
-        _count(one, tile[another], shared, tile) for one, another in ((own, other), (other, own))
+        _count(node, tile[facing], shared, tile) for node, facing in ((own, other), (other, own))
     ]
     return np.stack([own, other])[:, 2 * shared >= np.minimum(*size)]
 
@@ -211,7 +211,7 @@ def number_sources(first, firsts_redone):
     n_sources = int(np.count_nonzero(everything != NOWHERE))
     numbers = np.zeros(len(everything), dtype=np.int64)
     numbers[order[:n_sources]] = np.arange(1, n_sources + 1)
-    bounds = np.cumsum([len(first), *(len(one) for one in firsts_redone)])
+    bounds = np.cumsum([len(first), *(len(firsts) for firsts in firsts_redone)])
     return (
         numbers[: len(first)],
         list(np.split(numbers, bounds)[1:-1]) if firsts_redone else [],

@@ -153,7 +153,7 @@ class Plan:
 
         Returns
         -------
-        found : ndarray of int32 or Instances
+        sources : ndarray of int32 or Instances
             What the segmenter finds.
         measured : ndarray of float64, shape (n_sources, n_numbers), or None
             Numbers about each source; None unless sources are compared.
@@ -167,16 +167,16 @@ class Plan:
             bridged = self.steps[last - 1].transform([image])[0] if self._bridges else image
             segmenter = self.placed(last, window)
             if self.compares:
-                found, measured = segmenter.find_candidates(bridged)
+                sources, measured = segmenter.find_candidates(bridged)
             else:
-                found = segmenter.predict(bridged[np.newaxis], output=self.output)[0]
+                sources = segmenter.predict(bridged[np.newaxis], output=self.output)[0]
                 measured = None
         if not self._bridges or self.segmenter.label_bridge:
-            return found, measured, None
+            return sources, measured, None
         no_data = self.segmenter._no_data(image)
         if self.output == "instances":
-            return clear_no_data(found, no_data), measured, None
-        return found, measured, no_data
+            return clear_no_data(sources, no_data), measured, None
+        return sources, measured, no_data
 
 
 def _without_bridge(segmenter):

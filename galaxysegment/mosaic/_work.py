@@ -155,12 +155,12 @@ def run_task(job, task, what, *arguments):
 
 def segment_tile(job, tile):
     """Segmenting a tile."""
-    found, measured, gaps = job.find(tile.read)
-    if isinstance(found, Instances):
-        record = describe_instances(found, tile, job.shape, job.margin)
+    sources, measured, gaps = job.find(tile.read)
+    if isinstance(sources, Instances):
+        record = describe_instances(sources, tile, job.shape, job.margin)
     else:
         record = describe_tile(
-            found,
+            sources,
             tile.core,
             tile.read,
             job.shape,

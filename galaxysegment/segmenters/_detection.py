@@ -40,10 +40,10 @@ def split_detection(image, rms_band, background_of):
 
 def _mean_of_bands(science, background_of):
     bands = [(band, index) for index, band in enumerate(science) if not np.isnan(band).all()]
-    found = [background_of(band, index) for band, index in bands]
+    backgrounds = [background_of(band, index) for band, index in bands]
     total, weights = np.zeros(science.shape[1:]), np.zeros(science.shape[1:])
-    noise = _inverse_variances([float(level) for _, level in found])
-    for (band, _), (background, _), weight in zip(bands, found, noise, strict=True):
+    noise = _inverse_variances([float(level) for _, level in backgrounds])
+    for (band, _), (background, _), weight in zip(bands, backgrounds, noise, strict=True):
         has_data = ~np.isnan(band)
         total += weight * np.where(has_data, band - background, 0)
         weights += weight * has_data

@@ -168,8 +168,8 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
     def _background_of(self, band, index):
         """Background map and median noise of one of several bands."""
         if not self.fast:
-            found = self._photutils_background(band, np.isnan(band))
-            return found.background, found.background_rms_median
+            measured = self._photutils_background(band, np.isnan(band))
+            return measured.background, measured.background_rms_median
         background, noise = self._meshes(band, index)
         return background.window(0, band.shape[0], 0, band.shape[1]), np.median(noise.mesh)
 
@@ -247,9 +247,9 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
     def _find_with_photutils(self, image, rms, no_data):
         from photutils.segmentation import deblend_sources, detect_sources
 
-        found = self._photutils_background(image, no_data)
-        smooth = self._photutils_smooth(image - found.background)
-        threshold = self.n_sigma * (found.background_rms if rms is None else rms)
+        background = self._photutils_background(image, no_data)
+        smooth = self._photutils_smooth(image - background.background)
+        threshold = self.n_sigma * (background.background_rms if rms is None else rms)
         with warnings.catch_warnings():
             # No source: the base class says so. Linear levels where a source has negative pixels:
             # expected.

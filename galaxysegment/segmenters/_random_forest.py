@@ -307,10 +307,10 @@ class RandomForestSegmenter(ProbabilisticSegmenter):
         """Probability of the pixels `index`; features of shape (n_features, n_pixels)."""
         step = min(_CHUNK, max(1, -(-len(index) // effective_n_jobs(self.n_jobs))))
         chunks = [index[start : start + step] for start in range(0, len(index), step)]
-        found = Parallel(n_jobs=self.n_jobs, require="sharedmem")(
+        probabilities = Parallel(n_jobs=self.n_jobs, require="sharedmem")(
             delayed(_galaxy_probability)(self.forest_, features, chunk) for chunk in chunks
         )
-        return np.concatenate([np.empty(0, np.float32), *found])
+        return np.concatenate([np.empty(0, np.float32), *probabilities])
 
 
 def _galaxy_probability(forest, features, index):

@@ -294,8 +294,8 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
     def _background_of(self, band, index):
         """Background map and noise of one of several bands."""
         no_data = np.isnan(band)
-        found = self._background(_import_sep(), _filled(band, no_data), no_data, index)
-        return found.back(), found.globalrms
+        background = self._background(_import_sep(), _filled(band, no_data), no_data, index)
+        return background.back(), background.globalrms
 
     def _background(self, sep, image, no_data, band=None):
         """Background of a band or the detection image, or of the mosaic around it."""

@@ -232,9 +232,11 @@ def _neighbours(x, y, a):
         # of a pair, the larger one asks
         lists = tree.query_ball_point(points[own], 2 * _ZONE * a[own])
         sizes = np.fromiter(map(len, lists), dtype=np.int64, count=len(own))
-        one = np.repeat(own, sizes)
+        asking = np.repeat(own, sizes)
         other = np.concatenate([np.array(near, dtype=np.int64) for near in lists])
-        asks = (a[other] < a[one]) | ((a[other] == a[one]) & (one < other))
-        one, other = one[asks], other[asks]
-        near = np.hypot(x[one] - x[other], y[one] - y[other]) <= _ZONE * (a[one] + a[other])
-        yield np.minimum(one, other)[near], np.maximum(one, other)[near]
+        asks = (a[other] < a[asking]) | ((a[other] == a[asking]) & (asking < other))
+        asking, other = asking[asks], other[asks]
+        near = np.hypot(x[asking] - x[other], y[asking] - y[other]) <= _ZONE * (
+            a[asking] + a[other]
+        )
+        yield np.minimum(asking, other)[near], np.maximum(asking, other)[near]
