@@ -34,8 +34,8 @@ def measure_boxes(sep, image, no_data, box):
                 if np.count_nonzero(~mask) < _FEWEST * mask.size:
                     continue
             # The mean of a single box is the value that sep gives this box in the whole image.
-            sides = dict(zip(("bh", "bw"), pixels.shape, strict=True))
-            measured = sep.Background(pixels, mask=mask, fw=1, fh=1, **sides)
+            n_rows, n_columns = pixels.shape
+            measured = sep.Background(pixels, mask=mask, bw=n_columns, bh=n_rows, fw=1, fh=1)
             meshes[:, row, column] = measured.globalback, measured.globalrms, 1
     return meshes
 
