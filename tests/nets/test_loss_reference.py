@@ -8,7 +8,7 @@ import torch
 from transformers import DetrConfig, Mask2FormerConfig
 
 from galaxysegment.nets.common._losses import BCEDiceLoss
-from galaxysegment.nets.detr._loss import DetrLoss
+from galaxysegment.nets.detr._loss import DetrLoss, show_likeliest
 from galaxysegment.nets.mask2former._loss import PointLoss, PointMatcher
 
 
@@ -219,3 +219,43 @@ def test_set_losses_of_detr_are_means_over_boxes_and_sums_over_layers():
     for name, value in once.items():
         assert larger[name].item() == pytest.approx(value.item(), rel=1e-4)
         assert deeper[name].item() == pytest.approx(4 * value.item(), rel=1e-4)
+
+
+def paint_indices(queries):
+    """Masks that say which queries were asked for."""
+    return queries.float()[..., None, None].expand(-1, -1, 2, 3)
+
+
+def test_the_likeliest_queries_are_shown_and_as_many_as_any_image_needs():
+    # the last class is "no object"; 0.05 and more may be a segment
+    proba = torch.tensor([[0.9, 0.01, 0.02, 0.03, 0.04], [0.01, 0.5, 0.3, 0.7, 0.02]])
+    logits = torch.log(torch.stack([0.75 * proba, 0.25 * proba, 1 - proba], dim=-1))
+    shown = show_likeliest(logits, paint_indices)
+    queries = shown["masks"][..., 0, 0].long()
+    assert queries.tolist() == [[0, 4, 3], [3, 1, 2]]
+    for image in range(2):
+        assert torch.equal(shown["classes"][image], logits[image, queries[image]])
+    assert shown["masks"].shape == (2, 3, 2, 3)
+
+
+def test_one_query_is_shown_where_nothing_is_likely():
+    logits = torch.tensor([[[0.0, 0.0, 5.0], [1.0, 0.0, 5.0], [0.0, 0.0, 6.0]]])
+    shown = show_likeliest(logits, paint_indices)
+    assert shown["masks"][..., 0, 0].tolist() == [[1.0]]
+
+
+def test_the_set_loss_of_images_without_sources_is_finite():
+    torch.manual_seed(0)
+    criterion = DetrLoss(DetrConfig(num_labels=2, num_queries=3))
+    nothing = {"classes": [torch.zeros(0, dtype=torch.long)], "boxes": [torch.zeros(0, 4)]}
+    logits, boxes = torch.randn(2, 1, 3, 3), torch.rand(2, 1, 3, 4)
+    losses, _ = criterion.of_sets(logits, boxes, nothing)
+    assert all(torch.isfinite(torch.as_tensor(loss)) for loss in losses.values())
+    assert float(losses["loss_box"]) == 0 == float(losses["loss_giou"])
+
+
+def test_cross_entropy_and_dice_weigh_the_same_by_default():
+    torch.manual_seed(0)
+    logits = torch.randn(2, 1, 4, 5)
+    target = torch.stack([torch.randint(2, (2, 4, 5)).float(), torch.ones(2, 4, 5)], dim=1)
+    assert BCEDiceLoss()(logits, target) == BCEDiceLoss(dice_weight=1.0)(logits, target)
