@@ -26,6 +26,8 @@ from ._utils.typed import fit_context
 from ._utils.validation import check_images, check_same_shape, split_rms
 from .detection._deblending import deblend
 from .detection._mosaic import MosaicAware, Statistic
+from .detection._scores import ScoreMaps, mean_light, signal_to_noise, sum_over_sources
+from .detection._touching import source_pixels
 from .io import Field
 from .io._inputs import FieldLayout, is_observation, open_observations, stack, truth_of
 from .metrics import iou_score
@@ -47,6 +49,7 @@ __all__ = [
     "BaseSegmenter",
     "MosaicAware",
     "ProbabilisticSegmenter",
+    "ScoreMaps",
     "SemanticSegmenter",
     "Statistic",
 ]
@@ -233,6 +236,11 @@ class BaseSegmenter(_ImageEstimator):
     image of shape (n_bands, height, width), and, if it learns from data, ``_fit_images(images,
     targets)``. A method that works on many images at once overrides ``_segment_images(images)``
     instead.
+
+    Sources of a label map have the score 1, unless the subclass writes ``_score_maps(image)``: it
+    returns the `ScoreMaps` of an image, background-subtracted light and its noise. The score of a
+    source is then its signal to noise, the sum of the light of its pixels over the noise of this
+    sum.
     """
 
     # Whether `fit` needs the truth `y`.
@@ -312,8 +320,9 @@ class BaseSegmenter(_ImageEstimator):
             `Field` or `NDData` becomes its last band if `rms_band` is -1; otherwise it only says
             which pixels have no data.
         output : {"labels", "instances", "panoptic"}, default="labels"
-            What to return for each image: an int32 label map; `Instances`; or class and instance id
-            of each pixel, int32 of shape (2, height, width).
+            What to return for each image: an int32 label map; `Instances`, with the scores that
+            the description of the segmenter explains; or class and instance id of each pixel, int32
+            of shape (2, height, width).
 
         Returns
         -------
@@ -330,18 +339,12 @@ class BaseSegmenter(_ImageEstimator):
             raise ValueError(f"output must be one of {_OUTPUTS}. Got {output!r} instead.")
         images, layout = self._check_images(X)
         self._validate_params()
-        bridged = self._bridged(images)
-        predicted = [
-            clear_no_data(result, self._no_data(image))
-            for result, image in zip(
-                self._segment_images(bridged),
-                bridged if self.label_bridge else images,
-                strict=True,
-            )
-        ]
-        _warn_if_empty(predicted)
         if output == "instances":
-            return layout.pack_list([_as_instances(sources) for sources in predicted])
+            scored = [self._with_scores(*pair) for pair in self._find_sources(images, scored=True)]
+            _warn_if_empty(scored)
+            return layout.pack_list(scored)
+        predicted = [sources for sources, _ in self._find_sources(images)]
+        _warn_if_empty(predicted)
         if output == "panoptic":
             return layout.pack_maps([_as_panoptic(sources) for sources in predicted])
         return layout.pack_maps([as_label_map(sources) for sources in predicted])
@@ -393,6 +396,42 @@ class BaseSegmenter(_ImageEstimator):
         no_data = np.isnan(science).all(axis=0)
         return no_data if rms is None else no_data | np.isnan(rms)
 
+    def _find_sources(self, images, *, scored=False):
+        """Yield label map or `Instances` of each image; with `scored`, its `ScoreMaps`, or None."""
+        bridged = self._bridged(images)
+        shown = bridged if self.label_bridge else images
+        if scored:
+            pairs = self._segment_scored(bridged)
+        else:
+            pairs = ((result, None) for result in self._segment_images(bridged))
+        for (result, maps), image in zip(pairs, shown, strict=True):
+            yield clear_no_data(result, self._no_data(image)), maps
+
+    def _segment_scored(self, images):
+        """Yield what `_segment_images` returns, each with its `ScoreMaps` or None."""
+        for result, image in zip(self._segment_images(images), images, strict=True):
+            has_scores = isinstance(result, Instances) or not result.any()
+            yield result, None if has_scores else self._score_maps(image)
+
+    def _score_maps(self, image):
+        """Return the `ScoreMaps` of one image, or None if every source has the score 1."""
+
+    def _score_of(self, sums):
+        """Score of each source from the sums of `sum_over_sources`."""
+        return signal_to_noise(sums)
+
+    def _with_scores(self, result, maps):
+        """Make `Instances` of the sources of an image."""
+        if isinstance(result, Instances):
+            return result
+        if maps is None:
+            return Instances.from_label_map(result)
+        labels = relabel(result)
+        pixels = source_pixels(labels)
+        owners = labels.ravel()[pixels]
+        sums = sum_over_sources(maps, pixels, owners, int(owners.max(initial=0)))
+        return Instances.from_label_map(labels, self._score_of(sums))
+
     def _segment_images(self, images):
         return [self._segment_image(image) for image in images]
 
@@ -408,7 +447,7 @@ class SemanticSegmenter(BaseSegmenter):
     pixels above `threshold` become sources by connected components of at least `n_pixels` pixels,
     which ``deblend=True`` splits at saddles of the smoothed first band. A part must have at least
     the fraction `contrast` of the light of its blend: 0.001 splits sources that differ by up to 7.5
-    magnitudes.
+    magnitudes. The score of a source is the mean probability of its pixels, 1 for binary masks.
     """
 
     _parameter_constraints: dict = {
@@ -434,6 +473,17 @@ class SemanticSegmenter(BaseSegmenter):
             self._sources(proba, image) for proba, image in zip(probabilities, images, strict=True)
         ]
 
+    def _segment_scored(self, images):
+        for proba, image in zip(self._images_proba(images), images, strict=True):
+            yield self._sources(proba, image), self._maps_of(proba, image)
+
+    def _maps_of(self, proba, image):
+        """Return the `ScoreMaps` of an image, given its probability map or mask."""
+        return ScoreMaps(proba)
+
+    def _score_of(self, sums):
+        return mean_light(sums)
+
     def _sources(self, proba, image):
         labels = remove_small(label_components(proba > self._threshold()), self.n_pixels)
         if self.deblend:
@@ -458,8 +508,9 @@ class SemanticSegmenter(BaseSegmenter):
 class ProbabilisticSegmenter(SemanticSegmenter):
     """Template of a semantic segmenter with probabilities: ``_image_proba`` returns them.
 
-    `calibrate` fits them to held-out images. It changes `predict_proba` and leaves `predict` as it
-    is.
+    `calibrate` fits them to held-out images. It changes `predict_proba`, and with it the scores of
+    sources, and leaves the sources of `predict` as they are. The score of a source is the mean of
+    `predict_proba` over its pixels.
 
     Attributes
     ----------
@@ -541,6 +592,9 @@ class ProbabilisticSegmenter(SemanticSegmenter):
     def _drop_calibration(self):
         """Forget the calibration, because the probabilities change."""
         vars(self).pop("calibration_", None)
+
+    def _maps_of(self, proba, image):
+        return ScoreMaps(self._calibrated(proba))
 
     def _calibrated(self, proba):
         state = self._calibration_state()
@@ -677,10 +731,6 @@ def _warn_if_empty(predicted):
             NoSourcesWarning,
             stacklevel=3,
         )
-
-
-def _as_instances(result):
-    return result if isinstance(result, Instances) else Instances.from_label_map(result)
 
 
 def _as_panoptic(result):

@@ -350,6 +350,7 @@ def check_segmenter_outputs(estimator, X, y):
     assert panoptic.dtype == np.int32 and panoptic.shape == (len(X), 2, *X.shape[-2:])
     for label_map, sources, maps in zip(labels, instances, panoptic, strict=True):
         assert isinstance(sources, Instances) and sources.shape == label_map.shape
+        assert np.isfinite(sources.scores).all()
         np.testing.assert_array_equal(
             np.unique(label_map[label_map > 0]), np.arange(1, label_map.max() + 1)
         )

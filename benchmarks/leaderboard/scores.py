@@ -31,10 +31,7 @@ def evaluate(patches, predicted, setting, candidates=None):
     dict
         Numbers, strings, lists and dicts of them.
     """
-    predicted = [
-        ranked(prediction, image, setting)
-        for prediction, image in zip(predicted, patches.X, strict=True)
-    ]
+    predicted = ranked(predicted, patches.X, setting)
     counted, seen = count_sources(patches.truth, predicted, setting.n_pixels)
     truth, snr, mag = select(patches, counted)
     every = (
@@ -63,17 +60,23 @@ def evaluate(patches, predicted, setting, candidates=None):
 # ---- which sources count, and in which order ----
 
 
-def ranked(predicted, image, setting):
-    """Give sources without scores the signal-to-noise ratio of their pixels as score."""
-    if len(predicted) == 0 or np.ptp(predicted.scores) > 0:
+def ranked(predicted, images, setting):
+    """Give the sources of a program without scores the signal-to-noise ratio of their pixels.
+
+    Segmenters of galaxysegment have scores. A program without scores gives each source a 1.
+    """
+    if any((sources.scores != 1).any() for sources in predicted):
         return predicted
-    return Instances(
-        predicted.shape,
-        predicted.boxes,
-        predicted.crops,
-        signal_to_noise(predicted, image, setting),
-        predicted.classes,
-    )
+    return [
+        Instances(
+            sources.shape,
+            sources.boxes,
+            sources.crops,
+            signal_to_noise(sources, image, setting),
+            sources.classes,
+        )
+        for sources, image in zip(predicted, images, strict=True)
+    ]
 
 
 def signal_to_noise(predicted, image, setting):

@@ -15,7 +15,6 @@ from galaxysegment.preprocessing import (
     NoiseNormalizer,
     make_variant,
 )
-from galaxysegment.structures import Instances
 
 from .peers import NotInstalledError, PlainPhotutils, PlainSep, SExtractor, SmpUNet
 from .recipes import RECIPES
@@ -329,6 +328,6 @@ def predict_many(estimator, X, settings):
     for params in settings:
         set_last(estimator, params)
         yield [
-            Instances.from_label_map(last._sources(*item))
+            last._with_scores(last._sources(*item), last._maps_of(*item))
             for item in zip(probas, images, strict=True)
         ]

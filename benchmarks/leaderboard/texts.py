@@ -15,8 +15,10 @@ others (*in italics*), each called as its own documentation does.
   test fields and other initial weights. The best of a column is bold.
 - Sources under 10 pixels are ignored in scoring. A source matches if the IoU of the masks is at
   least 0.5.
-- Average precision ranks sources by their score, or by the signal-to-noise ratio of their pixels if
-  the system gives no score.
+- Average precision ranks sources by the scores of ``predict(X, output="instances")``. Programs
+  without scores are ranked by the signal-to-noise ratio of the pixels of each source. So were
+  photutils, SEP, k-means, forest and U-Net segmenters in the runs on this page, which are older
+  than their scores.
 - *Tuned* means: with the parameters that have the best sum of pixel IoU and source F1 on training
   patches.
 - The RMS map holds the photon noise of the sources and has no noise of its own, as in

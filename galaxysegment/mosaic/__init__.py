@@ -118,7 +118,8 @@ def segment_mosaic(
         finished. Without it, the label map is returned.
     kind : {"labels", "instances"}, default="labels"
         Type of the result without `output`. A file holds the label map and, if the segmenter finds
-        sources that may overlap, a table of these sources with scores and classes.
+        sources that may overlap, a table of these sources with scores and classes. The scores of
+        sources that cannot overlap are in the result of ``kind="instances"`` only.
     tile_size : int, default=2048
         Largest side of a write region in pixels.
     overlap : int, optional
@@ -181,6 +182,11 @@ def segment_mosaic(
     Overlapping sources of two tiles are the same source if their masks have an IoU of at least 0.5
     on the pixels that both tiles read. The mask nearest to the middle of its tile is taken, with
     its score and class.
+
+    With ``kind="instances"``, sources that cannot overlap get the scores that `predict` gives them
+    on the whole image, up to rounding: each tile adds up the light and the noise of its pixels. A
+    segmenter that does not declare its `reach` is the exception: the score is the highest of the
+    tiles that see the source.
 
     Statistics of the whole image, such as the mesh of `PhotutilsSegmenter`'s background, are
     measured before the first tile, in a pass over the whole image.

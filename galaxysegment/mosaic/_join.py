@@ -14,6 +14,7 @@ _SMALL = (
     "cut",
     "boxes",
     "first",
+    "sums",
     "measured",
     "ring_index",
     "ring_value",
@@ -30,6 +31,7 @@ class Join:
     source: np.ndarray  # index of the source that each node is part of
     first: np.ndarray  # first pixel of each source in the mosaic
     measured: np.ndarray  # numbers about each source; NaN if no tile saw it whole
+    sums: np.ndarray  # sums over the pixels of each source, which its score comes from
     redo: list  # (window, a pixel, its sources) of each blend that no tile has seen whole
     too_large: int  # number of blends too large to be segmented again
 
@@ -56,7 +58,7 @@ def join_tiles(load, n_tiles, *, exact, splits, max_pixels):
     """
     records = [load(index, _SMALL) for index in range(n_tiles)]
     offsets = np.concatenate([[0], np.cumsum([len(record["key"]) for record in records])])
-    parts = {name: np.concatenate([record[name] for record in records]) for name in _SMALL[:5]}
+    parts = {name: np.concatenate([record[name] for record in records]) for name in _SMALL[:6]}
     parts["measured"] = _stack([record["measured"] for record in records])
     ring, border = (_seam(records, offsets, name) for name in ("ring", "border"))
     tile = np.repeat(np.arange(n_tiles), np.diff(offsets))
@@ -77,7 +79,9 @@ def join_tiles(load, n_tiles, *, exact, splits, max_pixels):
     measured = np.full((len(first), parts["measured"].shape[1]), np.nan)
     whole = parts["key"] >= 0
     measured[source[whole]] = parts["measured"][whole]
-    return Join(offsets, source, first, measured, redo, too_large)
+    sums = np.zeros((len(first), parts["sums"].shape[1]))
+    np.add.at(sums, source, parts["sums"])
+    return Join(offsets, source, first, measured, sums, redo, too_large)
 
 
 def _stack(measured):

@@ -72,6 +72,8 @@ class Plan:
         self._contracts.append(last)
         as_instances = last.finds_instances or (kind == "instances" and last.reach is None)
         self.output = "instances" if as_instances else "labels"
+        # Whether the scores of the sources of label maps are wanted.
+        self.scored = kind == "instances" and not as_instances and isinstance(last, BaseSegmenter)
         self._values = [{} for _ in self.steps]
 
     @property
@@ -144,6 +146,10 @@ class Plan:
         """Whether sources are compared with each other once all are known."""
         return bool(self._contracts[-1].compares_sources)
 
+    def score_of(self, sums):
+        """Return the scores of the mosaic's sources, given the sums over their pixels."""
+        return self._contracts[-1]._score_of(sums)
+
     def keep_sources(self, measured):
         """Return which of the mosaic's sources stay, given the numbers about all of them."""
         return self._contracts[-1].keep_sources(measured)
@@ -159,24 +165,32 @@ class Plan:
             Numbers about each source; None unless sources are compared.
         gaps : ndarray of bool, shape (height, width), or None
             Gaps that sources bridge: labels are to be taken away there once sources are joined.
+        maps : ScoreMaps or None
+            What the scores of the sources are computed from; None unless they are wanted.
         """
         last = len(self.steps) - 1
         # The whole image was looked at when it was opened.
         with ignored(category=ChannelsLastWarning), ignored(category=NoSourcesWarning):
             image = self.transform(image, window, last - self._bridges)
             bridged = self.steps[last - 1].transform([image])[0] if self._bridges else image
-            segmenter = self.placed(last, window)
-            if self.compares:
-                sources, measured = segmenter.find_candidates(bridged)
-            else:
-                sources = segmenter.predict(bridged[np.newaxis], output=self.output)[0]
-                measured = None
+            sources, measured, maps = self._segment(self.placed(last, window), bridged)
         if not self._bridges or self.segmenter.label_bridge:
-            return sources, measured, None
+            return sources, measured, None, maps
         no_data = self.segmenter._no_data(image)
         if self.output == "instances":
-            return clear_no_data(sources, no_data), measured, None
-        return sources, measured, no_data
+            return clear_no_data(sources, no_data), measured, None, maps
+        return sources, measured, no_data, maps
+
+    def _segment(self, segmenter, image):
+        """Sources of a window, numbers about each if they are compared, and `ScoreMaps`."""
+        if self.compares:
+            labels, measured = segmenter.find_candidates(image)
+            return labels, measured, segmenter._score_maps(image) if self.scored else None
+        if self.scored:
+            images, _ = segmenter._check_images(image[np.newaxis])
+            [(labels, maps)] = segmenter._find_sources(images, scored=True)
+            return labels, None, maps
+        return segmenter.predict(image[np.newaxis], output=self.output)[0], None, None
 
 
 def _without_bridge(segmenter):

@@ -25,7 +25,7 @@ from ._write import check_space
 _INSTANCE_ARRAYS = ("boxes", "bits", "ends", "scores", "classes", "cut")
 # The largest label that fits into the 32 bits of an ordinary label map.
 _LARGEST = np.iinfo(np.int32).max
-_RECORD_VERSION = 2
+_RECORD_VERSION = 3
 # Packages whose next version may find other sources.
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "astropy", "photutils", "sep", "torch")
 _PACKAGES += ("torchvision", "transformers")
@@ -223,11 +223,12 @@ class Run:
 
     def _finish(self, join):
         """Number the sources and write the map."""
-        first, parts, measured = join.first.copy(), [], []
+        first, parts, measured, sums = join.first.copy(), [], [], [join.sums]
         for index, (_, _, sources) in enumerate(join.redo):
-            record = self.folder.load("blend", index, ("first", "measured"))
+            record = self.folder.load("blend", index, ("first", "measured", "sums"))
             parts.append(record["first"])
             measured.append(record["measured"])
+            sums.append(record["sums"])
             if len(parts[-1]):  # else there is no source in its own window: those of the tiles stay
                 first[sources] = NOWHERE
         if self.plan.compares:
@@ -242,7 +243,26 @@ class Run:
         if self.output is not None:
             return labels
         self._check_before_publishing()
-        return Instances.from_label_map(labels) if self.kind == "instances" else labels
+        if self.kind == "labels":
+            return labels
+        numbers = np.concatenate([numbers, *numbers_redone])
+        return Instances.from_label_map(
+            labels, self._scores(labels, numbers, np.concatenate(sums), n_sources)
+        )
+
+    def _scores(self, labels, numbers, sums, n_sources):
+        """Scores of the sources of a label map, in the order of their numbers; None if all are 1.
+
+        A source that lies in bridged gaps has a number, but no pixel.
+        """
+        if not self.plan.scored:
+            return None
+        has_pixels = np.zeros(n_sources + 1, dtype=bool)
+        has_pixels[labels.ravel()] = True
+        has_pixels[0] = False
+        of_source = np.zeros((n_sources + 1, sums.shape[1]))
+        of_source[numbers] = sums
+        return self.plan.score_of(of_source[has_pixels])
 
     def _line_work(self, line, join, numbers, numbers_redone):
         """Return the tiles of a line, the tables of their numbers, and the blends in its rows."""

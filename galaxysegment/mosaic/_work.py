@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from .._utils.rms import append_rms
 from .._utils.shared import SharedContext
+from ..detection._scores import N_SUMS, sum_over_sources
 from ..detection._touching import source_pixels, touching_groups
 from ..structures import Instances
 from ._describe import NOWHERE, describe_tile
@@ -69,7 +70,7 @@ class Job:
         return {**self.__dict__, "_pixels": None}
 
     def find(self, window):
-        """Find the sources of a window, measure them and the gaps they bridge; see `Plan.predict`.
+        """Find the sources of a window, and what belongs to them; see `Plan.predict`.
 
         The segmenter is not asked if no pixel has data.
         """
@@ -79,8 +80,8 @@ class Job:
         ):
             empty = np.zeros(window.shape, dtype=np.int32)
             if self.plan.output == "instances":
-                return Instances(window.shape, [], []), None, None
-            return empty, None, None
+                return Instances(window.shape, [], []), None, None, None
+            return empty, None, None, None
         return self.plan.predict(append_rms(image, rms), window)
 
     def store(self, path):
@@ -155,7 +156,7 @@ def run_task(job, task, what, *arguments):
 
 def segment_tile(job, tile):
     """Segmenting a tile."""
-    sources, measured, gaps = job.find(tile.read)
+    sources, measured, gaps, maps = job.find(tile.read)
     if isinstance(sources, Instances):
         record = describe_instances(sources, tile, job.shape, job.margin)
     else:
@@ -168,8 +169,19 @@ def segment_tile(job, tile):
             splits=job.plan.splits,
             measured=measured,
         )
-        _clear(record, None if gaps is None else gaps[tile.core.within(tile.read)])
+        core = tile.core.within(tile.read)
+        _clear(record, None if gaps is None else gaps[core])
+        if maps is not None:
+            maps = maps.within(core)
+        record["sums"] = _sums(maps, record["pixels"], record["values"], len(record["first"]))
     job.folder.save("tile", tile.index, record)
+
+
+def _sums(maps, pixels, owners, n_sources):
+    """Sums over sources that their scores come from; 0 if scores are not wanted."""
+    if maps is None:
+        return np.zeros((n_sources, N_SUMS))
+    return sum_over_sources(maps, pixels, owners, n_sources)
 
 
 def _clear(record, gaps):
@@ -194,7 +206,7 @@ class Blend:
 def segment_blend(job, blend):
     """Segmenting a blend that no tile sees whole."""
     around = blend.window.grow(job.overlap, job.shape, job.plan.phase)
-    labels, measured, gaps = job.find(around)
+    labels, measured, gaps, maps = job.find(around)
     pixels = source_pixels(labels)
     values = labels.ravel()[pixels].astype(np.int64)
     y, x = divmod(blend.pixel, job.shape[1])
@@ -202,14 +214,16 @@ def segment_blend(job, blend):
     own = group[values] == group[labels[y - around.y0, x - around.x0]]
     pixels, values = pixels[own], values[own]
     has_data = np.ones(len(pixels), dtype=bool) if gaps is None else ~gaps.ravel()[pixels]
-    y, x = np.divmod(pixels, around.shape[1])
-    pixels = (y + around.y0) * job.shape[1] + x + around.x0
     old, values = np.unique(values, return_inverse=True)
     values += 1
+    sums = _sums(maps, pixels[has_data], values[has_data], len(old))
+    y, x = np.divmod(pixels, around.shape[1])
+    pixels = (y + around.y0) * job.shape[1] + x + around.x0
     first = np.full(int(values.max(initial=0)) + 1, NOWHERE)
     first[values[::-1]] = pixels[::-1]
     record = {"pixels": pixels[has_data], "values": values[has_data], "first": first[1:]}
     record["measured"] = np.zeros((len(old), 0)) if measured is None else measured[old - 1]
+    record["sums"] = sums
     job.folder.save("blend", blend.index, record)
 
 

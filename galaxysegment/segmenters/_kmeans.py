@@ -9,7 +9,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
 from .._utils.validation import split_rms
-from ..base import SMOOTHING_REACH, SemanticSegmenter
+from ..base import SMOOTHING_REACH, ScoreMaps, SemanticSegmenter
+from ..detection._scores import signal_to_noise
 from ..detection._smoothing import row_blocks
 from ..structures._types import RandomState
 
@@ -68,6 +69,11 @@ class KMeansSegmenter(SemanticSegmenter):
     The brightness of a centre is its mean over the bands. A pixel without data (NaN) in any band
     belongs to no source, and an image that is constant has none. The result does not depend on the
     number of threads: the fit runs on one.
+
+    ``predict(X, output="instances")`` gives each source the score ``sum(d) / sqrt(n_pixels)``. The
+    position ``d`` of a pixel is 0 at the centre of the second brightest cluster and 1 at the centre
+    of the brightest one, along the line through both. This is a signal to noise up to a factor,
+    because k-means knows no noise: a number from 0 on that ranks sources, and no probability.
 
     References
     ----------
@@ -167,6 +173,23 @@ class KMeansSegmenter(SemanticSegmenter):
         for y0, y1 in row_blocks(mask.shape):
             mask[y0:y1] = self._nearest_is_brightest(science[:, y0:y1])
         return mask
+
+    def _maps_of(self, proba, image):
+        science = split_rms(image, self.rms_band)[0]
+        position = np.zeros(proba.shape, dtype=np.float32)
+        if proba.any():
+            origin, brightest = self.cluster_centers_[-2:]
+            step = brightest - origin
+            largest = np.abs(step).max()
+            direction = step / largest  # no overflow in its square
+            direction /= (direction**2).sum() * largest
+            for y0, y1 in row_blocks(proba.shape):
+                bands = zip(science[:, y0:y1], origin.tolist(), direction.tolist(), strict=True)
+                position[y0:y1] = sum((band - value) * weight for band, value, weight in bands)
+        return ScoreMaps(position, 1.0)
+
+    def _score_of(self, sums):
+        return signal_to_noise(sums)
 
     def _nearest_is_brightest(self, science):
         """Whether the pixels are nearest to the brightest centre; False where NaN."""

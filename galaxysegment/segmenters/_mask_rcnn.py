@@ -188,6 +188,10 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
     UserWarning
         If an image may hold more sources than there are proposals.
 
+    Notes
+    -----
+    The score of a source is the net's probability of its class, between 0 and 1, after `soft_nms`.
+
     References
     ----------
     .. [1] He et al. 2017, ICCV, 2980. :doi:`10.1109/ICCV.2017.322`

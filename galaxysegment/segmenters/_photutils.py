@@ -6,7 +6,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils._param_validation import Interval, Options
 
-from ..base import BaseSegmenter, Statistic
+from ..base import BaseSegmenter, ScoreMaps, Statistic
 from ..detection._background import MeshMap, background_meshes, box_statistics, meshes_of_boxes
 from ..detection._deblending import deblend
 from ..detection._smoothing import convolve_block, gaussian_profile, row_blocks
@@ -83,6 +83,11 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
     pixel. Steps 1 to 4 then work on that image; an RMS map is taken for its noise.
 
     A pixel without data (NaN) is interpolated while smoothing and never part of a source.
+
+    ``predict(X, output="instances")`` gives each source its signal to noise as score: the sum of
+    the unsmoothed, background-subtracted light of its pixels over the square root of the sum of
+    their squared noise. The noise is the RMS map, or else the RMS of the background. A score is a
+    number from 0 on, 10 for a source of 10 sigma, and no probability.
 
     References
     ----------
@@ -164,6 +169,13 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
             return np.zeros(detection.shape, dtype=np.int32)
         find = self._find_fast if self.fast else self._find_with_photutils
         return find(detection, rms, no_data)
+
+    def _score_maps(self, image):
+        detection, rms, _ = split_detection(image, self.rms_band, self._background_of)
+        height, width = detection.shape
+        background, noise = self._meshes(detection)
+        light = detection - background.window(0, height, 0, width)
+        return ScoreMaps(light, noise.window(0, height, 0, width) if rms is None else rms)
 
     def _background_of(self, band, index):
         """Background map and median noise of one of several bands."""

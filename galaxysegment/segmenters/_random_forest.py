@@ -101,6 +101,9 @@ class RandomForestSegmenter(ProbabilisticSegmenter):
     Pixels that miss a feature, because a band is NaN, are not learnt from; the trees send them
     where most pixels went. Pixels without any data have probability 0.
 
+    ``predict(X, output="instances")`` gives each source the mean of `predict_proba` over its pixels
+    as score, between `proba_threshold_` and 1.
+
     References
     ----------
     .. [1] L. Breiman, "Random Forests", Machine Learning 45, 5 (2001),

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval
 
 from .._utils.packages import require
-from ..base import BaseSegmenter
+from ..base import BaseSegmenter, ScoreMaps
 from ..detection._smoothing import convolve_block, gaussian_profile, row_blocks
 from ..detection._touching import source_pixels, touching_groups
 from ..structures import relabel
@@ -81,6 +81,11 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
     An RMS map is taken for the noise of that image.
 
     A pixel without data (NaN) counts as sky while smoothing and is never part of a source.
+
+    ``predict(X, output="instances")`` gives each source its signal to noise as score: the sum of
+    the unsmoothed, background-subtracted light of its pixels over the square root of the sum of
+    their squared noise. The noise is the RMS map, or else the RMS of the background. A score is a
+    number from 0 on, 10 for a source of 10 sigma, and no probability.
 
     sep's limits on pixels and on parts of a blend are global to the process. They are raised for an
     image that needs it and put back at once; threads take turns.
@@ -192,20 +197,26 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         ):  # a lone pixel has no noise
             nothing = np.zeros(detection.shape, dtype=np.int32)
             return nothing, np.zeros_like(detection), np.ones_like(detection)
-        subtracted = _filled(detection, no_data)
-        background = self._background(sep, subtracted, no_data)
-        background.subfrom(subtracted)
-        noise = (
-            _noise_map(background, detection.dtype)
-            if rms is None
-            else _filled(rms, np.isnan(rms), 1)
-        )
+        subtracted, noise = self._subtract(sep, detection, rms, no_data)
         if self._statistics is None:
             clean = {"clean": self.clean, "clean_param": self.clean_param}
             labels = self._extract(sep, subtracted, noise, no_data, **clean)
         else:
             labels = self._split_alone(sep, subtracted, noise, no_data)
         return labels, subtracted, noise
+
+    def _subtract(self, sep, detection, rms, no_data):
+        """Image without background, and noise map."""
+        subtracted = _filled(detection, no_data)
+        background = self._background(sep, subtracted, no_data)
+        background.subfrom(subtracted)
+        if rms is None:
+            return subtracted, _noise_map(background, detection.dtype)
+        return subtracted, _filled(rms, np.isnan(rms), 1)
+
+    def _score_maps(self, image):
+        split = split_detection(image, self.rms_band, self._background_of)
+        return ScoreMaps(*self._subtract(_import_sep(), *split))
 
     def _extract(self, sep, image, noise, no_data, **options):
         """Label map of an image without background; with `options` of `sep.extract`."""

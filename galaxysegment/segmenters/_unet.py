@@ -164,6 +164,11 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     n_net_bands_ : int
         Bands that the net sees after scaling.
 
+    Notes
+    -----
+    ``predict(X, output="instances")`` gives each source the mean of `predict_proba` over its pixels
+    as score, between `proba_threshold_` and 1.
+
     References
     ----------
     .. [1] Ronneberger, Fischer & Brox 2015, MICCAI, 9351, 234. :doi:`10.1007/978-3-319-24574-4_28`

@@ -34,7 +34,8 @@ class Instances:
     crops : sequence of n boolean arrays
         The mask of each source inside its box.
     scores : array-like of float, shape (n,), optional
-        Confidence of each source, 1 by default.
+        Ranking of the sources for average precision, 1 by default. Each segmenter says what its
+        scores mean: a probability, or a signal to noise, which has no upper limit.
     classes : array-like of int, shape (n,), optional
         Category of each source (1 = galaxy, 2 = star); ``None`` means "not told apart".
 
