@@ -32,6 +32,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import get_tags
+from sklearn.utils.validation import has_fit_parameter
 
 from .base import BaseSegmenter
 from .mosaic import segment_mosaic
@@ -433,6 +434,28 @@ def check_tiled_equals_untiled(estimator, X, y):
     )
 
 
+def check_images_sample_weight(estimator, X, y):
+    """Weights of images are numbers of any container, one an image; they stay as they were."""
+    if not has_fit_parameter(estimator, "sample_weight"):
+        return
+    weights = np.ones(len(X))
+    weights[-1] = 0
+    given = weights.copy()
+    expected = _apply(clone(estimator).fit(X, y, sample_weight=given), X)
+    assert np.array_equal(given, weights), "fit changed sample_weight"
+    from_list = clone(estimator).fit(X, y, sample_weight=weights.tolist())
+    np.testing.assert_array_equal(_apply(from_list, X), expected)
+    other_truth = y.copy()
+    other_truth[-1] = 0
+    blind = clone(estimator).fit(X, other_truth, sample_weight=weights)
+    np.testing.assert_array_equal(
+        _apply(blind, X), expected, "the truth of an image of weight 0 made a difference"
+    )
+    for bad in (weights[1:], np.stack([weights, weights]), np.zeros(len(X))):
+        fit = partial(clone(estimator).fit, sample_weight=bad)
+        _assert_raises(ValueError, ["sample_weight"], fit, X, y)
+
+
 def _make_mosaic(X):
     """Make one image of many, under a sky that rises from left to right."""
     rows = [
@@ -474,6 +497,12 @@ REPLACED_CHECKS = {
     "check_fit_check_is_fitted": check_images_unfitted,
     "check_transformers_unfitted_stateless": check_images_unfitted,
     "check_fit2d_predict1d": check_images_wrong_dimensions,
+    "check_sample_weights_shape": check_images_sample_weight,
+    "check_sample_weights_list": check_images_sample_weight,
+    "check_sample_weights_not_an_array": check_images_sample_weight,
+    "check_sample_weights_not_overwritten": check_images_sample_weight,
+    "check_sample_weight_equivalence_on_dense_data": check_images_sample_weight,
+    "check_all_zero_sample_weights_error": check_images_sample_weight,
 }
 
 #: Image checks without a counterpart in scikit-learn.

@@ -121,8 +121,9 @@ class DeepSegmenter(BaseSegmenter):
         dict
         """
         params = super().get_params(deep=deep)
-        if deep:
-            params |= {key: value for key, value in (self.net_params or {}).items() if "__" in key}
+        # Anything may have been set: `fit` refuses what is no dict.
+        if deep and isinstance(self.net_params, dict):
+            params |= {key: value for key, value in self.net_params.items() if "__" in key}
         return params
 
     def set_params(self, **params: Any) -> Self:
@@ -330,6 +331,8 @@ class DeepSegmenter(BaseSegmenter):
     def _training_set(self, X, y, mask, weights, n_bands_fitted):
         """Check what `fit` was given, and return it as a `TrainingSet`."""
         fields, _ = open_observations(X)
+        if fields is None:
+            self._find_truth(X, y)  # arrays bring none along: without `y` there is nothing to check
         if fields is not None:
             images = self._field_streams(fields, n_bands_fitted)
         elif (

@@ -2,8 +2,10 @@
 
 from numbers import Integral, Real
 from threading import RLock
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval
 
 from .._utils.packages import require
@@ -168,7 +170,7 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
     def _segment_image(self, image):
         return self._detect(image)[0]
 
-    def find_candidates(self, image):
+    def find_candidates(self, image: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """Detections of a window before cleaning, and numbers about them; see `MosaicAware`."""
         labels, subtracted, noise = self._detect(image)
         pixels = source_pixels(labels)
@@ -184,7 +186,7 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         )
         return labels, measured
 
-    def keep_sources(self, measured):
+    def keep_sources(self, measured: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Clean the detections of a mosaic; see `galaxysegment.base.MosaicAware`."""
         return surviving(measured, self.clean_param)
 
