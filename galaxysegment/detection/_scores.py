@@ -60,7 +60,7 @@ class ScoreMaps(NamedTuple):
         -------
         ScoreMaps
         """
-        noise = self.noise if np.isscalar(self.noise) else self.noise[window]
+        noise = self.noise[window] if isinstance(self.noise, np.ndarray) else self.noise
         return ScoreMaps(self.light[window], noise)
 
 
