@@ -8,10 +8,13 @@ import warnings
 import numpy as np
 import pytest
 from hypothesis import assume, given
+from hypothesis import strategies as st
 from properties import covers, few, fewer, fitted, images, n_bands
 
-from galaxysegment import Instances
+from galaxysegment import Instances, NoSourcesWarning
 from galaxysegment._utils.discovery import all_estimators
+from galaxysegment.base import BaseSegmenter, ScoreMaps
+from galaxysegment.structures import label_components
 
 TRANSFORMERS = [name for name, _ in all_estimators("transformer")]
 SEGMENTERS = [name for name, _ in all_estimators("segmenter")]
@@ -90,3 +93,38 @@ def test_segmenters_answer_whatever_the_pixels_are(name, image):
 def test_nets_answer_whatever_the_pixels_are(name, image):
     assume(image.size > 1)
     check_segmenter(name, image)
+
+
+class _Threshold(BaseSegmenter):
+    """Pixels above 1 are sources; the score is their signal to noise."""
+
+    _requires_fit = False
+
+    def __init__(self, factor=1.0):
+        self.factor = factor
+
+    def _segment_image(self, image):
+        return label_components(image[0] > 1)
+
+    def _score_maps(self, image):
+        noise = np.full(image[0].shape, 2.0)
+        return ScoreMaps(self.factor * image[0], noise=self.factor * noise)
+
+
+@covers("base.ScoreMaps")
+@given(st.integers(0, 999), st.sampled_from([0.25, 8.0]))
+@few
+def test_scores_are_sums_over_the_pixels_of_a_source(seed, factor):
+    image = np.random.default_rng(seed).normal(size=(12, 14))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoSourcesWarning)
+        (sources,) = _Threshold().predict(image[None], output="instances")
+        (scaled,) = _Threshold(factor).predict(image[None], output="instances")
+        (mirrored,) = _Threshold().predict(image[None, ::-1], output="instances")
+    expected = [image[mask].sum() / (2 * np.sqrt(mask.sum())) for mask in sources.masks]
+    assert sources.scores == pytest.approx(expected)
+    assert scaled.scores == pytest.approx(expected)  # the unit does not matter
+    assert np.sort(mirrored.scores) == pytest.approx(np.sort(expected))
+    maps = ScoreMaps(image, noise=image)
+    part = maps.within((slice(2, 5), slice(0, 3)))
+    assert np.array_equal(part.light, image[2:5, :3]) and np.array_equal(part.noise, part.light)
