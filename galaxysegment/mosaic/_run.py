@@ -31,41 +31,162 @@ _PACKAGES = ("numpy", "scipy", "scikit-learn", "astropy", "photutils", "sep", "t
 _PACKAGES += ("torchvision", "transformers")
 
 
-class Run:
+class TileRun:
+    """A call that does its work tile by tile: what is kept, resumed and published.
+
+    A subclass says what is done in `_work`, and in `_about` what must be the same for a run to be
+    resumed.
+
+    Parameters
+    ----------
+    pixels : FieldPixels or ArrayPixels
+        Of the image.
+    output : path or None
+        The file to write.
+    n_jobs, progress, resume, overwrite
+        As of `segment_mosaic`.
+    """
+
+    verb = "segmented"  # what happens to the image
+    result = "map"  # what is written
+
+    def __init__(self, pixels, output, *, n_jobs, progress, resume, overwrite):
+        self.pixels, self.output = pixels, output
+        self.resume, self.overwrite = resume, overwrite
+        self.scheduler = Scheduler(n_jobs, progress)
+        is_alone = output is None and not self.scheduler.is_parallel
+        self.folder = Memory() if is_alone else WorkFolder(output and work_path(output))
+        # Arrays in memory that only this run sees are not looked at twice: that takes time.
+        self.inputs = self._identity() if output or pixels.in_files else None
+        self.n_tiles = 0
+        self.opener = None  # opens the pixels in a worker, once it is known that there are workers
+        self.job = None  # what the next tasks share
+
+    def _identity(self):
+        """What tells the inputs from others, as JSON values."""
+        return self.pixels.identity()
+
+    def execute(self):
+        """Do everything; return the result, or the path of the file."""
+        if self.output is not None:
+            self._check_space()
+        self.folder.claim()
+        finished = False
+        try:
+            self._check_output()
+            about = {"run": uuid4().hex} if self.output is None else self._about()
+            self.folder.start(json.loads(json.dumps(about)), resume=self.resume)
+            result = self._work()
+            finished = True
+        except RecordError as error:
+            safe = self._what_is_safe("tile", self.n_tiles, self.n_tiles)
+            raise TileError(f"{error} {safe}") from error
+        except FileNotFoundError as error:
+            if self.folder.is_own():
+                raise
+            raise TileError(self._what_is_safe("tile", 0, self.n_tiles)) from error
+        finally:
+            forget_job()
+            self.folder.close(keep=not finished)
+        return result
+
+    def _check_space(self):
+        """Refuse work whose result would not fit on the disk."""
+
+    def _work(self):
+        raise NotImplementedError
+
+    def _about(self):
+        """What must be the same for a run to be resumed, as JSON values."""
+        about = {
+            "format": _RECORD_VERSION,
+            "image": self.inputs,
+            "version of galaxysegment": __version__,
+        }
+        return about | {f"version of {name}": _version_of(name) for name in _PACKAGES}
+
+    def _check_output(self):
+        """Another process may have finished the same output since the arguments were checked."""
+        if self.output is not None and not self.overwrite and self.output.exists():
+            raise FileExistsError(f"{self.output} exists: pass overwrite=True to replace it.")
+
+    def _check_before_publishing(self):
+        """Refuse to show a result if its inputs or the records of its tiles were replaced."""
+        if self.inputs is not None and not self._is_unchanged():
+            if self.output is not None and self.folder.is_own():
+                self.folder.clear()
+            raise TileError(
+                f"The image or its RMS map was changed while it was {self.verb}: no {self.result} "
+                "was written, and nothing was kept. Call again when the files are complete."
+            )
+        if self.output is not None and not self.folder.is_own():
+            raise TileError(
+                f"{self.folder.path}, which holds the finished tiles, was deleted or taken over by "
+                f"another process: {self.output} was not touched. Call again."
+            )
+        self._check_output()
+
+    def _is_unchanged(self):
+        try:
+            return self._identity() == self.inputs
+        except OSError:
+            return False
+
+    def _open_in_workers(self):
+        """Find out, once, how a task opens the pixels."""
+        pixels = self.pixels
+        if not self.scheduler.is_parallel:
+            self.opener = lambda: pixels
+        elif self.opener is None:
+            self.opener = pixels.for_workers(self.folder.path)
+
+    def _each(self, task, what, items, done=0):
+        return self.scheduler.each(self.job, task, what, items, done)
+
+    def _all(self, task, kind, items):
+        """Run a task on all items whose record is not there yet."""
+        todo = [
+            item for item in items if not (self.resume and self.folder.is_done(kind, item[0].index))
+        ]
+        n_done = len(items) - len(todo)
+        try:
+            for _ in self._each(task, kind, todo, n_done):
+                n_done += 1
+        except Exception as error:
+            raise TileError(
+                f"{_what_failed(error)} {self._what_is_safe(kind, n_done, len(items))}"
+            ) from error
+
+    def _what_is_safe(self, kind, n_done, n_items):
+        if self.output is None:
+            return "Nothing was kept: pass output= to be able to resume."
+        if not self.folder.is_own():
+            return (
+                f"{self.folder.path}, which held the finished tiles, is gone: {self.output} was "
+                "not touched. Call again."
+            )
+        return (
+            f"{self.output} was not touched. {n_done} of {n_items} {kind}s are finished and kept "
+            f"in {self.folder.path}: call again with the same arguments and resume=True, or delete "
+            "that folder."
+        )
+
+
+class Run(TileRun):
     """One call of `segment_mosaic`: what is to be done, and in which order.
 
     Parameters are those of `segment_mosaic`, checked; `pixels` is what `open_pixels` returns.
     """
 
-    def __init__(
-        self,
-        segmenter,
-        pixels,
-        output,
-        *,
-        kind,
-        tile_size,
-        overlap,
-        n_jobs,
-        progress,
-        resume,
-        overwrite,
-    ):
-        self.segmenter, self.pixels, self.output = segmenter, pixels, output
-        self.kind, self.tile_size = kind, tile_size
-        self.resume, self.overwrite = resume, overwrite
+    def __init__(self, segmenter, pixels, output, *, kind, tile_size, overlap, **options):
+        super().__init__(pixels, output, **options)
+        self.segmenter, self.kind, self.tile_size = segmenter, kind, tile_size
         self.plan = Plan(segmenter, kind)
         self.overlap, self.margin = choose_overlap(self.plan, overlap)
         self.lines = cut_tiles(pixels.shape, tile_size, self.overlap, self.plan.phase)
         self.tiles = [tile for line in self.lines for tile in line]
-        self.scheduler = Scheduler(n_jobs, progress)
-        is_alone = output is None and not self.scheduler.is_parallel
-        self.folder = Memory() if is_alone else WorkFolder(output and work_path(output))
+        self.n_tiles = len(self.tiles)
         self.writer = self._make_writer()
-        # Arrays in memory that only this run sees are not looked at twice: that takes time.
-        self.inputs = pixels.identity() if output or pixels.in_files else None
-        self.opener = None  # opens the pixels in a worker, once it is known that there are workers
-        self.job = None  # what the next tasks share
 
     def _make_writer(self):
         if self.output is None:
@@ -79,71 +200,16 @@ class Run:
             lambda: self._what_is_safe("tile", len(self.tiles), len(self.tiles)),
         )
 
-    def execute(self):
-        """Do everything; return the label map, the sources, or the path of the file."""
-        if self.output is not None:
-            check_space(self.output.parent, self.pixels.shape)
-        self.folder.claim()
-        finished = False
-        try:
-            self._check_output()
-            self.folder.start(self._about(), resume=self.resume)
-            result = self._work()
-            finished = True
-        except RecordError as error:
-            safe = self._what_is_safe("tile", len(self.tiles), len(self.tiles))
-            raise TileError(f"{error} {safe}") from error
-        except FileNotFoundError as error:
-            if self.folder.is_own():
-                raise
-            raise TileError(self._what_is_safe("tile", 0, len(self.tiles))) from error
-        finally:
-            forget_job()
-            self.folder.close(keep=not finished)
-        return result
+    def _check_space(self):
+        check_space(self.output.parent, self.pixels.shape)
 
     def _about(self):
-        """What must be the same for a run to be resumed, as JSON values."""
-        if self.output is None:
-            return {"run": uuid4().hex}
-        about = {
-            "format": _RECORD_VERSION,
+        return super()._about() | {
             "kind": self.kind,
             "tile_size": self.tile_size,
             "overlap": self.overlap,
-            "image": self.inputs,
             "segmenter": identify(self.segmenter),
-            "version of galaxysegment": __version__,
         }
-        about |= {f"version of {name}": _version_of(name) for name in _PACKAGES}
-        return json.loads(json.dumps(about))
-
-    def _check_output(self):
-        """Another process may have finished the same output since the arguments were checked."""
-        if self.output is not None and not self.overwrite and self.output.exists():
-            raise FileExistsError(f"{self.output} exists: pass overwrite=True to replace it.")
-
-    def _check_before_publishing(self):
-        """Refuse to show a map if its inputs or the records of its tiles were replaced."""
-        if self.inputs is not None and not self._is_unchanged():
-            if self.output is not None and self.folder.is_own():
-                self.folder.clear()
-            raise TileError(
-                "The image or its RMS map was changed while it was segmented: no map was written, "
-                "and nothing was kept. Call again when the files are complete."
-            )
-        if self.output is not None and not self.folder.is_own():
-            raise TileError(
-                f"{self.folder.path}, which holds the finished tiles, was deleted or taken over by "
-                f"another process: {self.output} was not touched. Call again."
-            )
-        self._check_output()
-
-    def _is_unchanged(self):
-        try:
-            return self.pixels.identity() == self.inputs
-        except OSError:
-            return False
 
     def _work(self):
         self.plan.learn(self.pixels, self._map_rows)
@@ -176,44 +242,10 @@ class Run:
 
     def _share(self):
         """Make the job that the next tasks share, of the plan as it is now."""
-        pixels, folder = self.pixels, self.folder
-        if not self.scheduler.is_parallel:
-            self.opener = lambda: pixels
-        elif self.opener is None:
-            self.opener = pixels.for_workers(folder.path)
-        job = Job(self.plan, self.opener, folder, pixels.shape, self.margin, self.overlap)
+        self._open_in_workers()
+        places = self.pixels.shape, self.margin, self.overlap
+        job = Job(self.plan, self.opener, self.folder, *places)
         self.job = self.scheduler.share(job)
-
-    def _each(self, task, what, items, done=0):
-        return self.scheduler.each(self.job, task, what, items, done)
-
-    def _all(self, task, kind, items):
-        """Run a task on all items whose record is not there yet."""
-        todo = [
-            item for item in items if not (self.resume and self.folder.is_done(kind, item[0].index))
-        ]
-        n_done = len(items) - len(todo)
-        try:
-            for _ in self._each(task, kind, todo, n_done):
-                n_done += 1
-        except Exception as error:
-            raise TileError(
-                f"{_what_failed(error)} {self._what_is_safe(kind, n_done, len(items))}"
-            ) from error
-
-    def _what_is_safe(self, kind, n_done, n_items):
-        if self.output is None:
-            return "Nothing was kept: pass output= to be able to resume."
-        if not self.folder.is_own():
-            return (
-                f"{self.folder.path}, which held the finished tiles, is gone: {self.output} was "
-                "not touched. Call again."
-            )
-        return (
-            f"{self.output} was not touched. {n_done} of {n_items} {kind}s are finished and kept "
-            f"in {self.folder.path}: call again with the same arguments and resume=True, or delete "
-            "that folder."
-        )
 
     def _map_rows(self, plan, n_steps, function, blocks):
         self._share()

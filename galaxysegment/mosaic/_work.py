@@ -38,24 +38,18 @@ class TileError(RuntimeError):
     """A part of a mosaic could not be segmented; the message says which, why, and what is safe."""
 
 
-class Job:
-    """What all tasks of a run share.
+class SharedJob:
+    """What all tasks of a run share, whatever they do.
 
     Parameters
     ----------
-    plan : Plan
-    pixels : callable
+    open_pixels : callable
         Opens the mosaic's pixels.
     folder : WorkFolder
-    shape : tuple of int
-    margin : int
-        Pixels along an inner edge of a read region that are not to be trusted.
-    overlap : int
     """
 
-    def __init__(self, plan, open_pixels, folder, shape, margin, overlap):
-        self.plan, self.open_pixels, self.folder = plan, open_pixels, folder
-        self.shape, self.margin, self.overlap = shape, margin, overlap
+    def __init__(self, open_pixels, folder):
+        self.open_pixels, self.folder = open_pixels, folder
         self.main_process = os.getpid()
         self._pixels = None
 
@@ -68,6 +62,32 @@ class Job:
 
     def __getstate__(self):
         return {**self.__dict__, "_pixels": None}
+
+    def store(self, path):
+        """Write this job to a file for the workers; return its path."""
+        Path(path).write_bytes(dumps(self))
+        return str(path)
+
+
+class Job(SharedJob):
+    """What all tasks of segmenting a mosaic share.
+
+    Parameters
+    ----------
+    plan : Plan
+    open_pixels : callable
+        Opens the mosaic's pixels.
+    folder : WorkFolder
+    shape : tuple of int
+    margin : int
+        Pixels along an inner edge of a read region that are not to be trusted.
+    overlap : int
+    """
+
+    def __init__(self, plan, open_pixels, folder, shape, margin, overlap):
+        super().__init__(open_pixels, folder)
+        self.plan = plan
+        self.shape, self.margin, self.overlap = shape, margin, overlap
 
     def find(self, window):
         """Find the sources of a window, and what belongs to them; see `Plan.predict`.
@@ -83,11 +103,6 @@ class Job:
                 return Instances(window.shape, [], []), None, None, None
             return empty, None, None, None
         return self.plan.predict(append_rms(image, rms), window)
-
-    def store(self, path):
-        """Write this job to a file for the workers; return its path."""
-        Path(path).write_bytes(dumps(self))
-        return str(path)
 
 
 def _somewhere(condition, image):
