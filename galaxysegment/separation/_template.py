@@ -12,9 +12,6 @@ from ._fit import fit_scene
 
 __all__ = ["TemplateSeparator"]
 
-#: RMS that the templates of a pixel must reach together: what is fainter stays in the residual.
-_FAINTEST = 0.1
-
 
 class TemplateSeparator(BaseSeparator):
     """Divide light by templates that are symmetric and fall outwards; nothing to train.
@@ -84,27 +81,16 @@ class TemplateSeparator(BaseSeparator):
         centres, boxes = find_companions(scene)
         return replace(scene, centres=centres, boxes=boxes)
 
-    def _shares(self, scene):
-        templates = fit_scene(scene, self.n_iterations)
-        return shares_of(scene, templates)
+    def _templates(self, scene):
+        return in_bands(scene, fit_scene(scene, self.n_iterations))
 
 
-def shares_of(scene, templates):
-    """Shares of templates in each pixel; in several bands each template has an amplitude a band."""
+def in_bands(scene, templates):
+    """Return templates of the detection image in each band: each has an amplitude a band."""
     if len(scene.image) == 1:
-        amplitudes = np.ones((1, len(templates)))
-    else:
-        amplitudes = band_amplitudes(scene, templates)
-    total, light = np.zeros(scene.image.shape), np.zeros(scene.detection.shape)
-    windows = [(slice(y0, y1), slice(x0, x1)) for y0, x0, y1, x1 in scene.boxes.tolist()]
-    for index, (window, template) in enumerate(zip(windows, templates, strict=True)):
-        total[:, *window] += amplitudes[:, index, None, None] * template
-        light[window] += template
-    total[:, light < _FAINTEST * scene.detection_noise] = np.inf
-    return [
-        amplitudes[:, index, None, None] * template / total[:, *window]
-        for index, (window, template) in enumerate(zip(windows, templates, strict=True))
-    ]
+        return [template[None] for template in templates]
+    amplitudes = band_amplitudes(scene, templates)
+    return [amplitudes[:, index, None, None] * template for index, template in enumerate(templates)]
 
 
 def band_amplitudes(scene, templates):

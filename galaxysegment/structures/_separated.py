@@ -28,7 +28,8 @@ class Separated:
         ``y0, x0, y1, x1`` of each part, half-open, within the image. Larger than the boxes of
         `sources`, because light reaches beyond a mask.
     parts : list of n ndarrays of float32, shape (height, width) or (n_bands, height, width)
-        The light of each source alone, in the unit of the image; 0 where there are no data.
+        The light of each source alone, in the unit of the image; 0 where there are no data. Where
+        a source is fainter than the noise, the noise is left to the residual.
     residual : ndarray of float32, shape (height, width) or (n_bands, height, width)
         Light that belongs to no source; NaN where there are no data.
     fluxes, flux_errors : ndarray of float, shape (n,) or (n, n_bands)
