@@ -14,6 +14,7 @@ import numpy as np
 
 FORMAT = "galaxysegment"
 VERSION = 1
+_ENTRIES = {"format", "format_version", "checksum", "tree"}
 #: Key that marks a JSON object as more than a dictionary; the caller interprets ``"object"``.
 KIND = "__kind__"
 
@@ -115,7 +116,13 @@ def _checksum(text, arrays):
 
 
 def _check_sum(metadata, arrays):
-    """Compare with the checksum, which the first files of the format do not have."""
+    """Compare with the checksum, which the first files of the format do not have.
+
+    A bit that flips in the word "checksum" itself must not look like such a file.
+    """
+    unknown = sorted(metadata.keys() - _ENTRIES)
+    if unknown:
+        raise ValueError(f"its header has an unknown entry {one_line(unknown[0], 40)!r}")
     if "checksum" in metadata and metadata["checksum"] != _checksum(metadata["tree"], arrays):
         raise ValueError("its checksum does not fit its contents")
 

@@ -1,5 +1,6 @@
 """A sample of the fuzzed model files, and forgeries that point C libraries out of memory."""
 
+import itertools
 import zlib
 
 import numpy as np
@@ -36,6 +37,16 @@ def test_every_flipped_bit_of_a_tensor_is_noticed(tmp_path):
             read_model_file(path)
     path.write_bytes(data)
     np.testing.assert_array_equal(read_model_file(path)["a"], np.arange(3.0))
+
+
+def test_every_flipped_bit_of_the_header_is_noticed(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save(GaussianSmoother(), path)
+    data = path.read_bytes()
+    for index, bit in itertools.product(range(len(data.rstrip())), range(8)):
+        path.write_bytes(data[:index] + bytes([data[index] ^ 1 << bit]) + data[index + 1 :])
+        with pytest.raises(ValueError):
+            load(path)
 
 
 def test_the_checksum_knows_names_types_and_shapes(tmp_path):
