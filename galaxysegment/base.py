@@ -16,7 +16,6 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
@@ -30,7 +29,6 @@ from .detection._scores import ScoreMaps, mean_light, signal_to_noise, sum_over_
 from .detection._touching import source_pixels
 from .io import Field
 from .io._inputs import FieldLayout, is_observation, open_observations, stack, truth_of
-from .metrics import iou_score
 from .structures import (
     GALAXY,
     Instances,
@@ -370,6 +368,8 @@ class BaseSegmenter(_ImageEstimator):
                 "score needs the truth: pass y=, one label map per image, or fields that have "
                 "labels."
             )
+        from .metrics import iou_score  # scikit-learn's metrics are slow to import
+
         return iou_score(y, self.predict(X))
 
     def _fit_images(self, images, targets):
@@ -647,8 +647,12 @@ def takes_rms(estimator, n_bands):
     ValueError
         If a step before the one that uses the RMS map would take the map for an image.
     """
-    is_pipeline = isinstance(estimator, Pipeline)
-    steps = [step for _, step in estimator.steps] if is_pipeline else [estimator]
+    steps = [estimator]
+    if not isinstance(estimator, _ImageEstimator):
+        from sklearn.pipeline import Pipeline
+
+        if isinstance(estimator, Pipeline):
+            steps = [step for _, step in estimator.steps]
     users = [
         index for index, step in enumerate(steps) if getattr(step, "rms_band", None) is not None
     ]

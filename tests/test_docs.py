@@ -186,10 +186,8 @@ def test_contributing_by_doing_what_the_page_says(tmp_path):
         ignore=shutil.ignore_patterns("__pycache__"),
     )
     (tmp_path / caption).write_text(code, encoding="utf-8")
-    init = tmp_path / "galaxysegment" / "segmenters" / "__init__.py"
-    init.write_text(
-        f'{init.read_text(encoding="utf-8")}\n{line}\n__all__ += ["ThresholdSegmenter"]\n'
-    )
+    init = tmp_path / "galaxysegment" / "segmenters" / "__init__.pyi"
+    init.write_text(f"{init.read_text(encoding='utf-8')}{line}", encoding="utf-8")
     script = tmp_path / "do.py"
     script.write_text(
         textwrap.dedent(

@@ -112,6 +112,17 @@ def test_importing_stays_light(statement):
     }
 
 
+def test_a_segmenter_starts_without_its_neighbours():
+    unneeded = {"sklearn.ensemble", "sklearn.metrics", "sklearn.pipeline"}
+    unneeded |= {"astropy.wcs", "astropy.table", "astropy.nddata"}
+    assert not modules_after("from galaxysegment import PhotutilsSegmenter") & unneeded
+
+
+def test_help_loads_no_estimator():
+    statement = "import galaxysegment.cli as cli; cli._parser()"
+    assert not modules_after(statement) & {"sklearn", "scipy", "astropy"}
+
+
 def test_the_root_loads_nothing():
     assert "numpy" not in modules_after("import galaxysegment")
 

@@ -10,6 +10,7 @@ The name on the left is its ``--method`` on the command line.
 
 import inspect
 import warnings
+from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
 
@@ -55,10 +56,15 @@ def all_estimators(kind=None):
     return sorted(estimators.items())
 
 
+def own_classes(kind):
+    """Return the public names of a kind's module, each with a function that imports its value."""
+    module = import_module(_KINDS[kind])
+    return {name: partial(getattr, module, name) for name in module.__all__}
+
+
 def own_estimators(kind):
     """Return the estimators of galaxysegment itself, a dict of class by name."""
-    module = import_module(_KINDS[kind])
-    members = {name: getattr(module, name) for name in module.__all__}
+    members = {name: load() for name, load in own_classes(kind).items()}
     return {
         name: member
         for name, member in members.items()

@@ -4,11 +4,6 @@ import ast
 import difflib
 from pathlib import Path
 
-from sklearn.exceptions import NotFittedError
-from sklearn.pipeline import Pipeline
-from sklearn.utils import get_tags
-from sklearn.utils.validation import check_is_fitted
-
 
 def add_method_arguments(parser, *, default, examples):
     """Declare ``--method`` and ``--set``."""
@@ -60,16 +55,16 @@ def find_methods(kind="segmenter"):
     -------
     dict of str to callable
     """
-    from .._utils.discovery import added_entry_points, load_entry_point, own_estimators
+    from .._utils.discovery import added_entry_points, load_entry_point, own_classes
 
     added = added_entry_points(kind)
     methods = {
         name: lambda entry=entry: load_entry_point(entry, kind) for name, entry in added.items()
     }
     suffix = kind.capitalize()
-    for name, estimator in own_estimators(kind).items():
-        if name.endswith(suffix):
-            methods[name.removesuffix(suffix).lower()] = lambda estimator=estimator: estimator
+    for name, load in own_classes(kind).items():
+        if name.endswith(suffix) and not name.startswith("Base"):
+            methods[name.removesuffix(suffix).lower()] = load
     return dict(sorted(methods.items()))
 
 
@@ -136,6 +131,9 @@ def parse_value(text):
 
 def is_fitted(segmenter):
     """Whether a segmenter works as it is: it learns nothing, or was trained before."""
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
     try:
         check_is_fitted(segmenter)
     except NotFittedError:
@@ -145,6 +143,8 @@ def is_fitted(segmenter):
 
 def needs_truth(segmenter):
     """Whether a segmenter has to be trained with a truth."""
+    from sklearn.utils import get_tags
+
     return get_tags(segmenter).target_tags.required
 
 
@@ -214,6 +214,8 @@ def bridge_gaps(segmenter, bridge, *, label):
                 "--label-bridge says what becomes of bridged gaps: pass --bridge PIXELS too."
             )
         return
+    from sklearn.pipeline import Pipeline
+
     last = segmenter[-1] if isinstance(segmenter, Pipeline) else segmenter
     if "bridge" not in last.get_params():
         raise ValueError(

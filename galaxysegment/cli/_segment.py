@@ -112,7 +112,6 @@ def run(arguments):
 
 
 def _check_files(arguments, output):
-    from ..catalog._files import CATALOG_FORMATS, require_pyarrow
     from ..io._write import FITS_ENDINGS
 
     inputs = {
@@ -130,11 +129,20 @@ def _check_files(arguments, output):
     endings = {
         "--output": FITS_ENDINGS,
         "--picture": picture_endings() if arguments.picture else (),
-        "--catalog": CATALOG_FORMATS,
+        "--catalog": _catalog_endings(arguments.catalog),
         "--regions": [".reg"],
     }
     check_outputs(inputs, outputs, overwrite=arguments.overwrite, endings=endings)
-    require_pyarrow(arguments.catalog)
+
+
+def _catalog_endings(catalog):
+    """Return the endings that a catalog may have; refuse Parquet if pyarrow is missing."""
+    if catalog is None:
+        return ()
+    from ..catalog._files import CATALOG_FORMATS, require_pyarrow
+
+    require_pyarrow(catalog)
+    return CATALOG_FORMATS
 
 
 def _choose_tile_size(arguments, shape, output):

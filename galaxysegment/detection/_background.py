@@ -323,12 +323,20 @@ def _mesh_map(values, used, box, filter_size, dtype, plane=None):
 
 
 def _fill_unused(values, used):
-    """Fill boxes that are not used from the ten nearest ones, weighted by inverse distance."""
-    from photutils.utils import ShepardIDWInterpolator
+    """Fill boxes that are not used from the ten nearest ones, weighted by inverse distance.
 
-    interpolate = ShepardIDWInterpolator(np.argwhere(used), values[used])
+    The same as `photutils.utils.ShepardIDWInterpolator`, which takes longer to import than a small
+    image to segment.
+    """
+    from scipy.spatial import cKDTree
+
+    known = values[used]
+    n_neighbors = min(10, known.size)
+    tree = cKDTree(np.argwhere(used), leafsize=10)  # photutils' order of ties
+    distances, neighbors = tree.query(np.argwhere(~used), k=np.arange(1, n_neighbors + 1))
+    weights = 1 / distances
     values = values.copy()
-    values[~used] = interpolate(np.argwhere(~used), n_neighbors=10)
+    values[~used] = (weights * known[neighbors]).sum(axis=1) / weights.sum(axis=1)
     return values
 
 

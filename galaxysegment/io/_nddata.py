@@ -1,5 +1,6 @@
 """Take `NDData`, `Quantity` and masked arrays apart: pixels, RMS, mask, WCS, header, unit."""
 
+import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,9 +22,9 @@ class Parts:
 
 def is_nddata(value):
     """Whether `value` is an `NDData` (`CCDData` is one)."""
-    from astropy.nddata import NDData
-
-    return isinstance(value, NDData)
+    # Nobody has an NDData before astropy.nddata, slow to import, is loaded.
+    nddata = sys.modules.get("astropy.nddata")
+    return nddata is not None and isinstance(value, nddata.NDData)
 
 
 def take_apart(image):

@@ -5,7 +5,6 @@ from io import BytesIO
 
 import numpy as np
 from astropy.io import fits
-from astropy.table import QTable
 
 from ..structures import Instances
 from ._excerpt import open_whole_table
@@ -93,6 +92,8 @@ def catalog_hdu(catalog):
 
 def read_catalog(hdu, _shape):
     """Read a catalog; columns with a unit are quantities."""
+    from astropy.table import QTable  # as slow to import as all of astropy.io.fits
+
     with _opened(hdu) as table:
         return QTable.read(table, format="fits")
 

@@ -4,7 +4,6 @@ import re
 import warnings
 
 from astropy.io import fits
-from astropy.wcs import WCS
 
 from ..exceptions import UnusableWCSWarning
 from ._headers import clean_header, quiet
@@ -59,6 +58,8 @@ def celestial_wcs(header, name="the header"):
     """
     if header is None:
         return None
+    from astropy.wcs import WCS
+
     try:
         with quiet():
             header = clean_header(header)
@@ -95,6 +96,8 @@ def _check_counts(header):
 
 def check_wcs(wcs):
     """Check a user's WCS and return its two celestial axes."""
+    from astropy.wcs import WCS
+
     if not isinstance(wcs, WCS):
         raise TypeError(
             f"wcs must be an astropy.wcs.WCS or None. Got {type(wcs).__name__} instead: "
@@ -135,10 +138,12 @@ def kept_cards(header, shape, *, keep_unit=False, keep_wcs=True):
     """
     if header is None:
         return fits.Header()
-    if isinstance(header, WCS):
-        with quiet():
-            return check_wcs(header).to_header(relax=True)
     if not isinstance(header, fits.Header):
+        from astropy.wcs import WCS
+
+        if isinstance(header, WCS):
+            with quiet():
+                return check_wcs(header).to_header(relax=True)
         raise TypeError(
             "header must be an astropy Header, a WCS or None. "
             f"Got {type(header).__name__} instead: "

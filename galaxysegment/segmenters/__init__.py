@@ -1,19 +1,9 @@
-"""The segmenters: one a file. A new one is its file, one import line here and one test file."""
+"""The segmenters, one a file. A new one is its file, one import line in `__init__.pyi`, one test.
 
-from ._detr import DETRSegmenter
-from ._kmeans import KMeansSegmenter
-from ._mask_rcnn import MaskRCNNSegmenter
-from ._photutils import PhotutilsSegmenter
-from ._random_forest import RandomForestSegmenter
-from ._sep import SEPSegmenter
-from ._unet import UNetSegmenter
+Each file is imported when its segmenter is first used (SPEC 1), because scikit-learn's forests
+alone take as long to import as everything that `PhotutilsSegmenter` needs.
+"""
 
-__all__ = [
-    "DETRSegmenter",
-    "KMeansSegmenter",
-    "MaskRCNNSegmenter",
-    "PhotutilsSegmenter",
-    "RandomForestSegmenter",
-    "SEPSegmenter",
-    "UNetSegmenter",
-]
+from lazy_loader import attach_stub
+
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -5,9 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from photutils.background import Background2D, MedianBackground
+from photutils.utils import ShepardIDWInterpolator
 from scipy import ndimage
 
-from galaxysegment.detection._background import background_maps, background_meshes, spline_weights
+from galaxysegment.detection._background import (
+    _fill_unused,
+    background_maps,
+    background_meshes,
+    spline_weights,
+)
 
 
 def sky(shape, seed=0, dtype=np.float32):
@@ -114,3 +120,17 @@ def test_spline_weights_equal_zoom(n_boxes, box):
     np.testing.assert_allclose(
         spline_weights(0, n_boxes * box, box, n_boxes) @ coefficients, expected, atol=1e-12
     )
+
+
+@pytest.mark.parametrize("n_used", [1, 2, 9, 10, 11, 60])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_unused_boxes_are_filled_as_by_photutils(n_used, dtype):
+    rng = np.random.default_rng(n_used)
+    values = rng.normal(100, 5, (7, 9)).astype(dtype)
+    used = np.zeros(values.size, dtype=bool)
+    used[rng.permutation(values.size)[:n_used]] = True
+    used = used.reshape(values.shape)
+    interpolate = ShepardIDWInterpolator(np.argwhere(used), values[used])
+    expected = values.copy()
+    expected[~used] = interpolate(np.argwhere(~used), n_neighbors=10)
+    np.testing.assert_array_equal(_fill_unused(values, used), expected)

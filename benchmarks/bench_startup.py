@@ -1,0 +1,64 @@
+"""Time how long the package takes to start, beside scikit-learn.
+
+    python benchmarks/bench_startup.py [--repeats 9]
+
+Each command runs in a process of its own, in turn, and the median of its processor seconds counts.
+The last column is the ratio to ``import sklearn.base``, which every estimator needs.
+"""
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from galaxysegment.datasets import load_sample_field
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=9, help="runs of each (%(default)s)")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        commands = make_commands(Path(folder))
+        seconds = {name: [] for name in commands}
+        for _ in range(arguments.repeats + 1):  # the first run fills the caches
+            for name, command in commands.items():
+                seconds[name].append(processor_seconds(command))
+    medians = {name: statistics.median(values[1:]) for name, values in seconds.items()}
+    unit = medians["import sklearn.base"]
+    for name, median in medians.items():
+        print(f"{name:<60}{median:6.2f} s{median / unit:8.2f}")
+
+
+def make_commands(folder):
+    """The commands by the name that the table shows."""
+    image = folder / "field.fits"
+    load_sample_field().write(image)
+    program = [sys.executable, "-m", "galaxysegment"]
+    statements = (
+        "import sklearn.base",
+        "import galaxysegment",
+        "from galaxysegment import PhotutilsSegmenter",
+        "from galaxysegment import UNetSegmenter",
+    )
+    commands = {statement: [sys.executable, "-c", statement] for statement in statements}
+    commands["galaxysegment --help"] = [*program, "--help"]
+    for method in ("photutils", "sep"):
+        name = f"galaxysegment segment, 512 x 1024 pixels, {method}"
+        commands[name] = [*program, "segment", str(image), "--method", method, "--overwrite"]
+    return commands
+
+
+def processor_seconds(command):
+    """Run a command; return its processor seconds."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+if __name__ == "__main__":
+    main()
