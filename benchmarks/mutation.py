@@ -8,14 +8,20 @@ limit. A survivor is a hole in the tests, or an equivalent mutant, which no test
     python benchmarks/mutation.py --package metrics --package catalog --sample 150
 
 Each mutant lives in a scratch copy, so workers and subprocesses see it too. Tests run in a fork of
-a process that has imported the libraries. Only the tests that reach the changed line run: the
-fastest first, and two minutes of them at most. One process works at a time. Constants, defaults and
-decorated functions are changed as well, which mutmut 3.8 leaves alone.
+a process that has imported the libraries, and find the bytecode of all that was not changed. Only
+the tests that reach the changed line run, two minutes of them at most: first those that killed
+other mutants of this function and this file, then the fastest. A mutant that runs into the time
+limit is killed only if the tests pass without it, in the same time, right after. One process works
+at a time. Constants, defaults and decorated functions are changed as well, which mutmut 3.8 leaves
+alone.
+
+``--measured FILE`` keeps what the first run of all tests measured, for runs with other seeds.
 """
 
 import argparse
 import ast
 import contextlib
+import hashlib
 import json
 import os
 import random
@@ -58,7 +64,8 @@ _NET_LIBRARIES = (
     "transformers.models.mask2former.modeling_mask2former",
 )
 _SHORTEST_LIMIT = 20  # seconds; a loaded machine is no bug
-_BUDGET = 120  # seconds of tests for each mutant, the fastest ones first
+_BUDGET = 120  # seconds of tests for each mutant
+_HOUR = 3600
 
 
 # --- mutations ----------------------------------------------------------------------------------
@@ -301,8 +308,9 @@ def _run_pytest(scratch, places, coverage=None, chosen=None):
     os.chdir(scratch)
     sys.path.insert(0, str(scratch))
     os.environ["PYTHONPATH"] = str(scratch)
-    sys.dont_write_bytecode = True
-    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    if chosen is not None:  # bytecode is kept of the code without a bug only
+        sys.dont_write_bytecode = True
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     watcher = _Watcher(coverage, chosen)
     options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
@@ -360,16 +368,35 @@ def measure(scratch, files, tests):
         }
         return code, watcher.failed, watcher.seconds, lines
 
-    code, *rest = _in_fork(work, 3600) or [-1, "crashed or took an hour"]
+    code, *rest = _in_fork(work, _HOUR) or [-1, "crashed or took an hour"]
     if code:
         sys.exit(f"The tests fail without any bug (exit code {code}): {rest[0]}. Mend them first.")
     return rest[1:]
 
 
-def choose_tests(mutant, seconds, lines):
-    """Tests that reach the changed lines, the fastest first.
+def measure_once(scratch, files, tests, kept):
+    """Measure, or read what an earlier run measured and put into the file `kept`.
 
-    If that is not known, all that reach the file.
+    It counts only if nothing has changed in the package and the tests since then.
+    """
+    if not kept:
+        return measure(scratch, files, tests)
+    total = hashlib.blake2b(repr((files, tests)).encode())
+    for path in sorted([*scratch.glob("galaxysegment/**/*.py"), *scratch.glob("tests/**/*.py")]):
+        total.update(path.relative_to(scratch).as_posix().encode() + path.read_bytes())
+    path, state = Path(kept), total.hexdigest()
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if state not in known:
+        known[state] = measure(scratch, files, tests)
+        path.write_text(json.dumps(known), encoding="utf-8")
+    return known[state]
+
+
+def choose_tests(mutant, seconds, lines, kills=()):
+    """Tests that reach the changed lines; if that is not known, all that reach the file.
+
+    `kills` are earlier mutants with the tests that killed them. Tests that killed more of the same
+    function come first, then those that killed more of the same file, then the fastest.
     """
     reached = lines.get(mutant.path, {})
     first, last = mutant.lines
@@ -378,21 +405,29 @@ def choose_tests(mutant, seconds, lines):
     }
     if not tests - {""}:
         tests = {test for names in reached.values() for test in names}
-    tests = sorted(tests - {""} or set(seconds), key=lambda test: seconds.get(test, 0))
+    of_file = Counter(test for other, test in kills if other.path == mutant.path)
+    of_function = Counter(
+        test
+        for other, test in kills
+        if (other.path, other.function) == (mutant.path, mutant.function)
+    )
+    tests = sorted(
+        tests - {""} or set(seconds),
+        key=lambda test: (-of_function[test], -of_file[test], seconds.get(test, 0)),
+    )
     total = accumulate(seconds.get(test, 0) for test in tests)
     return [test for test, so_far in zip(tests, total, strict=True) if so_far <= _BUDGET] or tests[
         :1
     ]
 
 
-def try_mutant(scratch, mutant, seconds, lines):
+def try_mutant(scratch, mutant, seconds, lines, kills=()):
     """Plant one bug; return "killed", "slow" or "survived", and the test that noticed it."""
     target = scratch / mutant.path
-    source = target.read_bytes()
+    source, times = target.read_bytes(), target.stat()
     start, stop = mutant.span
-    tests = choose_tests(mutant, seconds, lines)
-    limit = max(_SHORTEST_LIMIT, 10 + 5 * sum(seconds.get(test, 0) for test in tests))
-    target.write_bytes(source[:start] + mutant.text.encode() + source[stop:])
+    tests = choose_tests(mutant, seconds, lines, kills)
+    limit = _SHORTEST_LIMIT + 5 * sum(seconds.get(test, 0) for test in tests)
 
     def work():
         places = dict.fromkeys(test.partition("::")[0] for test in tests)
@@ -400,11 +435,15 @@ def try_mutant(scratch, mutant, seconds, lines):
         return code, watcher.failed
 
     try:
+        target.write_bytes(source[:start] + mutant.text.encode() + source[stop:])
+        # Python tells by time and length whether bytecode is of this source.
+        os.utime(target, (times.st_atime, times.st_mtime + _HOUR))
         result = _in_fork(work, limit)
     finally:
         target.write_bytes(source)
+        os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
     if result is None:
-        return "slow", None
+        return ("slow" if (_in_fork(work, limit) or [-1])[0] == 0 else "survived"), None
     return ("survived", None) if result[0] == 0 else ("killed", result[1])
 
 
@@ -429,18 +468,21 @@ def run_package(package, options, equivalents):
     mutants = [mutant for mutant in mutants if _key(mutant) not in equivalents]
     if options.sample and options.sample < len(mutants):
         mutants = random.Random(options.seed).sample(mutants, options.sample)
-    counts = Counter()
+    counts, kills = Counter(), []
     with tempfile.TemporaryDirectory(prefix="galaxysegment-mutants-") as folder:
         scratch = Path(folder).resolve() / "copy"
         ignored = shutil.ignore_patterns(".git", "docs", "*.pyc", ".venv", "build")
         shutil.copytree(ROOT, scratch, ignore=ignored)
         tests = [*(PACKAGES[package][1]), *files, *options.tests]
-        seconds, lines = measure(scratch, files, tests)
+        seconds, lines = measure_once(scratch, files, tests, options.measured)
         print(f"{package}: {n_all} mutants, {len(mutants)} tried, {len(seconds)} tests", flush=True)
         for number, mutant in enumerate(mutants, start=1):
-            outcome, test = try_mutant(scratch, mutant, seconds, lines)
+            begin = time.monotonic()
+            outcome, test = try_mutant(scratch, mutant, seconds, lines, kills)
             counts[outcome] += 1
-            _note(options.output, {**mutant.__dict__, "outcome": outcome, "test": test})
+            kills += [(mutant, test)] if test else []
+            took = {"outcome": outcome, "test": test, "seconds": time.monotonic() - begin}
+            _note(options.output, mutant.__dict__ | took)
             if outcome == "survived":
                 print(f"  survived {mutant}", flush=True)
             elif options.verbose:
@@ -476,6 +518,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--file", default="", help="only files whose path holds this")
     parser.add_argument("--tests", action="append", default=[], help="more tests to run")
+    parser.add_argument("--measured", help="file for what all tests measured, read if it fits")
     parser.add_argument("--least", type=float, default=0, help="fail below this percentage")
     parser.add_argument("--output", help="append one JSON line per mutant to this file")
     parser.add_argument("--verbose", action="store_true", help="print the killed ones, too")

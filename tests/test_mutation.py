@@ -1,5 +1,6 @@
 """The tool that plants bugs: what it changes, what it spares, and how it counts killed bugs."""
 
+import dataclasses
 import importlib.util
 import sys
 from pathlib import Path
@@ -74,20 +75,58 @@ def test_equal_changes_of_one_statement_are_told_apart(mutation):
     assert len(keys) == len(set(keys)) == 5
 
 
+def plus_two(mutation, folder):
+    """The mutant of ``x + 1`` that adds 2, and its file."""
+    (folder / "code_under_test.py").write_text("def f(x):\n    return x + 1\n")
+    finder = mutation._Finder("code_under_test.py", "def f(x):\n    return x + 1\n")
+    finder.visit(mutation.ast.parse(finder.source))
+    return next(mutant for mutant in finder.mutants if mutant.after == "2")
+
+
+@pytest.mark.parametrize(("control", "outcome"), [([0, None], "slow"), (None, "survived")])
+def test_a_time_limit_kills_only_if_the_code_without_the_bug_keeps_it(
+    mutation, tmp_path, monkeypatch, control, outcome
+):
+    mutant, seen, answers = plus_two(mutation, tmp_path), [], [None, control]
+    code = tmp_path / "code_under_test.py"
+    before = code.stat().st_mtime_ns
+
+    def in_fork(_work, _limit):
+        seen.append((code.read_text(), code.stat().st_mtime_ns == before))
+        return answers.pop(0)
+
+    monkeypatch.setattr(mutation, "_in_fork", in_fork)
+    assert mutation.try_mutant(tmp_path, mutant, {"test.py::a": 1}, {}) == (outcome, None)
+    source = "def f(x):\n    return x + 1\n"
+    assert seen == [(source.replace("1", "(2)"), False), (source, True)]
+
+
+def test_what_killed_before_runs_first(mutation, tmp_path):
+    mutant = plus_two(mutation, tmp_path)
+    seconds = {"slow": 9, "fast": 1, "of_file": 5, "of_function": 100, "elsewhere": 2}
+    lines = {"code_under_test.py": {2: ["slow", "fast", "of_file", "of_function"]}}
+    elsewhere = dataclasses.replace(mutant, function="g")
+    kills = [(elsewhere, "of_file"), (elsewhere, "of_file"), (mutant, "of_function")]
+    chosen = mutation.choose_tests(mutant, seconds, lines, kills)
+    assert chosen == ["of_function", "of_file", "fast", "slow"]
+    assert mutation.choose_tests(mutant, seconds, lines) == [
+        "fast",
+        "of_file",
+        "slow",
+        "of_function",
+    ]
+
+
 @pytest.mark.parametrize(("test", "outcome"), [("f(2) == 3", "killed"), ("f(2) > 2", "survived")])
 def test_a_bug_is_killed_or_survives(mutation, tmp_path, test, outcome):
-    (tmp_path / "code.py").write_text("def f(x):\n    return x + 1\n")
+    mutant = plus_two(mutation, tmp_path)
+    source = (tmp_path / "code_under_test.py").read_text()
     (tmp_path / "test_code.py").write_text(
         f"from code_under_test import f\ndef test_f():\n    assert {test}\n"
     )
-    (tmp_path / "code.py").rename(tmp_path / "code_under_test.py")
     (tmp_path / "conftest.py").write_text(
         'from hypothesis import settings\nsettings.register_profile("suite")\n'
     )
-    source = (tmp_path / "code_under_test.py").read_text()
-    finder = mutation._Finder("code_under_test.py", source)
-    finder.visit(mutation.ast.parse(source))
-    (mutant,) = [mutant for mutant in finder.mutants if mutant.after == "2"]
     name = "test_code.py::test_f"
     found = mutation.try_mutant(tmp_path, mutant, {name: 0.1}, {"code_under_test.py": {2: [name]}})
     assert found == (outcome, name if outcome == "killed" else None)
