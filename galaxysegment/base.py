@@ -26,7 +26,6 @@ from ._utils.validation import check_images, check_same_shape, split_rms
 from .detection._deblending import deblend
 from .detection._mosaic import MosaicAware, Statistic
 from .detection._scores import ScoreMaps, mean_light, signal_to_noise, sum_over_sources
-from .detection._touching import source_pixels
 from .io import Field
 from .io._inputs import FieldLayout, is_observation, open_observations, stack, truth_of
 from .structures import (
@@ -40,6 +39,7 @@ from .structures import (
     relabel,
     remove_small,
 )
+from .structures._labels import source_pixels
 from .structures._types import Floats, Images, Labels, Sources
 
 __all__ = [

@@ -6,9 +6,9 @@ from io import BytesIO
 import numpy as np
 from astropy.io import fits
 
-from ..detection._touching import connect
 from ..io._tables import instances_hdu
 from ..structures import Instances
+from ..structures._labels import connect
 
 _ROWS = 256
 _SAME = 0.5  # IoU at which two tiles mean the same object

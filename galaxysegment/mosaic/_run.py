@@ -11,16 +11,21 @@ from .. import __version__
 from .._utils.identity import identify
 from ..exceptions import LargeBlendWarning, NoSourcesWarning
 from ..structures import Instances
-from ._describe import NOWHERE
 from ._instances import join_instances
-from ._join import drop_sources, join_tiles, number_sources
-from ._output import ArrayOutput, FileOutput
-from ._plan import Plan, choose_overlap
-from ._schedule import Scheduler
+from ._join import NOWHERE, drop_sources, join_tiles, number_sources
+from ._output import ArrayOutput, FileOutput, check_space
+from ._plan import Plan, choose_overlap, cut_tiles
 from ._store import Memory, RecordError, WorkFolder
-from ._tiles import cut_tiles
-from ._work import Blend, Job, TileError, forget_job, reduce_rows, segment_blend, segment_tile
-from ._write import check_space
+from ._work import (
+    Blend,
+    Job,
+    Scheduler,
+    TileError,
+    forget_job,
+    reduce_rows,
+    segment_blend,
+    segment_tile,
+)
 
 _INSTANCE_ARRAYS = ("boxes", "bits", "ends", "scores", "classes", "cut")
 # The largest label that fits into the 32 bits of an ordinary label map.

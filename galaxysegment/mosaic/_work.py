@@ -1,4 +1,4 @@
-"""The tasks of a worker: a tile, a blend, a block of rows, a line of tiles."""
+"""The tasks of a run, and who does them: this process, or joblib's workers."""
 
 import os
 import pickle
@@ -7,22 +7,24 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from threading import Thread
+from threading import RLock, Thread
+from uuid import uuid4
 
+import joblib
 import numpy as np
 from joblib.externals.loky.backend.reduction import dumps
+from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_limits
+from tqdm import tqdm
 
 from .._utils.rms import append_rms
-from .._utils.shared import SharedContext
+from .._utils.shared import SharedContext, ignored
 from ..detection._scores import N_SUMS, sum_over_sources
-from ..detection._touching import source_pixels, touching_groups
 from ..structures import Instances
-from ._describe import NOWHERE, describe_tile
+from ..structures._labels import source_pixels, touching_groups
 from ._instances import describe_instances
-from ._plan import read_transformed
-from ._tiles import Tile, Window
-from ._write import paint_line
+from ._join import NOWHERE, describe_tile
+from ._plan import Tile, Window, read_transformed
 
 _WATCH = 0.5  # seconds between two looks at whether the main process is still there
 # What failed, in words. Docstrings are gone under ``python -OO``.
@@ -169,6 +171,88 @@ def run_task(job, task, what, *arguments):
         ) from error
 
 
+class _Bar(tqdm):
+    """A progress bar that no other process can stop.
+
+    tqdm takes a lock that forked processes share, even for a hidden bar: if one of them is killed
+    while it holds the lock, the others wait without end.
+    """
+
+    _lock = RLock()
+    monitor_interval = 0  # a thread that would start for hidden bars as well
+
+
+class Scheduler:
+    """Do tasks here or on joblib's workers.
+
+    Parameters
+    ----------
+    n_jobs : int
+        Number of workers; with 1, a ``joblib.parallel_config`` around the call decides.
+    progress : bool
+        Whether to show a bar.
+    """
+
+    def __init__(self, n_jobs, progress):
+        # One job is what None means too, unless a joblib.parallel_config says otherwise.
+        self.n_jobs = None if n_jobs == 1 else n_jobs
+        self.progress = progress
+        self.is_parallel = _is_parallel(self.n_jobs)
+
+    def share(self, job):
+        """Return the job itself, or the path of a file from which workers read it."""
+        if not self.is_parallel:
+            return job
+        # Workers outlive a run and remember what they have read: a name is never used twice.
+        return job.store(job.folder.path / f"job-{uuid4().hex}.pickle")
+
+    def each(self, job, task, what, items, done=0):
+        """Yield ``(index, result)`` of a task for all items, in the order they finish.
+
+        Parameters
+        ----------
+        job : Job or str
+            What `share` returned.
+        task : callable
+            ``task(job, *item)``.
+        what : str
+            Name of an item, for the progress bar.
+        items : list of tuple
+        done : int, default=0
+            How many items were done before and count in the bar.
+        """
+        total = len(items) + done
+        is_hidden = not (self.progress and total)
+        with _Bar(total=total, initial=done, desc=what, unit=what, disable=is_hidden) as bar:
+            for result in self._results(job, task, items):
+                yield result
+                bar.update()
+
+    def _results(self, job, task, items):
+        if not self.is_parallel:
+            for index, item in enumerate(items):
+                yield _numbered(index, job, task, *item)
+            return
+        parallel = joblib.Parallel(n_jobs=self.n_jobs, return_as="generator_unordered")
+        call = joblib.delayed(_numbered)
+        # joblib replaces a worker that has grown. As an error, its warning would leave joblib
+        # waiting.
+        with ignored("A worker stopped while some jobs"):
+            yield from parallel(call(index, job, task, *item) for index, item in enumerate(items))
+
+
+def _numbered(index, job, task, *arguments):
+    return index, run_task(job, task, *arguments)
+
+
+def _is_parallel(n_jobs):
+    """Whether joblib will use other threads, processes or machines."""
+    backend, _ = get_active_backend()
+    return joblib.effective_n_jobs(n_jobs) > 1 or not type(backend).__module__.startswith(
+        "joblib._parallel"
+    )
+
+
 def segment_tile(job, tile):
     """Segmenting a tile."""
     sources, measured, gaps, maps = job.find(tile.read)
@@ -245,11 +329,3 @@ def segment_blend(job, blend):
 def reduce_rows(job, window, n_steps, function):
     """Measuring a block of rows."""
     return function(read_transformed(job.plan, n_steps, job.pixels, window), window.y0)
-
-
-def write_line(job, work, path, offset, dtype):
-    """Writing a row of tiles."""
-    with path.open("r+b") as file:
-        for y0, rows in paint_line(work, job.shape, dtype, job.folder):
-            file.seek(offset + y0 * job.shape[1] * dtype.itemsize)
-            file.write(rows.data)

@@ -11,8 +11,8 @@ from sklearn.utils._param_validation import Interval
 from .._utils.packages import require
 from ..base import BaseSegmenter, ScoreMaps
 from ..detection._smoothing import convolve_block, gaussian_profile, row_blocks
-from ..detection._touching import source_pixels, touching_groups
 from ..structures import relabel
+from ..structures._labels import source_pixels, touching_groups
 from ._detection import DetectionImageMixin, check_odd, split_detection
 from ._sep_clean import measure_detections, surviving
 from ._sep_mesh import MosaicBackground, measure_boxes

@@ -14,12 +14,11 @@ from scipy import ndimage
 from galaxysegment import Instances
 from galaxysegment.base import BaseSegmenter
 from galaxysegment.mosaic import segment_mosaic
-from galaxysegment.mosaic._describe import describe_tile, touching_groups
 from galaxysegment.mosaic._instances import describe_instances, join_instances
-from galaxysegment.mosaic._join import _mostly_same
-from galaxysegment.mosaic._plan import Plan, choose_overlap
-from galaxysegment.mosaic._tiles import Tile, Window, cut_tiles
+from galaxysegment.mosaic._join import _mostly_same, describe_tile
+from galaxysegment.mosaic._plan import Plan, Tile, Window, choose_overlap, cut_tiles
 from galaxysegment.structures import NoSourcesWarning, label_components
+from galaxysegment.structures._labels import touching_groups
 
 
 class Components(BaseSegmenter):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from galaxysegment.mosaic._describe import _core_pixels
-from galaxysegment.mosaic._tiles import Window
-from galaxysegment.mosaic._write import _paint_tile
+from galaxysegment.mosaic._join import _core_pixels
+from galaxysegment.mosaic._output import _paint_tile
+from galaxysegment.mosaic._plan import Window
 
 
 @pytest.mark.parametrize(("side", "dtype"), [(40_000, np.int32), (50_000, np.int64)])
