@@ -103,7 +103,7 @@ class MedianRatio(Statistic):
         self.ratio_of = ratio_of
 
     def measure(self, rows, y0, shape):
-        step = _sample_step(shape)
+        step = sample_step(shape)
         ratio = self.ratio_of(rows, y0)[:, -y0 % step :: step, ::step]
         return [band[~np.isnan(band)] for band in ratio]
 
@@ -113,7 +113,7 @@ class MedianRatio(Statistic):
 
 def sampled_median(band):
     """Median of the pixels with data, of about 4 million of them where an image is larger."""
-    step = _sample_step(band.shape)
+    step = sample_step(band.shape)
     sample = band[::step, ::step]
     return _median(sample[~np.isnan(sample)])
 
@@ -137,7 +137,7 @@ def prepared(statistics, prepare):
     return {name: _Prepared(statistic, prepare) for name, statistic in statistics.items()}
 
 
-def _sample_step(shape):
+def sample_step(shape):
     return max(1, ceil((shape[0] * shape[1] / _SAMPLE) ** 0.5))
 
 

@@ -9,7 +9,8 @@ from ._blends import smooth_light
 
 _LEAST_RADIUS = 3  # pixels: of the mask of a source that does not stand out
 _LEAST_DISTANCE = 0.5  # pixels between two sources
-_MOST_RADIUS = 32  # pixels
+#: Pixels from a position to the edge of its mask.
+MOST_RADIUS = 32
 
 
 def check_positions(table, shape, name):
@@ -51,37 +52,40 @@ def check_positions(table, shape, name):
     return places
 
 
-def masks_at(places, image, noise):
+def masks_at(places, smooth, noise):
     """Make a mask around each position: the pixels in the light that holds it.
 
     Parameters
     ----------
     places : ndarray of shape (n, 2)
-    image, noise : ndarray of shape (height, width)
+    smooth, noise : ndarray of shape (height, width)
+        The image from `smooth_light`, and the RMS.
 
     Returns
     -------
     Instances
-        Connected pixels above 1 RMS in the smoothed image, at most 32 pixels from the position, and
-        a disk with a radius of 3 pixels. Sources in one patch of light share its pixels.
+        Pixels above 1 RMS in the smoothed image that are connected with the position within 32
+        pixels of it, and a disk with a radius of 3 pixels. Sources in one patch of light share its
+        pixels.
     """
-    bright, _ = ndimage.label(smooth_light(image) > noise)
     boxes, crops = [], []
     for y, x in places:
         row, column = round(y), round(x)
-        y0, x0 = max(row - _MOST_RADIUS, 0), max(column - _MOST_RADIUS, 0)
-        window = bright[y0 : row + _MOST_RADIUS + 1, x0 : column + _MOST_RADIUS + 1]
-        rows, columns = np.ogrid[y0 : y0 + window.shape[0], x0 : x0 + window.shape[1]]
+        y0, x0 = max(row - MOST_RADIUS, 0), max(column - MOST_RADIUS, 0)
+        window = (slice(y0, row + MOST_RADIUS + 1), slice(x0, column + MOST_RADIUS + 1))
+        rows, columns = np.ogrid[window]
+        rows, columns = rows[: smooth.shape[0] - y0], columns[:, : smooth.shape[1] - x0]
         distance = np.hypot(rows - y, columns - x)
         mask = distance <= _LEAST_RADIUS
-        own = bright[row, column]
-        if own:
-            mask |= (window == own) & (distance <= _MOST_RADIUS)
+        bright = (smooth[window] > noise[window]) & (distance <= MOST_RADIUS)
+        if bright[row - y0, column - x0]:
+            pieces, _ = ndimage.label(bright)
+            mask |= pieces == pieces[row - y0, column - x0]
         used = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         (top, bottom), (left, right) = ((span[0], span[-1] + 1) for span in used)
         boxes.append((y0 + top, x0 + left, y0 + bottom, x0 + right))
         crops.append(mask[top:bottom, left:right])
-    return Instances(image.shape, boxes, crops)
+    return Instances(smooth.shape, boxes, crops)
 
 
 def masks_of_parts(separated_boxes, parts, places, noise, shape):
