@@ -422,3 +422,24 @@ def test_scores_of_segmenters_are_not_replaced(crowd):
     assert ranked([lone, pair], [image, image], A) == [lone, pair]
     (without,) = ranked([sources], [image], A)
     assert np.ptp(without.scores) > 1
+
+
+def test_the_page_begins_with_what_is_lost():
+    from benchmarks.leaderboard.page import make_text
+    from benchmarks.leaderboard.run import RESULTS
+    from benchmarks.leaderboard.store import Store
+    from benchmarks.leaderboard.systems import SYSTEMS
+    from benchmarks.leaderboard.tables import cells_behind, duels
+
+    store = Store(RESULTS)
+    text, pairs = make_text(store), duels(store)
+    leads = [pair.lead for pair in pairs]
+    assert leads == sorted(leads)
+    behind, n_compared = cells_behind(store)
+    assert text.count("**behind:**") == len(behind)
+    assert f"Behind {len(behind)} of {n_compared} reported numbers" in text
+    assert text.count("**behind** by") == sum(lead < 0 for lead in leads)
+    assert text.index("In short") < text.index("Against the reported numbers")
+    # nets that saw more images than the peers are not compared with them
+    labels = [system.label for system in SYSTEMS.values() if system.more_data]
+    assert labels and not [pair for pair in pairs if pair.name in labels]

@@ -41,6 +41,24 @@ def section(tables):
     return lines
 
 
+def in_short(tables):
+    """One line for each simulator: the net without training, beside the best tuned program."""
+    lines = []
+    for name, rows in tables.items():
+        scores = {row["system"]: row["sources"]["f1"] for row in rows}
+        untrained = {system: f1 for system, f1 in scores.items() if system.endswith("as it was")}
+        tuned = {system: f1 for system, f1 in scores.items() if system.endswith("tuned")}
+        tuned = {system: f1 for system, f1 in tuned.items() if "fine" not in system}
+        if untrained and tuned:
+            (net, f1), (peer, best) = untrained.popitem(), max(tuned.items(), key=lambda it: it[1])
+            verdict = "ahead of" if f1 >= best else "behind"
+            lines.append(
+                f"- {SETTINGS[name].title}, which no net was trained on: {net} has a source F1 of "
+                f"{number(f1)}, {verdict} {peer} ({number(best)})."
+            )
+    return lines
+
+
 def _setting(setting, rows):
     first = next(iter(rows.values()))
     columns = {**COLUMNS, **(CLASS_COLUMNS if setting.classes else {})}

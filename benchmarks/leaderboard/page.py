@@ -4,7 +4,7 @@ from pathlib import Path
 
 from . import elsewhere_page
 from .figures import write_figures
-from .reported import STUDY_OF
+from .reported import NAMES, STUDY_OF
 from .run import key
 from .settings import SETTINGS
 from .store import Store, number
@@ -17,16 +17,18 @@ from .tables import (
     against_peers,
     bin_table,
     calibration_table,
+    cells_behind,
     command_table,
     compare_reported,
     cost_table,
+    duels,
     goal_table,
     robustness_table,
     rst_table,
     score_table,
     unseen_table,
 )
-from .texts import CALIBRATION, COMMANDS, CONDITIONS, COSTS, INTRODUCTION, UNSEEN
+from .texts import CALIBRATION, COMMANDS, CONDITIONS, COSTS, INTRODUCTION, LIMITS, UNSEEN
 
 CAPTIONS = {
     "completeness": (
@@ -74,7 +76,7 @@ def make_text(store, figures=(), where="/_static/leaderboard"):
             else []
         )
 
-    lines = [*_head(store), *_reported(store)]
+    lines = [*_head(store), *_in_short(store), *_reported(store)]
     lines += [*_section(SETTINGS["A"].title, "-"), _counts(store, "A"), ""]
     lines += ["Pixels, galaxy against sky; means over patches, and pooled over all pixels:", ""]
     lines += score_table(store, "A", PIXEL_COLUMNS)
@@ -130,6 +132,42 @@ def _head(store):
     ]
 
 
+def _in_short(store):
+    """The page in a few sentences, made from the numbers; what is lost comes first."""
+    behind, n_compared = cells_behind(store)
+    pairs = duels(store)
+    lost = [pair for pair in pairs if pair.lead < 0]
+    lines = _section("In short", "-")
+    if n_compared:
+        names = _join(dict.fromkeys(SYSTEMS[cell.system].label for cell in behind))
+        where = f" ({names})" if behind else ""
+        lines.append(
+            f"- Behind {len(behind)} of {n_compared} reported numbers{where}, on other images."
+        )
+    if pairs:
+        told = _join(f"{NAMES[pair.path]} of setting {pair.setting}" for pair in lost)
+        where = f" ({told})" if lost else ""
+        lines.append(
+            f"- Behind the best program of others, trained or tuned on the same images, in "
+            f"{len(lost)} of {len(pairs)} scores{where}."
+        )
+        closest = next((pair for pair in pairs if pair.lead >= 0), None)
+        if closest is not None:
+            lines.append(
+                f"- The smallest lead is {_lead(closest)}, the largest {_lead(pairs[-1])}."
+            )
+    lines += elsewhere_page.in_short(store.elsewhere)
+    return [*lines, "", *_section("What these numbers do not show", "-"), LIMITS]
+
+
+def _lead(pair):
+    return f"{number(pair.lead, 4)} ({NAMES[pair.path]} of setting {pair.setting})"
+
+
+def _join(names):
+    return ", ".join(names)
+
+
 def _smaller(store):
     """Say so where not everything was run at full scale."""
     scales = sorted({run["scale"] for run in store.runs} - {"full"})
@@ -173,6 +211,8 @@ def _reported(store):
         *_section("Goals", "-"),
         *goal_table(store),
         *_section("Against the programs of others", "-"),
+        "Main variants, trained or tuned on the same images; the largest deficit comes first.",
+        "",
         *against_peers(store),
     ]
 

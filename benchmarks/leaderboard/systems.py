@@ -66,6 +66,9 @@ class System:
         Whether it is fitted at all.
     n_choose : int
         Number of training patches that the parameters are chosen on, at most.
+    more_data : bool
+        Whether it is trained on more patches than the programs of others. It is not compared with
+        them.
     """
 
     label: str
@@ -78,6 +81,7 @@ class System:
     net: str = ""
     fit: bool = True
     n_choose: int = 64
+    more_data: bool = False
 
 
 def front(variant, setting, stretch="asinh"):
@@ -210,6 +214,7 @@ SYSTEMS = {
         {"A": ("raw",), "B": ("raw",)},
         sweep=("threshold", PROBABILITIES),
         fit=False,
+        more_data=True,
     ),
     "unet": System(
         "UNetSegmenter",
@@ -224,6 +229,7 @@ SYSTEMS = {
         {"A": ("snr",)},
         sweep=("threshold", PROBABILITIES),
         net="unet_long",
+        more_data=True,
     ),
     "mask_rcnn": System(
         "MaskRCNNSegmenter",

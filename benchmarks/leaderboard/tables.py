@@ -1,6 +1,7 @@
 """The tables of the page, as rows of text."""
 
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -183,42 +184,78 @@ def goal_table(store):
     return rst_table(["what", "goal", "ours", "variant", ""], rows)
 
 
-def against_peers(store):
-    """Best of ours and best of the peers for each score of each setting.
+PEER_PATHS = (
+    "pixels.mean.iou",
+    "pixels.mean.dice",
+    "sources.f1",
+    "segm.all.AP",
+    "segm.all.AP50",
+    "panoptic.galaxy.PQ",
+)
 
-    Of ours, the main variants.
+
+@dataclass(frozen=True)
+class Duel:
+    """Our best system and the best program of others in one score of one setting."""
+
+    setting: str
+    path: str
+    ours: float
+    name: str
+    theirs: float
+    peer: str
+
+    @property
+    def lead(self):
+        return self.ours - self.theirs
+
+
+def duels(store):
+    """Compare our best with the peers' best in every score, the largest deficit first.
+
+    Our side has the main variants of systems that were trained on no more images than the peers.
     """
-    rows = []
+    pairs = []
     for setting in SETTINGS:
-        for path in (
-            "pixels.mean.iou",
-            "pixels.mean.dice",
-            "sources.f1",
-            "segm.all.AP",
-            "segm.all.AP50",
-            "panoptic.galaxy.PQ",
-        ):
+        for path in PEER_PATHS:
             best = [_best(store.groups(setting), path, peer) for peer in (False, True)]
             if None not in best:
-                (value, name), (other, other_name) = best
-                rows.append(
-                    [
-                        setting,
-                        NAMES[path],
-                        f"{number(value)} ({name})",
-                        f"{number(other)} ({other_name})",
-                        _verdict(value, other),
-                    ]
-                )
+                pairs.append(Duel(setting, path, *best[0], *best[1]))
+    return sorted(pairs, key=lambda duel: duel.lead)
+
+
+def against_peers(store):
+    """One row for each duel, losses first."""
+    rows = [
+        [
+            duel.setting,
+            NAMES[duel.path],
+            f"{number(duel.ours)} ({duel.name})",
+            f"{number(duel.theirs)} ({duel.peer})",
+            _verdict(duel.ours, duel.theirs),
+        ]
+        for duel in duels(store)
+    ]
     return rst_table(["setting", "score", "best of ours", "best of the peers", ""], rows)
 
 
 def _best(groups, path, peer):
     predicted = [
-        (group.mean(path), group.name) for group in groups if group.peer == peer and group.main
+        (group.mean(path), group.name)
+        for group in groups
+        if group.peer == peer and group.main and not SYSTEMS[group.system].more_data
     ]
     predicted = [(value, name) for value, name in predicted if value is not None]
     return max(predicted) if predicted else None
+
+
+def cells_behind(store):
+    """Return the reported numbers that ours are behind, and how many were compared."""
+    compared = [
+        (_nearest(store, cell.setting, cell.system, cell.variant)[0], cell) for cell in REPORTED
+    ]
+    compared = [(group, cell) for group, cell in compared if group is not None]
+    return [cell for group, cell in compared if is_behind(group, cell)], len(compared)
 
 
 def bin_table(store, setting, path, label, only=bool):

@@ -58,3 +58,24 @@ Every number stands in a table in ``benchmarks/leaderboard/results``. Each row w
 these commands. This page is made from the tables each time the documentation is built. ``make
 benchmark`` runs a small round of all systems.
 """
+
+LIMITS = """\
+- Our images are simulations, and kinder than a survey: no bright stars with spikes, no spirals with
+  arms, no seams. A lead over a reported number compares images as well as programs.
+- Variants 1 to 3 of Mask R-CNN were not trained. The table repeats our main variant beside them,
+  marked "ours". [Kamath2019]_ reports a mean AP of .9 without its IoU; it stands beside our AP50.
+- Our nets had less training than the studies' nets: U-Nets of variants 1 to 4 one seed and 4 epochs
+  (30 in [Saverese2022]_), the forest 64 patches (500), the Mask R-CNN of setting B 4000 blends
+  (20,000 in [Kamath2019]_, each in 4 augmentations, 80 epochs).
+- ``DETRSegmenter, mask2former`` and ``DETRSegmenter, detr`` are the forms on a U-Net whose queries
+  begin at peaks. The published form (a residual net with learned queries) is in the package and is
+  not on this page: it needs pretrained weights or far longer training.
+- Setting C has a PSF of 0.17″. The images of [Shah2020]_ have the seeing of a ground-based survey,
+  about 0.7″. At 0.8″ our Mask R-CNN of setting C falls to an AP50 of .31 for stars (.54 after
+  fine-tuning), below the reported .708.
+- ``SEPSegmenter`` is our segmenter with sep's detection; *sep* is the plain library. Their defaults
+  differ, because sep alone neither smooths by the seeing nor measures the noise on a mesh.
+- The segmentation_models_pytorch U-Net has the same patches and preprocessing as ours, but no flips
+  in training, views, tuned threshold or deblending.
+- Peers of the instance nets (plain torchvision, StarDist, Cellpose) are missing.
+"""
