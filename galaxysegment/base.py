@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._utils.calibration import METHODS, apply_calibration, fit_calibration
 from ._utils.gaps import bridge_gaps
 from ._utils.typed import fit_context
-from ._utils.validation import check_images, check_same_shape, split_rms
+from ._utils.validation import check_images, check_same_shape, check_weights, split_rms
 from .detection._deblending import deblend
 from .detection._mosaic import MosaicAware, Statistic
 from .detection._scores import ScoreMaps, mean_light, signal_to_noise, sum_over_sources
@@ -347,7 +347,12 @@ class BaseSegmenter(_ImageEstimator):
             return layout.pack_maps([_as_panoptic(sources) for sources in predicted])
         return layout.pack_maps([as_label_map(sources) for sources in predicted])
 
-    def score(self, X: Images, y: Sources | None = None) -> float:
+    def score(
+        self,
+        X: Images,
+        y: Sources | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
         """Mean over the images of the pixel IoU of sources against background.
 
         Parameters
@@ -356,6 +361,9 @@ class BaseSegmenter(_ImageEstimator):
             Images, as in `predict`.
         y : array or list, optional
             Truth, as in `fit`. Fields bring their own.
+        sample_weight : array-like of shape (n_images,), optional
+            Weight of each image in the mean; by default all count alike. A pipeline with metadata
+            routing passes it on after ``set_score_request(sample_weight=True)``.
 
         Returns
         -------
@@ -368,9 +376,7 @@ class BaseSegmenter(_ImageEstimator):
                 "score needs the truth: pass y=, one label map per image, or fields that have "
                 "labels."
             )
-        from .metrics import iou_score  # scikit-learn's metrics are slow to import
-
-        return iou_score(y, self.predict(X))
+        return weighted_iou(X, y, self.predict, sample_weight)
 
     def _fit_images(self, images, targets):
         """Learn from images and targets (label maps, Instances or None); override if needed."""
@@ -631,6 +637,15 @@ class ProbabilisticSegmenter(SemanticSegmenter):
                 for proba, image in pairs
             ]
         )
+
+
+def weighted_iou(X, y, predict, sample_weight):
+    """Mean pixel IoU of ``predict(X)``, an image's weight being its `sample_weight`."""
+    from .metrics import iou_score  # scikit-learn's metrics are slow to import
+
+    weights = check_weights(sample_weight, 1 if is_observation(X) else len(X))
+    scores = iou_score(y, predict(X), average=None)
+    return float(np.average(scores, weights=weights))
 
 
 def common_shape(images):

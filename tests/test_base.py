@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn import config_context
 from sklearn.pipeline import make_pipeline
 
 from galaxysegment import Instances, NoSourcesWarning
@@ -69,6 +70,26 @@ def test_outputs_work_through_a_pipeline():
     assert pipe.predict(X, output="panoptic").shape == (4, 2, 48, 40)
     assert isinstance(pipe.predict(X, output="instances")[0], Instances)
     assert 0 < pipe.score(X, Y) <= 1
+
+
+def test_weights_of_images_in_the_score():
+    segmenter = Threshold(level=30)
+    each = [segmenter.score(X[[i]], Y[[i]]) for i in range(len(X))]
+    assert len(set(each)) > 1
+    expected = (3 * each[0] + each[2]) / 4
+    assert segmenter.score(X, Y, sample_weight=[3, 0, 1, 0]) == pytest.approx(expected)
+    assert segmenter.score(X, Y) == pytest.approx(np.mean(each))
+    for bad in ([1, 2], [0] * 4, [-1] * 4):
+        with pytest.raises(ValueError, match="sample_weight must"):
+            segmenter.score(X, Y, sample_weight=bad)
+
+
+def test_weights_of_the_score_are_routed():
+    weights = [3, 0, 1, 0]
+    with config_context(enable_metadata_routing=True):
+        pipe = make_pipeline(Doubler(), Threshold(level=60).set_score_request(sample_weight=True))
+        score = pipe.fit(X).score(X, Y, sample_weight=weights)
+    assert score == pytest.approx(Threshold(level=30).score(X, Y, sample_weight=weights))
 
 
 def test_no_source_is_zeros_and_a_warning_that_names_the_image():

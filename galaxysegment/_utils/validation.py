@@ -244,3 +244,19 @@ def check_same_shape(shape, expected, name, other):
             f"{name} has shape {tuple(shape)}, but {other} has shape {tuple(expected)}: they must "
             "agree."
         )
+
+
+def check_weights(weights, n_images):
+    """Return the weights of the images as an array, or None; refuse negative numbers."""
+    if weights is None:
+        return None
+    weights = np.asarray(weights, dtype=np.float64)
+    if weights.shape != (n_images,) or not (weights >= 0).all() or not weights.any():
+        raise ValueError(
+            f"sample_weight must hold {n_images} numbers, one an image, none of them negative and "
+            f"not all of them 0. Got shape {weights.shape} instead."
+            if weights.shape != (n_images,)
+            else "sample_weight must not be negative nor 0 for all images. "
+            f"Got {weights.tolist()} instead."
+        )
+    return weights

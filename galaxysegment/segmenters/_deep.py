@@ -21,6 +21,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 from .._utils.model_file import DAMAGE, one_line, read_model_file
 from .._utils.streams import ArrayStream
 from .._utils.typed import fit_context
+from .._utils.validation import check_weights
 from ..base import BaseSegmenter, Statistic, check_targets, common_shape
 from ..exceptions import NoValidationWarning
 from ..io._inputs import open_observations
@@ -32,7 +33,6 @@ from ._training_set import (
     FieldStream,
     FloatStream,
     TrainingSet,
-    check_weights,
     mask_streams,
     split_ignored,
 )

@@ -20,7 +20,6 @@ __all__ = [
     "FloatStream",
     "TrainingSet",
     "TruthStream",
-    "check_weights",
     "class_counts",
     "lazy_truths",
     "mask_streams",
@@ -239,22 +238,6 @@ def _masked(image, mask, name, image_name):
         )
     check_same_shape(mask.shape, image.shape[1:], name, image_name)
     return MaskedStream(image, ArrayStream(mask))
-
-
-def check_weights(weights, n_images):
-    """Return the weights of the images as an array, or None; refuse negative numbers."""
-    if weights is None:
-        return None
-    weights = np.asarray(weights, dtype=np.float64)
-    if weights.shape != (n_images,) or not (weights >= 0).all() or not weights.any():
-        raise ValueError(
-            f"sample_weight must hold {n_images} numbers, one an image, none of them negative and "
-            f"not all of them 0. Got shape {weights.shape} instead."
-            if weights.shape != (n_images,)
-            else "sample_weight must not be negative nor 0 for all images. "
-            f"Got {weights.tolist()} instead."
-        )
-    return weights
 
 
 def tuning_windows(images, side, most_pixels):

@@ -7,15 +7,15 @@ from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted
 
 from .._utils.typed import fit_context
 from .._utils.validation import as_float_image, check_rms_band
+from ..base import weighted_iou
 from ..io._inputs import open_observations
-from ..metrics import iou_score
 from ..structures import Instances, Separated
 from ..structures._types import Images, Sources
 
@@ -140,8 +140,8 @@ class SegmentThenSeparate(MetaEstimatorMixin, BaseEstimator):
 
         return TemplateSeparator() if self.separator is None else self.separator
 
-    def score(self, X: Images, y: Sources) -> float:
-        """Mean pixel IoU of the sources found.
+    def score(self, X: Images, y: Sources, sample_weight: ArrayLike | None = None) -> float:
+        """Mean pixel IoU of the predicted sources.
 
         Parameters
         ----------
@@ -149,12 +149,14 @@ class SegmentThenSeparate(MetaEstimatorMixin, BaseEstimator):
             Images.
         y : array or list
             Truth.
+        sample_weight : array-like of shape (n_images,), optional
+            Weight of each image in the mean; by default all count alike.
 
         Returns
         -------
         float
         """
-        return iou_score(y, self.predict(X))
+        return weighted_iou(X, y, self.predict, sample_weight)
 
 
 def _split(image, rms_band):

@@ -82,3 +82,11 @@ def test_it_is_kept_in_a_model_file(fitted, tmp_path):
     copy = persistence.load(tmp_path / "both.gseg")
     parts = copy.separate(WITH_RMS)[0].parts
     assert all(map(np.array_equal, parts, fitted.separate(WITH_RMS)[0].parts))
+
+
+def test_the_score_weighs_images():
+    both = SegmentThenSeparate(PhotutilsSegmenter()).fit(X, Y)
+    each = [both.score(X[[i]], Y[[i]]) for i in range(2)]
+    assert both.score(X[:2], Y[:2], sample_weight=[1, 3]) == pytest.approx(
+        (each[0] + 3 * each[1]) / 4
+    )
