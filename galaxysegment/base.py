@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._utils.calibration import METHODS, apply_calibration, fit_calibration
 from ._utils.gaps import bridge_gaps
 from ._utils.typed import fit_context
-from ._utils.validation import check_images, check_same_shape, check_weights, split_rms
+from ._utils.validation import check_images, check_same_shape, common_shape, split_rms
 from .detection._deblending import deblend
 from .detection._mosaic import MosaicAware, Statistic
 from .detection._scores import ScoreMaps, mean_light, signal_to_noise, sum_over_sources
@@ -376,7 +376,9 @@ class BaseSegmenter(_ImageEstimator):
                 "score needs the truth: pass y=, one label map per image, or fields that have "
                 "labels."
             )
-        return weighted_iou(X, y, self.predict, sample_weight)
+        from .metrics._scorers import weighted_iou  # scikit-learn's metrics are slow to import
+
+        return weighted_iou(self, X, y, sample_weight)
 
     def _fit_images(self, images, targets):
         """Learn from images and targets (label maps, Instances or None); override if needed."""
@@ -637,21 +639,6 @@ class ProbabilisticSegmenter(SemanticSegmenter):
                 for proba, image in pairs
             ]
         )
-
-
-def weighted_iou(X, y, predict, sample_weight):
-    """Mean pixel IoU of ``predict(X)``, an image's weight being its `sample_weight`."""
-    from .metrics import iou_score  # scikit-learn's metrics are slow to import
-
-    weights = check_weights(sample_weight, 1 if is_observation(X) else len(X))
-    scores = iou_score(y, predict(X), average=None)
-    return float(np.average(scores, weights=weights))
-
-
-def common_shape(images):
-    """Return ``(height, width)`` of images, or None if they differ."""
-    shapes = {tuple(image.shape[-2:]) for image in images}
-    return shapes.pop() if len(shapes) == 1 else None
 
 
 def takes_rms(estimator, n_bands):

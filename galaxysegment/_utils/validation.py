@@ -260,3 +260,9 @@ def check_weights(weights, n_images):
             f"Got {weights.tolist()} instead."
         )
     return weights
+
+
+def common_shape(images):
+    """Return ``(height, width)`` of images, or None if they differ."""
+    shapes = {tuple(image.shape[-2:]) for image in images}
+    return shapes.pop() if len(shapes) == 1 else None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 from sklearn.metrics import make_scorer
 
+from .._utils.validation import check_weights
 from ..structures import Instances, is_binary
 from ..structures._types import Images, Predictor, Sources
 from . import _pixel
@@ -96,6 +98,13 @@ class SeparationScorer(_NamedScorer):
                 "not have: wrap the segmenter in galaxysegment.separation.SegmentThenSeparate."
             )
         return 1 - separation_scores(y, estimator.separate(X))["flux_error"]
+
+
+def weighted_iou(estimator, X, y, sample_weight):
+    """Mean over the images of the pixel IoU, an image's weight being its `sample_weight`."""
+    weights = check_weights(sample_weight, len(as_image_list(y, "y")))
+    scores = _pixel.iou_score(y, estimator.predict(X), average=None)
+    return float(np.average(scores, weights=weights))
 
 
 def _as_fit_reads(y):

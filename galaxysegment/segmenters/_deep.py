@@ -21,8 +21,8 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 from .._utils.model_file import DAMAGE, one_line, read_model_file
 from .._utils.streams import ArrayStream
 from .._utils.typed import fit_context
-from .._utils.validation import check_weights
-from ..base import BaseSegmenter, Statistic, check_targets, common_shape
+from .._utils.validation import check_weights, common_shape
+from ..base import BaseSegmenter, Statistic, check_targets
 from ..exceptions import NoValidationWarning
 from ..io._inputs import open_observations
 from ..preprocessing._augment import augment_one, check_kinds

@@ -14,8 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._utils.typed import fit_context
 from .._utils.validation import as_float_image, check_rms_band
-from ..base import weighted_iou
 from ..io._inputs import open_observations
+from ..metrics._scorers import weighted_iou
 from ..structures import Instances, Separated
 from ..structures._types import Images, Sources
 
@@ -156,7 +156,7 @@ class SegmentThenSeparate(MetaEstimatorMixin, BaseEstimator):
         -------
         float
         """
-        return weighted_iou(X, y, self.predict, sample_weight)
+        return weighted_iou(self, X, y, sample_weight)
 
 
 def _split(image, rms_band):
