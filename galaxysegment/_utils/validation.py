@@ -237,6 +237,17 @@ def check_rms_band(rms_band, n_bands):
         )
 
 
+def check_odd(estimator, names):
+    """Refuse an even number for parameters of `estimator` that are the side of a window."""
+    for name in names:
+        value = getattr(estimator, name)
+        if value % 2 == 0:
+            raise ValueError(
+                f"The {name!r} parameter of {type(estimator).__name__} must be odd, because the "
+                f"window has a centre. Got {value} instead: use {value + 1}."
+            )
+
+
 def check_same_shape(shape, expected, name, other):
     """Refuse a map whose `(height, width)` differs from its image's."""
     if tuple(shape) != tuple(expected):

@@ -4,28 +4,10 @@ from math import ceil
 
 import numpy as np
 
-from .._utils.validation import check_rms_band
 from ._background import box_statistics, meshes_of_boxes
 from ._mosaic import Statistic
 
 _SAMPLE = 1 << 22  # pixels that a median is taken of
-
-
-def bands_with_noise(image, rms_band):
-    """List the science bands of an image; pixels whose RMS is not positive are NaN.
-
-    Parameters
-    ----------
-    image : ndarray of float, shape (n_bands, height, width)
-    rms_band : int or None
-        Index of the RMS map among the bands.
-    """
-    if rms_band is None:
-        return list(image)
-    check_rms_band(rms_band, len(image))
-    bad = ~(image[rms_band] > 0)
-    science = np.delete(image, rms_band, axis=0)
-    return list(np.where(bad, science.dtype.type(np.nan), science) if bad.any() else science)
 
 
 class Extremes(Statistic):

@@ -7,7 +7,8 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from .._utils.validation import check_rms_band, split_rms
 from ..base import BaseImageTransformer, Statistic
-from ..detection._statistics import BackgroundMeshes, Extremes, bands_with_noise, extremes
+from ..detection._bands import bands_with_noise
+from ..detection._statistics import BackgroundMeshes, Extremes, extremes
 from ._background import known_meshes, subtract_background
 from ._stretches import make_stretch, scale_band
 

@@ -6,12 +6,13 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils._param_validation import Interval, Options
 
+from .._utils.validation import check_odd
 from ..base import BaseSegmenter, ScoreMaps, Statistic
 from ..detection._background import MeshMap, background_meshes, box_statistics, meshes_of_boxes
+from ..detection._bands import DetectionImageMixin, split_detection
 from ..detection._deblending import deblend
 from ..detection._smoothing import convolve_block, gaussian_profile, row_blocks
 from ..structures import label_components
-from ._detection import DetectionImageMixin, check_odd, split_detection
 
 
 class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):

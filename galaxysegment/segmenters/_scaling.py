@@ -9,12 +9,8 @@ import numpy as np
 from .._utils.streams import ArrayStream, as_stream, blocks, whole
 from .._utils.validation import split_rms
 from ..detection._background import background_maps
-from ..detection._statistics import (
-    BackgroundMeshes,
-    MedianRatio,
-    bands_with_noise,
-    sampled_median,
-)
+from ..detection._bands import bands_with_noise
+from ..detection._statistics import BackgroundMeshes, MedianRatio, sampled_median
 
 __all__ = ["ScaledStream", "Scaler", "learn_scale", "noise_scaled", "scaled"]
 

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval
 
 from .._utils.packages import require
+from .._utils.validation import check_odd
 from ..base import BaseSegmenter, ScoreMaps
+from ..detection._bands import DetectionImageMixin, split_detection
 from ..detection._smoothing import convolve_block, gaussian_profile, row_blocks
 from ..structures import relabel
 from ..structures._labels import source_pixels, touching_groups
-from ._detection import DetectionImageMixin, check_odd, split_detection
 from ._sep_clean import measure_detections, surviving
 from ._sep_mesh import MosaicBackground, measure_boxes
 

@@ -1,10 +1,29 @@
-"""What the two classical detectors share: the one image that sources are sought in."""
+"""From bands to the detection image, the image that sources are sought in, and its background.
+
+Segmenters that subtract a background share it, on whole images and in the tiles of a mosaic.
+"""
 
 import numpy as np
 
-from .._utils.validation import split_rms
-from ..base import MosaicAware, Statistic
-from ..detection._statistics import bands_with_noise
+from .._utils.validation import check_rms_band, split_rms
+from ._mosaic import MosaicAware, Statistic
+
+
+def bands_with_noise(image, rms_band):
+    """List the science bands of an image; pixels whose RMS is not positive are NaN.
+
+    Parameters
+    ----------
+    image : ndarray of float, shape (n_bands, height, width)
+    rms_band : int or None
+        Index of the RMS map among the bands.
+    """
+    if rms_band is None:
+        return list(image)
+    check_rms_band(rms_band, len(image))
+    bad = ~(image[rms_band] > 0)
+    science = np.delete(image, rms_band, axis=0)
+    return list(np.where(bad, science.dtype.type(np.nan), science) if bad.any() else science)
 
 
 def split_detection(image, rms_band, background_of):
@@ -60,17 +79,6 @@ def _inverse_variances(levels):
     return (
         np.divide(levels[has_noise].min(), levels, out=np.zeros(len(levels)), where=has_noise) ** 2
     )
-
-
-def check_odd(estimator, names):
-    """Refuse an even number for parameters of `estimator` that are the side of a window."""
-    for name in names:
-        value = getattr(estimator, name)
-        if value % 2 == 0:
-            raise ValueError(
-                f"The {name!r} parameter of {type(estimator).__name__} must be odd, because the "
-                f"window has a centre. Got {value} instead: use {value + 1}."
-            )
 
 
 class DetectionImageMixin(MosaicAware):
