@@ -151,7 +151,7 @@ def scan(path, limits=True):
                 )
             if len(block) < BLOCK:
                 raise OSError(
-                    f"{path} is truncated: its first header ends after {len(block)} bytes."
+                    f"{path} is truncated: the header of HDU {index} ends after {len(block)} bytes."
                 )
             name = f"HDU {index} of {path}"
             header = parse_header(stream, block, name)
