@@ -96,7 +96,7 @@ class SourceSums:
         def total(values=None):
             return np.bincount(own, values, minlength=len(index))
 
-        mean = image[0] if len(image) == 1 else _mean_of_data(image)
+        mean = image[0] if len(image) == 1 else mean_of_data(image)
         weight = np.where(mean > 0, mean, 0).astype(
             float
         )  # negative pixels and those without data do not count
@@ -181,7 +181,8 @@ def _compress(owner):
     return np.flatnonzero(used) + lowest, (np.cumsum(used) - 1)[owner - lowest]
 
 
-def _mean_of_data(image):
+def mean_of_data(image):
+    """Return the mean of the bands that have data, shape (n_bands, …) to (…)."""
     has_data = ~np.isnan(image)
     count = np.maximum(has_data.sum(axis=0), 1)
     mean = np.where(has_data, image, 0).sum(axis=0) / count

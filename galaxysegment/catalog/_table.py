@@ -18,14 +18,17 @@ from ..io._windows import open_pixels
 from ..structures import Instances, Separated, check_label_map
 from ..structures._types import Hdu
 from ._blocks import sum_instances, sum_label_map
+from ._columns import Columns, add_photometry
+from ._flags import CatalogFlags
+from ._photometry import Photometry, check_apertures
 from ._sky import sky_columns
+from ._windows import InstanceSource, LabelSource, Places, SeparatedSource
 
 if TYPE_CHECKING:
     from astropy.table import QTable
     from astropy.wcs import WCS
 
 _BOX = 50  # pixels of the background mesh
-_POGSON = 2.5 / np.log(10)
 
 
 def source_catalog(
@@ -46,6 +49,14 @@ def source_catalog(
     rms_kind: str = "rms",
     mask_bits: int | Sequence[int] | None = None,
     labels_hdu: Hdu = None,
+    kron: bool | Sequence[float] | None = None,
+    apertures: float | Sequence[float] | None = None,
+    ellipses: float | Sequence[float] | None = None,
+    light_fractions: float | Sequence[float] | None = None,
+    local_background: float = 0.0,
+    neighbours: str = "correct",
+    noise_factor: float = 1.0,
+    n_jobs: int | None = None,
 ) -> QTable:
     """Measure the sources of an image: one row each.
 
@@ -86,6 +97,29 @@ def source_catalog(
         `galaxysegment.io.read_field`.
     labels_hdu : int, str or (str, int), optional
         HDU of the label map.
+    kron : bool or (float, float) or (float, float, float), optional
+        Measure Kron fluxes [2]_. ``(2.5, 1.4)``, or True, measures in an ellipse of 2.5 Kron radii,
+        and takes Kron radii below 1.4 semi-axes as 1.4. These are the numbers of SExtractor (whose
+        PHOT_AUTOPARAMS are 2.5 and 2.5 * 1.4 = 3.5) and photutils. A third number is the radius, in
+        pixels, of the circle that replaces smaller ellipses.
+    apertures : float or sequence of float, optional
+        Radii, in pixels, of circles to measure in.
+    ellipses : float or sequence of float, optional
+        Sizes of ellipses to measure in, in units of `semi_major` and `semi_minor`.
+    light_fractions : float or sequence of float, optional
+        Fractions of the Kron flux whose circles to find: 0.5 for the half-light radius.
+    local_background : float, default=0
+        Width, in pixels, of a rectangular annulus around each source whose background is subtracted
+        from Kron and aperture fluxes. It begins at 1.5 times the bounding box. 0 for none.
+    neighbours : {"correct", "mask", "none"}, default="correct"
+        What an aperture holds in place of other sources' pixels: "correct" takes the pixel on the
+        opposite side of the centroid, "mask" takes nothing and "none" takes the pixels as they are.
+        `Separated` light has no neighbours, so that nothing is replaced.
+    noise_factor : float, default=1
+        What errors of Kron and aperture fluxes are multiplied with, because the noise of
+        neighbouring pixels is correlated: 1.5 to 2 for drizzled or resampled images.
+    n_jobs : int, optional
+        Threads that measure Kron and aperture fluxes; their number changes no result.
 
     Returns
     -------
@@ -107,6 +141,16 @@ def source_catalog(
         - ``flux_separated``, ``flux_separated_error``, ``blendedness``: of the light of each source
           alone, if `sources` is `Separated`; a shared pixel then counts for each source by its
           share;
+        - ``kron_radius``, in units of the semi-axes, ``flux_kron``: if `kron` is given; the ellipse
+          has semi-axes of ``kron[0] * kron_radius * semi_major`` and so on;
+        - ``flux_aperture_5``, ``flux_aperture_2_5``: for ``apertures=[5, 2.5]``;
+          ``flux_ellipse_3``: for ``ellipses=3``. Kron and aperture fluxes have errors and
+          magnitudes, like ``flux_kron_error`` and ``magnitude_kron``, under the same conditions as
+          ``flux``;
+        - ``half_light_radius``, ``light_radius_80``: for ``light_fractions=[0.5, 0.8]``, in pixels;
+        - ``local_background``: per pixel, if it is asked for;
+        - ``flags``: what went wrong with these measurements, as bits of `CatalogFlags`; 0 for
+          nothing;
         - ``edge``: reaches the edge of the image; ``masked``: holds or touches pixels without data;
           ``blended``: touches or overlaps another source.
 
@@ -123,10 +167,18 @@ def source_catalog(
     pixel squared, which is SExtractor's rule [1]_. Flux errors hold the noise of the map and
     nothing else.
 
+    Kron and aperture fluxes, light radii and local backgrounds are those of
+    `photutils.segmentation.SourceCatalog` to rounding, with exact overlaps of apertures and pixels.
+    The Kron radius is measured on the mean of the bands; every band is then measured in the same
+    apertures. Sources are measured in windows of at most 2048 pixels plus what their apertures
+    reach, so that memory does not grow with the image.
+
     References
     ----------
     .. [1] E. Bertin and S. Arnouts, "SExtractor: Software for source extraction",
        A&AS 117, 393 (1996), :doi:`10.1051/aas:1996164`
+    .. [2] R. G. Kron, "Photometry of a complete sample of faint galaxies", ApJS 43, 305 (1980),
+       :doi:`10.1086/190669`
 
     Examples
     --------
@@ -139,84 +191,67 @@ def source_catalog(
     >>> columns = catalog["label", "x", "y", "area", "flux", "flux_error"]
     >>> columns.pformat(show_unit=False)[-1].split()
     ['1', '13.0', '6.0', '21', '42.0', '4.58257569495584']
+
+    Fluxes in larger apertures, and the radius of half the light:
+
+    >>> y, x = np.mgrid[:61, :61] - 30
+    >>> image = np.exp(-np.hypot(x, y) / 3)
+    >>> labels = (image > 0.1).astype(int)
+    >>> row = source_catalog(labels, image, kron=True, apertures=[5], light_fractions=0.5)[0]
+    >>> fluxes = [row[name] / image.sum() for name in ("flux", "flux_kron", "flux_aperture_5")]
+    >>> [round(float(flux), 2) for flux in fluxes]
+    [0.66, 0.95, 0.5]
+    >>> row["half_light_radius"].round(1)
+    <Quantity 4.8 pix>
     """
+    wanted = check_apertures(
+        *(kron, apertures, ellipses, light_fractions),
+        *(local_background, neighbours, noise_factor, n_jobs),
+    )
     hdus = {"hdu": hdu, "rms_hdu": rms_hdu, "mask_hdu": mask_hdu}
     kinds = {"rms_kind": rms_kind, "mask_bits": mask_bits}
     pixels = open_pixels(image, rms, mask=mask, **hdus, **kinds)
-    photometry = _Photometry(pixels, zero_point, bands)
+    columns = Columns(pixels, zero_point, bands)
     subtracted = _background(in_unit(background, pixels.unit, "background"), pixels)
     separated = sources if isinstance(sources, Separated) else None
     if isinstance(sources, Separated):
         sources = sources.sources
     if isinstance(sources, Instances):
         check_same_shape(sources.shape, pixels.shape, "sources", "image")
+        own = InstanceSource(sources)
         classes = sources.classes if classes is None else classes
         scores = sources.scores if scores is None else scores
         sums = sum_instances(sources, pixels, subtracted, pixels.with_rms)
     else:
-        sums = sum_label_map(
-            _label_rows(sources, labels_hdu, pixels.shape), pixels, subtracted, pixels.with_rms
-        )
+        read_labels = _label_reader(sources, labels_hdu, pixels.shape)
+        own = LabelSource(read_labels)
+        sums = sum_label_map(read_labels, pixels, subtracted, pixels.with_rms)
     extra = {
         "class": _check_per_source("classes", classes, sums.highest),
         "score": _check_per_source("scores", scores, sums.highest),
     }
-    table = _make_table(
-        sums, pixels, pixels.wcs if wcs is None else wcs.celestial, photometry, extra
-    )
+    rows, places = _places(sums)
+    sky = pixels.wcs if wcs is None else wcs.celestial
+    table = _make_table(sums, rows, places, pixels.shape, sky, columns, extra)
     if separated is not None:
-        _add_separated(table, separated, photometry)
+        own = SeparatedSource(separated)
+        _add_separated(table, separated, columns)
+    if wanted.any:
+        measured = Photometry(places, pixels, own, subtracted, wanted).run()
+        add_photometry(table, measured, columns, _shape_flags(sums, rows))
     return table
 
 
-class _Photometry:
-    """How fluxes become columns: their unit, the zero point and the name of each band."""
-
-    def __init__(self, pixels, zero_point, bands):
-        self.n_bands = n_bands = pixels.n_bands - pixels.with_rms
-        self.unit = pixels.unit
-        self.bands = None if bands is None else _check_bands(bands, n_bands)
-        self.zero_point = None if zero_point is None else _check_zero_point(zero_point, n_bands)
-
-    def add(self, table, name, values, unit=None):
-        """Add values of shape (n_bands, n_sources): a column per named band, or one for all."""
-        values = values if unit is None else values * unit
-        if self.bands is None:
-            table[name] = values[0] if len(values) == 1 else values.T
-        else:
-            for band, of_band in zip(self.bands, values, strict=True):
-                table[f"{name}_{band}"] = of_band
-
-
-def _check_bands(bands, n_bands):
-    names = [bands] if isinstance(bands, str) and n_bands == 1 else list(bands)
-    if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
-        raise ValueError(f"bands must be different names, like ['g', 'r']. Got {bands!r} instead.")
-    if len(names) != n_bands:
-        raise ValueError(
-            f"bands has {len(names)} names, but the image has {n_bands} bands: give one per band."
-        )
-    return names
-
-
-def _check_zero_point(zero_point, n_bands):
-    values = np.asarray(zero_point, dtype=float)
-    if values.shape not in ((), (n_bands,)) or not np.isfinite(values).all():
-        raise ValueError(
-            f"zero_point must be one number, or one per band of the image, which has {n_bands}. "
-            f"Got {zero_point!r} instead."
-        )
-    return np.broadcast_to(values, n_bands)[:, None]
-
-
-def _label_rows(sources, hdu, shape):
-    """Return a function that reads whole rows of a label map."""
+def _label_reader(sources, hdu, shape):
+    """Return a function that reads a window of a label map, or whole rows."""
     if isinstance(sources, str | Path):
         check_same_shape(image_shape(sources, hdu=hdu), shape, "sources", "image")
-        return lambda rows: read_label_map(sources, hdu=hdu, section=(rows, slice(None)))
+        return lambda rows, columns=slice(None): read_label_map(
+            sources, hdu=hdu, section=(rows, columns)
+        )
     labels = check_label_map(sources, "sources")
     check_same_shape(labels.shape, shape, "sources", "image")
-    return lambda rows: labels[rows]
+    return lambda rows, columns=slice(None): labels[rows, columns]
 
 
 def _background(background, pixels):
@@ -276,21 +311,37 @@ def _check_per_source(name, values, n_sources):
     return values
 
 
-def _make_table(sums, pixels, wcs, photometry, extra):
+def _places(sums):
+    """Return the rows of the sources that have pixels, and their `Places`."""
+    rows = np.flatnonzero(sums.area)
+    y, x, covariance = (part[rows] for part in sums.shapes())
+    own = rows + 1 if sums.numbers is None else sums.numbers[rows]
+    return rows, Places(own, y, x, *_ellipse(covariance), sums.box[rows])
+
+
+def _shape_flags(sums, rows):
+    """Return the flags of centroids and shapes."""
+    thin = _is_thin(sums.shapes()[2][rows])
+    dark = sums.moments[0, rows] <= 0
+    flags = (
+        (CatalogFlags.THIN, thin),
+        (CatalogFlags.NO_LIGHT, dark),
+        (CatalogFlags.BLENDED, sums.flags[1, rows]),
+    )
+    return sum(np.where(where, int(bit), 0) for bit, where in flags).astype(np.int32)
+
+
+def _make_table(sums, rows, places, shape, wcs, columns, extra):
     from astropy import units as u
     from astropy.table import QTable
 
-    rows = np.flatnonzero(sums.area)
-    y, x, covariance = (part[rows] for part in sums.shapes())
-    major, minor, angle = _ellipse(covariance)
-    table = QTable(
-        {"label": rows + 1 if sums.numbers is None else sums.numbers[rows], "x": x, "y": y}
-    )
-    sky = {} if wcs is None else sky_columns(wcs, x, y, angle, major, minor)
+    y, x, angle = places.y, places.x, places.angle
+    table = QTable({"label": places.own, "x": x, "y": y})
+    sky = {} if wcs is None else sky_columns(wcs, x, y, angle, places.major, places.minor)
     for name in ("ra", "dec", "sky_position"):
         if name in sky:
             table[name] = sky[name]
-    box = sums.box[rows]
+    box = places.boxes
     for name, values in (
         ("x_min", box[:, 1]),
         ("x_max", box[:, 3] - 1),
@@ -299,44 +350,34 @@ def _make_table(sums, pixels, wcs, photometry, extra):
     ):
         table[name] = values
     table["area"] = sums.area[rows]
-    _add_fluxes(table, sums, rows, photometry)
-    table["semi_major"], table["semi_minor"] = major * u.pix, minor * u.pix
+    _add_fluxes(table, sums, rows, columns)
+    table["semi_major"], table["semi_minor"] = places.major * u.pix, places.minor * u.pix
     table["angle"] = np.degrees(angle) * u.deg
     for name in ("semi_major_sky", "semi_minor_sky", "position_angle"):
         if name in sky:
             table[name] = sky[name]
     peak = np.where(np.isfinite(sums.peak[rows]), sums.peak[rows], np.nan)
-    table["peak"] = peak if photometry.unit is None else peak * photometry.unit
+    table["peak"] = peak if columns.unit is None else peak * columns.unit
     table["x_peak"], table["y_peak"] = sums.peak_place[rows, 1], sums.peak_place[rows, 0]
     for name, values in extra.items():
         if values is not None:
             table[name] = values[rows]
-    height, width = pixels.shape
+    height, width = shape
     table["edge"] = (box[:, :2] == 0).any(axis=1) | (box[:, 2] == height) | (box[:, 3] == width)
     table["masked"], table["blended"] = sums.flags[0, rows], sums.flags[1, rows]
     return table
 
 
-def _add_fluxes(table, sums, rows, photometry):
-    from astropy import units as u
-
+def _add_fluxes(table, sums, rows, columns):
     nothing = sums.missing[:, rows] == sums.area[rows]
     flux = np.where(nothing, np.nan, sums.flux[:, rows])
     error = np.where(nothing, np.nan, np.sqrt(sums.variance[:, rows]))
-    photometry.add(table, "flux", flux, photometry.unit)
-    if sums.with_rms:
-        photometry.add(table, "flux_error", error, photometry.unit)
-    if photometry.zero_point is not None:
-        positive = np.where(flux > 0, flux, np.nan)
-        magnitude = photometry.zero_point - 2.5 * np.log10(positive)
-        photometry.add(table, "magnitude", magnitude, u.mag)
-        if sums.with_rms:
-            photometry.add(table, "magnitude_error", _POGSON * error / positive, u.mag)
+    columns.add_fluxes(table, "", flux, error)
 
 
-def _add_separated(table, separated, photometry):
+def _add_separated(table, separated, columns):
     """Add the fluxes of separated light; every one of `Instances` has pixels, and so a row."""
-    n_sources, n_bands = len(separated), photometry.n_bands
+    n_sources, n_bands = len(separated), columns.n_bands
     if separated.fluxes.size != n_sources * n_bands:
         raise ValueError(
             f"sources holds separated light of {separated.fluxes.size // max(n_sources, 1)} "
@@ -347,20 +388,21 @@ def _add_separated(table, separated, photometry):
     def by_band(values):
         return values.reshape(n_sources, n_bands).T
 
-    photometry.add(table, "flux_separated", by_band(separated.fluxes), photometry.unit)
-    photometry.add(table, "flux_separated_error", by_band(separated.flux_errors), photometry.unit)
-    photometry.add(table, "blendedness", by_band(separated.blendedness))
+    columns.add(table, "flux_separated", by_band(separated.fluxes), columns.unit)
+    columns.add(table, "flux_separated_error", by_band(separated.flux_errors), columns.unit)
+    columns.add(table, "blendedness", by_band(separated.blendedness))
+
+
+def _is_thin(covariance):
+    return np.linalg.det(covariance) < 1 / 144
 
 
 def _ellipse(covariance):
     """Semi-axes, and angle from x to y in radians, of covariances (n, 2, 2) in y, x."""
     covariance = covariance.copy()
-    determinant = np.linalg.det(covariance)
     # SExtractor's rule for sources thinner than a pixel
-    thin = determinant < 1 / 144
-    while thin.any():
+    while (thin := _is_thin(covariance)).any():
         covariance[thin] += np.eye(2) / 12
-        thin = np.linalg.det(covariance) < 1 / 144
     yy, yx, xx = covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 1, 1]
     middle, radius = (xx + yy) / 2, np.hypot((xx - yy) / 2, yx)
     angle = 0.5 * np.arctan2(2 * yx, xx - yy)

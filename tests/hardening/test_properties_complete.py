@@ -17,6 +17,7 @@ TAKES_NEITHER = {
     "base.ProbabilisticSegmenter": "a base class: its subclasses are covered",
     "base.SemanticSegmenter": "a base class: its subclasses are covered",
     "base.Statistic": "a base class: its subclasses are covered",
+    "catalog.CatalogFlags": "the bits of a number",
     "datasets.load_sample_field": "nothing",
     "datasets.make_blends": "numbers",
     "datasets.make_field": "numbers",

@@ -1,0 +1,332 @@
+"""Fluxes in apertures: what is asked for, and measuring it window by window."""
+
+from dataclasses import dataclass
+from numbers import Real
+
+import numpy as np
+
+from ._flags import CatalogFlags
+from ._sums import mean_of_data
+from ._windows import MOST_PIXELS, group_by_tile, window_around
+
+KRON = (2.5, 1.4, 0.0)  # factor, minimum radius in semi-axes, minimum radius of a circle in pixels
+_MODES = {"none": 0, "mask": 1, "correct": 2}
+_CROWDED = 0.1  # share of an aperture that may belong to other sources
+_FIRST_LOOK = 7.5  # semi-axes: most Kron apertures fit into a window of this reach
+
+
+@dataclass
+class Apertures:
+    """What to measure, as `source_catalog` is asked; see there."""
+
+    kron: tuple | None = None
+    circles: tuple = ()
+    ellipses: tuple = ()
+    fractions: tuple = ()
+    local_background: float = 0.0
+    mode: int = 2
+    noise_factor: float = 1.0
+    n_jobs: int | None = None
+
+    @property
+    def any(self):
+        """Whether there is anything to measure."""
+        return bool(self.kron or self.circles or self.ellipses or self.fractions)
+
+
+def check_apertures(
+    kron, apertures, ellipses, light_fractions, local_background, neighbours, noise_factor, n_jobs
+):
+    """Check the options of `source_catalog` and return them as `Apertures`."""
+    fractions = _numbers("light_fractions", light_fractions, 1.0)
+    kron = _check_kron(kron)
+    if neighbours not in _MODES:
+        raise ValueError(
+            f"neighbours must be 'correct', 'mask' or 'none'. Got {neighbours!r} instead."
+        )
+    return Apertures(
+        kron=KRON if kron is None and fractions else kron,
+        circles=_numbers("apertures", apertures),
+        ellipses=_numbers("ellipses", ellipses),
+        fractions=fractions,
+        local_background=_number("local_background", local_background, least=0.0),
+        mode=_MODES[neighbours],
+        noise_factor=_number("noise_factor", noise_factor),
+        n_jobs=n_jobs,
+    )
+
+
+def _check_kron(kron):
+    if kron is None or kron is False:
+        return None
+    if kron is True:
+        return KRON
+    values = np.asarray(kron, dtype=float).ravel()
+    good = len(values) in (2, 3) and np.isfinite(values).all()
+    if not good or values[0] <= 0 or (values[1:] < 0).any():
+        raise ValueError(
+            "kron must be True, or a positive factor and a minimum radius, like (2.5, 1.4), and "
+            f"optionally the minimum radius of a circle in pixels. Got {kron!r} instead."
+        )
+    return (*values.tolist(), 0.0)[:3]
+
+
+def _number(name, value, least=None):
+    good = isinstance(value, Real) and not isinstance(value, bool) and np.isfinite(value)
+    if not good or value < 0 or (least is None and value == 0):
+        kind = "a positive number" if least is None else "a number of at least 0"
+        raise ValueError(f"{name} must be {kind}. Got {value!r} instead.")
+    return float(value)
+
+
+def _numbers(name, values, most=np.inf):
+    if values is None:
+        return ()
+    array = np.atleast_1d(np.asarray(values, dtype=float))
+    if array.ndim != 1 or not ((array > 0) & (array <= most) & np.isfinite(array)).all():
+        limit = "" if most == np.inf else f" up to {most:g}"
+        raise ValueError(
+            f"{name} must be a positive number{limit}, or several. Got {values!r} instead."
+        )
+    if len(np.unique(array)) < len(array):
+        raise ValueError(f"{name} must differ from each other. Got {values!r} instead.")
+    return tuple(array.tolist())
+
+
+class Photometry:
+    """Fluxes of sources in apertures, of all bands of an image.
+
+    Parameters
+    ----------
+    places : Places
+    pixels : FieldPixels or ArrayPixels
+        The image that is measured.
+    sources : LabelSource, InstanceSource or SeparatedSource
+    background : callable or None
+        As of `sum_label_map`.
+    apertures : Apertures
+    detection : callable, optional
+        ``detection(rows, columns)`` returns a window of the image that sets the Kron radius,
+        float64 of shape (height, width); the mean of the bands if left out.
+
+    Attributes
+    ----------
+    kron_radius : ndarray of float, shape (n,)
+    sums : dict of ndarray, shape (n_bands, n, 6)
+        As of `aperture_sums`, by the name of the column.
+    radii : ndarray of float, shape (n_bands, n, n_fractions)
+    levels : ndarray of float, shape (n_bands, n)
+        Local background.
+    flags : ndarray of int, shape (n,)
+    """
+
+    def __init__(self, places, pixels, sources, background, apertures, detection=None):
+        self.places, self.pixels, self.sources = places, pixels, sources
+        self.background, self.apertures, self.detection = background, apertures, detection
+        self.mode = 0 if sources.separated else apertures.mode
+        n, n_bands = len(places), pixels.n_bands - pixels.with_rms
+        self.n_bands = n_bands
+        self.kron_radius = np.full(n, np.nan)
+        self.sums = {name: np.full((n_bands, n, 6), np.nan) for name in self._names()}
+        self.radii = np.full((n_bands, n, len(apertures.fractions)), np.nan)
+        self.levels = np.zeros((n_bands, n))
+        self.flags = np.zeros(n, dtype=np.int32)
+
+    def _names(self):
+        wanted = self.apertures
+        names = ["kron"] if wanted.kron else []
+        names += [f"aperture_{number_name(radius)}" for radius in wanted.circles]
+        return names + [f"ellipse_{number_name(scale)}" for scale in wanted.ellipses]
+
+    def run(self):
+        """Measure all sources."""
+        from joblib import Parallel, delayed
+
+        reach = self._first_reach()
+        groups = group_by_tile(self.places, reach)
+        # Threads, because kernels release the lock and share the image. A source is measured by
+        # one thread alone, so the number of threads changes no number.
+        Parallel(n_jobs=self.apertures.n_jobs, require="sharedmem")(
+            delayed(self._measure)(group, reach[group]) for group in groups
+        )
+        self._set_flags()
+        return self
+
+    def _first_reach(self):
+        wanted, places = self.apertures, self.places
+        reach = np.full(len(places), max(wanted.circles, default=0.0))
+        scale = max((*wanted.ellipses, _FIRST_LOOK if wanted.kron else 0.0))
+        reach = np.maximum(reach, scale * places.major)
+        if wanted.local_background:
+            # From the centroid, which lies in the box, to the far end of the annulus.
+            boxes = places.boxes
+            side = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+            reach = np.maximum(reach, 1.25 * side + wanted.local_background)
+        return reach
+
+    def _measure(self, group, reach):
+        """Measure a group of sources in one window; sources that need more in larger windows."""
+        window = self._open(group, reach)
+        if window is None:
+            return
+        if self.apertures.kron:
+            self._measure_kron_radius(window, group)
+        needed = self._kron_reach(group)
+        fits = ~(needed > reach)
+        self._measure_light(window, group[fits])
+        rest, needed = group[~fits], needed[~fits]
+        del window
+        for part in group_by_tile(self.places.take(rest), needed):
+            window = self._open(rest[part], np.maximum(needed[part], reach[~fits][part]))
+            if window is not None:
+                self._measure_light(window, rest[part])
+
+    def _kron_reach(self, group):
+        if not self.apertures.kron:
+            return np.zeros(len(group))
+        return self._kron_axes(group).max(axis=1, initial=0.0, where=[True, True, False])
+
+    def _kron_axes(self, group):
+        """Return the Kron apertures, shape (n, 3); circles for sources with a radius of 0."""
+        factor, _, least = self.apertures.kron
+        radius = self.kron_radius[group]
+        axes = self.places.take(group).ellipses(1.0)
+        axes[:, :2] *= factor * radius[:, None]
+        axes[radius == 0, :2] = least if least > 0 else np.nan
+        return axes
+
+    def _open(self, group, reach):
+        places = self.places.take(group)
+        rows, columns = window_around(places, reach, self.pixels.shape)
+        size = (rows.stop - rows.start) * (columns.stop - columns.start)
+        if size > MOST_PIXELS:
+            self.flags[group] |= CatalogFlags.TOO_LARGE
+            return None
+        return _Window(self, rows, columns)
+
+    def _measure_kron_radius(self, window, group):
+        from ._aperture_kernels import kron_radii
+
+        places = self.places.take(group)
+        image, noise, stamps = window.detection(places)
+        radius = kron_radii(
+            *(image, noise, window.labels, stamps, places.own),
+            *(window.centres(places), places.ellipses(1.0), self.mode),
+        )
+        self.kron_radius[group] = self._limited(radius, group)
+
+    def _limited(self, radius, group):
+        """Apply the limits of the Kron radius and set flags; 0 means the smallest circle."""
+        from ._aperture_kernels import KRON_SCALE
+
+        factor, lowest, least = self.apertures.kron
+        failed, low = ~(radius <= KRON_SCALE), radius < lowest
+        self.flags[group[failed]] |= CatalogFlags.KRON_FAILED
+        self.flags[group[low]] |= CatalogFlags.KRON_MINIMUM
+        radius = np.where(failed, np.nan, np.where(low, lowest, radius))
+        places = self.places.take(group)
+        mean_axis = factor * radius * np.sqrt(places.major * places.minor)
+        return np.where(mean_axis <= least, 0.0, radius)
+
+    def _measure_light(self, window, group):
+        from ._aperture_kernels import aperture_sums, light_radii, local_backgrounds
+
+        if not len(group):
+            return
+        places, wanted = self.places.take(group), self.apertures
+        centres = window.centres(places)
+        axes = self._axes(group)
+        all_stamps = self.sources.stamps(places, window.rows, window.columns, self.n_bands)
+        for band, stamps in enumerate(all_stamps):
+            image, noise = window.band(band)
+            pixels = image, noise, window.labels, stamps, places.own
+            if wanted.local_background:
+                boxes = places.boxes - window.corner
+                levels = local_backgrounds(image, window.labels, boxes, wanted.local_background)
+                self.flags[group[np.isnan(levels)]] |= CatalogFlags.NO_LOCAL_BACKGROUND
+                self.levels[band, group] = np.nan_to_num(levels)
+            levels = self.levels[band, group]
+            for name, sums in self.sums.items():
+                sums[band, group] = aperture_sums(*pixels, centres, axes[name], self.mode, levels)
+            if wanted.fractions:
+                fluxes = self.sums["kron"][band, group, 0].copy()
+                most = axes["kron"][:, 0].copy()
+                self.radii[band, group] = light_radii(
+                    *(*pixels, centres, most, self.mode),
+                    *(levels, fluxes, np.array(wanted.fractions)),
+                )
+
+    def _axes(self, group):
+        """Return the ellipse of each aperture by the name of its column."""
+        places, wanted = self.places.take(group), self.apertures
+        shapes = [self._kron_axes(group)] if wanted.kron else []
+        circle = np.column_stack([np.ones(len(group)), np.ones(len(group)), np.zeros(len(group))])
+        shapes += [circle * [radius, radius, 0] for radius in wanted.circles]
+        shapes += [places.ellipses(scale) for scale in wanted.ellipses]
+        return dict(zip(self.sums, shapes, strict=True))
+
+    def _set_flags(self):
+        for name, sums in self.sums.items():
+            used = np.isfinite(sums[..., 2])
+            area = np.pi * self._areas(name)
+            with np.errstate(invalid="ignore"):
+                crowded = sums[..., 4] > _CROWDED * area
+                cut = sums[..., 5] < area * (1 - 1e-9)
+            for bit, where in (
+                (CatalogFlags.NEIGHBOUR, crowded),
+                (CatalogFlags.MISSING, sums[..., 3] > 0),
+                (CatalogFlags.TRUNCATED, cut),
+            ):
+                self.flags[(where & used).any(axis=0)] |= bit
+        if self.apertures.fractions:
+            unknown = np.isnan(self.radii).any(axis=(0, 2))
+            self.flags[unknown] |= CatalogFlags.NO_LIGHT_RADIUS
+
+    def _areas(self, name):
+        axes = self._axes(np.arange(len(self.places)))[name]
+        return axes[:, 0] * axes[:, 1]
+
+
+def number_name(value):
+    """Return a number as part of a column's name: 5 is "5", 2.5 is "2_5"."""
+    return f"{value:g}".replace(".", "_")
+
+
+class _Window:
+    """Pixels of one window, as float64, for kernels."""
+
+    def __init__(self, photometry, rows, columns):
+        self.rows, self.columns, self._of = rows, columns, photometry
+        self.corner = np.array([rows.start, columns.start, rows.start, columns.start])
+        self.labels = photometry.sources.labels(rows, columns)
+        image, rms = photometry.pixels.read_parts(rows, columns)
+        if photometry.sources.separated:
+            image = photometry.sources.residual(rows, columns)
+        background = photometry.background
+        self._image = image if background is None else image - background(rows, columns)
+        self._rms = rms if rms is None or rms.ndim == 3 else rms[None]
+
+    def centres(self, places):
+        """Return the centroids in the window, shape (n, 2)."""
+        return np.column_stack([places.y - self.rows.start, places.x - self.columns.start])
+
+    def band(self, band):
+        """Return one band and its noise; noise of shape (0, 0) if there is no RMS map."""
+        image = np.ascontiguousarray(self._image[band], dtype=np.float64)
+        if self._rms is None:
+            return image, np.zeros((0, 0))
+        noise = self._rms[band if len(self._rms) > 1 else 0]
+        return image, np.ascontiguousarray(noise, dtype=np.float64)
+
+    def detection(self, places):
+        """Return the image that sets the Kron radius, its noise and its stamps."""
+        photometry = self._of
+        n_bands, no_noise = photometry.n_bands, np.zeros((0, 0))
+        stamps = photometry.sources.stamps(places, self.rows, self.columns, n_bands)
+        if photometry.detection is not None:
+            image = photometry.detection(self.rows, self.columns)
+            return image, no_noise, (*stamps[0][:3], np.zeros(0))
+        if n_bands == 1:
+            return *self.band(0), stamps[0]
+        image = np.ascontiguousarray(mean_of_data(self._image), dtype=np.float64)
+        return image, no_noise, (*stamps[0][:3], np.mean([light for *_, light in stamps], axis=0))
