@@ -16,13 +16,14 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
 from ._utils.calibration import METHODS, apply_calibration, fit_calibration
 from ._utils.gaps import bridge_gaps
 from ._utils.typed import fit_context
 from ._utils.validation import check_images, check_same_shape, common_shape, split_rms
+from .detection._constant import blank_constant
 from .detection._deblending import deblend
 from .detection._mosaic import MosaicAware, Statistic
 from .detection._scores import ScoreMaps, mean_light, signal_to_noise, sum_over_sources
@@ -98,8 +99,7 @@ class _ImageEstimator(MosaicAware, BaseEstimator, metaclass=ABCMeta):
         if self.rms_band not in (-1, n_bands):
             raise ValueError(
                 f"rms_band={self.rms_band}, but the RMS map of a Field or NDData becomes the last "
-                "band: "
-                "use rms_band=-1."
+                "band: use rms_band=-1."
             )
         return True
 
@@ -272,7 +272,7 @@ class BaseSegmenter(_ImageEstimator):
         """
         y = self._find_truth(X, y)
         images, _ = self._check_fit_images(X)
-        self._fit_images(images, None if y is None else check_targets(y, images))
+        self._fit_images(self._with_data(images), None if y is None else check_targets(y, images))
         return self
 
     def _find_truth(self, X, y):
@@ -388,15 +388,22 @@ class BaseSegmenter(_ImageEstimator):
         constraints = {
             "bridge": [Interval(Integral, 0, None, closed="left")],
             "label_bridge": ["boolean"],
+            "no_data": [StrOptions({"auto", "nan"})],
         }
-        values = {"bridge": self.bridge, "label_bridge": self.label_bridge}
+        values = {name: getattr(self, name) for name in constraints}
         validate_parameter_constraints(constraints, values, caller_name=type(self).__name__)
 
-    def _bridged(self, images):
-        """Interpolate the gaps that a source may bridge."""
+    def _with_data(self, images):
+        """Set the regions to NaN that are taken for "no data"."""
+        return images if self.no_data == "nan" else blank_constant(images, self.rms_band)
+
+    def _prepared(self, images):
+        """Images as sources are sought in them, and as they say where labels may lie."""
+        images = self._with_data(images)
         if not self.bridge:
-            return images
-        return [bridge_gaps(image, self.bridge, self.rms_band) for image in images]
+            return images, images
+        bridged = [bridge_gaps(image, self.bridge, self.rms_band) for image in images]
+        return bridged, bridged if self.label_bridge else images
 
     def _no_data(self, image):
         """Pixels that can belong to no source: NaN in every band, or without a positive RMS."""
@@ -406,8 +413,7 @@ class BaseSegmenter(_ImageEstimator):
 
     def _find_sources(self, images, *, scored=False):
         """Yield label map or `Instances` of each image; with `scored`, its `ScoreMaps`, or None."""
-        bridged = self._bridged(images)
-        shown = bridged if self.label_bridge else images
+        bridged, shown = self._prepared(images)
         if scored:
             pairs = self._segment_scored(bridged)
         else:
@@ -580,7 +586,7 @@ class ProbabilisticSegmenter(SemanticSegmenter):
         """
         if method not in METHODS:
             raise ValueError(f"method must be one of {METHODS}. Got {method!r} instead.")
-        images, _ = self._check_images(X)
+        images = self._with_data(self._check_images(X)[0])
         self._validate_params()
         masks = [target_mask(target) for target in check_targets(y, images)]
         has_data = [~self._no_data(image) for image in images]
@@ -630,13 +636,11 @@ class ProbabilisticSegmenter(SemanticSegmenter):
         """
         images, layout = self._check_images(X)
         self._validate_params()
-        bridged = self._bridged(images)
-        shown = bridged if self.label_bridge else images
-        pairs = zip(self._images_proba(bridged), shown, strict=True)
+        bridged, shown = self._prepared(images)
         return layout.pack_maps(
             [
                 np.where(self._no_data(image), np.float32(0), self._calibrated(proba))
-                for proba, image in pairs
+                for proba, image in zip(self._images_proba(bridged), shown, strict=True)
             ]
         )
 
@@ -665,9 +669,8 @@ def takes_rms(estimator, n_bands):
         if isinstance(step, BaseImageTransformer) and not step._takes_rms(n_bands, n_bands_fitted):
             raise ValueError(
                 f"{type(steps[users[0]]).__name__} uses the RMS map, but {type(step).__name__} "
-                "before it would take "
-                "the map for an image: set rms_band=-1 there, or pass rms=False to leave the map "
-                "out."
+                "before it would take the map for an image: set rms_band=-1 there, or pass "
+                "rms=False to leave the map out."
             )
     return True
 

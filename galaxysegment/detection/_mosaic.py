@@ -50,6 +50,8 @@ class MosaicAware:
         Largest gap without data, in pixels, that a source may bridge.
     label_bridge : bool, default=False
         Whether the pixels of such a gap belong to the source.
+    no_data : {"nan", "auto"}, default="nan"
+        With "auto", large regions of exactly equal pixels have no data, as NaN has none.
 
     Examples
     --------
@@ -86,6 +88,7 @@ class MosaicAware:
     n_pixels: int = 1
     bridge: int = 0
     label_bridge: bool = False
+    no_data: str = "nan"
     # What `with_statistics` was given; None on an estimator that sees whole images.
     _statistics: Mapping[str, Any] | None = None
     _corner: tuple[int, int] = (0, 0)

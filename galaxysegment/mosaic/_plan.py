@@ -16,6 +16,7 @@ from sklearn.pipeline import Pipeline
 from .._utils.gaps import bridge_gaps
 from .._utils.shared import ignored
 from ..base import BaseSegmenter, MosaicAware, clear_no_data
+from ..detection._constant import ConstantBlanker
 from ..exceptions import ChannelsLastWarning, NoSourcesWarning
 
 _REACH_OF_STRANGERS = 64
@@ -146,9 +147,8 @@ class Plan:
         self.steps = [step for step in steps if step not in (None, "passthrough")]
         self.segmenter = self.steps[-1]
         self._bridges = isinstance(self.segmenter, BaseSegmenter) and self.segmenter.bridge > 0
-        if self._bridges:
-            bridge = _Bridge(self.segmenter.bridge, self.segmenter.rms_band)
-            self.steps[-1:] = [bridge, _without_bridge(self.segmenter)]
+        if isinstance(self.segmenter, BaseSegmenter):
+            self.steps[-1:] = _steps_before(self.segmenter)
         if not hasattr(self.segmenter, "predict"):
             raise TypeError(
                 "segmenter must be a segmenter or a Pipeline that ends in one. Got "
@@ -285,11 +285,18 @@ class Plan:
         return segmenter.predict(image[np.newaxis], output=self.output)[0], None, None
 
 
-def _without_bridge(segmenter):
-    """Copy a segmenter for images whose gaps are bridged already."""
-    changed = copy(segmenter)
-    changed.bridge = 0
-    return changed
+def _steps_before(segmenter):
+    """What a segmenter does first, as steps of their own, and a segmenter without them."""
+    if segmenter.no_data == "nan" and segmenter.bridge == 0:
+        return [segmenter]
+    steps, changed = [], copy(segmenter)
+    if segmenter.no_data == "auto":
+        steps.append(ConstantBlanker(segmenter.rms_band))
+        changed.no_data = "nan"
+    if segmenter.bridge > 0:
+        steps.append(_Bridge(segmenter.bridge, segmenter.rms_band))
+        changed.bridge = 0
+    return [*steps, changed]
 
 
 def _measure_block(statistics, shape, rows, y0):

@@ -160,6 +160,9 @@ class DETRSegmenter(DeepInstanceSegmenter):
         such as bad columns through a star: they are interpolated to find sources.
     label_bridge : bool, default=False
         Whether the pixels of such a gap get the label of the source; if not, they stay 0.
+    no_data : {"auto", "nan"}, default="auto"
+        Which pixels have no data. ``"auto"``: NaN, and large regions of exactly equal pixels, such
+        as borders and gaps of zeros that no map marks. ``"nan"``: NaN alone.
 
     Attributes
     ----------
@@ -287,6 +290,7 @@ class DETRSegmenter(DeepInstanceSegmenter):
         verbose: int | bool = False,
         bridge: int = 0,
         label_bridge: bool = False,
+        no_data: str = "auto",
     ) -> None:
         self.architecture = architecture
         self.backbone = backbone
@@ -325,6 +329,7 @@ class DETRSegmenter(DeepInstanceSegmenter):
         self.verbose = verbose
         self.bridge = bridge
         self.label_bridge = label_bridge
+        self.no_data = no_data
 
     # ---- the decisions of this net ----
 

@@ -50,6 +50,9 @@ class KMeansSegmenter(SemanticSegmenter):
         such as bad columns through a star: they are interpolated to find sources.
     label_bridge : bool, default=False
         Whether the pixels of such a gap get the label of the source; if not, they stay 0.
+    no_data : {"auto", "nan"}, default="auto"
+        Which pixels have no data. ``"auto"``: NaN, and large regions of exactly equal pixels, such
+        as borders and gaps of zeros that no map marks. ``"nan"``: NaN alone.
 
     Attributes
     ----------
@@ -116,6 +119,7 @@ class KMeansSegmenter(SemanticSegmenter):
         random_state: RandomState = None,
         bridge: int = 0,
         label_bridge: bool = False,
+        no_data: str = "auto",
     ) -> None:
         self.n_clusters = n_clusters
         self.n_init = n_init
@@ -127,6 +131,7 @@ class KMeansSegmenter(SemanticSegmenter):
         self.random_state = random_state
         self.bridge = bridge
         self.label_bridge = label_bridge
+        self.no_data = no_data
 
     @property
     def reach(self) -> int:  # type: ignore[override]

@@ -71,6 +71,9 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         such as bad columns through a star: they are interpolated to find sources.
     label_bridge : bool, default=False
         Whether the pixels of such a gap get the label of the source; if not, they stay 0.
+    no_data : {"auto", "nan"}, default="auto"
+        Which pixels have no data. ``"auto"``: NaN, and large regions of exactly equal pixels, such
+        as borders and gaps of zeros that no map marks. ``"nan"``: NaN alone.
 
     See Also
     --------
@@ -143,6 +146,7 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         fast: bool = True,
         bridge: int = 0,
         label_bridge: bool = False,
+        no_data: str = "auto",
     ) -> None:
         self.fwhm = fwhm
         self.kernel_size = kernel_size
@@ -159,6 +163,7 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         self.fast = fast
         self.bridge = bridge
         self.label_bridge = label_bridge
+        self.no_data = no_data
 
     def _validate_params(self):
         super()._validate_params()

@@ -74,6 +74,9 @@ class RandomForestSegmenter(ProbabilisticSegmenter):
         such as bad columns through a star: they are interpolated to find sources.
     label_bridge : bool, default=False
         Whether the pixels of such a gap get the label of the source; if not, they stay 0.
+    no_data : {"auto", "nan"}, default="auto"
+        Which pixels have no data. ``"auto"``: NaN, and large regions of exactly equal pixels, such
+        as borders and gaps of zeros that no map marks. ``"nan"``: NaN alone.
 
     Attributes
     ----------
@@ -172,6 +175,7 @@ class RandomForestSegmenter(ProbabilisticSegmenter):
         random_state: RandomState = None,
         bridge: int = 0,
         label_bridge: bool = False,
+        no_data: str = "auto",
     ) -> None:
         self.n_estimators = n_estimators
         self.max_depth = max_depth
@@ -194,6 +198,7 @@ class RandomForestSegmenter(ProbabilisticSegmenter):
         self.random_state = random_state
         self.bridge = bridge
         self.label_bridge = label_bridge
+        self.no_data = no_data
 
     def _fit_images(self, images, targets):
         self._check_parameters(images[0].shape[0])

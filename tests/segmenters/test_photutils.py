@@ -71,7 +71,7 @@ def assert_agrees(image, rms=None, exclude_percentile=15):
     The default agrees on at least 99 % of the pixels of sources.
     """
     X = image if rms is None else np.stack([image, rms])
-    parameters = {"rms_band": None if rms is None else -1}
+    parameters = {"rms_band": None if rms is None else -1, "no_data": "nan"}
     for deblend in (False, True):
         expected = by_photutils(image, rms, deblend, exclude_percentile)
         assert np.array_equal(predict(X, fast=False, deblend=deblend, **parameters), expected)
