@@ -17,7 +17,9 @@ _ASYMMETRY = 0.05  # of a template's light that asymmetries of real galaxies may
 _LEAST_DISTANCE = 2.0  # pixels from a known source
 _LEAST_GAIN = 50.0  # of chi squared by one more source
 _LEAST_NEED = 250.0  # of chi squared by each of the sources that are kept
+_LEAST_PEAK = 4.0  # S/N of the middle of an added source: fainter ones are asymmetries of wings
 _MOST_COMPANIONS = 4  # a blend, for each source that is known
+_FREEDOM = 1.0  # pixels that the light may move the centre of an added source by
 _ITERATIONS = 8
 
 
@@ -38,6 +40,8 @@ def find_companions(scene):
     centres : ndarray of float, shape (n_all, 2)
         Those of the scene first, in their order, each at the place nearest to the given one.
     boxes : ndarray of int, shape (n_all, 4)
+    freedom : ndarray of float, shape (n_all,)
+        Pixels that each centre may move by.
     """
     n_given = len(scene.centres)
     trial = _Trial.of(scene, scene.centres)
@@ -55,7 +59,7 @@ def find_companions(scene):
             break
         trial = fewer
     centres = _given_first(scene.centres, trial.centres)
-    return centres, _boxes(scene, centres)
+    return centres, _boxes(scene, centres), _freedom(scene, centres)
 
 
 class _Trial:
@@ -70,7 +74,10 @@ class _Trial:
         boxes = _boxes(scene, centres)
         order = np.argsort(-_light_at(scene, centres), kind="stable")
         centres, boxes = centres[order], boxes[order]
-        templates = fit_scene(replace(scene, centres=centres, boxes=boxes), _ITERATIONS)
+        # Centres that moved would make one symmetric source of two.
+        fixed = np.zeros(len(centres))
+        trial = replace(scene, centres=centres, boxes=boxes, freedom=fixed)
+        templates = fit_scene(trial, _ITERATIONS)
         total = np.zeros(scene.detection.shape)
         for (y0, x0, y1, x1), template in zip(boxes.tolist(), templates, strict=True):
             total[y0:y1, x0:x1] += template
@@ -112,13 +119,25 @@ class _Trial:
         best = np.argmax(rest[y[far], x[far]])
         return np.array([float(y[far][best]), float(x[far][best])])
 
+    def peak(self, index):
+        """S/N of the light of a source in the middle of its template."""
+        y0, x0, _, _ = self.boxes[index]
+        row, column = np.rint(self.centres[index]).astype(int)
+        light = smooth_light(self.templates[index])[row - y0, column - x0]
+        return light / self.scene.detection_noise[row, column]
+
     def without_least_needed(self):
         """Return the trial without the source that the fit needs least, or None if it needs all."""
         trials = [
             _Trial.of(self.scene, np.delete(self.centres, index, axis=0))
             for index in range(len(self.centres))
         ]
-        losses = [trial.misfit(self.total) - self.misfit(self.total) for trial in trials]
+        losses = [
+            trial.misfit(self.total) - self.misfit(self.total)
+            if self.peak(index) >= _LEAST_PEAK
+            else 0.0
+            for index, trial in enumerate(trials)
+        ]
         least = int(np.argmin(losses))
         return trials[least] if losses[least] < _LEAST_NEED else None
 
@@ -136,6 +155,14 @@ def _peak_near(light, centre):
 def _light_at(scene, centres):
     rows, columns = np.rint(centres).astype(int).T
     return scene.detection[rows, columns]
+
+
+def _freedom(scene, centres):
+    """Freedom of the given sources as it was; added ones may move by a pixel."""
+    freedom = np.full(len(centres), _FREEDOM)
+    for centre, own in zip(scene.centres, scene.freedom, strict=True):
+        freedom[(centres == centre).all(axis=1)] = own
+    return freedom
 
 
 def _boxes(scene, centres):

@@ -19,6 +19,7 @@ from ._scene import cut_scene, order_by_light, reaches_of, room_for
 _NORMAL = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
 #: RMS that the templates of a pixel must reach together: what is fainter stays in the residual.
 _FAINTEST = 0.1
+_FREEDOM = 1.0  # pixels that the symmetry of light may move the centre of a mask by
 _LEAST_SKY = 100  # pixels outside all sources that tell the noise
 
 
@@ -120,13 +121,17 @@ def divide(separator, exposure, instances, places=None, wanted=None):
             canvas.blends[member] = len(blends)
         sorted_blend = replace(blend, members=blend.members[order])
         scene = cut_scene(exposure, blend)
-        _add_blend(separator, canvas, scene, sorted_blend, instances, centres[order])
+        freedom = np.full(len(order), _FREEDOM if places is None else 0.0)
+        scene = replace(scene, centres=centres[order], freedom=freedom)
+        _add_blend(separator, canvas, scene, sorted_blend, instances)
         blends.append(blend.members)
     return canvas, blends
 
 
-def _add_blend(separator, canvas, scene, blend, instances, centres):
+def _add_blend(separator, canvas, scene, blend, instances):
+    """Divide the light of a scene whose centres still count from the corner of the image."""
     top, left = (side.start for side in blend.window)
+    centres = scene.centres
     reaches = reaches_of(instances.boxes[blend.members], centres, separator.growth)
     reaches = np.minimum(reaches, room_for(centres, scene, (top, left)))
     centres = centres - np.array([top, left])

@@ -27,6 +27,8 @@ class Scene:
         ``y, x`` in the window.
     boxes : ndarray of int, shape (n, 4)
         Stamps ``y0, x0, y1, x1`` in the window.
+    freedom : ndarray of float, shape (n,)
+        Pixels that the light may move each centre by: 0 for a position that was given.
     """
 
     image: NDArray[np.float64]
@@ -36,6 +38,7 @@ class Scene:
     has_data: NDArray[np.bool_]
     centres: NDArray[np.float64]
     boxes: NDArray[np.int64]
+    freedom: NDArray[np.float64]
 
 
 def cut_scene(exposure, blend):
@@ -50,6 +53,7 @@ def cut_scene(exposure, blend):
         has_data=has_data,
         centres=np.empty((0, 2)),
         boxes=np.empty((0, 4), dtype=np.int64),
+        freedom=np.empty(0),
     )
 
 

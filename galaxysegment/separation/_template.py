@@ -25,7 +25,7 @@ class TemplateSeparator(BaseSeparator):
 
     Parameters
     ----------
-    n_iterations : int, default=16
+    n_iterations : int, default=24
         How often each template is made anew. 4 are enough for sources that barely touch; beyond 20
         nothing changes any more.
     find_companions : bool, default=False
@@ -69,7 +69,7 @@ class TemplateSeparator(BaseSeparator):
     }
 
     def __init__(
-        self, *, n_iterations: int = 16, find_companions: bool = False, growth: float = 1.5
+        self, *, n_iterations: int = 24, find_companions: bool = False, growth: float = 1.5
     ) -> None:
         self.n_iterations = n_iterations
         self.find_companions = find_companions
@@ -78,8 +78,8 @@ class TemplateSeparator(BaseSeparator):
     def _complete(self, scene):
         if not self.find_companions:
             return scene
-        centres, boxes = find_companions(scene)
-        return replace(scene, centres=centres, boxes=boxes)
+        centres, boxes, freedom = find_companions(scene)
+        return replace(scene, centres=centres, boxes=boxes, freedom=freedom)
 
     def _templates(self, scene):
         return in_bands(scene, fit_scene(scene, self.n_iterations))

@@ -12,39 +12,25 @@ from .._utils.compiled import OPTIONS
 _FLOOR = 1e-6
 _LEAST_VARIANCE = 0.7  # pixels², of a star under sharp seeing
 _LEAST_AXIS_RATIO = 0.15
+_MOVES = (3, 6, 10, 14)  # rounds in which centres move
 
 
 @njit(**OPTIONS)
-def fit_templates(
-    image, smooth, noise, weight, boxes, centres, offsets, n_iterations, smoothing, in_turn
-):
-    """Fit the templates of the sources of one blend.
-
-    Each source in turn is what is left of the image without the present templates of the others. A
-    template is the mean of this rest and of its rotation by 180°, where a pixel counts the more,
-    the more of its light is the source's. Where the template is faint against the noise, the mean
-    over an elliptical annulus takes the place of the pixels; its radial profile never rises
-    outwards.
+def first_templates(smooth, boxes, centres, offsets, in_turn):
+    """Make the first template of each source: the light that is the same on its other side.
 
     Parameters
     ----------
-    image, smooth : ndarray of float64, shape (height, width)
-        The light, and the same smoothed, which the first templates are made of.
-    noise : ndarray of float64, shape (height, width)
-        RMS of `image`.
-    weight : ndarray of float64, shape (height, width)
-        Inverse variance of a pixel relative to the best; 0 where a pixel has no data.
+    smooth : ndarray of float64, shape (height, width)
+        The light, smoothed.
     boxes : ndarray of int64, shape (n, 4)
-        ``y0, x0, y1, x1`` of the stamps in `image`.
+        ``y0, x0, y1, x1`` of the stamps in `smooth`.
     centres : ndarray of float64, shape (n, 2)
-        ``y, x`` of the centres in `image`.
+        ``y, x`` of the centres in `smooth`.
     offsets : ndarray of int64, shape (n + 1,)
         Where the stamps begin in the flat array of templates.
-    n_iterations : int
-    smoothing : float
-        S/N of a pixel at which its own light and the annulus count the same.
     in_turn : bool
-        Whether the first template of a source is made of what the sources before it leave.
+        Whether the template of a source is made of what the sources before it leave.
 
     Returns
     -------
@@ -54,19 +40,66 @@ def fit_templates(
         Their sum.
     """
     templates = np.empty(offsets[-1])
-    total = np.zeros(image.shape)
-    nothing = np.zeros(image.shape)
-    largest = 0
+    total = np.zeros(smooth.shape)
+    nothing = np.zeros(smooth.shape)
     for i in range(len(boxes)):
         y0, x0, y1, x1 = boxes[i]
         stamp = templates[offsets[i] : offsets[i + 1]].reshape(y1 - y0, x1 - x0)
         _first_template(smooth, total if in_turn else nothing, y0, x0, centres[i], stamp)
         total[y0:y1, x0:x1] += stamp
+    return templates, total
+
+
+@njit(**OPTIONS)
+def renew_templates(
+    image,
+    noise,
+    weight,
+    boxes,
+    offsets,
+    given,
+    freedom,
+    first,
+    last,
+    smoothing,
+    templates,
+    total,
+    centres,
+):
+    """Fit the templates of the sources of one blend, in place.
+
+    Each source in turn is what is left of the image without the present templates of the others. A
+    template is the mean of this rest and of its rotation by 180°, where a pixel counts the more,
+    the more of its light is the source's. The rotation is about the centre to a fraction of a
+    pixel. Where the template is faint against the noise, the mean over an elliptical annulus takes
+    the place of the pixels; its radial profile never rises outwards.
+
+    Parameters
+    ----------
+    image, noise : ndarray of float64, shape (height, width)
+        The light and its RMS.
+    weight : ndarray of float64, shape (height, width)
+        Inverse variance of a pixel relative to the best; 0 where a pixel has no data.
+    boxes, offsets : ndarray
+        As for `first_templates`.
+    given : ndarray of float64, shape (n, 2)
+        ``y, x`` of the centres at first.
+    freedom : ndarray of float64, shape (n,)
+        Pixels that each centre may move by, to where the light is most symmetric.
+    first, last : int
+        The rounds to do, first <= round < last; round 0 divides the light of the first templates.
+    smoothing : float
+        S/N of a pixel at which its own light and the annulus count the same.
+    templates, total, centres : ndarray of float64
+        The present templates, their sum and their centres, made anew.
+    """
+    largest = 0
+    for i in range(len(boxes)):
         largest = max(largest, offsets[i + 1] - offsets[i])
-    buffers = np.empty((4, largest))
-    for iteration in range(n_iterations):
+    buffers = np.empty((5, largest))
+    for iteration in range(first, last):
         if iteration == 1:
-            # The first round divides the light; from the second round on templates add up to it.
+            # Round 0 divides the light; from round 1 on templates add up to it.
             _add_up(templates, boxes, offsets, total)
         for i in range(len(boxes)):
             y0, x0, y1, x1 = boxes[i]
@@ -79,12 +112,13 @@ def fit_templates(
                 stamp,
                 boxes[i],
                 centres[i],
+                given[i],
+                freedom[i],
                 iteration,
                 smoothing,
                 buffers,
             )
     _add_up(templates, boxes, offsets, total)
-    return templates, total
 
 
 @njit(**OPTIONS)
@@ -112,7 +146,9 @@ def _first_template(smooth, total, y0, x0, centre, stamp):
 
 
 @njit(**OPTIONS)
-def _update(image, noise, weight, total, stamp, box, centre, iteration, smoothing, buffers):
+def _update(
+    image, noise, weight, total, stamp, box, centre, given, freedom, iteration, smoothing, buffers
+):
     """Make the template of one source anew from what the other templates leave of the image."""
     height, width = stamp.shape
     size = height * width
@@ -132,6 +168,8 @@ def _update(image, noise, weight, total, stamp, box, centre, iteration, smoothin
     _elliptical_radii(stamp, noise[y0 : y0 + height, x0 : x0 + width], centre_y, centre_x, radius)
     levels, radii = _falling_profile(rest, trust, radius)
     mirror_y, mirror_x = round(2 * centre_y), round(2 * centre_x)
+    turned = buffers[4, :size].reshape(height, width)
+    _shift(rest, 2 * centre_y - mirror_y, 2 * centre_x - mirror_x, renewed, turned)
     for y in range(height):
         for x in range(width):
             annulus = _level_at(radius[y, x], radii, levels)
@@ -142,14 +180,85 @@ def _update(image, noise, weight, total, stamp, box, centre, iteration, smoothin
             light = here * rest[y, x]
             if 0 <= yy < height and 0 <= xx < width:
                 there = trust[yy, xx]
-                light += there * rest[yy, xx]
+                light += there * turned[yy, xx]
             light = light / (here + there) if here + there > 0 else annulus
             renewed[y, x] = max(own * max(light, 0.0) + (1 - own) * annulus, _FLOOR)
+    if freedom > 0 and iteration in _MOVES:
+        _move(rest, renewed, trust, centre, given, freedom)
     for y in range(height):
         for x in range(width):
             if iteration > 0:
                 total[y0 + y, x0 + x] += renewed[y, x] - stamp[y, x]
             stamp[y, x] = renewed[y, x]
+
+
+@njit(**OPTIONS)
+def _move(rest, template, trust, centre, given, freedom):
+    """Move a centre to where the light is most symmetric, at most `freedom` pixels a coordinate."""
+    height, width = rest.shape
+    yy = xx = xy = ry = rx = 0.0
+    for y in range(1, height - 1):
+        for x in range(1, width - 1):
+            dy = (template[y + 1, x] - template[y - 1, x]) / 2
+            dx = (template[y, x + 1] - template[y, x - 1]) / 2
+            difference = template[y, x] - rest[y, x]
+            yy += trust[y, x] * dy * dy
+            xx += trust[y, x] * dx * dx
+            xy += trust[y, x] * dy * dx
+            ry += trust[y, x] * dy * difference
+            rx += trust[y, x] * dx * difference
+    determinant = yy * xx - xy * xy
+    if determinant <= 1e-6 * yy * xx:
+        return
+    moves = ((xx * ry - xy * rx) / determinant, (yy * rx - xy * ry) / determinant)
+    for axis in range(2):
+        place = centre[axis] + min(max(moves[axis], -0.5), 0.5)
+        centre[axis] = min(max(place, given[axis] - freedom), given[axis] + freedom)
+
+
+@njit(**OPTIONS)
+def _shift(image, dy, dx, between, result):
+    """Write the light at ``(y + dy, x + dx)``, at most half a pixel away, into `result`.
+
+    Catmull-Rom splines; `between` is overwritten. Pixels at the edges stay as they are.
+    """
+    height, width = image.shape
+    first, weights = _spline(dx)
+    for y in range(height):
+        for x in range(width):
+            if x + first < 0 or x + first + 3 >= width:
+                between[y, x] = image[y, x]
+            else:
+                value = 0.0
+                for k in range(4):
+                    value += weights[k] * image[y, x + first + k]
+                between[y, x] = value
+    first, weights = _spline(dy)
+    for y in range(height):
+        if y + first < 0 or y + first + 3 >= height:
+            result[y] = between[y]
+            continue
+        for x in range(width):
+            value = 0.0
+            for k in range(4):
+                value += weights[k] * between[y + first + k, x]
+            result[y, x] = value
+
+
+@njit(**OPTIONS)
+def _spline(shift):
+    """First pixel and weights of the four pixels that a Catmull-Rom spline interpolates."""
+    first = -1 if shift >= 0 else -2
+    t = shift - (first + 1)
+    weights = np.array(
+        [
+            -0.5 * t**3 + t**2 - 0.5 * t,
+            1.5 * t**3 - 2.5 * t**2 + 1,
+            -1.5 * t**3 + 2 * t**2 + 0.5 * t,
+            0.5 * t**3 - 0.5 * t**2,
+        ]
+    )
+    return first, weights
 
 
 @njit(**OPTIONS)
