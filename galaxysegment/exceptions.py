@@ -18,6 +18,7 @@ __all__ = [
     "LargeBlendWarning",
     "NoSourcesWarning",
     "NoValidationWarning",
+    "UnsubtractedSkyWarning",
     "UnusableEntryPointWarning",
     "UnusableWCSWarning",
 ]
@@ -45,6 +46,10 @@ class LargeBlendWarning(GalaxySegmentWarning):
 
 class NoValidationWarning(GalaxySegmentWarning):
     """A net is trained without validation images, so that training cannot stop early."""
+
+
+class UnsubtractedSkyWarning(GalaxySegmentWarning):
+    """The sky of an image is far from zero, so that separated light would include it."""
 
 
 class UnusableWCSWarning(GalaxySegmentWarning):

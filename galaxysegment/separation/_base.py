@@ -35,6 +35,8 @@ class BaseSeparator(BaseEstimator, metaclass=ABCMeta):
     _parameter_constraints: dict = {"growth": [Interval(Real, 0, None, closed="left")]}
 
     growth: float
+    #: Whose masks the result has: those given, or the pixels where a part exceeds 1 RMS.
+    masks: str = "given"
 
     @fit_context
     def fit(self, X: Images | None = None, y: Any = None) -> Self:
@@ -76,6 +78,11 @@ class BaseSeparator(BaseEstimator, metaclass=ABCMeta):
         list of Separated
             One per image.
 
+        Warns
+        -----
+        UnsubtractedSkyWarning
+            If the sky outside the sources is more than 1 RMS from zero.
+
         Raises
         ------
         ValueError
@@ -103,7 +110,7 @@ class BaseSeparator(BaseEstimator, metaclass=ABCMeta):
             for index, (entry, image) in enumerate(zip(given, images, strict=True))
         ]
         return [
-            _result(*separate_image(self, image, noise, entry), has_bands)
+            _result(separate_image(self, image, noise, entry), has_bands)
             for image, noise, entry in zip(images, noises, checked, strict=True)
         ]
 
@@ -174,5 +181,6 @@ def _check_sources(entry, image, name):
     return instances
 
 
-def _result(canvas, instances, has_bands):
+def _result(divided, has_bands):
+    canvas, instances = divided
     return canvas.result(instances, has_bands=has_bands)

@@ -71,6 +71,15 @@ class Canvas:
         places = [self.places[index] for index in indices]
         return masks_of_parts(boxes, parts, places, self.noise, self.residual.shape[1:])
 
+    def signal_to_noise(self):
+        """Return the flux of each source over its error, bands weighted by their variance."""
+        n_bands = len(self.residual)
+        fluxes = np.array(self.fluxes, dtype=np.float64).reshape(-1, n_bands)
+        errors = np.array(self.errors, dtype=np.float64).reshape(-1, n_bands)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = (fluxes / errors**2).sum(axis=1) / np.sqrt((1 / errors**2).sum(axis=1))
+        return np.nan_to_num(np.maximum(ratio, 0))
+
     def result(self, instances, *, has_bands):
         """Return the `Separated` of an image whose parts are all there."""
         n_bands = len(self.residual)

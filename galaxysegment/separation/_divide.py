@@ -4,12 +4,14 @@ What happens to a blend depends on the pixels and sources around it alone, so th
 mosaic gives the same parts as the whole image.
 """
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..detection._statistics import sample_step
+from ..exceptions import UnsubtractedSkyWarning
 from ..structures import GALAXY, Instances
 from ._blends import find_blends, find_centres, smooth_light, stamp_boxes
 from ._canvas import Canvas
@@ -73,17 +75,36 @@ def separate_image(separator, image, noise, entry):
     instances : Instances
         The sources given, and after them those that the separator added.
     """
+    masks = entry if isinstance(entry, Instances) else None
+    values, outside = sample_sky(image, masks, (0, 0), image.shape[1:])
     if noise is None:
-        masks = entry if isinstance(entry, Instances) else None
-        levels = noise_levels(*sample_sky(image, masks, (0, 0), image.shape[1:]))
-        noise = np.broadcast_to(levels[:, None, None], image.shape)
+        noise = noise_levels(values, outside)[:, None, None]
+        noise = np.broadcast_to(noise, image.shape)
+    _check_sky(values, outside, noise)
     exposure = Exposure.of(image, noise)
     places = None if isinstance(entry, Instances) else entry
     instances = entry
     if places is not None:
         instances = masks_at(places, exposure.smooth, exposure.detection_noise)
     canvas, _ = divide(separator, exposure, instances, places)
-    return canvas, all_masks(canvas, instances, from_places=places is not None)
+    from_light = places is not None or separator.masks == "light"
+    return canvas, all_masks(canvas, instances, from_light=from_light)
+
+
+def _check_sky(values, outside, noise):
+    """Warn if the sky outside the sources is more than 1 RMS from zero."""
+    if outside.sum() < _LEAST_SKY:
+        return
+    for band, (sky, rms) in enumerate(zip(values[:, outside], noise, strict=True)):
+        level, spread = np.median(sky), np.nanmedian(rms)
+        if abs(level) > spread:
+            warnings.warn(
+                f"The sky of band {band} is at {level:.4g}, {abs(level) / spread:.1f} times the "
+                "noise from zero, and would be divided among the sources: subtract it first, for "
+                "example with BackgroundSubtractor.",
+                UnsubtractedSkyWarning,
+                stacklevel=5,
+            )
 
 
 def divide(separator, exposure, instances, places=None, wanted=None):
@@ -190,17 +211,20 @@ def divide_light(scene, templates):
     return shares, light
 
 
-def all_masks(canvas, instances, *, from_places):
-    """Return the sources given and those added; masks that nobody gave come from the parts."""
+def all_masks(canvas, instances, *, from_light):
+    """Return the sources given and those added, whose masks come from the parts.
+
+    With `from_light`, all masks do, and scores are the signal to noise of the separated light.
+    """
     n_given = len(instances)
-    if from_places and n_given:
-        instances = canvas.masks(range(n_given))
+    if from_light and n_given:
+        instances = replace(canvas.masks(range(n_given)), classes=instances.classes)
     if len(canvas) > n_given:
         added = canvas.masks(range(n_given, len(canvas)))
         if instances.classes is not None:
             added = replace(added, classes=np.full(len(added), GALAXY))
         instances = Instances.concatenate([instances, added])
-    return instances
+    return replace(instances, scores=canvas.signal_to_noise()) if from_light else instances
 
 
 def sample_sky(image, masks, corner, shape):

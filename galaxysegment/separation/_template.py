@@ -4,7 +4,7 @@ from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from ._base import BaseSeparator
 from ._companions import find_companions
@@ -36,6 +36,10 @@ class TemplateSeparator(BaseSeparator):
     growth : float, default=1.5
         How far the light of a blend reaches beyond its masks, in radii of a circle of their area;
         at least 3 and at most 64 pixels. With 0.5, fluxes miss the faint wings of large galaxies.
+    masks : {"given", "light"}, default="given"
+        Masks of the sources in the result. ``"given"``: as they came. ``"light"``: where the light
+        of a source exceeds 1 RMS, so that masks overlap as the galaxies do; scores are then the
+        signal to noise of the separated light.
 
     References
     ----------
@@ -66,14 +70,21 @@ class TemplateSeparator(BaseSeparator):
         "n_iterations": [Interval(Integral, 1, None, closed="left")],
         "find_companions": ["boolean"],
         "growth": [Interval(Real, 0, None, closed="left")],
+        "masks": [StrOptions({"given", "light"})],
     }
 
     def __init__(
-        self, *, n_iterations: int = 24, find_companions: bool = False, growth: float = 1.5
+        self,
+        *,
+        n_iterations: int = 24,
+        find_companions: bool = False,
+        growth: float = 1.5,
+        masks: str = "given",
     ) -> None:
         self.n_iterations = n_iterations
         self.find_companions = find_companions
         self.growth = growth
+        self.masks = masks
 
     def _complete(self, scene):
         if not self.find_companions:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._instances import Instances
+from ._instances import GALAXY, Instances
+from ._labels import relabel
 
 Floats32 = NDArray[np.float32]
 
@@ -108,3 +109,46 @@ class Separated:
         for (y0, x0, y1, x1), part in zip(self.boxes.tolist(), self.parts, strict=True):
             image[..., y0:y1, x0:x1] += part
         return image
+
+    def to_label_map(self) -> NDArray[np.int32]:
+        """Give each pixel of a mask to the source with most of its light.
+
+        Returns
+        -------
+        ndarray of int32, shape (height, width)
+            Labels follow the order of the sources. A source that is nowhere the brightest gets no
+            label, and the labels stay consecutive.
+        """
+        return relabel(self._owners())
+
+    def to_panoptic(self) -> NDArray[np.int32]:
+        """Class and instance id of each pixel of `to_label_map`, int32 of shape (2, h, w)."""
+        owners, classes = self._owners(), self.sources.classes
+        classes = np.full(len(self), GALAXY) if classes is None else classes
+        semantic = np.concatenate([[0], classes]).astype(np.int32)[owners]
+        return np.stack([semantic, relabel(owners)])
+
+    def _owners(self):
+        """Index plus one of the source with most of the light of each pixel; 0 in the sky."""
+        owners = np.zeros(self.residual.shape[-2:], dtype=np.int32)
+        most = np.full(owners.shape, -np.inf, dtype=np.float32)
+        crops, boxes = self.sources.crops, self.sources.boxes.tolist()
+        for index, (crop, box) in enumerate(zip(crops, boxes, strict=True)):
+            window = slice(box[0], box[2]), slice(box[1], box[3])
+            light = self._light_in(index, box)
+            wins = crop & (light > most[window])
+            owners[window][wins] = index + 1
+            most[window][wins] = light[wins]
+        return owners
+
+    def _light_in(self, index, box):
+        """Light of a source in a box, which may reach beyond that of its part."""
+        part, own = self.parts[index], self.boxes[index]
+        low, high = np.maximum(own[:2], box[:2]), np.minimum(own[2:], box[2:])
+        light = np.zeros((box[2] - box[0], box[3] - box[1]), dtype=np.float32)
+        if (low < high).all():
+            (y0, x0), (y1, x1) = low - box[:2], high - box[:2]
+            (v0, u0), (v1, u1) = low - own[:2], high - own[:2]
+            flat = part if part.ndim == 2 else part.sum(axis=0)
+            light[y0:y1, x0:x1] = flat[v0:v1, u0:u1]
+        return light

@@ -75,6 +75,7 @@ def test_parts_lie_where_the_sources_are(folder, capsys):
         assert blended[0] > blended[2] + 0.01 and blended[1] > blended[0] and blended[2] < 0.01
 
 
+@pytest.mark.filterwarnings("ignore::galaxysegment.exceptions.UnsubtractedSkyWarning")
 @pytest.mark.parametrize(
     ("background", "ending"), [("none", "fits"), ("mesh", "fits.gz"), ("mesh", "fits.fz")]
 )
@@ -106,6 +107,7 @@ def test_a_method_finds_the_sources_and_a_catalog_has_the_labels(folder):
     assert list(Table.read("c.ecsv")["label"]) == LABELS
 
 
+@pytest.mark.filterwarnings("ignore::galaxysegment.exceptions.UnsubtractedSkyWarning")
 def test_bands_share_their_sources(folder):
     options = "--rms rms.fits --background none --residual r.fits"
     assert separate(f"image.fits labels.fits --band other.fits {options}") == 0

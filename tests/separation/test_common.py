@@ -9,7 +9,8 @@ from sklearn.base import clone
 
 from galaxysegment import persistence
 from galaxysegment._utils.discovery import all_estimators
-from galaxysegment.separation import BaseSeparator
+from galaxysegment.exceptions import UnsubtractedSkyWarning
+from galaxysegment.separation import BaseSeparator, TemplateSeparator
 
 SEPARATORS = [
     (name, cls) for name, cls in all_estimators("separator") if issubclass(cls, BaseSeparator)
@@ -82,3 +83,17 @@ def test_bad_parameters_are_refused(separator_class):
 def test_any_dtype_is_fine(separator_class, dtype):
     (separated,) = separator_class().separate((X * 10).astype(dtype), SOURCES, RMS * 10)
     assert separated.parts[0].dtype == np.float32 and separated.residual.dtype == np.float32
+
+
+def test_a_sky_that_was_not_subtracted_is_noticed():
+    rng = np.random.default_rng(0)
+    image, labels = rng.normal(size=(1, 40, 40)), np.zeros((1, 40, 40), dtype=int)
+    image[0, 18:22, 18:22] += 30
+    labels[0, 18:22, 18:22] = 1
+    separator = TemplateSeparator()
+    separator.separate(image + 0.5, labels)  # warnings are errors here
+    with pytest.warns(UnsubtractedSkyWarning, match="band 0 is at 2.9.* subtract it first"):
+        separator.separate(image + 3, labels)
+    with pytest.warns(UnsubtractedSkyWarning, match="band 1"):
+        both = np.stack([image[0], image[0] - 9])[None]
+        separator.separate(both, labels, rms=np.ones((1, 40, 40)))

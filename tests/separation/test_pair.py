@@ -8,8 +8,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from galaxysegment import PhotutilsSegmenter, persistence
+from galaxysegment.datasets import make_blends
 from galaxysegment.io import Field
-from galaxysegment.metrics import get_scorer, iou_scorer
+from galaxysegment.metrics import average_precision, detection_scores, get_scorer, iou_scorer
 from galaxysegment.preprocessing import GaussianSmoother
 from galaxysegment.separation import SegmentThenSeparate, TemplateSeparator
 
@@ -90,3 +91,43 @@ def test_the_score_weighs_images():
     assert both.score(X[:2], Y[:2], sample_weight=[1, 3]) == pytest.approx(
         (each[0] + 3 * each[1]) / 4
     )
+
+
+def test_refined_sources_have_their_neighbours_and_masks_by_light():
+    X, truth = make_blends(24, random_state=3)[:2]
+    plain = SegmentThenSeparate().fit(X)
+    refined = SegmentThenSeparate(refine=True).fit(X)
+    before, after = (
+        detection_scores(truth, both.predict(X, output="instances")) for both in (plain, refined)
+    )
+    assert after.recall > before.recall + 0.1
+    assert after.f1 > 0.9
+    assert average_precision(truth, refined.predict(X, output="instances")) > 0.6
+
+
+def test_refined_outputs_agree_and_keep_the_layout():
+    refined = SegmentThenSeparate(refine=True, rms_band=-1).fit(WITH_RMS)
+    labels = refined.predict(WITH_RMS)
+    instances = refined.predict(WITH_RMS, output="instances")
+    panoptic = refined.predict(WITH_RMS, output="panoptic")
+    assert labels.shape == X.shape
+    assert np.array_equal(panoptic[:, 1], labels)
+    assert np.array_equal(panoptic[:, 0], labels > 0)
+    for image, sources, lights in zip(labels, instances, LIGHTS, strict=True):
+        assert np.array_equal(image > 0, sources.to_mask())
+        assert (sources.masks.sum(axis=0) > 1).any()
+        # both masks hold the pixels above 1 RMS; the label is the brighter galaxy's
+        core = lights.max(axis=0) > 10
+        order = np.array([image[20, :20].max(), image[24, 29]])
+        assert (image[core] == order[lights.argmax(axis=0)[core]]).mean() > 0.97
+        assert (np.diff(np.sort(sources.scores)) >= 0).all()
+        assert (sources.scores > 20).all()
+    assert isinstance(refined.predict(list(WITH_RMS)), list)
+    field = Field(X[0], rms=np.ones(SHAPE))
+    single = SegmentThenSeparate(PhotutilsSegmenter(rms_band=-1, deblend=True), refine=True)
+    assert np.array_equal(single.fit(field).predict(field), labels[0])
+
+
+def test_an_unknown_output_is_refused(fitted):
+    with pytest.raises(ValueError, match="output must be one of"):
+        fitted.predict(WITH_RMS, output="masks")

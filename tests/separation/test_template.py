@@ -212,6 +212,7 @@ def test_pixels_without_data_are_filled_by_the_template_and_not_by_the_part():
     assert separated.fluxes[1] == pytest.approx(500, rel=0.03)
 
 
+@pytest.mark.filterwarnings("ignore::galaxysegment.exceptions.UnsubtractedSkyWarning")
 def test_a_source_may_cover_the_image_or_be_one_pixel():
     image = blend(galaxy(30, 30, 9000, radius=30))
     separated = one(image, np.ones(SHAPE, dtype=int))
