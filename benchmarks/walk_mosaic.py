@@ -65,11 +65,12 @@ def files_entered(function):
     }
 
 
-def main():
+def walk(words=None):
+    """Segment an image in tiles; return the calls into each file, and those with pixels."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fits", action="store_true", help="read a FITS file and write one")
     parser.add_argument("--deblend", action="store_true", help="split blends")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     image = make_image()
     segmenter = PhotutilsSegmenter(deblend=arguments.deblend)
     options = {"tile_size": 100, "progress": False}
@@ -78,7 +79,11 @@ def main():
         if arguments.fits:
             image = Field(image).write(Path(folder) / "image.fits")
             options["output"] = Path(folder) / "labels.fits"
-        entered = files_entered(lambda: segment_mosaic(segmenter, image, **options))
+        return files_entered(lambda: segment_mosaic(segmenter, image, **options))
+
+
+def main():
+    entered = walk()
     print("   calls  with pixels")
     for name, (n_calls, n_with_pixels) in entered.items():
         print(f"{n_calls:8d} {n_with_pixels:12d}  {name}")

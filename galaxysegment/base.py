@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._utils.calibration import METHODS, apply_calibration, fit_calibration
 from ._utils.gaps import bridge_gaps
 from ._utils.typed import fit_context
-from ._utils.validation import check_images, check_same_shape, common_shape, split_rms
+from ._utils.validation import check_images, check_window, common_shape, split_rms
 from .detection._constant import blank_constant
 from .detection._deblending import deblend
 from .detection._mosaic import MosaicAware, Statistic
@@ -33,14 +33,13 @@ from .structures import (
     GALAXY,
     Instances,
     NoSourcesWarning,
-    as_binary_mask,
     as_label_map,
-    is_binary,
     label_components,
     relabel,
     remove_small,
 )
-from .structures._labels import source_pixels
+from .structures._labels import labels_of, source_pixels
+from .structures._truth import check_targets, target_mask
 from .structures._types import Floats, Images, Labels, Sources
 
 __all__ = [
@@ -411,6 +410,26 @@ class BaseSegmenter(_ImageEstimator):
         no_data = np.isnan(science).all(axis=0)
         return no_data if rms is None else no_data | np.isnan(rms)
 
+    def _find_in_window(self, image, output, *, scored=False):
+        """Find the sources of a window of a mosaic, which was looked at when it was opened.
+
+        Returns
+        -------
+        sources : ndarray of int32 or Instances
+            As `output` says, "labels" or "instances".
+        maps : ScoreMaps or None
+            What scores come from, if they are wanted of a label map.
+        """
+        check_is_fitted(self)
+        self._validate_params()
+        image = check_window(image, getattr(self, "n_bands_in_", None))
+        as_instances = output == "instances"
+        [(sources, maps)] = self._find_sources([image], scored=scored or as_instances)
+        if as_instances:
+            return self._with_scores(sources, maps), None
+        is_map = not isinstance(sources, Instances)
+        return labels_of(sources) if is_map else sources.to_label_map(), maps
+
     def _find_sources(self, images, *, scored=False):
         """Yield label map or `Instances` of each image; with `scored`, its `ScoreMaps`, or None."""
         bridged, shown = self._prepared(images)
@@ -673,39 +692,6 @@ def takes_rms(estimator, n_bands):
                 "rms=False to leave the map out."
             )
     return True
-
-
-def check_targets(y, images):
-    """Check the truth of `images` and return a list of int32 label maps or `Instances`.
-
-    A stack of panoptic maps ``(n_images, 2, height, width)`` becomes instances. Binary masks
-    (booleans, or nothing but 0 and 1 in the whole of `y`) are split into connected components.
-    """
-    targets = list(y)
-    if len(targets) != len(images):
-        raise ValueError(
-            f"X holds {len(images)} images, but y holds {len(targets)} targets: give one per image."
-        )
-    maps_only = not any(isinstance(target, Instances) or np.ndim(target) == 3 for target in targets)
-    if maps_only and is_binary(targets):
-        targets = [as_binary_mask(target, f"y[{index}]") for index, target in enumerate(targets)]
-    checked = [_check_target(target, f"y[{index}]") for index, target in enumerate(targets)]
-    for index, (target, image) in enumerate(zip(checked, images, strict=True)):
-        check_same_shape(target.shape, image.shape[1:], f"y[{index}]", f"X[{index}]")
-    return checked
-
-
-def _check_target(target, name):
-    if isinstance(target, Instances):
-        return target
-    if np.ndim(target) == 3 and len(target) == 2:
-        return Instances.from_panoptic(target)
-    return relabel(as_label_map(target, name))
-
-
-def target_mask(target):
-    """Boolean galaxy/background mask of a checked target."""
-    return as_binary_mask(target)
 
 
 def clear_no_data(result, no_data):

@@ -7,6 +7,7 @@ which a pixel without data is NaN. `Layout` remembers what came in, so the same 
 import sys
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -40,6 +41,16 @@ class Layout:
     def pack_list(self, results):
         """Return results that do not stack, one per image, as a list."""
         return list(results)
+
+
+def is_path(value):
+    """Whether `value` is a path, or a list of paths."""
+    is_list = isinstance(value, list | tuple) and len(value) > 0
+    return (
+        all(isinstance(path, str | Path) for path in value)
+        if is_list
+        else isinstance(value, str | Path)
+    )
 
 
 def as_float_image(array, name="X"):
@@ -125,6 +136,16 @@ def check_images(X, *, name="X", n_bands=None):
     images = [as_float_image(image if has_bands else image[None], name) for image in images]
     _check_shapes(images, name, n_bands)
     return images, Layout(is_list, has_bands)
+
+
+def check_window(image, n_bands=None):
+    """Check a window of an image, of shape (n_bands, height, width); return it as floats.
+
+    The image was checked as a whole before, so that nothing is said about the order of its axes.
+    """
+    image = as_float_image(image)
+    _check_shapes([image], "X", n_bands)
+    return image
 
 
 def warn_if_channels_last(shape, name, first, n_images=0):

@@ -2,10 +2,10 @@
 
 import numbers
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
+from .._utils.validation import is_path
 from ._hdus import check_complete, find_image, scan
 from ._pixels import _read_raw, _scaling, read_floats
 from ._sources import ArraySource, FitsSource, MaskedSource, StackSource
@@ -108,16 +108,6 @@ def mask_source(image, mask, hdu=None, bits=None, limits=True):
         booleans = ArraySource(as_mask(mask, bits))
     check_mask_shape(booleans.shape, image.shape)
     return MaskedSource(image, booleans)
-
-
-def is_path(value):
-    """Whether `value` is a path, or a list of paths."""
-    is_list = isinstance(value, list | tuple) and len(value) > 0
-    return (
-        all(isinstance(path, str | Path) for path in value)
-        if is_list
-        else isinstance(value, str | Path)
-    )
 
 
 def _open_masks(paths, hdu, bits, limits, n_bands):

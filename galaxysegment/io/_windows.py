@@ -6,14 +6,16 @@ import numpy as np
 
 from .._utils.identity import identify, identify_file
 from .._utils.rms import append_rms
-from .._utils.validation import as_float_image, check_same_shape, warn_if_channels_last
-from ._field import Field
+from .._utils.validation import as_float_image, check_same_shape, is_path, warn_if_channels_last
 from ._hdus import Hdu
-from ._inputs import as_field, without_rms
-from ._mask import blank, is_path, mask_source
-from ._nddata import in_unit, is_nddata, take_apart
+from ._inputs import as_field, is_observation, without_rms
+from ._mask import blank, mask_source
+from ._nddata import in_unit, take_apart
 from ._open import read_field
 from ._sources import ArraySource, MaskedSource
+
+# What brings nothing along but its pixels: no unit, no noise, no mask of astropy's.
+_PLAIN = (np.ndarray, np.memmap, np.ma.MaskedArray)
 
 
 class FieldPixels:
@@ -29,12 +31,14 @@ class FieldPixels:
 
     def read_parts(self, rows, columns):
         """Return image (n_bands, height, width) and RMS map, or None, of a window."""
-        part = self.field.section(rows, columns)
-        return part.image, part.rms if self.with_rms else None
+        section = rows, columns
+        image = self.field._source("image").read(section)
+        return image, self.field._source("rms").read(section) if self.with_rms else None
 
     def read(self, rows, columns):
         """Return the bands of a window, the RMS map last, shape (n_bands, height, width)."""
-        return append_rms(*self.read_parts(rows, columns))
+        image, rms = self.read_parts(rows, columns)
+        return image if rms is None else append_rms(image, rms)
 
     def identity(self):
         """Return the identity of these pixels: name, size, time and samples of the files."""
@@ -101,14 +105,16 @@ class ArrayPixels:
     def read_parts(self, rows, columns):
         """Return image (n_bands, height, width) and RMS map, or None, of a window."""
         image = as_float_image(self.image[..., rows, columns], "image")
-        image = blank(image, None if self.mask is None else self.mask[..., rows, columns])
-        return image, None if self.rms is None else as_float_image(
-            self.rms[..., rows, columns], "rms"
-        )
+        if self.mask is not None:
+            image = blank(image, self.mask[..., rows, columns])
+        if self.rms is None:
+            return image, None
+        return image, as_float_image(self.rms[..., rows, columns], "rms")
 
     def read(self, rows, columns):
         """Return the bands of a window, the RMS map last, shape (n_bands, height, width)."""
-        return append_rms(*self.read_parts(rows, columns))
+        image, rms = self.read_parts(rows, columns)
+        return image if rms is None else append_rms(image, rms)
 
     def identity(self):
         """Return what tells these pixels from others."""
@@ -181,7 +187,8 @@ def open_pixels(
     -------
     FieldPixels or ArrayPixels
     """
-    is_file, is_field = is_path(image), isinstance(image, Field) or is_nddata(image)
+    is_file = is_path(image)
+    is_field = not is_file and type(image) not in _PLAIN and is_observation(image)
     _check_rms_kind(rms, is_file, is_field)
     if is_file:
         given = rms if is_path(rms) else None
@@ -195,7 +202,8 @@ def open_pixels(
         masked = mask_source(field._source("image"), mask, mask_hdu, mask_bits)
         field = field if mask is None else field._with_sources(image=masked)
     else:
-        return _open_plain(image, rms, mask, mask_hdu, mask_bits)
+        rms = None if rms is False else rms
+        return _open_array(image, rms, {"mask": mask, "hdu": mask_hdu, "bits": mask_bits})
     if rms is True and not field.has_rms:
         raise ValueError(
             "rms=True takes the RMS map that comes with the image, but there is none: "
@@ -230,17 +238,19 @@ def _field_pixels(field, *, with_rms):
     return FieldPixels(field, with_rms)
 
 
-def _open_plain(image, rms, mask, mask_hdu, mask_bits):
-    """Open arrays: they stay as they are, and become floats window by window."""
-    parts = take_apart(image)
-    image, rms = _check_arrays(
-        parts.image, None if rms is None or rms is False else in_unit(rms, parts.unit, "rms")
-    )
-    masked = mask_source(ArraySource(image), mask, mask_hdu, mask_bits)
-    masks = [masked.mask.read()] if isinstance(masked, MaskedSource) else []
-    masks += [] if parts.mask is None else [parts.mask]
-    mask = None if not masks else masks[0] if len(masks) == 1 else masks[0] | masks[1]
-    return ArrayPixels(image, rms, mask=mask, unit=parts.unit)
+def _open_array(image, rms, mask_options):
+    """Open an array: it stays as it is, and becomes floats window by window."""
+    mask = unit = None
+    if type(image) not in _PLAIN:
+        parts = take_apart(image)
+        image, mask, unit = parts.image, parts.mask, parts.unit
+    image, rms = _check_arrays(image, None if rms is None else in_unit(rms, unit, "rms"))
+    if any(option is not None for option in mask_options.values()):
+        masked = mask_source(ArraySource(image), **mask_options)
+        if isinstance(masked, MaskedSource):
+            given = masked.mask.read()
+            mask = given if mask is None else given | mask
+    return ArrayPixels(image, rms, mask=mask, unit=unit)
 
 
 def _check_arrays(image, rms):

@@ -224,7 +224,8 @@ def segment_mosaic(
     kinds = {"rms_kind": rms_kind, "mask_bits": mask_bits}
     takes = partial(takes_rms, segmenter)
     pixels = open_pixels(image, rms, mask=mask, takes_rms=takes, **hdus, **kinds)
-    check_paths(pixels.paths(), {"output": output})
+    if output is not None:
+        check_paths(pixels.paths(), {"output": output})
     _check_segmenter(segmenter, pixels, with_rms=rms is not None and rms is not False)
     settings = {
         "kind": kind,

@@ -1,4 +1,4 @@
-"""Sources across tiles: the record of each tile, the nodes that are one source, their numbers.
+"""Sources across tiles: the record of a tile, which nodes are one source, numbers, the label map.
 
 A *node* is what one tile sees of one source in its core and in the ring of one pixel around the
 core. Two tiles share the pixels of a ring, so nodes that share a pixel there are one source.
@@ -14,6 +14,7 @@ from ._plan import Window
 
 _EIGHT = np.ones((3, 3), dtype=bool)
 NOWHERE = np.int64(np.iinfo(np.int64).max)
+_ROWS = 256  # painted at once: 25 MB if a row has 25,000 pixels
 # The parts of a record that are needed to join tiles.
 _SMALL = (
     "key",
@@ -383,3 +384,53 @@ def number_sources(first, firsts_redone):
         list(np.split(numbers, bounds)[1:-1]) if firsts_redone else [],
         n_sources,
     )
+
+
+def paint(lines, shape, dtype, folder):
+    """Return the label map, from lines of tiles as `paint_line` takes them."""
+    labels = np.zeros(shape, dtype=dtype)
+    for line in lines:
+        for y0, rows in paint_line(line, shape, dtype, folder):
+            labels[y0 : y0 + len(rows)] = rows
+    return labels
+
+
+def paint_line(work, shape, dtype, folder):
+    """Yield ``(y0, rows)``, blocks of whole rows of the label map, from a line of tiles.
+
+    Parameters
+    ----------
+    work : (list of Tile, list of ndarray, list of (int, ndarray))
+        The tiles of the line; for each the final number of node 0 (the background), 1, 2…; the
+        index of each blend that was done again and reaches into these rows, and the final numbers
+        of its parts.
+    shape : tuple of int
+        ``(height, width)`` of the mosaic.
+    dtype : dtype
+        Type of the label map.
+    folder : WorkFolder
+    """
+    line, tables, blends = work
+    top, bottom = line[0].core.y0, line[0].core.y1
+    records = [folder.load("tile", tile.index, ("pixels", "values")) for tile in line]
+    redone = [
+        (folder.load("blend", index, ("pixels", "values")), numbers) for index, numbers in blends
+    ]
+    for y0 in range(top, bottom, _ROWS):
+        y1 = min(y0 + _ROWS, bottom)
+        rows = np.zeros((y1 - y0, shape[1]), dtype=dtype)
+        for tile, record, table in zip(line, records, tables, strict=True):
+            _paint_tile(rows[:, tile.core.x0 : tile.core.x1], record, table, y0 - top)
+        for record, numbers in redone:
+            pixels, values = record["pixels"], record["values"]
+            start, stop = np.searchsorted(pixels, (y0 * shape[1], y1 * shape[1]))
+            rows.ravel()[pixels[start:stop] - y0 * shape[1]] = numbers[values[start:stop] - 1]
+        yield y0, rows
+
+
+def _paint_tile(rows, record, table, y):
+    """Paint rows `y`… of a tile's write region with the final numbers of its nodes."""
+    width, pixels = rows.shape[1], record["pixels"]
+    start, stop = np.searchsorted(pixels, (y * width, (y + len(rows)) * width))
+    place = np.divmod(pixels[start:stop] - y * width, width)
+    rows[place] = table[record["values"][start:stop]]

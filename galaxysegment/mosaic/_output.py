@@ -1,7 +1,4 @@
-"""Where the map goes: into an array, or into a file that appears when it is finished.
-
-Either way the pixels of the tiles are put together with their final numbers, row by row.
-"""
+"""The file that the map is written to: reserved, filled by rows of tiles, shown when finished."""
 
 import os
 import shutil
@@ -15,33 +12,10 @@ from astropy.io import fits
 from ..io._wcs import kept_cards
 from ..io._write import _provenance
 from ._instances import write_instances
+from ._join import paint_line
 from ._work import TileError
 
 _BLOCK = 2880
-_ROWS = 256  # written at once: 25 MB if a row has 25,000 pixels
-
-
-class ArrayOutput:
-    """The map is returned.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        ``(height, width)`` of the mosaic.
-    folder : WorkFolder or Memory
-        The tiles' records.
-    """
-
-    def __init__(self, shape, folder):
-        self.shape, self.folder = shape, folder
-
-    def labels(self, lines, dtype, _each):
-        """Return the label map, an array of `dtype`, from lines of tiles as `paint_line` takes."""
-        labels = np.zeros(self.shape, dtype=dtype)
-        for line in lines:
-            for y0, rows in paint_line(line, self.shape, dtype, self.folder):
-                labels[y0 : y0 + len(rows)] = rows
-        return labels
 
 
 class FileOutput:
@@ -151,44 +125,3 @@ def flush(path):
     """Wait until a file is on the disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-def paint_line(work, shape, dtype, folder):
-    """Yield ``(y0, rows)``, blocks of whole rows of the label map, from a line of tiles.
-
-    Parameters
-    ----------
-    work : (list of Tile, list of ndarray, list of (int, ndarray))
-        The tiles of the line; for each the final number of node 0 (the background), 1, 2…; the
-        index of each blend that was done again and reaches into these rows, and the final numbers
-        of its parts.
-    shape : tuple of int
-        ``(height, width)`` of the mosaic.
-    dtype : dtype
-        Type of the label map.
-    folder : WorkFolder
-    """
-    line, tables, blends = work
-    top, bottom = line[0].core.y0, line[0].core.y1
-    records = [folder.load("tile", tile.index, ("pixels", "values")) for tile in line]
-    redone = [
-        (folder.load("blend", index, ("pixels", "values")), numbers) for index, numbers in blends
-    ]
-    for y0 in range(top, bottom, _ROWS):
-        y1 = min(y0 + _ROWS, bottom)
-        rows = np.zeros((y1 - y0, shape[1]), dtype=dtype)
-        for tile, record, table in zip(line, records, tables, strict=True):
-            _paint_tile(rows[:, tile.core.x0 : tile.core.x1], record, table, y0 - top)
-        for record, numbers in redone:
-            pixels, values = record["pixels"], record["values"]
-            start, stop = np.searchsorted(pixels, (y0 * shape[1], y1 * shape[1]))
-            rows.ravel()[pixels[start:stop] - y0 * shape[1]] = numbers[values[start:stop] - 1]
-        yield y0, rows
-
-
-def _paint_tile(rows, record, table, y):
-    """Paint rows `y`… of a tile's write region with the final numbers of its nodes."""
-    width, pixels = rows.shape[1], record["pixels"]
-    start, stop = np.searchsorted(pixels, (y * width, (y + len(rows)) * width))
-    place = np.divmod(pixels[start:stop] - y * width, width)
-    rows[place] = table[record["values"][start:stop]]

@@ -230,7 +230,9 @@ class Plan:
     def transform(self, image, window, n_steps):
         """Send a window, shape (n_bands, height, width), through the first steps."""
         for index in range(n_steps):
-            image = self.placed(index, window).transform(image[np.newaxis])[0]
+            # The whole image was looked at when it was opened.
+            with ignored(category=ChannelsLastWarning):
+                image = self.placed(index, window).transform(image[np.newaxis])[0]
         return image
 
     @property
@@ -261,11 +263,9 @@ class Plan:
             What the scores of the sources are computed from; None unless they are wanted.
         """
         last = len(self.steps) - 1
-        # The whole image was looked at when it was opened.
-        with ignored(category=ChannelsLastWarning), ignored(category=NoSourcesWarning):
-            image = self.transform(image, window, last - self._bridges)
-            bridged = self.steps[last - 1].transform([image])[0] if self._bridges else image
-            sources, measured, maps = self._segment(self.placed(last, window), bridged)
+        image = self.transform(image, window, last - self._bridges)
+        bridged = self.steps[last - 1].transform([image])[0] if self._bridges else image
+        sources, measured, maps = self._segment(self.placed(last, window), bridged)
         if not self._bridges or self.segmenter.label_bridge:
             return sources, measured, None, maps
         no_data = self.segmenter._no_data(image)
@@ -278,11 +278,11 @@ class Plan:
         if self.compares:
             labels, measured = segmenter.find_candidates(image)
             return labels, measured, segmenter._score_maps(image) if self.scored else None
-        if self.scored:
-            images, _ = segmenter._check_images(image[np.newaxis])
-            [(labels, maps)] = segmenter._find_sources(images, scored=True)
-            return labels, None, maps
-        return segmenter.predict(image[np.newaxis], output=self.output)[0], None, None
+        if isinstance(segmenter, BaseSegmenter):
+            sources, maps = segmenter._find_in_window(image, self.output, scored=self.scored)
+            return sources, None, maps
+        with ignored(category=ChannelsLastWarning), ignored(category=NoSourcesWarning):
+            return segmenter.predict(image[np.newaxis], output=self.output)[0], None, None
 
 
 def _steps_before(segmenter):

@@ -12,8 +12,8 @@ from .._utils.identity import identify
 from ..exceptions import LargeBlendWarning, NoSourcesWarning
 from ..structures import Instances
 from ._instances import join_instances
-from ._join import NOWHERE, drop_sources, join_tiles, number_sources
-from ._output import ArrayOutput, FileOutput, check_space
+from ._join import NOWHERE, drop_sources, join_tiles, number_sources, paint
+from ._output import FileOutput, check_space
 from ._plan import Plan, choose_overlap, cut_tiles
 from ._store import Memory, RecordError, WorkFolder
 from ._work import (
@@ -191,11 +191,9 @@ class Run(TileRun):
         self.lines = cut_tiles(pixels.shape, tile_size, self.overlap, self.plan.phase)
         self.tiles = [tile for line in self.lines for tile in line]
         self.n_tiles = len(self.tiles)
-        self.writer = self._make_writer()
+        self.writer = None if output is None else self._make_writer()
 
     def _make_writer(self):
-        if self.output is None:
-            return ArrayOutput(self.pixels.shape, self.folder)
         return FileOutput(
             self.output,
             self.folder,
@@ -276,9 +274,9 @@ class Run(TileRun):
             _warn_of_no_source()
         dtype = np.int32 if n_sources <= _LARGEST else np.int64
         lines = [self._line_work(line, join, numbers, numbers_redone) for line in self.lines]
-        labels = self.writer.labels(lines, dtype, self._each)
         if self.output is not None:
-            return labels
+            return self.writer.labels(lines, dtype, self._each)
+        labels = paint(lines, self.pixels.shape, dtype, self.folder)
         self._check_before_publishing()
         if self.kind == "labels":
             return labels

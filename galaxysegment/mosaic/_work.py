@@ -104,7 +104,7 @@ class Job(SharedJob):
             if self.plan.output == "instances":
                 return Instances(window.shape, [], []), None, None, None
             return empty, None, None, None
-        return self.plan.predict(append_rms(image, rms), window)
+        return self.plan.predict(image if rms is None else append_rms(image, rms), window)
 
 
 def _somewhere(condition, image):

@@ -1,6 +1,5 @@
 """Texture features of every pixel, for segmenters that classify pixels."""
 
-import warnings
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from .._utils.shared import ignored
 from .._utils.validation import check_rms_band
 from ..base import BaseImageTransformer, Statistic
 from ..detection._statistics import prepared
@@ -291,8 +291,7 @@ class PixelFeatures(BaseImageTransformer):
     def _mean(self, image):
         """Mean of the bands with data, then the RMS map if there is one."""
         science = self._science(image)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Mean of empty slice")
+        with ignored("Mean of empty slice"):
             grey = science[0] if len(science) == 1 else np.nanmean(science, axis=0)
         return grey[None] if self.rms_band is None else np.stack([grey, image[self.rms_band]])
 

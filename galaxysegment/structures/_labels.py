@@ -122,6 +122,25 @@ def relabel(labels: ArrayLike) -> NDArray[np.int32]:
     return np.where(used, np.cumsum(used), 0).astype(np.int32)[labels]
 
 
+def labels_of(result, name="y"):
+    """Return a label map as int32, or the components of a boolean mask.
+
+    Parameters
+    ----------
+    result : array-like of int or bool, shape (height, width)
+    name : str, default="y"
+        How to call the argument in an error message.
+    """
+    result = plain_array(result)
+    if result.dtype.kind != "b":
+        return check_label_map(result, name)
+    if result.ndim != 2:
+        raise ValueError(
+            f"{name} must be a (height, width) mask. Got shape {result.shape} instead."
+        )
+    return label_components(result)
+
+
 def label_components(mask: ArrayLike, connectivity: int = 8) -> NDArray[np.int32]:
     """Number the connected components of a binary mask.
 

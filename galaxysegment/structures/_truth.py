@@ -7,8 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._utils.validation import check_same_shape
 from ._instances import Instances
-from ._labels import check_label_map, label_components, plain_array
+from ._labels import check_label_map, labels_of, plain_array, relabel
 
 
 def is_binary(y: Iterable[ArrayLike]) -> bool:
@@ -53,14 +54,7 @@ def as_label_map(truth: ArrayLike | Instances, name: str = "y") -> NDArray[np.in
     """
     if isinstance(truth, Instances):
         return truth.to_label_map()
-    truth = _check_has_data(truth, name)
-    if truth.dtype.kind == "b":
-        if truth.ndim != 2:
-            raise ValueError(
-                f"{name} must be a (height, width) mask. Got shape {truth.shape} instead."
-            )
-        return label_components(truth)
-    return check_label_map(truth, name)
+    return labels_of(_check_has_data(truth, name), name)
 
 
 def as_binary_mask(truth: ArrayLike | Instances, name: str = "y") -> NDArray[np.bool_]:
@@ -97,3 +91,36 @@ def _check_has_data(truth, name):
             "none."
         )
     return truth
+
+
+def check_targets(y, images):
+    """Check the truth of `images` and return a list of int32 label maps or `Instances`.
+
+    A stack of panoptic maps ``(n_images, 2, height, width)`` becomes instances. Binary masks
+    (booleans, or nothing but 0 and 1 in the whole of `y`) are split into connected components.
+    """
+    targets = list(y)
+    if len(targets) != len(images):
+        raise ValueError(
+            f"X holds {len(images)} images, but y holds {len(targets)} targets: give one per image."
+        )
+    maps_only = not any(isinstance(target, Instances) or np.ndim(target) == 3 for target in targets)
+    if maps_only and is_binary(targets):
+        targets = [as_binary_mask(target, f"y[{index}]") for index, target in enumerate(targets)]
+    checked = [_check_target(target, f"y[{index}]") for index, target in enumerate(targets)]
+    for index, (target, image) in enumerate(zip(checked, images, strict=True)):
+        check_same_shape(target.shape, image.shape[1:], f"y[{index}]", f"X[{index}]")
+    return checked
+
+
+def _check_target(target, name):
+    if isinstance(target, Instances):
+        return target
+    if np.ndim(target) == 3 and len(target) == 2:
+        return Instances.from_panoptic(target)
+    return relabel(as_label_map(target, name))
+
+
+def target_mask(target):
+    """Boolean galaxy/background mask of a checked target."""
+    return as_binary_mask(target)

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from galaxysegment.mosaic._join import _core_pixels
-from galaxysegment.mosaic._output import _paint_tile
+from galaxysegment.mosaic._join import _core_pixels, _paint_tile
 from galaxysegment.mosaic._plan import Window
 
 
