@@ -230,9 +230,13 @@ class Plan:
     def transform(self, image, window, n_steps):
         """Send a window, shape (n_bands, height, width), through the first steps."""
         for index in range(n_steps):
+            step = self.placed(index, window)
+            if isinstance(step, ConstantBlanker | _Bridge):
+                image = step.transform([image])[0]
+                continue
             # The whole image was looked at when it was opened.
             with ignored(category=ChannelsLastWarning):
-                image = self.placed(index, window).transform(image[np.newaxis])[0]
+                image = step.transform(image[np.newaxis])[0]
         return image
 
     @property

@@ -15,7 +15,7 @@ from ._instances import join_instances
 from ._join import NOWHERE, drop_sources, join_tiles, number_sources, paint
 from ._output import FileOutput, check_space
 from ._plan import Plan, choose_overlap, cut_tiles
-from ._store import Memory, RecordError, WorkFolder
+from ._store import RecordError, WorkFolder
 from ._work import (
     Blend,
     Job,
@@ -34,6 +34,37 @@ _RECORD_VERSION = 3
 # Packages whose next version may find other sources.
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "astropy", "photutils", "sep", "torch")
 _PACKAGES += ("torchvision", "transformers")
+
+
+class Memory:
+    """Records of finished tiles if one process does everything and nothing is kept."""
+
+    path = None
+
+    def __init__(self):
+        self._records = {}
+
+    def claim(self):
+        """Do nothing: no other process can see this memory."""
+
+    def start(self, about, *, resume):
+        """Do nothing: there is nothing to go on with."""
+
+    def is_own(self):
+        """Whether nobody else took the records: nobody can."""
+        return True
+
+    def close(self, *, keep):
+        """Do nothing: the records go with the run."""
+
+    def save(self, kind, index, record):
+        """Store a dict of arrays."""
+        self._records[kind, index] = record
+
+    def load(self, kind, index, names):
+        """Return a dict of the named arrays of a record."""
+        record = self._records[kind, index]
+        return {name: record[name] for name in names}
 
 
 class TileRun:
