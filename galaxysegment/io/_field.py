@@ -11,10 +11,9 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import ArrayLike, NDArray
 
-from .._utils.validation import as_float_image, warn_if_channels_last
+from .._utils.validation import as_float_image, check_same_shape, warn_if_channels_last
 from ..structures import Instances, check_label_map
 from ..structures._types import Floats, Labels
-from ._checks import as_classes, check_classes, check_shapes
 from ._mask import as_mask, blank
 from ._nddata import header_with_unit, in_unit, take_apart
 from ._patches import cut_patches
@@ -124,7 +123,7 @@ class Field:
             sources["rms"] = ArraySource(_as_rms(rms))
         if labels is not None:
             sources["labels"] = ArraySource(check_label_map(labels))
-        classes = None if classes is None else as_classes(classes)
+        classes = None if classes is None else _as_classes(classes)
         wcs = parts.wcs if wcs is None else wcs
         header = header_with_unit(parts.header if header is None else header, parts.unit)
         self._set_up(sources, classes, wcs, header, instances, catalog, unit=parts.unit)
@@ -153,8 +152,8 @@ class Field:
         self._pixels = {}
         # A part that is still in a file is a `partial`, called on first use.
         self._parts = {"classes": classes, "instances": instances, "catalog": catalog}
-        check_shapes(sources, instances)
-        check_classes(classes, sources.get("labels"))
+        _check_shapes(sources, instances)
+        _check_classes(classes, sources.get("labels"))
 
     @classmethod
     def _from_sources(cls, sources, **parts):
@@ -389,3 +388,48 @@ def _as_rms(rms):
 def _cut_instances(field, rows, columns):
     shape = rows.stop - rows.start, columns.stop - columns.start
     return field.instances.shift(-rows.start, -columns.start, shape)
+
+
+def _as_classes(classes):
+    """Return classes as int64, one per source."""
+    classes = np.asarray(classes)
+    if classes.ndim != 1 or (classes.size and classes.dtype.kind not in "iu"):
+        raise ValueError(
+            "classes must hold a whole number for every source. "
+            f"Got an array of shape {classes.shape}, dtype {classes.dtype}, instead."
+        )
+    return classes.astype(np.int64)
+
+
+def _check_classes(classes, labels):
+    """Refuse classes that do not reach to the last label, if both are in memory."""
+    if not isinstance(classes, np.ndarray) or not isinstance(labels, ArraySource):
+        return
+    highest = labels.array.max(initial=0)
+    if highest > len(classes):
+        raise ValueError(
+            f"classes has {len(classes)} entries, but labels go up to {highest}: "
+            "give a class for every label, 1 to n."
+        )
+
+
+def _check_shapes(sources, instances):
+    """Refuse an RMS map, labels or instances of another shape than the image."""
+    n_bands, *shape = sources["image"].shape
+    shape = tuple(shape)
+    if "rms" in sources and tuple(sources["rms"].shape) not in (shape, (n_bands, *shape)):
+        raise ValueError(
+            f"The RMS map has shape {tuple(sources['rms'].shape)}, but the image has shape "
+            f"{(n_bands, *shape)}: "
+            f"it must have shape {shape}, or the shape of the image."
+        )
+    if "labels" in sources:
+        check_same_shape(sources["labels"].shape, shape, "The label map", "the image")
+    if instances is None or isinstance(instances, partial):
+        return
+    if not isinstance(instances, Instances):
+        raise TypeError(
+            "instances must be galaxysegment.Instances or None. "
+            f"Got {type(instances).__name__} instead."
+        )
+    check_same_shape(instances.shape, shape, "instances", "the image")

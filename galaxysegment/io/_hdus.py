@@ -32,6 +32,7 @@ _FOREIGN = {
     b"MM\x00*": "a TIFF picture",
 }
 _BITPIX = (8, 16, 32, 64, -32, -64)
+_LABEL_NAMES = ("LABELS", "LABEL", "SEGMENTATION", "SEGMAP", "SEGM", "SEG", "SEGIM")
 # HDUs that a message lists.
 _LONGEST_LIST = 20
 # The end of a packed file is not known before it is unpacked. No file is longer than this.
@@ -312,6 +313,19 @@ def find_image(path, hdu=None, hdus=None):
             "(n_bands, height, width) cube is needed."
         )
     return image
+
+
+def find_labels(path, hdu, hdus):
+    """Find the HDU of a label map; parameters as for `find_hdu`."""
+    if hdu is not None:
+        return find_image(path, hdu, hdus)
+    hdus = list(hdus)
+    return find_named_labels(hdus) or find_image(path, None, hdus)
+
+
+def find_named_labels(hdus):
+    """Find the image extension that calls itself a label map, or None."""
+    return next((hdu for hdu in hdus if hdu.is_image and hdu.name in _LABEL_NAMES), None)
 
 
 def check_complete(hdu):

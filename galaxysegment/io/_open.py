@@ -10,12 +10,11 @@ from numpy.typing import ArrayLike
 
 from ..structures._types import Hdu
 from ._field import Field
-from ._hdus import check_complete, find_image, scan
+from ._hdus import check_complete, find_image, find_labels, find_named_labels, scan
 from ._mask import mask_source
 from ._noise import find_noise, plain_kind_of_header, read_noise
 from ._partners import best_partner
 from ._pixels import image_header, read_floats, read_labels
-from ._read import find_labels, find_named_labels
 from ._sources import CubeSource, FitsSource, StackSource
 from ._tables import CATALOG, CLASSES, INSTANCES, read_catalog, read_classes, read_instances
 
@@ -106,7 +105,8 @@ def read_field(
         )
     if mask is None and mask_hdu is not None:
         mask = list(dict.fromkeys(file.path for file in files))
-    sources["image"] = mask_source(sources["image"], mask, mask_hdu, mask_bits, limits)
+    if mask is not None or mask_bits is not None:
+        sources["image"] = mask_source(sources["image"], mask, mask_hdu, mask_bits, limits)
     truth = files[0] if labels is None else _FileHdus(labels, limits)
     label_map = _find_labels(truth, bands[0], labels is not None, labels_hdu)
     if label_map is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..structures import relabel as close_gaps
 from ..structures._types import Floats, Hdu, Labels, Section
-from ._hdus import find_hdu, find_image, scan
+from ._hdus import find_hdu, find_image, find_labels, scan
 from ._noise import find_noise, read_noise
 from ._pixels import image_header, read_floats, read_labels
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from astropy.io import fits
 
 __all__ = ["image_shape", "read_header", "read_image", "read_label_map", "read_rms"]
-
-LABEL_NAMES = ("LABELS", "LABEL", "SEGMENTATION", "SEGMAP", "SEGM", "SEG", "SEGIM")
 
 
 def read_image(
@@ -192,19 +190,6 @@ def read_label_map(
     """
     labels = read_labels(find_labels(path, hdu, scan(path, limits)), section)
     return close_gaps(labels) if relabel else labels
-
-
-def find_labels(path, hdu, hdus):
-    """Find the HDU of a label map; parameters as for `find_hdu`."""
-    if hdu is not None:
-        return find_image(path, hdu, hdus)
-    hdus = list(hdus)
-    return find_named_labels(hdus) or find_image(path, None, hdus)
-
-
-def find_named_labels(hdus):
-    """Find the image extension that calls itself a label map, or None."""
-    return next((hdu for hdu in hdus if hdu.is_image and hdu.name in LABEL_NAMES), None)
 
 
 def read_rms(
