@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.pipeline import make_pipeline
 
 import galaxysegment.segmenters
+from galaxysegment import PhotutilsSegmenter
 from galaxysegment.preprocessing import (
     GaussianSmoother,
     ImageNormalizer,
@@ -15,6 +16,7 @@ from galaxysegment.preprocessing import (
     NoiseNormalizer,
     make_variant,
 )
+from galaxysegment.separation import SegmentThenSeparate
 
 from .peers import NotInstalledError, PlainPhotutils, PlainSep, SExtractor, SmpUNet
 from .recipes import RECIPES
@@ -143,6 +145,12 @@ def make_smp(setting, variant, seed, **params):  # noqa: ARG001 - preprocessing 
     return SmpUNet(random_state=seed, **params)
 
 
+def refined(setting, variant, seed, **params):  # noqa: ARG001 - it is random in nothing
+    """`PhotutilsSegmenter`, then the light divided among its sources and their neighbours."""
+    segmenter = PhotutilsSegmenter(n_sigma=1.5, n_pixels=10, contrast=0.001, deblend=True)
+    return SegmentThenSeparate(segmenter, refine=True, **params)
+
+
 RAW = {"A": ("raw",), "B": ("raw",), "C": ("raw",)}
 EVERYWHERE = {"A": (*PREPARED, "raw"), "B": ("raw",), "C": ("raw",)}
 NETS = {"A": PREPARED, "B": ("raw",), "C": ("lupton", "snr")}
@@ -178,6 +186,11 @@ SYSTEMS = {
         n_train=FEW,
         grid=PEER_GRID | CONTRAST,
         sweep=("n_sigma", SIGMAS),
+    ),
+    "photutils_refined": System(
+        "PhotutilsSegmenter, refined",
+        refined,
+        {"B": ("raw",)},
     ),
     "sep": System(
         "SEPSegmenter",
