@@ -3,6 +3,7 @@
 from ._field import Field
 from ._open import read_field
 from ._read import image_shape, read_header, read_image, read_label_map, read_rms
+from ._separated import read_separated
 from ._write import write_label_map
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "read_image",
     "read_label_map",
     "read_rms",
+    "read_separated",
     "write_label_map",
 ]

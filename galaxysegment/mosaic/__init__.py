@@ -1,10 +1,9 @@
-"""Mosaics of any size: segmented tile by tile, joined without seams, in bounded memory."""
+"""Mosaics of any size: segmented and separated tile by tile, without seams, in bounded memory."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from numbers import Integral
 from pathlib import Path
 from typing import Literal, TypeAlias, TypedDict, Unpack, overload
 
@@ -19,10 +18,11 @@ from ..io._windows import open_pixels
 from ..io._write import check_target
 from ..structures import Instances
 from ..structures._types import Hdu, Predictor
-from ._run import Run
+from ._light import separate_mosaic
+from ._run import Run, check_counts
 from ._work import TileError
 
-__all__ = ["TileError", "segment_mosaic"]
+__all__ = ["TileError", "segment_mosaic", "separate_mosaic"]
 
 
 class _Options(TypedDict, total=False):
@@ -204,7 +204,7 @@ def segment_mosaic(
     >>> labels.shape, int(labels.max()), bool((labels[52:58, 92:208] == 1).all())
     ((200, 300), 1, True)
     """
-    _check_counts(tile_size, overlap, n_jobs)
+    check_counts(tile_size, n_jobs, overlap)
     if kind not in {"labels", "instances"}:
         raise ValueError(f"kind must be 'labels' or 'instances'. Got {kind!r} instead.")
     if output is not None:
@@ -237,20 +237,6 @@ def segment_mosaic(
         "overwrite": overwrite,
     }
     return Run(segmenter, pixels, output, **settings).execute()
-
-
-def _check_counts(tile_size, overlap, n_jobs):
-    for name, value, lowest in (
-        ("tile_size", tile_size, 1),
-        ("overlap", overlap, 1),
-        ("n_jobs", n_jobs, -(2**31)),
-    ):
-        is_whole = isinstance(value, Integral) and not isinstance(value, bool)
-        if value is None and name != "tile_size":
-            continue
-        if not is_whole or value < lowest or (name == "n_jobs" and value == 0):
-            allowed = "not 0" if name == "n_jobs" else f"at least {lowest}"
-            raise ValueError(f"{name} must be a whole number, {allowed}. Got {value!r} instead.")
 
 
 def _check_segmenter(segmenter, pixels, with_rms):

@@ -3,6 +3,7 @@
 import json
 import warnings
 from importlib.metadata import PackageNotFoundError, version
+from numbers import Integral
 from uuid import uuid4
 
 import numpy as np
@@ -65,6 +66,21 @@ class Memory:
         """Return a dict of the named arrays of a record."""
         record = self._records[kind, index]
         return {name: record[name] for name in names}
+
+
+def check_counts(tile_size, n_jobs, overlap=None):
+    """Refuse numbers of pixels and processes that cannot be."""
+    for name, value, lowest in (
+        ("tile_size", tile_size, 1),
+        ("overlap", overlap, 1),
+        ("n_jobs", n_jobs, -(2**31)),
+    ):
+        is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+        if value is None and name != "tile_size":
+            continue
+        if not is_whole or value < lowest or (name == "n_jobs" and value == 0):
+            allowed = "not 0" if name == "n_jobs" else f"at least {lowest}"
+            raise ValueError(f"{name} must be a whole number, {allowed}. Got {value!r} instead.")
 
 
 class TileRun:

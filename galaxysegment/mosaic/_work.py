@@ -33,6 +33,11 @@ _LABELS = {
     "segment_blend": "Segmenting a blend that no tile sees whole",
     "reduce_rows": "Measuring a block of rows",
     "write_line": "Writing a row of tiles",
+    "measure_rows": "Measuring a block of rows",
+    "sample_tile": "Estimating the noise in a tile",
+    "survey_tile": "Looking for sources that touch in a tile",
+    "separate_piece": "Dividing the light of sources",
+    "write_residual": "Writing the residual of a tile",
 }
 
 

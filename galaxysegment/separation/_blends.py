@@ -57,7 +57,7 @@ def find_blends(sources, growth):
     group_of_piece, group_of_source = _join_pieces(sources, pieces, n_pieces)
     groups = np.concatenate([[0], group_of_piece + 1])[pieces]
     areas = np.bincount(groups.ravel())
-    reach = np.clip(growth * np.sqrt(areas / np.pi), _LEAST_REACH, _MOST_REACH)
+    reach = largest_reach(areas, growth)
     distance, nearest = ndimage.distance_transform_edt(groups == 0, return_indices=True)
     grown = groups[tuple(nearest)]
     grown[distance > reach[grown]] = 0
@@ -68,6 +68,17 @@ def find_blends(sources, growth):
         Blend(group, window, grown[window] == number)
         for number, (group, window) in enumerate(zip(members, windows, strict=True), start=1)
     ]
+
+
+def group_sources(sources):
+    """Number of the blend of each source: those whose masks overlap or touch have the same."""
+    pieces, n_pieces = ndimage.label(sources.to_mask(), _TOUCHING)
+    return _join_pieces(sources, pieces, n_pieces)[1]
+
+
+def largest_reach(areas, growth):
+    """Pixels that the light of blends with masks of so many pixels may reach beyond them."""
+    return np.clip(growth * np.sqrt(areas / np.pi), _LEAST_REACH, _MOST_REACH)
 
 
 def _join_pieces(sources, pieces, n_pieces):
@@ -90,7 +101,12 @@ def smooth_light(image):
     return ndimage.gaussian_filter(np.nan_to_num(image), _SMOOTHING)
 
 
-def find_centres(sources, smooth, members):
+def nearest_pixels(places):
+    """Whole pixels nearest to places; a half goes up, so that all frames agree."""
+    return np.floor(np.asarray(places) + 0.5).astype(np.int64)
+
+
+def find_centres(sources, smooth, members, corner=(0, 0)):
     """Find the centre of each member of a blend: the peak of light in the middle of its mask.
 
     A peak that is more central in another member's mask belongs to that member. The centre of a
@@ -102,16 +118,21 @@ def find_centres(sources, smooth, members):
     smooth : ndarray of shape (height, width)
         The image from `smooth_light`.
     members : sequence of int
+    corner : tuple of int, default=(0, 0)
+        Pixel that the centres are counted from. Numbers far from zero are rounded otherwise than
+        small ones: counted from a pixel of the blend, centres are the same to the bit in any window
+        of a mosaic.
 
     Returns
     -------
     ndarray of float, shape (n_members, 2)
         ``y, x``, to a fraction of a pixel.
     """
-    ellipses = [_Ellipse.of_mask(sources.boxes[index], sources.crops[index]) for index in members]
+    boxes = sources.boxes - np.tile(np.asarray(corner), 2)
+    ellipses = [_Ellipse.of_mask(boxes[index], sources.crops[index]) for index in members]
     return np.array(
         [
-            _centre(sources.boxes[index], sources.crops[index], smooth, own, ellipses)
+            _centre(boxes[index], sources.crops[index], smooth, own, ellipses, corner)
             for own, index in zip(ellipses, members, strict=True)
         ]
     )
@@ -137,14 +158,15 @@ class _Ellipse(NamedTuple):
         return np.sqrt(np.einsum("i...,ij,j...->...", offset, self.inverse, offset))
 
 
-def _centre(box, crop, smooth, own, ellipses):
+def _centre(box, crop, smooth, own, ellipses, corner):
     """Centre of one source; `ellipses` are those of all members of its blend."""
     y0, x0, y1, x1 = box.tolist()
+    dy, dx = corner
     # Peaks of the whole image: the edge of a mask on a neighbour's flank is none.
-    top, left = max(y0 - 1, 0), max(x0 - 1, 0)
-    highest = ndimage.maximum_filter(smooth[top : y1 + 1, left : x1 + 1], 3)
-    highest = highest[y0 - top : y1 - top, x0 - left : x1 - left]
-    y, x = np.nonzero(crop & (smooth[y0:y1, x0:x1] >= highest))
+    top, left = max(y0 + dy - 1, 0), max(x0 + dx - 1, 0)
+    highest = ndimage.maximum_filter(smooth[top : y1 + dy + 1, left : x1 + dx + 1], 3)
+    highest = highest[y0 + dy - top : y1 + dy - top, x0 + dx - left : x1 + dx - left]
+    y, x = np.nonzero(crop & (smooth[y0 + dy : y1 + dy, x0 + dx : x1 + dx] >= highest))
     y, x = y + y0, x + x0
     radius = own.radius(y, x)
     nearest = np.min([ellipse.radius(y, x) for ellipse in ellipses], axis=0)
@@ -152,9 +174,10 @@ def _centre(box, crop, smooth, own, ellipses):
     if not central.any():
         return own.y, own.x
     y, x, radius = y[central], x[central], radius[central]
-    best = np.argmax(smooth[y, x] * np.exp(-(radius**2) / 2))
+    best = np.argmax(smooth[y + dy, x + dx] * np.exp(-(radius**2) / 2))
     y, x = y[best], x[best]
-    return y + offset_of_peak(smooth, y, x, 0), x + offset_of_peak(smooth, y, x, 1)
+    place = y + dy, x + dx
+    return y + offset_of_peak(smooth, *place, 0), x + offset_of_peak(smooth, *place, 1)
 
 
 def offset_of_peak(smooth, y, x, axis):

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
-from ._blends import offset_of_peak, smooth_light, stamp_boxes
+from ._blends import nearest_pixels, offset_of_peak, smooth_light, stamp_boxes
 from ._fit import fit_scene
 
 _SMOOTHING = (
@@ -122,7 +122,7 @@ class _Trial:
     def peak(self, index):
         """S/N of the light of a source in the middle of its template."""
         y0, x0, _, _ = self.boxes[index]
-        row, column = np.rint(self.centres[index]).astype(int)
+        row, column = nearest_pixels(self.centres[index])
         light = smooth_light(self.templates[index])[row - y0, column - x0]
         return light / self.scene.detection_noise[row, column]
 
@@ -144,7 +144,7 @@ class _Trial:
 
 def _peak_near(light, centre):
     """Brightest place within two pixels, to a fraction of a pixel."""
-    row, column = np.rint(centre).astype(int)
+    row, column = nearest_pixels(centre)
     top, left = max(row - 2, 0), max(column - 2, 0)
     window = light[top : row + 3, left : column + 3]
     y, x = np.unravel_index(np.argmax(window), window.shape)
@@ -153,7 +153,7 @@ def _peak_near(light, centre):
 
 
 def _light_at(scene, centres):
-    rows, columns = np.rint(centres).astype(int).T
+    rows, columns = nearest_pixels(centres).T
     return scene.detection[rows, columns]
 
 

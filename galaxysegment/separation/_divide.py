@@ -131,13 +131,15 @@ def divide(separator, exposure, instances, places=None, wanted=None):
     for blend in find_blends(instances, separator.growth):
         if wanted is not None and not wanted[blend.members].any():
             continue
+        corner = np.array([side.start for side in blend.window])
         if places is None:
-            centres = find_centres(instances, exposure.smooth, blend.members.tolist())
+            members = blend.members.tolist()
+            centres = find_centres(instances, exposure.smooth, members, corner)
         else:
-            centres = places[blend.members]
+            centres = places[blend.members] - corner
         # The brightest first, whatever the order of the sources, because templates are fitted in
         # turn.
-        order = order_by_light(centres, exposure.smooth)
+        order = order_by_light(centres, exposure.smooth[blend.window])
         for member in blend.members.tolist():
             canvas.blends[member] = len(blends)
         sorted_blend = replace(blend, members=blend.members[order])
@@ -150,14 +152,13 @@ def divide(separator, exposure, instances, places=None, wanted=None):
 
 
 def _add_blend(separator, canvas, scene, blend, instances):
-    """Divide the light of a scene whose centres still count from the corner of the image."""
+    """Divide the light of a scene whose sources have centres, but no boxes yet."""
     top, left = (side.start for side in blend.window)
-    centres = scene.centres
-    reaches = reaches_of(instances.boxes[blend.members], centres, separator.growth)
-    reaches = np.minimum(reaches, room_for(centres, scene, (top, left)))
-    centres = centres - np.array([top, left])
-    boxes = stamp_boxes(centres, reaches, scene.has_data.shape)
-    scene = separator._complete(replace(scene, centres=centres, boxes=boxes))
+    masks = instances.boxes[blend.members] - np.array([top, left] * 2)
+    reaches = reaches_of(masks, scene.centres, separator.growth)
+    reaches = np.minimum(reaches, room_for(scene.centres, scene))
+    boxes = stamp_boxes(scene.centres, reaches, scene.has_data.shape)
+    scene = separator._complete(replace(scene, boxes=boxes))
     n_added = len(scene.centres) - len(blend.members)
     members = [*blend.members, *canvas.reserve(n_added, canvas.blends[blend.members[0]])]
     places = scene.centres + np.array([top, left])

@@ -5,7 +5,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from ..structures import Instances
-from ._blends import smooth_light
+from ._blends import nearest_pixels, smooth_light
 
 _LEAST_RADIUS = 3  # pixels: of the mask of a source that does not stand out
 _LEAST_DISTANCE = 0.5  # pixels between two sources
@@ -69,8 +69,7 @@ def masks_at(places, smooth, noise):
         pixels.
     """
     boxes, crops = [], []
-    for y, x in places:
-        row, column = round(y), round(x)
+    for (y, x), (row, column) in zip(places, nearest_pixels(places).tolist(), strict=True):
         y0, x0 = max(row - MOST_RADIUS, 0), max(column - MOST_RADIUS, 0)
         window = (slice(y0, row + MOST_RADIUS + 1), slice(x0, column + MOST_RADIUS + 1))
         rows, columns = np.ogrid[window]
@@ -106,7 +105,7 @@ def masks_of_parts(separated_boxes, parts, places, noise, shape):
     """
     boxes, crops = [], []
     for (y0, x0, y1, x1), part, (y, x) in zip(separated_boxes.tolist(), parts, places, strict=True):
-        row, column = round(y) - y0, round(x) - x0
+        row, column = (nearest_pixels((y, x)) - (y0, x0)).tolist()
         bright = smooth_light(part) > noise[y0:y1, x0:x1]
         bright[row, column] = True
         pieces, _ = ndimage.label(bright)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ._blends import smooth_light
+from ._blends import nearest_pixels, smooth_light
 
 _MUCH_BRIGHTER = 4.0  # ratio of the peaks
 _LEAST_ROOM = 6.0  # pixels
@@ -57,13 +57,13 @@ def cut_scene(exposure, blend):
     )
 
 
-def room_for(centres, scene, corner):
+def room_for(centres, scene):
     """Most pixels that a source may reach, shape (n,).
 
     A companion reaches no farther than the centre of the nearest source with a peak four times as
     high: beyond, it would take the asymmetries of the brighter source for its own light.
     """
-    rows, columns = np.rint(centres - np.array(corner)).astype(int).T
+    rows, columns = nearest_pixels(centres).T
     peaks = smooth_light(scene.detection)[rows, columns]
     distance = np.hypot(*(centres[:, None] - centres[None]).transpose(2, 0, 1))
     distance[peaks[None, :] < _MUCH_BRIGHTER * peaks[:, None]] = np.inf
@@ -72,7 +72,7 @@ def room_for(centres, scene, corner):
 
 def order_by_light(centres, smooth):
     """Order of the sources of a blend by the brightness at their centres."""
-    rows, columns = np.rint(centres).astype(int).T
+    rows, columns = nearest_pixels(centres).T
     return np.lexsort((centres[:, 1], centres[:, 0], -smooth[rows, columns]))
 
 

@@ -1,6 +1,8 @@
 """Properties of separated light: it adds up, scales and mirrors as the image does."""
 
+import tempfile
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from hypothesis import strategies as st
 from properties import covers, few
 
 from galaxysegment import Instances, NoSourcesWarning, PhotutilsSegmenter, metrics
+from galaxysegment.io import read_separated
+from galaxysegment.mosaic import separate_mosaic
 from galaxysegment.separation import SegmentThenSeparate, Separated, TemplateSeparator
 
 ROWS, COLUMNS = np.indices((32, 36))
@@ -51,6 +55,27 @@ def test_light_adds_up_and_scales(scene, factor):
         factor * image[None], [sources], rms=np.full((1, *image.shape), factor)
     )[0]
     assert scaled.fluxes == pytest.approx(factor * separated.fluxes, rel=1e-6, abs=1e-3)
+
+
+@covers("mosaic.separate_mosaic", "io.read_separated")
+@given(scenes(), st.sampled_from([9, 20, 100]))
+@few
+def test_tiles_and_files_hold_the_light_of_the_whole_image(scene, tile_size):
+    lights, noise, sources = scene
+    image = lights.sum(axis=0) + noise
+    whole = separate(image, sources)
+    options = {"rms": np.ones(image.shape), "tile_size": tile_size, "progress": False}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "light.fits"
+        options |= {"output": path, "kind": "parts"}
+        separate_mosaic(TemplateSeparator(), image, sources, **options)
+        read = read_separated(path)
+        section = read_separated(path, section=(slice(3, 20), slice(10, 36)))
+    assert np.array_equal(read.fluxes, whole.fluxes)
+    assert np.array_equal(read.residual, whole.residual)
+    assert all(np.array_equal(*pair) for pair in zip(read.parts, whole.parts, strict=True))
+    assert read.sources.boxes.tolist() == sources.boxes.tolist()
+    assert np.allclose(section.total() + section.residual, image[3:20, 10:36], atol=1e-3)
 
 
 @covers("separation.SegmentThenSeparate")

@@ -1,0 +1,177 @@
+"""The tasks of separating light on a mosaic: sample the sky, survey the sources, divide light."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..separation._blends import group_sources
+from ..separation._divide import Exposure, divide, sample_sky
+from ..structures import GALAXY, Instances
+from ._plan import Window
+from ._work import SharedJob
+
+
+class LightJob(SharedJob):
+    """What all tasks of separating a mosaic share.
+
+    Parameters
+    ----------
+    open_pixels : callable
+        Opens the mosaic's pixels.
+    folder : WorkFolder
+    separator : BaseSeparator
+    sources : LabelSources, InstanceSources or PlaceSources
+    background : MosaicAware or None
+        Subtracts the background of a window once it knows the statistics of the mosaic.
+    levels : ndarray of float64, shape (n_bands,), or None
+        RMS of each band if there is no RMS map.
+    """
+
+    def __init__(self, open_pixels, folder, *, separator, sources, background, levels):
+        super().__init__(open_pixels, folder)
+        self.separator, self.sources = separator, sources
+        self.background, self.levels = background, levels
+
+    def image(self, window):
+        """Read the science bands of a window, background subtracted, and the RMS map or None."""
+        image, rms = self.pixels.read_parts(*window.slices)
+        if self.background is not None:
+            values, step = self.background
+            corner = (window.y0, window.x0)
+            image = step.with_statistics(values, corner).transform(image[np.newaxis])[0]
+        return image, rms
+
+    def exposure(self, window):
+        """Read a window as separators see it."""
+        image, rms = self.image(window)
+        if rms is not None:
+            noise = np.broadcast_to(rms, image.shape)
+        else:
+            noise = np.broadcast_to(self.levels[:, None, None], image.shape)
+        return Exposure.of(image, noise)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Sources whose light is divided together, and the window that this takes.
+
+    Attributes
+    ----------
+    index : int
+    window : Window
+    ids : ndarray of int64
+        Sources that the piece answers for.
+    core : Window or None
+        Of a blend that is too large for a window: the piece answers for the sources in here.
+    """
+
+    index: int
+    window: Window
+    ids: np.ndarray
+    core: Window | None = None
+
+    def __str__(self):
+        return f"sources at {self.window}"
+
+
+def measure_rows(job, window, statistics):
+    """Measuring a block of rows."""
+    image, _ = job.pixels.read_parts(*window.slices)
+    return [statistic.measure(image, window.y0, job.sources.shape) for statistic in statistics]
+
+
+def sample_tile(job, tile):
+    """Estimating the noise in a tile."""
+    core = tile.core
+    image, _ = job.image(core)
+    masks = job.sources.inside(core)[1] if job.sources.has_masks else None
+    values, outside = sample_sky(image, masks, (core.y0, core.x0), job.sources.shape)
+    job.folder.save("sky-tile", tile.index, {"values": values, "outside": outside})
+
+
+def survey_tile(job, tile):
+    """Looking for sources that touch in a tile."""
+    ids, instances, seen = job.sources.around(tile.core, job.exposure)
+    groups = group_sources(instances)
+    order = np.argsort(groups, kind="stable")
+    together = groups[order[1:]] == groups[order[:-1]]
+    corner = np.array([seen.y0, seen.x0] * 2)
+    boxes = instances.boxes + corner
+    first = [crop[0].argmax() for crop in instances.crops]
+    first = boxes[:, 0] * job.sources.shape[1] + boxes[:, 1] + np.array(first, dtype=np.int64)
+    pairs = ids[np.stack([order[1:], order[:-1]])[:, together]]
+    record = {"ids": ids, "boxes": boxes, "first": first, "pairs": pairs}
+    job.folder.save("survey-tile", tile.index, record)
+
+
+def separate_piece(job, piece, with_parts):
+    """Dividing the light of sources."""
+    exposure = job.exposure(piece.window)
+    ids, instances, places = job.sources.inside(piece.window, exposure)
+    wanted = np.isin(ids, piece.ids)
+    canvas, blends = divide(job.separator, exposure, instances, places, wanted)
+    chosen = np.array(
+        [i for i in canvas.order if _is_own(canvas, i, wanted, piece)], dtype=np.int64
+    )
+    corner = np.array([piece.window.y0, piece.window.x0])
+    lead = [ids[blends[canvas.blends[index]][0]] for index in chosen]
+    n_bands = len(exposure.image)
+    record = {
+        "ids": np.array([ids[i] if i < len(ids) else -1 for i in chosen], dtype=np.int64),
+        "lead": np.array(lead, dtype=np.int64),
+        "boxes": np.array([canvas.boxes[i] for i in chosen], dtype=np.int64).reshape(-1, 4)
+        + np.tile(corner, 2),
+        "places": np.array([canvas.places[i] for i in chosen]).reshape(-1, 2) + corner,
+    }
+    for name in ("fluxes", "errors", "blendedness"):
+        values = [getattr(canvas, name)[index] for index in chosen]
+        record[name] = np.array(values, dtype=np.float64).reshape(-1, n_bands)
+    if with_parts:
+        parts = [canvas.parts[index].ravel() for index in chosen]
+        record["parts"] = np.concatenate([np.zeros(0, dtype=np.float32), *parts])
+        from_light = places is not None or job.separator.masks == "light"
+        record |= _sources(canvas, chosen, instances, from_light=from_light, corner=corner)
+    job.folder.save("piece", piece.index, record)
+
+
+def _is_own(canvas, index, wanted, piece):
+    """Whether a piece answers for a source of its canvas."""
+    if index < len(wanted):
+        return wanted[index]
+    if piece.core is None:
+        return True
+    y, x = canvas.places[index] + np.array([piece.window.y0, piece.window.x0])
+    core = piece.core
+    return core.y0 - 0.5 <= y < core.y1 - 0.5 and core.x0 - 0.5 <= x < core.x1 - 0.5
+
+
+def _sources(canvas, chosen, instances, *, from_light, corner):
+    """Masks, scores and classes of the chosen sources, as `all_masks` makes them; masks packed."""
+    n_given = len(instances)
+    made = [i for i in chosen.tolist() if from_light or i >= n_given]
+    masks = canvas.masks(made) if made else Instances(instances.shape, [], [])
+    row = {index: place for place, index in enumerate(made)}
+    scores = canvas.signal_to_noise() if from_light else instances.scores
+    boxes, bits, ranking = [], [], []
+    for index in chosen.tolist():
+        source, place = (masks, row[index]) if index in row else (instances, index)
+        boxes.append(source.boxes[place] + np.tile(corner, 2))
+        bits.append(np.packbits(source.crops[place]))
+        ranking.append(scores[index] if index < len(scores) else 1.0)
+    return {
+        "mask_boxes": np.array(boxes, dtype=np.int64).reshape(-1, 4),
+        "mask_bits": np.concatenate([np.zeros(0, dtype=np.uint8), *bits]),
+        "mask_ends": np.cumsum([len(packed) for packed in bits], dtype=np.int64),
+        "scores": np.array(ranking, dtype=np.float64),
+        "classes": _classes(instances, chosen),
+    }
+
+
+def _classes(instances, chosen):
+    """Classes of sources, those added being galaxies; -1 if sources have none."""
+    if instances.classes is None:
+        return np.full(len(chosen), -1)
+    is_given = chosen < len(instances)
+    classes = np.full(len(chosen), GALAXY)
+    classes[is_given] = instances.classes[chosen[is_given]]
+    return classes

@@ -1,0 +1,330 @@
+"""The light of sources on mosaics: the same as of the whole image, to the bit; resumed; refused."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from astropy.wcs import WCS
+
+from galaxysegment import Instances
+from galaxysegment.exceptions import LargeBlendWarning
+from galaxysegment.io import read_header, read_separated, write_label_map
+from galaxysegment.mosaic import TileError, separate_mosaic
+from galaxysegment.preprocessing import BackgroundSubtractor
+from galaxysegment.separation import TemplateSeparator
+from galaxysegment.structures import label_components
+
+SHAPE = (150, 180)
+NOISE = 0.3
+QUIET = {"progress": False}
+
+
+def scene(random_state=0, shape=SHAPE, n=30):
+    """Galaxies that often overlap: image, masks that overlap too, positions."""
+    rng = np.random.default_rng(random_state)
+    rows, columns = np.indices(shape)
+    image, masks, places = np.zeros(shape), [], []
+    while len(places) < n:
+        y, x = rng.uniform(-0.4, np.array(shape) - 0.6)
+        if places and np.hypot(*(np.array(places) - (y, x)).T).min() < 4:
+            continue
+        radius, flux = rng.uniform(1.2, 3), 10 ** rng.uniform(1.8, 3)
+        light = np.exp(-np.hypot(rows - y, 1.5 * (columns - x)) / radius)
+        light *= flux / light.sum()
+        masks.append(light > NOISE)
+        places.append((y, x))
+        image += light
+    image += NOISE * rng.normal(size=shape)
+    return image, Instances.from_masks(masks), Table(np.array(places), names=("y", "x"))
+
+
+IMAGE, MASKS, PLACES = scene()
+LABELS = 3 * MASKS.to_label_map()  # numbers with gaps
+RMS = np.full(SHAPE, NOISE)
+
+
+def check_same(first, second):
+    assert len(first) == len(second)
+    for name in ("boxes", "residual", "fluxes", "flux_errors", "blendedness"):
+        values = getattr(first, name), getattr(second, name)
+        np.testing.assert_array_equal(*values, err_msg=name)
+    for mine, its in zip(first.parts, second.parts, strict=True):
+        np.testing.assert_array_equal(mine, its)
+    assert first.sources == second.sources
+
+
+@pytest.mark.parametrize("tile_size", [47, 100, 2048])
+@pytest.mark.parametrize("sources", [LABELS, MASKS, PLACES], ids=["labels", "instances", "places"])
+@pytest.mark.parametrize("with_rms", [True, False])
+def test_tiles_give_what_the_whole_image_gives(sources, tile_size, with_rms):
+    rms = RMS if with_rms else None
+    (whole,) = TemplateSeparator().separate([IMAGE], [sources], rms=[rms] if with_rms else None)
+    options = {"rms": rms, "tile_size": tile_size}
+    check_same(whole, separate_mosaic(TemplateSeparator(), IMAGE, sources, **options, **QUIET))
+
+
+@pytest.mark.parametrize("sources", [LABELS, PLACES], ids=["labels", "places"])
+def test_companions_follow_in_the_same_order(sources):
+    separator = TemplateSeparator(find_companions=True)
+    # Some galaxies nobody gave.
+    sources = PLACES[::3] if sources is PLACES else label_components(LABELS > 0)
+    (whole,) = separator.separate([IMAGE], [sources], rms=[RMS])
+    n_given = len(sources) if isinstance(sources, Table) else sources.max()
+    assert len(whole) > n_given
+    check_same(whole, separate_mosaic(separator, IMAGE, sources, rms=RMS, tile_size=60, **QUIET))
+
+
+def test_scores_and_classes_stay(tmp_path):
+    sources = Instances(
+        SHAPE, MASKS.boxes, MASKS.crops, np.arange(len(MASKS)), 1 + np.arange(len(MASKS)) % 2
+    )
+    options = {"rms": RMS, "tile_size": 60, "output": tmp_path / "light.fits", "kind": "parts"}
+    for masks in ("given", "light"):
+        separator = TemplateSeparator(masks=masks, find_companions=True)
+        (whole,) = separator.separate([IMAGE], [sources], rms=[RMS])
+        path = separate_mosaic(separator, IMAGE, sources, overwrite=True, **options, **QUIET)
+        check_same(whole, read_separated(path))
+        assert (whole.sources == sources) == (masks == "given" and len(whole) == len(sources))
+
+
+def test_bands_and_missing_pixels(tmp_path):
+    image = np.stack([IMAGE, 0.5 * IMAGE + 0.1]).astype(np.float32)
+    image[:, 40:44, 30:80] = np.nan
+    rms = np.stack([RMS, 0.5 * RMS])
+    rms[1, 100:110, 100:105] = 0
+    (whole,) = TemplateSeparator().separate([image], [LABELS], rms=[rms])
+    assert whole.parts[0].ndim == 3
+    options = {"rms": rms, "tile_size": 70, **QUIET}
+    check_same(whole, separate_mosaic(TemplateSeparator(), image, LABELS, **options))
+    path = separate_mosaic(
+        TemplateSeparator(), image, LABELS, output=tmp_path / "light.fits", kind="parts", **options
+    )
+    check_same(whole, read_separated(path))
+
+
+def test_the_edge_of_a_label_map_with_one_source_a_pixel_wide():
+    image, labels = np.zeros((60, 60)), np.zeros((60, 60), dtype=int)
+    image[:, 30], labels[:, 30] = 5, 1  # a source as long as the mosaic
+    image[0, 0], labels[0, 0] = 9, 2
+    rms = np.ones((60, 60))
+    (whole,) = TemplateSeparator().separate([image], [labels], rms=[rms])
+    options = {"rms": rms, "tile_size": 7}
+    check_same(whole, separate_mosaic(TemplateSeparator(), image, labels, **options, **QUIET))
+
+
+def test_the_background_is_that_of_the_mosaic():
+    sky = 2 + 0.01 * np.arange(SHAPE[1])
+    flat = BackgroundSubtractor().fit_transform([IMAGE + sky])[0]
+    (whole,) = TemplateSeparator().separate([flat], [LABELS], rms=[RMS])
+    options = {"rms": RMS, "tile_size": 80, "background": "mesh"}
+    separated = separate_mosaic(TemplateSeparator(), IMAGE + sky, LABELS, **options, **QUIET)
+    np.testing.assert_allclose(separated.fluxes, whole.fluxes, rtol=0.01, atol=0.5)
+    np.testing.assert_allclose(separated.residual, whole.residual, atol=0.1)
+
+
+def test_files_hold_the_same_whoever_works(tmp_path):
+    header = WCS(naxis=2).to_header()
+    header["BUNIT"] = "adu"
+    image, rms = IMAGE.astype(np.float32), RMS.astype(np.float32)
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU(image, header, "SCI"), fits.ImageHDU(rms, name="RMS")]
+    fits.HDUList(hdus).writeto(tmp_path / "image.fits")
+    write_label_map(tmp_path / "labels.fits", LABELS)
+    options = {"tile_size": 70, "kind": "parts", **QUIET}
+    files = tmp_path / "image.fits", tmp_path / "labels.fits"
+    first, second, third = (tmp_path / f"{name}.fits" for name in ("first", "second", "third"))
+    separate_mosaic(TemplateSeparator(), *files, output=first, **options)
+    separate_mosaic(TemplateSeparator(), *files, output=second, n_jobs=2, **options)
+    separate_mosaic(TemplateSeparator(), image, LABELS, rms=rms, output=third, n_jobs=2, **options)
+    assert first.read_bytes() == second.read_bytes()
+    (whole,) = TemplateSeparator().separate([image], [LABELS], rms=[rms])
+    check_same(whole, read_separated(first))
+    check_same(whole, read_separated(third))
+    assert read_header(first, "RESIDUAL")["BUNIT"] == "adu"
+    with fits.open(first) as opened:
+        opened.verify("exception")
+    table = Table.read(first, hdu="SEPARATED")
+    np.testing.assert_array_equal(table["LABEL"], np.unique(LABELS)[1:])
+    np.testing.assert_array_equal(table["FLUX"], whole.fluxes)
+    np.testing.assert_array_equal(table["PART"][3], whole.parts[3].ravel())
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        ["image.fits", "labels.fits", "first.fits", "second.fits", "third.fits"]
+    )
+
+
+def test_touching_sources_share_the_number_of_their_blend(tmp_path):
+    path = separate_mosaic(
+        TemplateSeparator(), IMAGE, LABELS, rms=RMS, output=tmp_path / "light.fits", **QUIET
+    )
+    table = Table.read(path, hdu="SEPARATED")
+    assert table["BLEND"].min() == 1 and len(np.unique(table["BLEND"])) == table["BLEND"].max()
+    pieces = label_components(LABELS > 0)
+    groups = [pieces[np.nonzero(label == LABELS)][0] for label in table["LABEL"]]
+    for first, second in zip(groups, table["BLEND"], strict=True):
+        same = np.array(groups) == first
+        assert (table["BLEND"][same] == second).all() and same.sum() >= 1
+    assert {"Y", "X", "FLUX", "FLUX_ERROR", "BLENDEDNESS"} < set(table.colnames)
+    assert "PART" not in table.colnames
+
+
+def test_sections_add_up_to_the_image(tmp_path):
+    path = separate_mosaic(
+        TemplateSeparator(),
+        IMAGE,
+        LABELS,
+        rms=RMS,
+        output=tmp_path / "light.fits",
+        kind="parts",
+        **QUIET,
+    )
+    rows, columns = slice(60, 130), slice(35, 120)
+    section = read_separated(path, section=(rows, columns))
+    assert section.residual.shape == section.sources.shape == (70, 85)
+    np.testing.assert_allclose(section.total() + section.residual, IMAGE[rows, columns], atol=1e-4)
+    inside = np.unique(LABELS[rows, columns])
+    assert len(section) == np.count_nonzero(inside)
+    whole = read_separated(path)
+    kept = np.isin(np.unique(LABELS)[1:], inside)
+    np.testing.assert_array_equal(section.fluxes, whole.fluxes[kept])
+    for words, part in (("no pixel", slice(300, 400)), ("no pixel", slice(5, 5))):
+        with pytest.raises(ValueError, match=words):
+            read_separated(path, section=(part, columns))
+
+
+def test_files_without_parts_cannot_be_read_as_parts(tmp_path):
+    path = separate_mosaic(
+        TemplateSeparator(), IMAGE, LABELS, rms=RMS, output=tmp_path / "light.fits", **QUIET
+    )
+    with pytest.raises(ValueError, match="no parts"):
+        read_separated(path)
+    with pytest.raises(ValueError, match="has no table SEPARATED"):
+        read_separated(write_label_map(tmp_path / "labels.fits", LABELS))
+
+
+def test_a_mosaic_without_sources(tmp_path):
+    labels = np.zeros(SHAPE, dtype=int)
+    separated = separate_mosaic(TemplateSeparator(), IMAGE, labels, tile_size=90, **QUIET)
+    assert len(separated) == 0
+    np.testing.assert_array_equal(separated.residual, IMAGE.astype(np.float32))
+    path = separate_mosaic(
+        TemplateSeparator(), IMAGE, labels, output=tmp_path / "a.fits", kind="parts", **QUIET
+    )
+    assert len(read_separated(path)) == 0
+
+
+def test_a_blend_too_large_for_a_window_is_divided_in_tiles():
+    cell, n = 44, 14
+    shape = (n * cell, n * cell)
+    image, rms = np.zeros(shape), np.ones(shape)
+    labels = np.zeros(shape, dtype=np.int32)
+    rng = np.random.default_rng(0)
+    for number in range(n * n):
+        rows, columns = np.indices((cell, cell)) - cell // 2
+        distance = np.hypot(rows - rng.uniform(-6, 6), columns - rng.uniform(-6, 6))
+        corner = cell * (number // n), cell * (number % n)
+        window = tuple(slice(start, start + cell) for start in corner)
+        image[window] = 100 * np.exp(-(distance**2) / rng.uniform(8, 30))
+        # Crosses join all galaxies.
+        labels[window] = np.where((distance < 8) | (rows == 0) | (columns == 0), number + 1, 0)
+    separator = TemplateSeparator(n_iterations=2)
+    (whole,) = separator.separate([image], [labels], rms=[rms])
+    with pytest.warns(LargeBlendWarning, match=r"1 blend\(s\)"):
+        separated = separate_mosaic(separator, image, labels, rms=rms, tile_size=150, **QUIET)
+    assert len(separated) == n * n
+    error = np.abs(separated.fluxes / whole.fluxes - 1)
+    # Which of two fits is better is decided for a whole blend, here for each tile.
+    assert np.median(error) < 1e-3 and (error < 0.02).mean() > 0.8
+    np.testing.assert_allclose(separated.total() + separated.residual, image, atol=1e-4)
+
+
+PROGRAM = """
+import os, sys
+import numpy as np
+from galaxysegment.mosaic import separate_mosaic
+from galaxysegment.separation import TemplateSeparator
+
+class Deadly(TemplateSeparator):
+    calls = 0
+
+    def _templates(self, scene):
+        Deadly.calls += 1
+        if Deadly.calls == int(os.environ["KILL_AT"]):
+            os.kill(os.getpid(), 9)
+        return super()._templates(scene)
+
+image, labels, rms = (np.load(f"{sys.argv[1]}/{name}.npy") for name in ("image", "labels", "rms"))
+separate_mosaic(Deadly(), image, labels, rms=rms, tile_size=60, kind="parts", progress=False,
+                output=f"{sys.argv[1]}/light.fits", resume=True)
+print(Deadly.calls)
+"""
+
+
+def test_a_killed_run_goes_on(tmp_path):
+    for name, array in (("image", IMAGE), ("labels", LABELS), ("rms", RMS)):
+        np.save(tmp_path / f"{name}.npy", array)
+
+    def run(kill_at):
+        environment = {**os.environ, "KILL_AT": str(kill_at)}
+        command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    assert run(8).returncode == -signal.SIGKILL
+    assert not (tmp_path / "light.fits").exists()
+    finished = run(-1)
+    assert finished.returncode == 0, finished.stderr
+    n_all = Table.read(tmp_path / "light.fits", hdu="SEPARATED")["BLEND"].max()
+    assert 0 < int(finished.stdout) < n_all
+    (whole,) = TemplateSeparator().separate([IMAGE], [LABELS], rms=[RMS])
+    check_same(whole, read_separated(tmp_path / "light.fits"))
+    assert not (tmp_path / ".light.fits.unfinished").exists()
+
+
+class Failing(TemplateSeparator):
+    def _templates(self, scene):
+        raise ValueError("this blend is bad")
+
+
+def test_other_arguments_do_not_resume(tmp_path):
+    options = {"rms": RMS, "output": tmp_path / "light.fits", "tile_size": 60, **QUIET}
+    with pytest.raises(TileError, match=r"this blend is bad.*resume=True"):
+        separate_mosaic(Failing(), IMAGE, LABELS, **options)
+    with pytest.raises(ValueError, match="another separator"):
+        separate_mosaic(Failing(n_iterations=3), IMAGE, LABELS, resume=True, **options)
+    with pytest.raises(ValueError, match="another image"):
+        separate_mosaic(Failing(), IMAGE, LABELS // 3, resume=True, **options)
+    separate_mosaic(TemplateSeparator(), IMAGE, LABELS, **options)
+
+
+REFUSED = [
+    ({"separator": "template"}, TypeError, "separator must be a separator"),
+    ({"sources": np.zeros((9, 9), int)}, ValueError, "sources has shape (9, 9), but the image has"),
+    ({"sources": -LABELS}, ValueError, "0 for background"),
+    ({"sources": Table({"x": [5.0], "y": [999.0]})}, ValueError, "outside the image"),
+    ({"sources": Table({"x": [5.0, 5.2], "y": [9.0, 9.0]})}, ValueError, "within 0.5 pixels"),
+    ({"sources": Table({"x": [np.nan], "y": [9.0]})}, ValueError, "outside the image"),
+    ({"sources": Table({"x": [5.0]})}, ValueError, "without the column(s) ['y']"),
+    ({"rms": np.zeros((5, 5))}, ValueError, "RMS"),
+    ({"kind": "all"}, ValueError, "kind must be"),
+    ({"kind": "fluxes"}, ValueError, "pass output="),
+    ({"background": "flat"}, ValueError, "background must be"),
+    ({"tile_size": 0}, ValueError, "tile_size must be a whole number"),
+    ({"n_jobs": 0}, ValueError, "n_jobs must be a whole number"),
+    ({"resume": True}, ValueError, "resume=True needs output="),
+    ({"output": "light.fits.gz"}, ValueError, "must end in .fits"),
+    ({"output": "/no/such/folder/light.fits"}, FileNotFoundError, "no folder"),
+]
+
+
+@pytest.mark.parametrize(("changes", "error", "words"), REFUSED)
+def test_bad_arguments_are_refused(changes, error, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = {"separator": TemplateSeparator(), "sources": LABELS, "rms": RMS} | changes
+    separator, sources = arguments.pop("separator"), arguments.pop("sources")
+    with pytest.raises(error, match=re.escape(words)):
+        separate_mosaic(separator, IMAGE, sources, **arguments, **QUIET)
+    assert not list(tmp_path.iterdir())
