@@ -4,9 +4,11 @@ from ._files import write_catalog, write_regions
 from ._flags import CatalogFlags
 from ._regions import from_regions, to_regions
 from ._table import source_catalog
+from ._units import ab_zero_point
 
 __all__ = [
     "CatalogFlags",
+    "ab_zero_point",
     "from_regions",
     "source_catalog",
     "to_regions",

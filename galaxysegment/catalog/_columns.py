@@ -3,6 +3,7 @@
 import numpy as np
 
 from ._photometry import number_name
+from ._units import check_flux_unit, check_zero_point, scale_to
 
 _POGSON = 2.5 / np.log(10)
 
@@ -13,16 +14,20 @@ class Columns:
     Parameters
     ----------
     pixels : FieldPixels or ArrayPixels
-    zero_point, bands
+    zero_point, bands, flux_unit
         As of `source_catalog`.
+    wcs : `astropy.wcs.WCS` or None
     """
 
-    def __init__(self, pixels, zero_point, bands):
+    def __init__(self, pixels, zero_point, bands, flux_unit, wcs):
         self.n_bands = n_bands = pixels.n_bands - pixels.with_rms
         self.with_rms = pixels.with_rms
         self.unit = pixels.unit
         self.bands = None if bands is None else _check_bands(bands, n_bands)
-        self.zero_point = None if zero_point is None else _check_zero_point(zero_point, n_bands)
+        flux_unit = check_flux_unit(flux_unit)
+        self.zero_point = check_zero_point(zero_point, flux_unit, pixels, self.bands, wcs)
+        self.flux_unit = self.unit if flux_unit is None else flux_unit
+        self.scale = 1.0 if flux_unit is None else scale_to(flux_unit, self.zero_point)
 
     def add(self, table, name, values, unit=None):
         """Add values of shape (n_bands, n_sources): a column per named band, or one for all."""
@@ -37,9 +42,9 @@ class Columns:
         """Add ``flux`` and, if known, its error and magnitudes, with a suffix like ``"_kron"``."""
         from astropy import units as u
 
-        self.add(table, f"flux{suffix}", flux, self.unit)
+        self.add(table, f"flux{suffix}", self.scale * flux, self.flux_unit)
         if self.with_rms:
-            self.add(table, f"flux{suffix}_error", error, self.unit)
+            self.add(table, f"flux{suffix}_error", self.scale * error, self.flux_unit)
         if self.zero_point is not None:
             positive = np.where(flux > 0, flux, np.nan)
             magnitude = self.zero_point - 2.5 * np.log10(positive)
@@ -58,7 +63,10 @@ def add_photometry(table, measured, columns, shape_flags):
     for name, sums in measured.sums.items():
         flux, error = sums[..., 0], wanted.noise_factor * np.sqrt(sums[..., 1])
         columns.add_fluxes(table, f"_{name}", flux, error)
-    for index, fraction in enumerate(wanted.fractions):
+    if wanted.total:
+        flux, error = measured.total_fluxes()
+        columns.add_fluxes(table, "_total", flux, wanted.noise_factor * error)
+    for index, fraction in enumerate(wanted.shown_fractions):
         name = "half_light_radius" if fraction == 0.5 else f"light_radius_{_percent(fraction)}"
         columns.add(table, name, measured.radii[..., index], u.pix)
     if wanted.local_background:
@@ -79,13 +87,3 @@ def _check_bands(bands, n_bands):
             f"bands has {len(names)} names, but the image has {n_bands} bands: give one per band."
         )
     return names
-
-
-def _check_zero_point(zero_point, n_bands):
-    values = np.asarray(zero_point, dtype=float)
-    if values.shape not in ((), (n_bands,)) or not np.isfinite(values).all():
-        raise ValueError(
-            f"zero_point must be one number, or one per band of the image, which has {n_bands}. "
-            f"Got {zero_point!r} instead."
-        )
-    return np.broadcast_to(values, n_bands)[:, None]

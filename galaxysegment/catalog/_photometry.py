@@ -5,8 +5,10 @@ from numbers import Real
 
 import numpy as np
 
+from ._convolve import convolve
 from ._flags import CatalogFlags
 from ._sums import mean_of_data
+from ._total import total_over_aperture
 from ._windows import MOST_PIXELS, group_by_tile, window_around
 
 KRON = (2.5, 1.4, 0.0)  # factor, minimum radius in semi-axes, minimum radius of a circle in pixels
@@ -23,10 +25,17 @@ class Apertures:
     circles: tuple = ()
     ellipses: tuple = ()
     fractions: tuple = ()
+    total: bool = False
     local_background: float = 0.0
     mode: int = 2
     noise_factor: float = 1.0
     n_jobs: int | None = None
+    adds_half: bool = False
+
+    @property
+    def shown_fractions(self):
+        """The fractions that were asked for; the total flux needs one half besides."""
+        return self.fractions[: len(self.fractions) - self.adds_half]
 
     @property
     def any(self):
@@ -34,11 +43,11 @@ class Apertures:
         return bool(self.kron or self.circles or self.ellipses or self.fractions)
 
 
-def check_apertures(
-    kron, apertures, ellipses, light_fractions, local_background, neighbours, noise_factor, n_jobs
-):
+def check_apertures(kron, apertures, ellipses, light_fractions, total, neighbours, **others):
     """Check the options of `source_catalog` and return them as `Apertures`."""
     fractions = _numbers("light_fractions", light_fractions, 1.0)
+    adds_half = bool(total) and 0.5 not in fractions
+    fractions += (0.5,) * adds_half
     kron = _check_kron(kron)
     if neighbours not in _MODES:
         raise ValueError(
@@ -49,10 +58,12 @@ def check_apertures(
         circles=_numbers("apertures", apertures),
         ellipses=_numbers("ellipses", ellipses),
         fractions=fractions,
-        local_background=_number("local_background", local_background, least=0.0),
+        total=bool(total),
+        local_background=_number("local_background", others["local_background"], least=0.0),
         mode=_MODES[neighbours],
-        noise_factor=_number("noise_factor", noise_factor),
-        n_jobs=n_jobs,
+        noise_factor=_number("noise_factor", others["noise_factor"]),
+        n_jobs=others["n_jobs"],
+        adds_half=adds_half,
     )
 
 
@@ -105,6 +116,8 @@ class Photometry:
     background : callable or None
         As of `sum_label_map`.
     apertures : Apertures
+    kernels : list of ndarray or None, optional
+        What each band is convolved with; None for a band that stays as it is.
     detection : callable, optional
         ``detection(rows, columns)`` returns a window of the image that sets the Kron radius,
         float64 of shape (height, width); the mean of the bands if left out.
@@ -120,9 +133,12 @@ class Photometry:
     flags : ndarray of int, shape (n,)
     """
 
-    def __init__(self, places, pixels, sources, background, apertures, detection=None):
+    def __init__(
+        self, places, pixels, sources, background, apertures, kernels=None, detection=None
+    ):
         self.places, self.pixels, self.sources = places, pixels, sources
         self.background, self.apertures, self.detection = background, apertures, detection
+        self.kernels = kernels
         self.mode = 0 if sources.separated else apertures.mode
         n, n_bands = len(places), pixels.n_bands - pixels.with_rms
         self.n_bands = n_bands
@@ -282,6 +298,13 @@ class Photometry:
             unknown = np.isnan(self.radii).any(axis=(0, 2))
             self.flags[unknown] |= CatalogFlags.NO_LIGHT_RADIUS
 
+    def total_fluxes(self):
+        """Return Kron fluxes with the light beyond their apertures, and errors: (n_bands, n)."""
+        flux, variance = self.sums["kron"][..., 0], self.sums["kron"][..., 1]
+        half_light = self.radii[..., self.apertures.fractions.index(0.5)]
+        factor = total_over_aperture(np.sqrt(self._areas("kron")), half_light)
+        return factor * flux, factor * np.sqrt(variance)
+
     def _areas(self, name):
         axes = self._axes(np.arange(len(self.places)))[name]
         return axes[:, 0] * axes[:, 1]
@@ -299,12 +322,36 @@ class _Window:
         self.rows, self.columns, self._of = rows, columns, photometry
         self.corner = np.array([rows.start, columns.start, rows.start, columns.start])
         self.labels = photometry.sources.labels(rows, columns)
+        self._image, rms = self._read(rows, columns)
+        self._rms = rms if rms is None or rms.ndim == 3 else rms[None]
+        if photometry.kernels is not None:
+            self._image = self._convolved()
+
+    def _read(self, rows, columns):
+        photometry = self._of
         image, rms = photometry.pixels.read_parts(rows, columns)
         if photometry.sources.separated:
             image = photometry.sources.residual(rows, columns)
         background = photometry.background
-        self._image = image if background is None else image - background(rows, columns)
-        self._rms = rms if rms is None or rms.ndim == 3 else rms[None]
+        return image if background is None else image - background(rows, columns), rms
+
+    def _convolved(self):
+        """Return the bands convolved; kernels look beyond the window."""
+        kernels = self._of.kernels
+        reach = max(max(kernel.shape) // 2 for kernel in kernels if kernel is not None)
+        wide = [
+            slice(max(0, part.start - reach), min(side, part.stop + reach))
+            for part, side in zip((self.rows, self.columns), self._of.pixels.shape, strict=True)
+        ]
+        inner = tuple(
+            slice(part.start - outer.start, part.stop - outer.start)
+            for part, outer in zip((self.rows, self.columns), wide, strict=True)
+        )
+        image, _ = self._read(*wide)
+        return np.stack([
+            band[inner] if kernel is None else convolve(band, kernel)[inner]
+            for band, kernel in zip(image, kernels, strict=True)
+        ])  # fmt: skip
 
     def centres(self, places):
         """Return the centroids in the window, shape (n, 2)."""

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ._blocks import sum_instances, sum_label_map
+
 _TILE = 2048  # pixels: sources whose centroids share a tile are measured in one window
 _REACH = 400  # pixels: sources that reach farther than this have a window of their own
 MOST_PIXELS = 1 << 25  # of a window; apertures that need more are not measured
@@ -95,6 +97,10 @@ class LabelSource:
     def __init__(self, read_labels):
         self._read = read_labels
 
+    def sums(self, pixels, background):
+        """Add up the pixels of each source; see `sum_label_map`."""
+        return sum_label_map(self._read, pixels, background, pixels.with_rms)
+
     def labels(self, rows, columns):
         """Return which source each pixel belongs to, int64."""
         return np.ascontiguousarray(self._read(rows, columns), dtype=np.int64)
@@ -112,6 +118,10 @@ class InstanceSource:
 
     def __init__(self, instances):
         self._instances = instances
+
+    def sums(self, pixels, background):
+        """Add up the pixels of each source; see `sum_instances`."""
+        return sum_instances(self._instances, pixels, background, pixels.with_rms)
 
     def labels(self, rows, columns):
         """Return a source that each pixel belongs to, int64."""
