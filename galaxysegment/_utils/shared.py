@@ -37,6 +37,41 @@ class SharedContext:
                 self._context.__exit__(None, None, None)
 
 
+class OwnThread:
+    """A context that is entered and left by a thread of its own, which lives as long as it.
+
+    threadpoolctl lets a single thread change the number of threads of BLAS, as long as that thread
+    lives, and does nothing in the others. If one thread entered and another left, the limit would
+    stay.
+
+    Parameters
+    ----------
+    make : callable
+        Returns the context manager.
+    """
+
+    def __init__(self, make):
+        self._make = make
+        self._entered, self._leave = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._hold, daemon=True)
+
+    def _hold(self):
+        try:
+            with self._make():
+                self._entered.set()
+                self._leave.wait()
+        finally:
+            self._entered.set()
+
+    def __enter__(self):
+        self._thread.start()
+        self._entered.wait()
+
+    def __exit__(self, *error):
+        self._leave.set()
+        self._thread.join()
+
+
 #: Hold this around `warnings.catch_warnings`, so that threads leave the filters as they were.
 SHARED_FILTERS = SharedContext(warnings.catch_warnings)
 

@@ -6,6 +6,7 @@ import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from multiprocessing import parent_process
 from pathlib import Path
 from threading import RLock, Thread
 from uuid import uuid4
@@ -18,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from .._utils.rms import append_rms
-from .._utils.shared import SharedContext, ignored
+from .._utils.shared import OwnThread, SharedContext, ignored
 from ..detection._scores import N_SUMS, sum_over_sources
 from ..structures import Instances
 from ..structures._labels import source_pixels, touching_groups
@@ -72,7 +73,7 @@ class SharedJob:
 
     def store(self, path):
         """Write this job to a file for the workers; return its path."""
-        Path(path).write_bytes(dumps(self))
+        Path(path).write_bytes(pickle.dumps(self.main_process) + dumps(self))
         return str(path)
 
 
@@ -123,10 +124,13 @@ def _is_positive(rms):
 
 @lru_cache(maxsize=1)
 def _load(path):
-    job = pickle.loads(Path(path).read_bytes())
-    if os.getppid() == job.main_process:
-        Thread(target=_die_with, args=(job.main_process,), daemon=True).start()
-    return job
+    with Path(path).open("rb") as file:
+        main_process, parent = pickle.load(file), parent_process()
+        # The main process may be gone already: what `os.getppid` says now does not tell whose
+        # worker this is. The job comes second, because its imports can take long.
+        if parent is not None and parent.pid == main_process:
+            Thread(target=_die_with, args=(main_process,), daemon=True).start()
+        return pickle.load(file)
 
 
 def forget_job():
@@ -141,7 +145,7 @@ def _die_with(parent):
     os._exit(1)
 
 
-_BLAS = SharedContext(partial(threadpool_limits, 1, "blas"))
+_BLAS = SharedContext(partial(OwnThread, partial(threadpool_limits, 1, "blas")))
 
 
 @contextmanager

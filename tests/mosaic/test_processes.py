@@ -167,6 +167,43 @@ def test_workers_end_with_the_main_process(tmp_path, number, to_file):
     assert not list((tmp_path / "temporary").glob("galaxysegment-*"))
 
 
+_ORPHAN = """
+import multiprocessing, os, signal, time
+from pathlib import Path
+from galaxysegment.mosaic._work import SharedJob, _load
+
+def work(job):
+    parent = os.getppid()
+    print(os.getpid(), flush=True)
+    while os.getppid() == parent:
+        time.sleep(0.05)
+    _load(job)
+    time.sleep(60)  # the first tile
+
+if __name__ == "__main__":
+    job = SharedJob(None, None).store(Path(__file__).parent / "job")
+    worker = multiprocessing.get_context("spawn").Process(target=work, args=(job,))
+    worker.start()
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="other signals")
+def test_a_worker_ends_if_the_main_process_is_gone_before_its_first_task(tmp_path):
+    (tmp_path / "orphan.py").write_text(_ORPHAN)
+    process = run_python(
+        f"import runpy; runpy.run_path({str(tmp_path / 'orphan.py')!r}, run_name='__main__')"
+    )
+    worker = int(process.stdout.readline())
+    process.kill()
+    process.wait(10)
+    end = time.time() + 2
+    while is_alive(worker) and time.time() < end:
+        time.sleep(0.05)
+    assert not is_alive(worker)
+    process.communicate()
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes do not fork here")
 def test_a_process_that_is_killed_beside_does_not_stop_a_mosaic():
     """Forked processes share a lock of tqdm, which nobody returns if its owner is killed."""
@@ -225,3 +262,35 @@ def test_threads_leave_the_process_as_it_was():
         time.sleep(0.3)  # threads that were at work finish
         assert state_of_the_process() == before
     np.testing.assert_array_equal(labels, expected)
+
+
+def test_the_thread_that_leaves_last_gives_blas_its_threads_back():
+    """threadpoolctl lets only the first thread that asks change the threads of BLAS."""
+    code = (
+        "import numpy, threading, time\n"
+        "from threadpoolctl import threadpool_info\n"
+        "from galaxysegment.mosaic._work import _one_thread\n"
+        "def counts():\n"
+        "    return [b['num_threads'] for b in threadpool_info() if b['user_api'] == 'blas']\n"
+        "def work(own, other):\n"
+        "    with _one_thread():\n"
+        "        inside.append(counts())\n"
+        "        own.set()\n"
+        "        other.wait()\n"
+        "before, inside = counts(), []\n"
+        "for _ in range(3):\n"
+        "    events = [threading.Event() for _ in range(3)]\n"
+        "    first = threading.Thread(target=work, args=events[:2])\n"
+        "    second = threading.Thread(target=work, args=events[1:])\n"
+        "    first.start()\n"
+        "    events[0].wait()\n"
+        "    second.start()\n"
+        "    first.join()\n"
+        "    events[2].set()\n"
+        "    second.join()\n"
+        "assert counts() == before, (before, counts())\n"
+        "assert all(count == 1 for counts in inside for count in counts)\n"
+        "print('as before', threading.active_count())"
+    )
+    process = run_python(code, OPENBLAS_NUM_THREADS="2")
+    assert process.communicate(timeout=90) == ("as before 1\n", "")
