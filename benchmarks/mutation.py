@@ -21,6 +21,7 @@ alone.
 import argparse
 import ast
 import contextlib
+import gc
 import hashlib
 import json
 import os
@@ -56,7 +57,14 @@ _LIBRARIES = (
     *("numpy", "scipy.ndimage", "scipy.sparse.csgraph", "scipy.optimize", "astropy.io.fits"),
     *("astropy.wcs", "astropy.table", "astropy.coordinates", "sklearn.pipeline", "joblib", "tqdm"),
     *("photutils.segmentation", "photutils.background", "pycocotools.cocoeval", "hypothesis"),
-    *("hypothesis.extra.numpy", "pytest", "coverage", "skimage.measure", "matplotlib"),
+    *(
+        "hypothesis.extra.numpy",
+        "pytest",
+        "pytest_timeout",
+        "coverage",
+        "skimage.measure",
+        "matplotlib",
+    ),
 )
 _NET_LIBRARIES = (
     *("torch", "skorch", "torchvision", "transformers.loss.loss_for_object_detection"),
@@ -312,7 +320,9 @@ def _run_pytest(scratch, places, coverage=None, chosen=None):
         sys.dont_write_bytecode = True
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     watcher = _Watcher(coverage, chosen)
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"]
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # to import them would take half the time
+    options = ["-x", "-q", "-p", "no:cacheprovider"]
+    options += ["-p", "pytest_timeout", "-p", "_hypothesis_pytestplugin"]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     return int(pytest.main([*options, *places], plugins=[watcher])), watcher
 
@@ -527,6 +537,7 @@ def main():
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     for name in _LIBRARIES + (_NET_LIBRARIES if {"losses", "mosaic"} & {*packages} else ()):
         __import__(name)
+    gc.freeze()  # pytest collects garbage several times, which need not look at the libraries
     equivalents, total = read_equivalents(), Counter()
     for package in packages:
         total += run_package(package, options, equivalents)

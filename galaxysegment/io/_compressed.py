@@ -275,8 +275,8 @@ class Tiles:
                 stream = unpacker.unconsumed_tail
                 if n_bytes > most:
                     raise self.damaged(f"a tile of at most {most} bytes unpacks to more")
-                if not piece and not stream:
-                    return
+                if not piece and not stream and not unpacker.eof:
+                    return  # it is cut: what is there was counted
             stream = unpacker.unused_data
 
     def _check_hcompress(self, stream, shape):

@@ -61,3 +61,22 @@ def test_cubes():
     wave = header(CTYPE3="WAVE", CRVAL3=4.75e-7, CDELT3=1e-9)
     assert band_wavelengths([wave], ["cube.fits"], 3) == pytest.approx([4.75e-7, 4.76e-7, 4.77e-7])
     assert band_wavelengths([header()], ["cube.fits"], 3) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "nanometres"),
+    [(0.7, 700), (99, 99_000), (100, 100), (715, 715), (2499, 2499), (2500, 250), (7625, 762.5)],
+)
+@pytest.mark.parametrize("card", ["PHOTPLAM", "LAMBDA"])
+def test_a_wavelength_without_a_unit_is_told_by_its_size(card, value, nanometres):
+    headers = [fits.Header({card: value}), fits.Header({card: 1e5})]
+    assert band_wavelengths(headers, ["a", "b"], 2) == pytest.approx([nanometres, 1e4])
+
+
+@pytest.mark.parametrize(
+    ("unit", "nanometres"),
+    [("Angstrom", 70), ("nm", 700), ("um", 7e5), ("m", 7e11), ("[A] of", 70)],
+)
+def test_a_wavelength_with_a_unit(unit, nanometres):
+    headers = [fits.Header([("WAVELEN", 700, unit)]), fits.Header([("WAVELEN", 1, "nm")])]
+    assert band_wavelengths(headers, ["a", "b"], 2) == pytest.approx([nanometres, 1])

@@ -137,7 +137,9 @@ def test_headers_that_cannot_be(tmp_path, keyword, value):
         read_header(path, 2)
 
 
-@pytest.mark.parametrize(("n_columns", "is_refused"), [(-1, True), (999, False), (1000, True)])
+@pytest.mark.parametrize(
+    ("n_columns", "is_refused"), [(-1, True), (0, False), (999, False), (1000, True)]
+)
 def test_numbers_of_columns(tmp_path, n_columns, is_refused):
     path = write(tmp_path / "a.fits", fits.BinTableHDU.from_columns([fits.Column("X", "J")]))
     data = bytearray(path.read_bytes())

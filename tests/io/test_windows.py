@@ -206,10 +206,11 @@ def test_images_without_rows_and_columns_are_refused(image):
         open_pixels(image, None)
 
 
+@pytest.mark.parametrize("wrong", [np.full(SHAPE, "a"), np.full(SHAPE, "a", dtype=object)])
 @pytest.mark.parametrize("name", ["image", "rms"])
-def test_types_are_refused_before_the_first_window(name):
-    arrays = {"image": np.zeros(SHAPE), "rms": np.ones(SHAPE)} | {name: np.full(SHAPE, "a")}
-    with pytest.raises(TypeError, match=name):
+def test_types_are_refused_before_the_first_window(name, wrong):
+    arrays = {"image": np.zeros(SHAPE), "rms": np.ones(SHAPE)} | {name: wrong}
+    with pytest.raises((TypeError, ValueError), match=name):
         open_pixels(**arrays)
 
 
@@ -219,9 +220,12 @@ def test_an_rms_map_of_another_size_is_refused():
 
 
 def test_channels_in_the_last_axis_are_remarked_on_once():
-    with pytest.warns(ChannelsLastWarning, match="image") as caught:
-        open_pixels(np.zeros((40, 50, 3)), None)
-    assert len(caught) == 1
+    for make in (lambda image: open_pixels(image, None), Field):
+        with pytest.warns(
+            ChannelsLastWarning, match=r"pass np\.moveaxis\(image, -1, 0\)\."
+        ) as caught:
+            make(np.zeros((40, 50, 3)))
+        assert len(caught) == 1
 
 
 # ---- what tells pixels from others ----
