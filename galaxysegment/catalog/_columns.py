@@ -3,6 +3,7 @@
 import numpy as np
 
 from ._photometry import number_name
+from ._stars import star_probability
 from ._units import check_flux_unit, check_zero_point, scale_to
 
 _POGSON = 2.5 / np.log(10)
@@ -69,6 +70,9 @@ def add_photometry(table, measured, columns, shape_flags):
     for index, fraction in enumerate(wanted.shown_fractions):
         name = "half_light_radius" if fraction == 0.5 else f"light_radius_{_percent(fraction)}"
         columns.add(table, name, measured.radii[..., index], u.pix)
+    if wanted.stars:
+        table["star_probability"], radius = star_probability(measured, shape_flags)
+        table.meta["psf_half_light_radius"] = radius
     if wanted.local_background:
         columns.add(table, "local_background", measured.levels, columns.unit)
     table["flags"] = measured.flags | shape_flags

@@ -26,6 +26,7 @@ class Apertures:
     ellipses: tuple = ()
     fractions: tuple = ()
     total: bool = False
+    stars: bool = False
     local_background: float = 0.0
     mode: int = 2
     noise_factor: float = 1.0
@@ -43,10 +44,10 @@ class Apertures:
         return bool(self.kron or self.circles or self.ellipses or self.fractions)
 
 
-def check_apertures(kron, apertures, ellipses, light_fractions, total, neighbours, **others):
+def check_apertures(kron, apertures, ellipses, light_fractions, total, stars, neighbours, **others):
     """Check the options of `source_catalog` and return them as `Apertures`."""
     fractions = _numbers("light_fractions", light_fractions, 1.0)
-    adds_half = bool(total) and 0.5 not in fractions
+    adds_half = bool(total or stars) and 0.5 not in fractions
     fractions += (0.5,) * adds_half
     kron = _check_kron(kron)
     if neighbours not in _MODES:
@@ -59,6 +60,7 @@ def check_apertures(kron, apertures, ellipses, light_fractions, total, neighbour
         ellipses=_numbers("ellipses", ellipses),
         fractions=fractions,
         total=bool(total),
+        stars=bool(stars),
         local_background=_number("local_background", others["local_background"], least=0.0),
         mode=_MODES[neighbours],
         noise_factor=_number("noise_factor", others["noise_factor"]),
@@ -153,6 +155,11 @@ class Photometry:
         names = ["kron"] if wanted.kron else []
         names += [f"aperture_{number_name(radius)}" for radius in wanted.circles]
         return names + [f"ellipse_{number_name(scale)}" for scale in wanted.ellipses]
+
+    def again(self, apertures):
+        """Measure the same sources in other apertures."""
+        parts = self.places, self.pixels, self.sources, self.background
+        return Photometry(*parts, apertures, self.kernels, self.detection).run()
 
     def run(self):
         """Measure all sources."""

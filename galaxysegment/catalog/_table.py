@@ -62,6 +62,7 @@ def source_catalog(
     detection: ArrayLike | str | Path | Field | None = None,
     kernels: ArrayLike | Sequence[ArrayLike | None] | None = None,
     flux_unit: str | UnitBase | None = None,
+    star_probability: bool = False,
     n_jobs: int | None = None,
 ) -> QTable:
     """Measure the sources of an image: one row each.
@@ -138,6 +139,8 @@ def source_catalog(
     flux_unit : str or unit, optional
         Unit of the fluxes, like "uJy" for micro-Jansky. The zero point must be an AB zero point;
         that of the header is taken if there is no `zero_point`.
+    star_probability : bool, default=False
+        Estimate whether each source is a point source. Needs an RMS map. See the notes.
     n_jobs : int, optional
         Threads that measure Kron and aperture fluxes; their number changes no result.
 
@@ -169,6 +172,8 @@ def source_catalog(
           ``flux``;
         - ``flux_total``, if `total` is True;
         - ``half_light_radius``, ``light_radius_80``: for ``light_fractions=[0.5, 0.8]``, in pixels;
+        - ``star_probability``: 0 for a galaxy, 1 for a star; NaN if the image shows no stellar
+          locus. ``meta["psf_half_light_radius"]`` is the radius of the PSF in pixels;
         - ``local_background``: per pixel, if it is asked for;
         - ``flags``: what went wrong with these measurements, as bits of `CatalogFlags`; 0 for
           nothing;
@@ -198,12 +203,22 @@ def source_catalog(
     exponential disk loses, at most half of the Kron flux. Use ``flux_kron`` for colours, because
     all bands share its aperture.
 
+    ``star_probability`` needs no training, like SPREAD_MODEL [3]_: bright stars pile up at the
+    smallest half-light radius, which is that of the PSF. Compared are the light within this radius
+    and within twice this radius, because the ratio is the same for point sources of any brightness.
+    A mixture of point sources and galaxies, each widened by the noise of the ratio, is fitted to
+    sources of similar flux. At least 5 unblended stars of S/N 10 must be in the image. A field
+    without stars gives the smallest galaxies high probabilities.
+
     References
     ----------
     .. [1] E. Bertin and S. Arnouts, "SExtractor: Software for source extraction",
        A&AS 117, 393 (1996), :doi:`10.1051/aas:1996164`
     .. [2] R. G. Kron, "Photometry of a complete sample of faint galaxies", ApJS 43, 305 (1980),
        :doi:`10.1086/190669`
+    .. [3] S. Desai et al., "The Blanco Cosmology Survey: data acquisition, processing, calibration,
+       quality diagnostics, and data release", ApJ 757, 83 (2012),
+       :doi:`10.1088/0004-637X/757/1/83`
 
     Examples
     --------
@@ -230,12 +245,14 @@ def source_catalog(
     <Quantity 4.8 pix>
     """
     wanted = check_apertures(
-        *(kron, apertures, ellipses, light_fractions, total, neighbours),
+        *(kron, apertures, ellipses, light_fractions, total, star_probability, neighbours),
         **{"local_background": local_background, "noise_factor": noise_factor, "n_jobs": n_jobs},
     )
     hdus = {"hdu": hdu, "rms_hdu": rms_hdu, "mask_hdu": mask_hdu}
     kinds = {"rms_kind": rms_kind, "mask_bits": mask_bits}
     pixels = open_pixels(image, rms, mask=mask, **hdus, **kinds)
+    if wanted.stars and not pixels.with_rms:
+        raise ValueError("star_probability needs the noise of each pixel: pass rms=.")
     sky = pixels.wcs if wcs is None else wcs.celestial
     columns = Columns(pixels, zero_point, bands, flux_unit, sky)
     subtracted = _background(in_unit(background, pixels.unit, "background"), pixels)
