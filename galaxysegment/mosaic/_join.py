@@ -351,7 +351,8 @@ def drop_sources(keep, first, measured, firsts_redone, measured_redone):
     numbers = _stack([measured, *measured_redone])
     order = np.argsort(everything, kind="stable")
     order = order[everything[order] != NOWHERE]
-    everything[order[~keep(numbers[order])]] = NOWHERE
+    if len(order):  # without a source there are no numbers about sources either
+        everything[order[~keep(numbers[order])]] = NOWHERE
     bounds = np.cumsum([len(first), *(len(part) for part in firsts_redone)])
     return everything[: bounds[0]], np.split(everything, bounds)[1:-1]
 
