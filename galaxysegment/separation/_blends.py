@@ -97,8 +97,8 @@ def _join_pieces(sources, pieces, n_pieces):
 
 
 def smooth_light(image):
-    """Smooth an image slightly; pixels without data count as zero."""
-    return ndimage.gaussian_filter(np.nan_to_num(image), _SMOOTHING)
+    """Smooth an image without NaN slightly."""
+    return ndimage.gaussian_filter(image, _SMOOTHING)
 
 
 def nearest_pixels(places):
@@ -106,7 +106,12 @@ def nearest_pixels(places):
     return np.floor(np.asarray(places) + 0.5).astype(np.int64)
 
 
-def find_centres(sources, smooth, members, corner=(0, 0)):
+def find_peaks(smooth):
+    """Pixels of an image from `smooth_light` that none of their eight neighbours exceeds."""
+    return smooth >= ndimage.maximum_filter(smooth, 3)
+
+
+def find_centres(sources, smooth, is_peak, members, corner=(0, 0)):
     """Find the centre of each member of a blend: the peak of light in the middle of its mask.
 
     A peak that is more central in another member's mask belongs to that member. The centre of a
@@ -117,8 +122,11 @@ def find_centres(sources, smooth, members, corner=(0, 0)):
     sources : Instances
     smooth : ndarray of shape (height, width)
         The image from `smooth_light`.
-    members : sequence of int
-    corner : tuple of int, default=(0, 0)
+    is_peak : ndarray of bool, shape (height, width)
+        Its peaks. They are those of the whole image: the edge of a mask on a neighbour's flank is
+        none.
+    members : ndarray of int
+    corner : ndarray of int, default=(0, 0)
         Pixel that the centres are counted from. Numbers far from zero are rounded otherwise than
         small ones: counted from a pixel of the blend, centres are the same to the bit in any window
         of a mosaic.
@@ -128,12 +136,15 @@ def find_centres(sources, smooth, members, corner=(0, 0)):
     ndarray of float, shape (n_members, 2)
         ``y, x``, to a fraction of a pixel.
     """
-    boxes = sources.boxes - np.tile(np.asarray(corner), 2)
-    ellipses = [_Ellipse.of_mask(boxes[index], sources.crops[index]) for index in members]
+    boxes = sources.boxes[members] - np.tile(np.asarray(corner), 2)
+    crops = [sources.crops[index] for index in members.tolist()]
+    ellipses = [
+        _Ellipse.of_mask(box, crop) for box, crop in zip(boxes.tolist(), crops, strict=True)
+    ]
     return np.array(
         [
-            _centre(boxes[index], sources.crops[index], smooth, own, ellipses, corner)
-            for own, index in zip(ellipses, members, strict=True)
+            _centre(box, crop, smooth, is_peak, own, ellipses, corner)
+            for own, box, crop in zip(ellipses, boxes.tolist(), crops, strict=True)
         ]
     )
 
@@ -143,34 +154,39 @@ class _Ellipse(NamedTuple):
 
     y: float
     x: float
-    inverse: np.ndarray
+    yy: float
+    xx: float
+    xy: float
 
     @classmethod
     def of_mask(cls, box, crop):
         rows, columns = np.nonzero(crop)
         y, x = rows.mean(), columns.mean()
-        covariance = np.cov(rows, columns, bias=True) + np.eye(2) / 12  # a pixel has a width
-        return cls(y + box[0], x + box[1], np.linalg.inv(covariance))
+        rows, columns = rows - y, columns - x
+        n = len(rows)
+        # A pixel has a width.
+        yy, xx = rows @ rows / n + 1 / 12, columns @ columns / n + 1 / 12
+        xy = rows @ columns / n
+        area = yy * xx - xy * xy
+        return cls(y + box[0], x + box[1], xx / area, yy / area, -xy / area)
 
     def radius(self, y, x):
         """Distance from the centre in standard deviations; 2 at the edge of a full ellipse."""
-        offset = np.stack([np.asarray(y) - self.y, np.asarray(x) - self.x])
-        return np.sqrt(np.einsum("i...,ij,j...->...", offset, self.inverse, offset))
+        dy, dx = y - self.y, x - self.x
+        return np.sqrt(self.yy * dy * dy + 2 * self.xy * dy * dx + self.xx * dx * dx)
 
 
-def _centre(box, crop, smooth, own, ellipses, corner):
+def _centre(box, crop, smooth, is_peak, own, ellipses, corner):
     """Centre of one source; `ellipses` are those of all members of its blend."""
-    y0, x0, y1, x1 = box.tolist()
+    y0, x0, y1, x1 = box
     dy, dx = corner
-    # Peaks of the whole image: the edge of a mask on a neighbour's flank is none.
-    top, left = max(y0 + dy - 1, 0), max(x0 + dx - 1, 0)
-    highest = ndimage.maximum_filter(smooth[top : y1 + dy + 1, left : x1 + dx + 1], 3)
-    highest = highest[y0 + dy - top : y1 + dy - top, x0 + dx - left : x1 + dx - left]
-    y, x = np.nonzero(crop & (smooth[y0 + dy : y1 + dy, x0 + dx : x1 + dx] >= highest))
+    y, x = np.nonzero(crop & is_peak[y0 + dy : y1 + dy, x0 + dx : x1 + dx])
     y, x = y + y0, x + x0
     radius = own.radius(y, x)
-    nearest = np.min([ellipse.radius(y, x) for ellipse in ellipses], axis=0)
-    central = (radius <= _MOST_RADIUS) & (radius <= nearest)
+    central = radius <= _MOST_RADIUS
+    for ellipse in ellipses:
+        if ellipse is not own:
+            central &= radius <= ellipse.radius(y, x)
     if not central.any():
         return own.y, own.x
     y, x, radius = y[central], x[central], radius[central]

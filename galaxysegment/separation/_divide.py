@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..detection._statistics import sample_step
 from ..exceptions import UnsubtractedSkyWarning
 from ..structures import GALAXY, Instances
-from ._blends import find_blends, find_centres, smooth_light, stamp_boxes
+from ._blends import find_blends, find_centres, find_peaks, smooth_light, stamp_boxes
 from ._canvas import Canvas
 from ._positions import masks_at
 from ._scene import cut_scene, order_by_light, reaches_of, room_for
@@ -127,14 +127,14 @@ def divide(separator, exposure, instances, places=None, wanted=None):
         Members of each blend; ``canvas.blends`` counts in them.
     """
     canvas = Canvas(exposure, len(instances))
+    is_peak = find_peaks(exposure.smooth) if places is None else None
     blends = []
     for blend in find_blends(instances, separator.growth):
         if wanted is not None and not wanted[blend.members].any():
             continue
         corner = np.array([side.start for side in blend.window])
         if places is None:
-            members = blend.members.tolist()
-            centres = find_centres(instances, exposure.smooth, members, corner)
+            centres = find_centres(instances, exposure.smooth, is_peak, blend.members, corner)
         else:
             centres = places[blend.members] - corner
         # The brightest first, whatever the order of the sources, because templates are fitted in

@@ -63,6 +63,8 @@ def room_for(centres, scene):
     A companion reaches no farther than the centre of the nearest source with a peak four times as
     high: beyond, it would take the asymmetries of the brighter source for its own light.
     """
+    if len(centres) == 1:
+        return np.array([np.inf])
     rows, columns = nearest_pixels(centres).T
     peaks = smooth_light(scene.detection)[rows, columns]
     distance = np.hypot(*(centres[:, None] - centres[None]).transpose(2, 0, 1))
