@@ -80,12 +80,13 @@ def separate_image(separator, image, noise, entry):
     if noise is None:
         noise = noise_levels(values, outside)[:, None, None]
         noise = np.broadcast_to(noise, image.shape)
-    _check_sky(values, outside, noise)
     exposure = Exposure.of(image, noise)
     places = None if isinstance(entry, Instances) else entry
     instances = entry
     if places is not None:
         instances = masks_at(places, exposure.smooth, exposure.detection_noise)
+        values, outside = sample_sky(image, instances, (0, 0), image.shape[1:])
+    _check_sky(values, outside, noise)
     canvas, _ = divide(separator, exposure, instances, places)
     from_light = places is not None or separator.masks == "light"
     return canvas, all_masks(canvas, instances, from_light=from_light)

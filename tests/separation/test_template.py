@@ -265,3 +265,11 @@ def test_the_unit_of_the_image_does_not_matter(unit):
     expected = one(image, PLACES).fluxes
     scaled = one(unit * image, PLACES, rms=unit * RMS).fluxes
     assert scaled / unit == pytest.approx(expected, rel=1e-6)
+
+
+def test_galaxies_that_cover_most_of_the_image_are_no_sky():
+    places = Table({"y": [20.0, 44.0, 20.0, 44.0], "x": [20.0, 20.0, 52.0, 52.0]})
+    lights = [galaxy(y, x, 900, radius=8) for y, x in zip(places["y"], places["x"], strict=True)]
+    image = blend(*lights)
+    assert np.median(image) > 0.15  # RMS 0.1
+    assert len(one(image, places)) == 4  # a warning would be an error
