@@ -269,11 +269,19 @@ def _blank(image, regions, rms_band, corner):
     """
     y0, x0 = corner
     n_rows, width = image.shape[1:]
+    inside = [
+        runs.select(
+            (runs.row >= y0)
+            & (runs.row < y0 + n_rows)
+            & (runs.start < x0 + width)
+            & (runs.stop > x0)
+        )
+        for runs in regions
+    ]
+    if not any(len(own.row) for own in inside):
+        return image
     masks, zeros = [], []
-    for runs in regions:
-        inside = (runs.row >= y0) & (runs.row < y0 + n_rows)
-        inside &= (runs.start < x0 + width) & (runs.stop > x0)
-        own = runs.select(inside)
+    for own in inside:
         mask = np.zeros((n_rows, width), dtype=bool)
         zero = np.zeros_like(mask)
         for row, start, stop, value in zip(*(part.tolist() for part in own), strict=True):

@@ -5,6 +5,8 @@ Every source has a `shape` and reads all of itself, or only a section.
 
 import numpy as np
 
+from ._section import resolve_section
+
 
 class ArraySource:
     """Pixels that are in memory."""
@@ -68,15 +70,63 @@ class CubeSource:
 
 
 class MaskedSource:
-    """An image that is NaN where a mask, a source of booleans, is True."""
+    """An image that is NaN where a mask, a source of booleans, is True.
+
+    It remembers where the mask is clear, because a mosaic reads every pixel several times: the mask
+    is read again only near its True pixels.
+    """
 
     def __init__(self, source, mask):
         self.source, self.mask, self.shape = source, mask, source.shape
         self.reads_whole = source.reads_whole or mask.reads_whole
+        self._clear = _ClearParts(self.shape[-2:])
 
     def read(self, section=None):
-        image, mask = self.source.read(section), self.mask.read(section)
-        return np.where(mask, image.dtype.type(np.nan), image) if mask.any() else image
+        image = self.source.read(section)
+        if self._clear.cover(section):
+            return image
+        mask = self.mask.read(section)
+        is_blank = mask.any()
+        self._clear.remember(section, mask if is_blank else None)
+        return np.where(mask, image.dtype.type(np.nan), image) if is_blank else image
+
+
+class _ClearParts:
+    """The parts of the rows of a mask, 256 pixels each, that are known to hold no True."""
+
+    width = 256
+
+    def __init__(self, shape):
+        self.shape = shape
+        self._known = None  # of shape (height, number of parts in a row)
+
+    def cover(self, section):
+        """Whether all parts that a section touches are clear."""
+        if self._known is None:
+            return False
+        rows, columns = resolve_section(section, self.shape)
+        parts = slice(columns.start // self.width, -(-columns.stop // self.width))
+        return bool(self._known[rows, parts].all())
+
+    def remember(self, section, mask):
+        """Remember the parts inside a section that are clear, given its mask; None for no True."""
+        rows, columns = resolve_section(section, self.shape)
+        first = -(-columns.start // self.width)
+        is_last = columns.stop == self.shape[1]  # the last part may be narrower
+        stop = -(-columns.stop // self.width) if is_last else columns.stop // self.width
+        if stop <= first:
+            return
+        if self._known is None:
+            n_parts = -(-self.shape[1] // self.width)
+            self._known = np.zeros((self.shape[0], n_parts), dtype=bool)
+        if mask is None:
+            self._known[rows, first:stop] = True
+            return
+        is_true = mask.any(axis=0) if mask.ndim == 3 else mask
+        offset = first * self.width - columns.start
+        is_true = is_true[:, offset : stop * self.width - columns.start]
+        starts = np.arange(0, is_true.shape[1], self.width)
+        self._known[rows, first:stop] |= ~np.logical_or.reduceat(is_true, starts, axis=1)
 
 
 class UnknownNoise:

@@ -65,7 +65,9 @@ def _identity(part):
     if isinstance(part, list | tuple):
         return [_identity(member) for member in part]
     if hasattr(part, "read"):
-        return [_identity(member) for member in vars(part).values()]
+        # What a source remembers of its reading is no part of it.
+        public = [member for name, member in vars(part).items() if not name.startswith("_")]
+        return [_identity(member) for member in public]
     return part.__name__ if callable(part) else repr(part)
 
 

@@ -116,3 +116,47 @@ def test_only_what_is_asked_for_is_read(tmp_path):
     bands = [FitsSource(partial(reader, note=note), find_image(path)) for note in "ab"]
     CutSource(StackSource(bands), slice(2, 8), slice(3, 9)).read(np.s_[1:3, 0:2])
     assert seen == [(note, (slice(3, 5), slice(3, 5))) for note in "ab"]
+
+
+class CountingMask(ArraySource):
+    """A mask that counts how often it is read."""
+
+    n_reads = 0
+
+    def read(self, section=None):
+        self.n_reads += 1
+        return super().read(section)
+
+
+def test_a_mask_is_read_again_only_near_its_true_pixels():
+    image, mask = np.zeros((1, 700, 900)), np.zeros((700, 900), dtype=bool)
+    mask[350, 420] = True
+    counting = CountingMask(mask)
+    source = MaskedSource(ArraySource(image), counting)
+    for y0 in range(0, 700, 300):
+        source.read(np.s_[y0 : min(y0 + 300, 700), 0:900])
+    assert counting.n_reads == 3
+    for clear in (np.s_[0:350, 0:900], np.s_[351:700, 3:897], np.s_[100:700, 512:900]):
+        assert not np.isnan(source.read(clear)).any()
+    assert counting.n_reads == 3
+    assert np.isnan(source.read(np.s_[340:360, 410:430])).sum() == 1
+    assert counting.n_reads == 4
+
+
+edges = st.lists(st.integers(0, 600), min_size=2, max_size=2, unique=True).map(sorted)
+
+
+@given(
+    sections=st.lists(st.tuples(edges, edges), min_size=1, max_size=8),
+    pixels=st.lists(st.tuples(st.integers(0, 599), st.integers(0, 599)), max_size=3),
+    by_band=st.booleans(),
+)
+@settings(deadline=None, max_examples=60)
+def test_what_is_remembered_of_a_mask_changes_no_pixel(sections, pixels, by_band):
+    image, mask = np.zeros((2, 600, 600)), np.zeros((2, 600, 600), dtype=bool)
+    for index, (y, x) in enumerate(pixels):
+        mask[slice(index % 2, index % 2 + 1) if by_band else slice(None), y, x] = True
+    source = MaskedSource(ArraySource(image), ArraySource(mask if by_band else mask[0]))
+    for rows, columns in sections:
+        section = slice(*rows), slice(*columns)
+        np.testing.assert_array_equal(np.isnan(source.read(section)), mask[:, *section])
