@@ -6,6 +6,8 @@ One folder for each family of nets, one for what several families share:
     The skorch nets, the trainer, datasets, losses and memory.
 ``unet``
     The U-Net and its prediction of probabilities.
+``shares``
+    The net that corrects how `UNetSeparator` shares out light, its data and its loss.
 ``mask_rcnn``
     Mask R-CNN, its data, its prediction and torchvision's weights for it.
 ``queries``

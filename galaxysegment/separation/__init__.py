@@ -4,5 +4,12 @@ from ..structures import Separated
 from ._base import BaseSeparator
 from ._pair import SegmentThenSeparate
 from ._template import TemplateSeparator
+from ._unet import UNetSeparator
 
-__all__ = ["BaseSeparator", "SegmentThenSeparate", "Separated", "TemplateSeparator"]
+__all__ = [
+    "BaseSeparator",
+    "SegmentThenSeparate",
+    "Separated",
+    "TemplateSeparator",
+    "UNetSeparator",
+]

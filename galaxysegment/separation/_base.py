@@ -39,12 +39,12 @@ class BaseSeparator(BaseEstimator, metaclass=ABCMeta):
     masks: str = "given"
 
     @fit_context
-    def fit(self, X: Images | None = None, y: Any = None) -> Self:
+    def fit(self, X: Images | None = None, y: Any = None, rms: Images | None = None) -> Self:
         """Learn nothing; present so that separators can be used like other estimators.
 
         Parameters
         ----------
-        X, y : ignored
+        X, y, rms : ignored
 
         Returns
         -------
@@ -104,7 +104,7 @@ class BaseSeparator(BaseEstimator, metaclass=ABCMeta):
                 f"X holds {len(images)} images, but sources holds {len(given)} entries: give one "
                 "per image."
             )
-        noises = [None] * len(images) if rms is None else _check_rms(rms, images)
+        noises = [None] * len(images) if rms is None else check_rms(rms, images)
         checked = [
             _check_sources(entry, image, f"sources[{index}]")
             for index, (entry, image) in enumerate(zip(given, images, strict=True))
@@ -142,7 +142,7 @@ class BaseSeparator(BaseEstimator, metaclass=ABCMeta):
         """
 
 
-def _check_rms(rms, images):
+def check_rms(rms, images):
     maps = list(rms)
     if len(maps) != len(images):
         raise ValueError(

@@ -93,7 +93,11 @@ class TemplateSeparator(BaseSeparator):
         return replace(scene, centres=centres, boxes=boxes, freedom=freedom)
 
     def _templates(self, scene):
-        return in_bands(scene, fit_scene(scene, self.n_iterations))
+        return in_bands(scene, self._detection_templates(scene))
+
+    def _detection_templates(self, scene):
+        """Return the light of each source in the detection image; override to correct it."""
+        return fit_scene(scene, self.n_iterations)
 
 
 def in_bands(scene, templates):

@@ -2,6 +2,7 @@
 
 import tempfile
 import warnings
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,12 @@ from properties import covers, few
 from galaxysegment import Instances, NoSourcesWarning, PhotutilsSegmenter, metrics
 from galaxysegment.io import read_separated
 from galaxysegment.mosaic import separate_mosaic
-from galaxysegment.separation import SegmentThenSeparate, Separated, TemplateSeparator
+from galaxysegment.separation import (
+    SegmentThenSeparate,
+    Separated,
+    TemplateSeparator,
+    UNetSeparator,
+)
 
 ROWS, COLUMNS = np.indices((32, 36))
 
@@ -76,6 +82,29 @@ def test_tiles_and_files_hold_the_light_of_the_whole_image(scene, tile_size):
     assert all(np.array_equal(*pair) for pair in zip(read.parts, whole.parts, strict=True))
     assert read.sources.boxes.tolist() == sources.boxes.tolist()
     assert np.allclose(section.total() + section.residual, image[3:20, 10:36], atol=1e-3)
+
+
+@lru_cache(maxsize=1)
+def small_net():
+    places = [(16, 12), (18, 22)]
+    light = np.array([60 * np.exp(-((ROWS - y) ** 2 + (COLUMNS - x) ** 2) / 12) for y, x in places])
+    noise = np.random.default_rng(0).normal(size=ROWS.shape)
+    quick = {"weights": None, "base_width": 2, "max_epochs": 1, "validation_fraction": 0}
+    return UNetSeparator(**quick, random_state=0).fit((light.sum(axis=0) + noise)[None], [light])
+
+
+@covers("separation.UNetSeparator")
+@given(scenes())
+@few
+def test_a_net_gives_away_the_same_light_as_its_templates(scene):
+    lights, noise, sources = scene
+    image = lights.sum(axis=0) + noise
+    rms = np.ones((1, *image.shape))
+    (ours,) = small_net().separate(image[None], [sources], rms=rms)
+    templates = TemplateSeparator(n_iterations=small_net().n_iterations)
+    (theirs,) = templates.separate(image[None], [sources], rms=rms)
+    assert np.allclose(ours.total(), theirs.total(), atol=2e-3 * image.max())
+    assert np.allclose(ours.total() + ours.residual, image, atol=1e-3)
 
 
 @covers("separation.SegmentThenSeparate")
