@@ -314,9 +314,9 @@ def speed(options):
         "over its own)"
     )
     for name, (training, prediction) in seconds.items():
-        one, other = statistics.median(training), statistics.median(prediction)
+        own_time, other = statistics.median(training), statistics.median(prediction)
         print(
-            f"{name:26s} {1 / one:6.1f} ({base[0] / one:.2f}) {1 / other:6.1f} "
+            f"{name:26s} {1 / own_time:6.1f} ({base[0] / own_time:.2f}) {1 / other:6.1f} "
             f"({base[1] / other:.2f})"
         )
 

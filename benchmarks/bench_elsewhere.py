@@ -112,7 +112,7 @@ def run_net(make_net, parts, tuned=True):
             times = {**times, "chosen": {"score_threshold": cut}}
         told.append(times)
         candidates += predict(net, part.X)
-        predicted += [one.select(one.scores >= cut) for one in candidates[-len(part) :]]
+        predicted += [sources.select(sources.scores >= cut) for sources in candidates[-len(part) :]]
     return predicted, candidates, told
 
 

@@ -43,21 +43,23 @@ def compare(n_levels, side, n_windows, repeat, n_jobs):
     best = [np.inf] * 3
     for _ in range(repeat):
         theirs, expected = seconds(mahotas_windows, levels, corners)
-        one, maps = seconds(haralick_maps, levels, WINDOW, n_levels)
+        single, maps = seconds(haralick_maps, levels, WINDOW, n_levels)
         many, _ = seconds(
             haralick_maps, levels, WINDOW, n_levels, n_jobs=n_jobs, clock=time.perf_counter
         )
         best = [
             min(pair)
-            for pair in zip(best, (theirs / n_windows, one / side**2, many / side**2), strict=True)
+            for pair in zip(
+                best, (theirs / n_windows, single / side**2, many / side**2), strict=True
+            )
         ]
     y, x = (corners + WINDOW // 2).T
     difference = np.abs(maps[:, y, x].T - expected).max()
-    theirs, one, many = best
+    theirs, single, many = best
     print(
-        f"{n_levels:4d} levels: mahotas {theirs * 1e6:7.1f} µs a window, kernel {one * 1e6:.3f} µs "
-        "on one thread "
-        f"({theirs / one:6.0f} ×), {many * 1e6:.3f} µs on {n_jobs} ({theirs / many:6.0f} ×); "
+        f"{n_levels:4d} levels: mahotas {theirs * 1e6:7.1f} µs a window, kernel "
+        f"{single * 1e6:.3f} µs on one thread "
+        f"({theirs / single:6.0f} ×), {many * 1e6:.3f} µs on {n_jobs} ({theirs / many:6.0f} ×); "
         f"largest difference {difference:.1e}",
         flush=True,
     )

@@ -142,8 +142,8 @@ def accuracy(arguments):
         snr.append(np.asarray(truth["snr"]))
         for name, measure in PROGRAMS.items():
             y, x, flux = measure(field, labels, image)
-            found = match(truth, np.asarray(y), np.asarray(x))
-            ratio = np.where(found >= 0, np.asarray(flux)[found], np.nan) / truth["flux"]
+            matched = match(truth, np.asarray(y), np.asarray(x))
+            ratio = np.where(matched >= 0, np.asarray(flux)[matched], np.nan) / truth["flux"]
             with np.errstate(invalid="ignore", divide="ignore"):
                 errors[name].append(-2.5 * np.log10(np.asarray(ratio)))
     snr = np.concatenate(snr)

@@ -463,8 +463,8 @@ def try_mutant(scratch, mutant, seconds, lines, kills=()):
 def _files_of(package):
     for place in PACKAGES[package][0]:
         path = ROOT / place
-        found = sorted(path.rglob("*.py")) if path.is_dir() else [path]
-        yield from (str(file.relative_to(ROOT)) for file in found if file.exists())
+        files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+        yield from (str(file.relative_to(ROOT)) for file in files if file.exists())
 
 
 def run_package(package, options, equivalents):

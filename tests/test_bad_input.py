@@ -19,9 +19,11 @@ WITH_RMS = [
     SEPSegmenter(rms_band=-1),
 ]
 each_segmenter = pytest.mark.parametrize(
-    "segmenter", SEGMENTERS, ids=lambda one: type(one).__name__
+    "segmenter", SEGMENTERS, ids=lambda segmenter: type(segmenter).__name__
 )
-each_with_rms = pytest.mark.parametrize("segmenter", WITH_RMS, ids=lambda one: type(one).__name__)
+each_with_rms = pytest.mark.parametrize(
+    "segmenter", WITH_RMS, ids=lambda segmenter: type(segmenter).__name__
+)
 
 
 @each_segmenter

@@ -150,17 +150,17 @@ def test_truth_is_required_where_it_is():
     [
         Y,
         list(Y),
-        [Instances.from_label_map(one) for one in Y],
+        [Instances.from_label_map(true_map) for true_map in Y],
         np.stack([(Y > 0).astype(np.int32), Y], axis=1),
     ],
     ids=["stack", "list", "instances", "panoptic"],
 )
 def test_targets_in_every_form(truth):
-    images = [one[None] for one in X]
+    images = [image[None] for image in X]
     for target, labels in zip(check_targets(truth, images), Y, strict=True):
-        found = target.to_label_map() if isinstance(target, Instances) else target
-        np.testing.assert_array_equal(found > 0, labels > 0)
-        assert found.max() == labels.max()
+        label_map = target.to_label_map() if isinstance(target, Instances) else target
+        np.testing.assert_array_equal(label_map > 0, labels > 0)
+        assert label_map.max() == labels.max()
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64])
@@ -170,7 +170,7 @@ def test_binary_targets_become_components(dtype):
 
 
 def test_targets_of_another_shape_are_refused():
-    images = [one[None] for one in X]
+    images = [image[None] for image in X]
     with pytest.raises(
         ValueError, match=r"y\[0\] has shape \(48, 39\), but X\[0\] has shape \(48, 40\)"
     ):

@@ -94,7 +94,9 @@ def test_polygons_give_the_mask_back_with_its_holes_filled(mask):
 def test_uncompressed_run_lengths_are_read(sources):
     document = to_coco(sources)
     for annotation, mask in zip(
-        document["annotations"], np.concatenate([one.masks for one in sources[:1]]), strict=False
+        document["annotations"],
+        np.concatenate([instances.masks for instances in sources[:1]]),
+        strict=False,
     ):
         flat = mask.ravel(order="F")
         edges = np.flatnonzero(np.diff(flat, prepend=False))
@@ -112,10 +114,10 @@ def test_pycocotools_loads_and_evaluates_the_file(tmp_path, sources):
     path = tmp_path / "truth.json"
     to_coco(sources, path=path)
     noise = np.random.default_rng(0)
-    found = [one.shift(0, int(noise.integers(0, 2))) for one in sources]
+    shifted = [shifted.shift(0, int(noise.integers(0, 2))) for shifted in sources]
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(str(path))
-        evaluation = COCOeval(coco, coco.loadRes(to_coco(found)["annotations"]), "segm")
+        evaluation = COCOeval(coco, coco.loadRes(to_coco(shifted)["annotations"]), "segm")
         evaluation.evaluate()
         evaluation.accumulate()
         perfect = COCOeval(coco, coco.loadRes(to_coco(sources)["annotations"]), "segm")
@@ -128,7 +130,7 @@ def test_pycocotools_loads_and_evaluates_the_file(tmp_path, sources):
     from galaxysegment.metrics import average_precision
 
     assert evaluation.eval["precision"][..., 0, -1].mean() == pytest.approx(
-        average_precision(sources, found)
+        average_precision(sources, shifted)
     )
     assert from_coco(path) == sources[:2] + from_coco(path)[2:]
 
@@ -143,7 +145,10 @@ def test_every_form_of_sources_is_written():
     )
     assert to_coco([labels > 0])["annotations"][0]["area"] == 3  # one component, corners connect
     panoptic = np.stack([[[2, 2, 0], [0, 0, 1]], labels])
-    assert [one["category_id"] for one in to_coco(panoptic[None])["annotations"]] == [2, 1]
+    assert [annotation["category_id"] for annotation in to_coco(panoptic[None])["annotations"]] == [
+        2,
+        1,
+    ]
     assert from_coco(to_coco(panoptic[None]))[0].classes.tolist() == [2, 1]
 
 
@@ -151,11 +156,11 @@ def test_names_and_categories():
     labels = np.array([[1, 0, 2]])
     document = to_coco([labels], images=["a.fits"])
     assert document["images"] == [{"id": 1, "file_name": "a.fits", "height": 1, "width": 3}]
-    assert [one["name"] for one in document["categories"]] == ["source"]
+    assert [category["name"] for category in document["categories"]] == ["source"]
     told = to_coco(
         [Instances.from_label_map(labels, classes=[7, 1])], categories={7: "quasar", 1: "galaxy"}
     )
-    assert [(one["id"], one["name"]) for one in told["categories"]] == [
+    assert [(category["id"], category["name"]) for category in told["categories"]] == [
         (7, "quasar"),
         (1, "galaxy"),
     ]

@@ -66,12 +66,18 @@ def test_the_files_are_what_the_format_says(tmp_path):
         {"id": 70_000, "category_id": 1, "area": 2, "bbox": [1, 1, 2, 1], "iscrowd": 0},
         {"id": 70_001, "category_id": 0, "area": 2, "bbox": [1, 0, 2, 1], "iscrowd": 0},
     ]
-    assert [(one["id"], one["name"], one["isthing"]) for one in document["categories"]] == [
+    assert [
+        (category["id"], category["name"], category["isthing"])
+        for category in document["categories"]
+    ] == [
         (0, "sky", 0),
         (1, "galaxy", 1),
         (2, "star", 1),
     ]
-    assert all(len(one["color"]) == 3 and "supercategory" in one for one in document["categories"])
+    assert all(
+        len(category["color"]) == 3 and "supercategory" in category
+        for category in document["categories"]
+    )
 
 
 def test_label_maps_and_instances_are_written_as_galaxies_and_sky(tmp_path):
@@ -263,4 +269,4 @@ def test_names_must_lead_somewhere(tmp_path):
     with pytest.raises(ValueError, match=r"images would write 'a\.png' twice"):
         to_coco_panoptic(empty, tmp_path / "truth.json", images=["x/a.fits", "y/a.fits"])
     document = to_coco_panoptic(empty, tmp_path / "truth.json", images=["../../a.fits", "b.fits"])
-    assert [one["file_name"] for one in document["annotations"]] == ["a.png", "b.png"]
+    assert [annotation["file_name"] for annotation in document["annotations"]] == ["a.png", "b.png"]

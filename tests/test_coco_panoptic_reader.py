@@ -49,7 +49,7 @@ def test_the_masks_are_the_segments(field, read):
     semantic, ids = panoptic_map(field)
     masks = np.asarray(labels["masks"]).astype(bool)
     assert len(masks) == ids.max() + 1  # the sources and the sky
-    found = {
+    segments = {
         (int(category), mask.tobytes())
         for category, mask in zip(labels["class_labels"], masks, strict=True)
     }
@@ -57,16 +57,16 @@ def test_the_masks_are_the_segments(field, read):
     expected = {(first[number], (ids == number).tobytes()) for number in first} | {
         (0, (ids == 0).tobytes())
     }
-    assert found == expected
-    assert {1, 2} <= {category for category, _ in found}
+    assert segments == expected
+    assert {1, 2} <= {category for category, _ in segments}
 
 
 def test_areas_and_boxes_agree_with_the_masks(read):
     labels, document = read
     masks = np.asarray(labels["masks"]).astype(bool)
     np.testing.assert_array_equal(labels["area"], masks.sum(axis=(1, 2)))
-    info = {one["id"]: one for one in document["annotations"][0]["segments_info"]}
-    boxes = {tuple(one["bbox"]) for one in info.values()}
+    info = {segment["id"]: segment for segment in document["annotations"][0]["segments_info"]}
+    boxes = {tuple(segment["bbox"]) for segment in info.values()}
     for mask in masks:
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         assert (columns[0], rows[0], np.ptp(columns) + 1, np.ptp(rows) + 1) in boxes

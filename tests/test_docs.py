@@ -33,11 +33,11 @@ class AboutEqual(doctest.OutputChecker):
     """Numbers with a decimal point may differ a little."""
 
     def check_output(self, want, got, optionflags):
-        wanted, found = _NUMBER.findall(want), _NUMBER.findall(got)
-        if len(wanted) != len(found):
+        wanted, printed = _NUMBER.findall(want), _NUMBER.findall(got)
+        if len(wanted) != len(printed):
             return super().check_output(want, got, optionflags)
         near = all(
-            abs(float(a) - float(b)) <= _TOLERANCE for a, b in zip(wanted, found, strict=True)
+            abs(float(a) - float(b)) <= _TOLERANCE for a, b in zip(wanted, printed, strict=True)
         )
         return near and super().check_output(
             _NUMBER.sub("#", want), _NUMBER.sub("#", got), optionflags

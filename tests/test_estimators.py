@@ -72,7 +72,7 @@ def test_there_are_estimators():
 # Strict, as pyproject.toml says: a replaced check that began to pass would no longer need
 # replacing.
 @parametrize_with_checks(
-    [make_estimator(*one) for one in ESTIMATORS], expected_failed_checks=expected_failed_checks
+    [make_estimator(*case) for case in ESTIMATORS], expected_failed_checks=expected_failed_checks
 )
 def test_sklearn_checks(estimator, check):
     check(estimator)

@@ -82,8 +82,10 @@ KERNELS = {"compiled", "_haralick", "_template_kernels", "_overlap_kernels", "_a
 @pytest.mark.parametrize("path", [file for file in FILES if file.stem not in KERNELS], ids=str)
 def test_heavy_packages_are_imported_inside_functions(path):
     heavy = HEAVY if room(path) == "nets" else HEAVY | TORCH
-    found = {module.split(".")[0] for level, module in top_imports(path) if not level} & heavy
-    assert not found, f"{path.name} imports {found} at its top"
+    heavy_imports = {
+        module.split(".")[0] for level, module in top_imports(path) if not level
+    } & heavy
+    assert not heavy_imports, f"{path.name} imports {heavy_imports} at its top"
 
 
 def modules_after(statement):
@@ -166,6 +168,30 @@ def test_files_stay_readable(path):
             body = node.body[1:] if ast.get_docstring(node) else node.body
             length = body[-1].end_lineno - body[0].lineno + 1 if body else 0
             assert length <= 60, f"{path.name}:{node.name} is {length} lines long"
+
+
+# Names that say nothing about the thing they hold.
+EMPTY_NAMES = {"one", "found"}
+ROOT = PACKAGE.parent
+
+
+def empty_names(path):
+    """Yield the variables, arguments and functions of a file whose names say nothing."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        is_variable = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        name = node.id if is_variable else node.name if is_function else None
+        name = node.arg if isinstance(node, ast.arg) else name
+        if name in EMPTY_NAMES:
+            yield f"{path.name}:{node.lineno}: {name}"
+
+
+@pytest.mark.parametrize("folder", ["galaxysegment", "tests", "benchmarks", "examples", "docs"])
+def test_names_say_what_they_hold(folder):
+    if not (ROOT / folder).is_dir():
+        pytest.skip(f"{folder} is not part of an installed package")
+    empty = [name for path in (ROOT / folder).rglob("*.py") for name in empty_names(path)]
+    assert not empty, f"name the thing instead: {', '.join(empty)}"
 
 
 # Folders of tests that are about no one part of the package.

@@ -38,7 +38,7 @@ def numbers(node):
     if isinstance(node, dict):
         node = list(node.values())
     if isinstance(node, list):
-        return [value for one in node for value in numbers(one)]
+        return [value for child in node for value in numbers(child)]
     return [node] if isinstance(node, (int, float)) else []
 
 
@@ -129,8 +129,8 @@ def test_the_shipped_weights_are_those_of_the_page():
     runs = [run for run in read(RESULTS, "A") if run["system"] == "unet_shipped"]
     stored = runs[0]["first patches"]
     test = A.test(0)[: stored["n"]]
-    found = predict(build(SYSTEMS["unet_shipped"], A, "raw", 0), test.X)
-    assert first_iou(test, found, A) == pytest.approx(stored["iou"], abs=0.01)
+    labels = predict(build(SYSTEMS["unet_shipped"], A, "raw", 0), test.X)
+    assert first_iou(test, labels, A) == pytest.approx(stored["iou"], abs=0.01)
 
 
 def test_a_tiny_round(tiny):
@@ -328,13 +328,13 @@ def test_fragments_do_not_count():
     labels = np.zeros((20, 20), dtype=int)
     labels[2:8, 2:8], labels[15:20, 19] = 1, 2
     truth = Instances.from_label_map(labels)
-    found = [
+    built = [
         Instances.from_label_map(labels),
         Instances.from_label_map(np.where(labels == 1, 1, 0)),
     ]
-    counted, seen = count_sources([truth, truth], found, n_pixels=10)
+    counted, seen = count_sources([truth, truth], built, n_pixels=10)
     assert counted[0].tolist() == [True, False]
-    assert [len(one) for one in seen] == [1, 1]
+    assert [len(part) for part in seen] == [1, 1]
 
 
 def test_completeness_at_a_purity():

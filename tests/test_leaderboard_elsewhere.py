@@ -47,7 +47,7 @@ def test_the_blends_are_read_with_their_truth(data_dir):
     for name, part in zip(("catsim", "cosmos"), btk_parts(data_dir), strict=True):
         with np.load(data_dir / "sim_btk_blends" / f"{name}_dev.npz") as stored:
             catalog = stored["catalog"]
-        areas = np.concatenate([one.areas for one in part.truth])
+        areas = np.concatenate([sources.areas for sources in part.truth])
         np.testing.assert_array_equal(areas, catalog["npix_mask"][catalog["npix_mask"] > 0])
         assert part.X.shape == (30, 120, 120)
         assert np.percentile(part.X, 16) == pytest.approx(-NOISE_OF_BLENDS, rel=0.2)

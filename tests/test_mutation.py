@@ -42,8 +42,8 @@ def changes(mutation, source):
 
 
 def test_code_is_changed_and_words_are_not(mutation):
-    found = {(mutant.function, mutant.after) for mutant in changes(mutation, SOURCE)}
-    assert found == {
+    changed = {(mutant.function, mutant.after) for mutant in changes(mutation, SOURCE)}
+    assert changed == {
         ("module", "4"),
         ("clip", "6"),
         ("clip", "False"),
@@ -128,8 +128,8 @@ def test_a_bug_is_killed_or_survives(mutation, tmp_path, test, outcome):
         'from hypothesis import settings\nsettings.register_profile("suite")\n'
     )
     name = "test_code.py::test_f"
-    found = mutation.try_mutant(tmp_path, mutant, {name: 0.1}, {"code_under_test.py": {2: [name]}})
-    assert found == (outcome, name if outcome == "killed" else None)
+    fate = mutation.try_mutant(tmp_path, mutant, {name: 0.1}, {"code_under_test.py": {2: [name]}})
+    assert fate == (outcome, name if outcome == "killed" else None)
     assert (tmp_path / "code_under_test.py").read_text() == source
 
 

@@ -96,7 +96,7 @@ def test_a_program_passes_the_strict_checker(strictly):
 
 def test_the_checker_finds_mistakes(strictly):
     said = strictly("wrong.py")
-    found = {
+    mistakes = {
         int(line): code
         for line, code in re.findall(r"wrong\.py:(\d+): error: .*\[([\w-]+)\]", said)
     }
@@ -106,7 +106,7 @@ def test_the_checker_finds_mistakes(strictly):
         for number, line in enumerate(lines, start=1)
         if "# error: " in line
     }
-    assert found == expected
+    assert mistakes == expected
 
 
 def test_the_package_itself_passes(mypy):

@@ -99,7 +99,7 @@ def make_text(store, figures=(), where="/_static/leaderboard"):
     ]
     lines += [*_section(SETTINGS["C"].title, "-"), _counts(store, "C"), ""]
     lines += ["Systems that tell stars from galaxies:", ""]
-    lines += score_table(store, "C", STAR_COLUMNS, lambda one: bool(one.values("segm.galaxy.AP")))
+    lines += score_table(store, "C", STAR_COLUMNS, lambda run: bool(run.values("segm.galaxy.AP")))
     lines += [
         "All systems, stars and galaxies alike:",
         "",

@@ -176,9 +176,9 @@ def quality(patches, predicted, n_pixels):
 
 
 def detection(truth, predicted):
-    one = metrics.detection_scores(truth, predicted)
+    scores = metrics.detection_scores(truth, predicted)
     return {
-        name: getattr(one, name)
+        name: getattr(scores, name)
         for name in ("precision", "recall", "f1", "n_true", "n_pred", "n_matched")
     }
 
@@ -196,8 +196,8 @@ def all_alike(truth, predicted):
     return tuple([without_classes(item) for item in group] for group in (truth, predicted))
 
 
-def without_classes(one):
-    return Instances(one.shape, one.boxes, one.crops, one.scores)
+def without_classes(sources):
+    return Instances(sources.shape, sources.boxes, sources.crops, sources.scores)
 
 
 def panoptic(patches, predicted, setting, told_apart):

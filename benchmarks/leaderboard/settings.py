@@ -51,7 +51,7 @@ def draw_fields(n, first_seed, draw_one, per_field):
 
 def draw_a(n, seed, scale):
     side = {"full": 2048, "small": 1024, "tiny": 512}[scale]
-    return draw_fields(n, seed, lambda one: patches_a(side, one), (side // 256) ** 2)
+    return draw_fields(n, seed, lambda field_seed: patches_a(side, field_seed), (side // 256) ** 2)
 
 
 @lru_cache(maxsize=8)  # several systems in a row look at the same fields
@@ -83,7 +83,7 @@ def draw_b(n, seed, scale):  # noqa: ARG001 - one image costs the same at every 
 
 def draw_c(n, seed, scale):
     side = {"full": 2048, "small": 1024, "tiny": 512}[scale]
-    return draw_fields(n, seed, lambda one: patches_c(side, one), (side // 512) ** 2)
+    return draw_fields(n, seed, lambda field_seed: patches_c(side, field_seed), (side // 512) ** 2)
 
 
 @lru_cache(maxsize=8)

@@ -58,8 +58,8 @@ def test_numbers_are_those_of_photutils(scene):
     image, labels = scene
     rms = np.full(image.shape, 1.5)
     expected = SourceCatalog(image, SegmentationImage(labels), error=rms)
-    found = source_catalog(labels, image, rms=rms)
-    assert found["label"].tolist() == expected.labels.tolist()
+    catalog = source_catalog(labels, image, rms=rms)
+    assert catalog["label"].tolist() == expected.labels.tolist()
     pairs = {
         "x": expected.x_centroid if hasattr(expected, "x_centroid") else expected.xcentroid,
         "y": expected.y_centroid if hasattr(expected, "y_centroid") else expected.ycentroid,
@@ -72,23 +72,23 @@ def test_numbers_are_those_of_photutils(scene):
         "y_max": expected.bbox_ymax,
     }
     for name, values in pairs.items():
-        np.testing.assert_allclose(found[name], values, rtol=1e-8, err_msg=name)
+        np.testing.assert_allclose(catalog[name], values, rtol=1e-8, err_msg=name)
     error = (
         expected.segment_flux_err
         if hasattr(expected, "segment_flux_err")
         else expected.segment_fluxerr
     )
-    np.testing.assert_allclose(found["flux_error"], error)
+    np.testing.assert_allclose(catalog["flux_error"], error)
     axes = ("semimajor_axis", "semiminor_axis")
     if not hasattr(expected, "semimajor_axis"):
         axes = ("semimajor_sigma", "semiminor_sigma")
     np.testing.assert_allclose(
-        found["semi_major"].value, getattr(expected, axes[0]).value, rtol=1e-6
+        catalog["semi_major"].value, getattr(expected, axes[0]).value, rtol=1e-6
     )
     np.testing.assert_allclose(
-        found["semi_minor"].value, getattr(expected, axes[1]).value, rtol=1e-6
+        catalog["semi_minor"].value, getattr(expected, axes[1]).value, rtol=1e-6
     )
-    turn = (found["angle"] - expected.orientation).to_value("deg")
+    turn = (catalog["angle"] - expected.orientation).to_value("deg")
     np.testing.assert_allclose((turn + 90) % 180 - 90, 0, atol=1e-6)
 
 
@@ -175,15 +175,15 @@ def test_files_give_what_arrays_give(tmp_path, scene):
     fits.PrimaryHDU(image, wcs.to_header()).writeto(tmp_path / "image.fits")
     fits.PrimaryHDU(np.full(image.shape, 2.0)).writeto(tmp_path / "rms.fits")
     write_label_map(tmp_path / "labels.fits", labels)
-    found = source_catalog(
+    catalog = source_catalog(
         tmp_path / "labels.fits", tmp_path / "image.fits", rms=tmp_path / "rms.fits"
     )
     expected = source_catalog(
         labels, Field(image, rms=np.full(image.shape, 2.0), wcs=wcs), rms=True
     )
-    assert found.colnames == expected.colnames
-    for name in set(found.colnames) - {"sky_position"}:
-        np.testing.assert_allclose(np.asarray(found[name]), np.asarray(expected[name]), rtol=1e-9)
+    assert catalog.colnames == expected.colnames
+    for name in set(catalog.colnames) - {"sky_position"}:
+        np.testing.assert_allclose(np.asarray(catalog[name]), np.asarray(expected[name]), rtol=1e-9)
 
 
 def test_backgrounds(scene):
@@ -262,7 +262,7 @@ def test_catalogs_survive_a_file(tmp_path, scene, suffix):
         write_catalog(path, catalog)
     with pytest.raises(ValueError, match="must end in"):
         write_catalog(tmp_path / "sources.txt", catalog)
-    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
 def test_regions_lie_on_the_sources(tmp_path, scene):

@@ -85,9 +85,9 @@ def assert_row(row, expected):
     if near_thin:  # rounding decides whether the shape is widened once more
         expected = {name: expected[name] for name in expected if not name.startswith("semi")}
     for name, value in expected.items():
-        found = getattr(row[name], "value", row[name])
+        measured = getattr(row[name], "value", row[name])
         expected_value = value[0] if np.ndim(value) and len(value) == 1 else value
-        np.testing.assert_allclose(found, expected_value, rtol=1e-9, atol=1e-9, err_msg=name)
+        np.testing.assert_allclose(measured, expected_value, rtol=1e-9, atol=1e-9, err_msg=name)
     if angle is not None and not near_thin:
         turn = row["angle"].value - angle
         assert abs((turn + 90) % 180 - 90) < 1e-4
@@ -216,9 +216,11 @@ def test_the_mesh_is_the_background_of_the_subtractor():
     rng = np.random.default_rng(0)
     image = rng.normal(5, 1, (2, 130, 170)) + np.linspace(0, 20, 170)
     labels = (rng.random((130, 170)) < 0.01).astype(int) * np.arange(1, 171)
-    found = source_catalog(labels, image, background="mesh")
+    catalog = source_catalog(labels, image, background="mesh")
     subtracted = BackgroundSubtractor().fit_transform(image[np.newaxis])[0]
-    np.testing.assert_allclose(found["flux"], source_catalog(labels, subtracted)["flux"], atol=0.02)
+    np.testing.assert_allclose(
+        catalog["flux"], source_catalog(labels, subtracted)["flux"], atol=0.02
+    )
 
 
 def test_shapes_on_the_sky_with_pixels_that_are_sheared_and_not_square():

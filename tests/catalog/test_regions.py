@@ -81,10 +81,10 @@ def test_regions_of_other_forms_become_masks(wcs):
     regions = pytest.importorskip("regions", reason="the package regions is not installed")
     circle = regions.CirclePixelRegion(regions.PixCoord(10, 20), radius=5)
     outside = regions.CirclePixelRegion(regions.PixCoord(-50, 20), radius=5)
-    found = from_regions([circle, outside, circle.to_sky(wcs)], (40, 50), wcs=wcs)
+    instances = from_regions([circle, outside, circle.to_sky(wcs)], (40, 50), wcs=wcs)
     y, x = np.mgrid[:40, :50]
-    assert len(found) == 2
-    np.testing.assert_array_equal(found.masks[0], (x - 10) ** 2 + (y - 20) ** 2 < 25)
+    assert len(instances) == 2
+    np.testing.assert_array_equal(instances.masks[0], (x - 10) ** 2 + (y - 20) ** 2 < 25)
 
 
 def test_a_segmentation_image_is_a_label_map(labels):

@@ -25,13 +25,13 @@ def sky(shape, seed=0, dtype=np.float32):
 
 
 def by_photutils(image, box=50, **options):
-    found = Background2D(
+    theirs = Background2D(
         image,
         tuple(min(box, side) for side in image.shape),
         bkg_estimator=MedianBackground(),
         **options,
     )
-    return found.background, found.background_rms
+    return theirs.background, theirs.background_rms
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

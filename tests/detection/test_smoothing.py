@@ -58,10 +58,10 @@ def test_blocks_do_not_change_a_bit(dtype):
 def test_prepare_sees_each_row_with_its_place():
     image = np.zeros((30, 10))
     ramp = np.broadcast_to(np.arange(30.0)[:, None], (30, 10))
-    found = smooth(
+    smoothed = smooth(
         image, step=8, prepare=lambda rows, y: rows + np.arange(y, y + len(rows))[:, None]
     )
-    np.testing.assert_allclose(found, smooth(ramp), atol=1e-12)
+    np.testing.assert_allclose(smoothed, smooth(ramp), atol=1e-12)
 
 
 def test_row_blocks_cover_each_row_once():

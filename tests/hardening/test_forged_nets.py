@@ -68,11 +68,11 @@ class Allocations(TorchDispatchMode):
     largest = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        found = func(*args, **(kwargs or {}))
-        for one in found if isinstance(found, (list, tuple)) else [found]:
-            if isinstance(one, torch.Tensor) and one.device.type != "meta":
-                self.largest = max(self.largest, one.numel() * one.element_size())
-        return found
+        outputs = func(*args, **(kwargs or {}))
+        for output in outputs if isinstance(outputs, (list, tuple)) else [outputs]:
+            if isinstance(output, torch.Tensor) and output.device.type != "meta":
+                self.largest = max(self.largest, output.numel() * output.element_size())
+        return outputs
 
 
 def refused(path, words):
@@ -136,7 +136,7 @@ def test_a_net_larger_than_its_file_is_refused_before_memory_is_taken(kind, chan
 
 
 @pytest.mark.parametrize(
-    ("kind", "change", "words"), [one for one in FORGERIES if COUNTED & one[1].keys()]
+    ("kind", "change", "words"), [forgery for forgery in FORGERIES if COUNTED & forgery[1].keys()]
 )
 def test_python_does_not_count_to_a_forged_number(kind, change, words, path):
     forge(kind, path, change_net(change))
@@ -164,7 +164,8 @@ def test_the_measure_sees_a_net_that_is_loaded(kind, path):
     with Allocations() as allocations:
         loaded = load(path)
     weights = [
-        one.numel() * one.element_size() for one in loaded.net_.module_.state_dict().values()
+        tensor.numel() * tensor.element_size()
+        for tensor in loaded.net_.module_.state_dict().values()
     ]
     assert allocations.largest >= max(weights)
 
@@ -178,7 +179,7 @@ def add(tree):
 
 
 def turn(tree):
-    name = max(tree["state"]["tensors"], key=lambda one: tree["state"]["tensors"][one].ndim)
+    name = max(tree["state"]["tensors"], key=lambda key: tree["state"]["tensors"][key].ndim)
     tree["state"]["tensors"][name] = tree["state"]["tensors"][name][:, :0]
 
 

@@ -43,7 +43,7 @@ def segmenter(name):
 
 
 @pytest.fixture(scope="module", params=SEGMENTERS)
-def found(request):
+def prediction(request):
     labels = segmenter(request.param).predict(X)
     assert labels.reshape(len(X), -1).max(axis=1).min() >= 3
     assert request.param not in NETS or detection_scores(list(Y), list(labels)).recall > 0.6
@@ -53,10 +53,10 @@ def found(request):
 def in_order(labels):
     """Number sources by their first pixel, so that maps with other numbers can be compared."""
     maps = []
-    for one in labels:
-        present, first, inverse = np.unique(one, return_index=True, return_inverse=True)
+    for label_map in labels:
+        present, first, inverse = np.unique(label_map, return_index=True, return_inverse=True)
         rank = np.argsort(np.argsort(np.where(present == 0, -1, first))) + (present[0] != 0)
-        maps.append(rank[inverse.reshape(one.shape)])
+        maps.append(rank[inverse.reshape(label_map.shape)])
     return np.stack(maps)
 
 
@@ -67,8 +67,8 @@ def overlap(labels, others):
 
 
 @pytest.mark.parametrize("dtype", [">f4", "<f8", ">f8"])
-def test_byte_order_and_precision_do_not_matter(found, dtype):
-    name, labels = found
+def test_byte_order_and_precision_do_not_matter(prediction, dtype):
+    name, labels = prediction
     np.testing.assert_array_equal(segmenter(name).predict(X.astype(dtype)), labels)
 
 
@@ -81,11 +81,11 @@ def test_whole_numbers_are_the_same_in_every_type(name):
         np.testing.assert_array_equal(segmenter(name).predict(whole.astype(dtype)), expected)
 
 
-def test_the_order_of_a_stack_does_not_matter(found):
-    name, labels = found
+def test_the_order_of_a_stack_does_not_matter(prediction):
+    name, labels = prediction
     np.testing.assert_array_equal(segmenter(name).predict(X[[2, 0, 1]]), labels[[2, 0, 1]])
     np.testing.assert_array_equal(np.stack(segmenter(name).predict(list(X))), labels)
-    alone = np.concatenate([segmenter(name).predict(one[None]) for one in X])
+    alone = np.concatenate([segmenter(name).predict(image[None]) for image in X])
     if (
         name in NETS
     ):  # products of matrices round in another way where there are more images in a batch
@@ -95,8 +95,8 @@ def test_the_order_of_a_stack_does_not_matter(found):
 
 
 @pytest.mark.parametrize("sky", [-100.0, 0.1, 4096.0])
-def test_a_constant_sky_does_not_matter(found, sky):
-    name, labels = found
+def test_a_constant_sky_does_not_matter(prediction, sky):
+    name, labels = prediction
     brighter = X + np.float32(sky)
     if (
         name == "KMeansSegmenter"
@@ -117,7 +117,7 @@ def test_precision_and_a_high_sky_at_the_size_of_the_sample_field():
     image = np.asarray(load_sample_field().image, dtype=np.float32)[:1]
 
     def n_changed(name, images, reference):
-        masks = [segmenter(name).predict(one)[0] > 0 for one in (images, reference)]
+        masks = [segmenter(name).predict(stack)[0] > 0 for stack in (images, reference)]
         assert np.count_nonzero(masks[1]) > 9000
         return np.count_nonzero(masks[0] != masks[1])
 
@@ -139,8 +139,8 @@ MOVES = {
 
 
 @pytest.mark.parametrize("move", MOVES)
-def test_flips_and_turns(found, move):
-    name, labels = found
+def test_flips_and_turns(prediction, move):
+    name, labels = prediction
     there, back = MOVES[move]
     moved = back(segmenter(name).predict(there(X)))
     if name in MIRRORED:
@@ -161,8 +161,8 @@ def test_flips_of_other_sizes_are_near():
         assert 0.9 < overlap(segmenter(name).predict(images[:, ::-1])[:, ::-1], labels) < 1
 
 
-def test_a_masked_corner_does_not_matter_far_away(found):
-    name, labels = found
+def test_a_masked_corner_does_not_matter_far_away(prediction):
+    name, labels = prediction
     holed = X.copy()
     holed[:, -16:, -16:] = np.nan
     masked = segmenter(name).predict(holed)
@@ -179,12 +179,12 @@ def test_a_masked_corner_does_not_matter_far_away(found):
 def test_workers_do_not_matter(name):
     """Tiles of a mosaic in one process or two; `test_workers` has the others."""
     image = np.concatenate([np.concatenate(X[:2], axis=1), np.concatenate(X[1:], axis=1)])
-    one, two = (
+    single, two = (
         segment_mosaic(segmenter(name), image, tile_size=180, n_jobs=n_jobs, progress=False)
         for n_jobs in (1, 2)
     )
-    assert one.max() > 20
-    np.testing.assert_array_equal(one, two)
+    assert single.max() > 20
+    np.testing.assert_array_equal(single, two)
 
 
 def test_numbers_follow_first_pixels():

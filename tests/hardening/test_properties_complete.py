@@ -53,9 +53,9 @@ def covered_names():
     for path in Path(__file__).parent.glob("test_properties_*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test"):
-                found = dict(decorators(node))
-                if "covers" in found and "given" in found:
-                    yield from (argument.value for argument in found["covers"].args)
+                decorated = dict(decorators(node))
+                if "covers" in decorated and "given" in decorated:
+                    yield from (argument.value for argument in decorated["covers"].args)
 
 
 def resolve(names):
@@ -63,7 +63,10 @@ def resolve(names):
     for name in names:
         if name in ("every transformer", "every segmenter"):
             module = "preprocessing" if name == "every transformer" else "segmenters"
-            yield from (f"{module}.{one}" for one, _ in all_estimators(name.removeprefix("every ")))
+            yield from (
+                f"{module}.{class_name}"
+                for class_name, _ in all_estimators(name.removeprefix("every "))
+            )
         else:
             yield name
 

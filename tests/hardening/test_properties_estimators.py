@@ -31,8 +31,8 @@ def stack(name, image):
 
 def check_labels(labels, shape):
     assert labels.dtype == np.int32 and labels.shape == shape
-    for one in labels:
-        assert np.unique(one[one > 0]).tolist() == list(range(1, one.max() + 1))
+    for label_map in labels:
+        assert np.unique(label_map[label_map > 0]).tolist() == list(range(1, label_map.max() + 1))
 
 
 @covers("every transformer")
@@ -68,10 +68,12 @@ def check_segmenter(name, image):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         labels = fitted(name).predict(X)
-        found = fitted(name).predict(X, output="instances")
+        instances = fitted(name).predict(X, output="instances")
     np.testing.assert_array_equal(X, before)
     check_labels(labels, (1, *X.shape[-2:]))
-    assert all(isinstance(one, Instances) and one.shape == X.shape[-2:] for one in found)
+    assert all(
+        isinstance(sources, Instances) and sources.shape == X.shape[-2:] for sources in instances
+    )
     assert not labels[0][~np.isfinite(X[0].astype(float))].any()
     if hasattr(fitted(name), "predict_proba"):
         proba = fitted(name).predict_proba(X)

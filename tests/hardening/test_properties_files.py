@@ -104,16 +104,18 @@ def test_fields_come_back(tmp_path, image, sources, ending, data):
 @given(st.lists(instances(), min_size=1, max_size=3))
 @few
 def test_coco_comes_back(tmp_path, many):
-    has_classes = any(one.classes is not None for one in many if len(one))
+    has_classes = any(sources.classes is not None for sources in many if len(sources))
     back = from_coco(to_coco(many, path=tmp_path / "truth.json"))
-    assert [one.shape for one in from_coco(tmp_path / "truth.json")] == [one.shape for one in many]
-    for one, other in zip(many, back, strict=True):
-        np.testing.assert_array_equal(one.boxes, other.boxes)
-        np.testing.assert_array_equal(one.masks, other.masks)
-        np.testing.assert_array_equal(one.scores, other.scores)
+    assert [sources.shape for sources in from_coco(tmp_path / "truth.json")] == [
+        sources.shape for sources in many
+    ]
+    for sources, other in zip(many, back, strict=True):
+        np.testing.assert_array_equal(sources.boxes, other.boxes)
+        np.testing.assert_array_equal(sources.masks, other.masks)
+        np.testing.assert_array_equal(sources.scores, other.scores)
         if has_classes:
             np.testing.assert_array_equal(
-                np.ones(len(one)) if one.classes is None else one.classes, other.classes
+                np.ones(len(sources)) if sources.classes is None else sources.classes, other.classes
             )
 
 

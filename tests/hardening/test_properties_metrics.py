@@ -32,15 +32,15 @@ def pixel_scores(y_true, y_pred):
 @given(pairs())
 @few
 def test_pixel_scores_agree_with_each_other(maps):
-    found, back = pixel_scores(*maps), pixel_scores(*maps[::-1])
-    assert all(0 <= value <= 1 for value in found.values())
-    assert found["dice"] == pytest.approx(2 * found["iou"] / (1 + found["iou"])) == found["f1"]
+    scores, back = pixel_scores(*maps), pixel_scores(*maps[::-1])
+    assert all(0 <= value <= 1 for value in scores.values())
+    assert scores["dice"] == pytest.approx(2 * scores["iou"] / (1 + scores["iou"])) == scores["f1"]
     for name in ("iou", "dice", "f1", "accuracy"):
-        assert found[name] == pytest.approx(back[name])
-    if all(one.any() for one in maps):
-        assert found["precision"] == pytest.approx(back["recall"])
-    assert found["accuracy"] == pytest.approx(np.mean((maps[0] > 0) == (maps[1] > 0)))
-    assert pixel_scores(*(one[::-1] for one in maps)) == pytest.approx(found)
+        assert scores[name] == pytest.approx(back[name])
+    if all(label_map.any() for label_map in maps):
+        assert scores["precision"] == pytest.approx(back["recall"])
+    assert scores["accuracy"] == pytest.approx(np.mean((maps[0] > 0) == (maps[1] > 0)))
+    assert pixel_scores(*(label_map[::-1] for label_map in maps)) == pytest.approx(scores)
     assert pixel_scores(maps[0], maps[0])["iou"] == 1
 
 
@@ -48,11 +48,11 @@ def test_pixel_scores_agree_with_each_other(maps):
 @given(pairs(), st.sampled_from([0.5, 0.75]))
 @few
 def test_source_scores_do_not_see_numbers_or_mirrors(maps, iou):
-    true, pred = ([relabel(one)] for one in maps)
+    true, pred = ([relabel(label_map)] for label_map in maps)
     scores = metrics.detection_scores(true, pred, iou=iou)
     assert scores.n_true == true[0].max() and scores.n_pred == pred[0].max()
     assert 0 <= scores.n_matched <= min(scores.n_true, scores.n_pred)
-    mirrored = [[one[0][::-1, ::-1]] for one in (true, pred)]
+    mirrored = [[pair[0][::-1, ::-1]] for pair in (true, pred)]
     renumbered = [np.where(pred[0] > 0, pred[0].max() + 1 - pred[0], 0)]
     for other in (
         metrics.detection_scores(*mirrored, iou=iou),
@@ -126,8 +126,8 @@ class Oracle(BaseEstimator):
         self.labels = labels
 
     def predict(self, X, output="labels"):
-        sources = [Instances.from_label_map(one) for one in self.labels]
-        panoptic = np.stack([one.to_panoptic() for one in sources])
+        sources = [Instances.from_label_map(label_map) for label_map in self.labels]
+        panoptic = np.stack([instances.to_panoptic() for instances in sources])
         return {"labels": self.labels, "instances": sources, "panoptic": panoptic}[output]
 
     def predict_proba(self, X):
@@ -150,7 +150,7 @@ class Oracle(BaseEstimator):
 @given(pairs())
 @fewer
 def test_scorers_score_what_the_metrics_score(maps):
-    true, pred = (relabel(one)[None] for one in maps)
+    true, pred = (relabel(label_map)[None] for label_map in maps)
     true[0, 0, 0], pred[0, -1, -1] = 1, 1
     for name in set(metrics.scorer_names()) - {"separation"}:  # that needs light: see below
         scorer = metrics.get_scorer(name)

@@ -87,8 +87,8 @@ def test_small_sources_go_and_others_stay(labels, n_pixels):
 @given(st.lists(label_maps(), max_size=3))
 @few
 def test_binary_means_nothing_above_one(maps):
-    assert is_binary(maps) == all(one.max() <= 1 for one in maps)
-    assert is_binary([one > 0 for one in maps])
+    assert is_binary(maps) == all(label_map.max() <= 1 for label_map in maps)
+    assert is_binary([label_map > 0 for label_map in maps])
 
 
 @covers("structures.Instances")

@@ -100,7 +100,7 @@ def test_copies_are_of_the_same_kind(seed, n, kind):
         and truth.dtype == np.int32
     )
     if kind == "flip":
-        assert [np.sort(one.ravel()).tolist() for one in copies[:n]] == [
+        assert [np.sort(copy.ravel()).tolist() for copy in copies[:n]] == [
             np.sort(X[0].ravel()).tolist()
         ] * n
     if kind in ("brightness", "noise"):

@@ -31,10 +31,10 @@ def with_parameter(parameter):
         member = getattr(getattr(galaxysegment, module), attribute)
         if (inspect.isclass(member) or inspect.isfunction(member)) and not name.startswith("base."):
             try:
-                found = parameter in inspect.signature(member).parameters
+                has_parameter = parameter in inspect.signature(member).parameters
             except (TypeError, ValueError):
-                found = False
-            if found:
+                has_parameter = False
+            if has_parameter:
                 yield attribute
 
 
@@ -44,10 +44,10 @@ def apply(estimator, images):
     )
 
 
-def fields_equal(one, other):
-    np.testing.assert_array_equal(one.image, other.image)
-    np.testing.assert_array_equal(one.labels, other.labels)
-    assert one.instances == other.instances
+def fields_equal(field, other):
+    np.testing.assert_array_equal(field.image, other.image)
+    np.testing.assert_array_equal(field.labels, other.labels)
+    assert field.instances == other.instances
 
 
 def blends(n_jobs, seed):
@@ -88,10 +88,10 @@ def test_everything_with_a_seed_is_tested():
 @pytest.mark.parametrize("name", sorted(WORKERS & set(ESTIMATORS)))
 def test_estimators_with_workers(name):
     tiny = tiny_settings()[0].get(name, {})
-    one, many = (ESTIMATORS[name](**tiny, n_jobs=n_jobs).fit(X, Y) for n_jobs in (1, 2))
-    np.testing.assert_array_equal(apply(one, X), apply(many, X))
-    if hasattr(one, "predict_proba"):
-        np.testing.assert_array_equal(one.predict_proba(X), many.predict_proba(X))
+    single, many = (ESTIMATORS[name](**tiny, n_jobs=n_jobs).fit(X, Y) for n_jobs in (1, 2))
+    np.testing.assert_array_equal(apply(single, X), apply(many, X))
+    if hasattr(single, "predict_proba"):
+        np.testing.assert_array_equal(single.predict_proba(X), many.predict_proba(X))
 
 
 def test_mosaics_with_workers():
@@ -106,13 +106,13 @@ def test_fields_with_workers_and_seeds():
 
 def test_blends_with_workers_and_seeds():
     pytest.importorskip("galsim")
-    one, many, other = blends(1, 5), blends(2, 5), blends(1, 6)
-    parts = vars(one).values() if hasattr(one, "__dict__") else one
+    single, many, other = blends(1, 5), blends(2, 5), blends(1, 6)
+    parts = vars(single).values() if hasattr(single, "__dict__") else single
     others = vars(many).values() if hasattr(many, "__dict__") else many
     for first, second in zip(parts, others, strict=True):
         if isinstance(first, np.ndarray):
             np.testing.assert_array_equal(first, second)
-    assert not np.array_equal(first_array(one), first_array(other))
+    assert not np.array_equal(first_array(single), first_array(other))
 
 
 def first_array(blend):
@@ -125,16 +125,16 @@ def test_files_with_workers_and_seeds(tmp_path):
     paths = [tmp_path / f"{index}.fits" for index in range(3)]
     for path, n_jobs, seed in zip(paths, (1, 2, 1), (5, 5, 6), strict=True):
         write_field(path, (90, 100), random_state=seed, n_jobs=n_jobs, progress=False)
-    one, many, other = map(read_field, paths)
-    fields_equal(one, many)
-    assert not np.array_equal(one.image, other.image)
+    single, many, other = map(read_field, paths)
+    fields_equal(single, many)
+    assert not np.array_equal(single.image, other.image)
 
 
 def test_copies_and_images_with_seeds():
-    for one, other in zip(
+    for part, other in zip(
         augment(X, Y, random_state=3), augment(X, Y, random_state=3), strict=True
     ):
-        np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(part, other)
     assert not np.array_equal(augment(X, Y, random_state=3)[0], augment(X, Y, random_state=4)[0])
     np.testing.assert_array_equal(make_images(random_state=1)[0], make_images(random_state=1)[0])
     assert not np.array_equal(make_images(random_state=1)[0], make_images(random_state=2)[0])

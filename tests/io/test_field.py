@@ -38,16 +38,16 @@ def field(image, labels, sky_header):
     )
 
 
-def same(one, other):
+def same(field, other):
     """Check that two fields hold the same."""
-    np.testing.assert_array_equal(one.image, other.image)
+    np.testing.assert_array_equal(field.image, other.image)
     for name in ("rms", "labels", "classes"):
-        if getattr(one, name) is None:
+        if getattr(field, name) is None:
             assert getattr(other, name) is None
         else:
-            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
-    assert one.instances == other.instances
-    assert one.image.dtype == other.image.dtype
+            np.testing.assert_array_equal(getattr(field, name), getattr(other, name))
+    assert field.instances == other.instances
+    assert field.image.dtype == other.image.dtype
 
 
 # From arrays

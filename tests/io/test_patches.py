@@ -15,7 +15,7 @@ def test_regular_grid():
     X, y = Field(IMAGE, labels=LABELS).patches(size=10)
     assert (X.shape, X.dtype, y.shape, y.dtype) == ((6, 10, 10), np.float32, (6, 10, 10), np.int32)
     np.testing.assert_array_equal(X[4], IMAGE[10:20, 10:20])
-    assert [sorted(set(one.ravel())) for one in y] == [[0, 1], [0, 1, 2], [0], [0, 1], [0], [0]]
+    assert [sorted(set(truth.ravel())) for truth in y] == [[0, 1], [0, 1, 2], [0], [0, 1], [0], [0]]
     np.testing.assert_array_equal(y[1] > 0, LABELS[:10, 10:20] > 0)
 
 

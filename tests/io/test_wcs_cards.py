@@ -34,8 +34,8 @@ def sky(header, x, y):
     return WCS(header, naxis=2).pixel_to_world(x, y)
 
 
-def assert_same_sky(found, expected):
-    assert found.separation(expected).to_value("arcsec").max() < 1e-6
+def assert_same_sky(actual, expected):
+    assert actual.separation(expected).to_value("arcsec").max() < 1e-6
 
 
 @pytest.fixture(params=SKIES)

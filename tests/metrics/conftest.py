@@ -45,6 +45,6 @@ def make_pair():
         rng = np.random.default_rng(seed)
         numbers = rng.integers(0, n_sources + 1, n_images)
         truth = [random_instances(rng, n, shape, classes=classes) for n in numbers]
-        return truth, [imperfect(rng, one) for one in truth]
+        return truth, [imperfect(rng, sources) for sources in truth]
 
     return make

@@ -65,7 +65,7 @@ def test_forms_of_the_truth_agree(maps):
     expected = reliability_curve(y, proba)
     forms = (
         y > 0,
-        [Instances.from_label_map(one) for one in y],
+        [Instances.from_label_map(truth) for truth in y],
         np.stack([y > 0, y], axis=1).astype(int),
         list(3 * y),
     )
@@ -82,8 +82,8 @@ def test_pixels_that_do_not_count(maps):
     by_mask = reliability_curve(y, proba, ignore=hidden)
     by_nan = reliability_curve(y, np.where(hidden, np.nan, proba))
     for got in (by_mask, by_nan):
-        for one, wanted in zip(got, expected, strict=True):
-            np.testing.assert_array_equal(one, wanted)
+        for values, wanted in zip(got, expected, strict=True):
+            np.testing.assert_array_equal(values, wanted)
     assert np.isnan(brier_score(y, proba, ignore=np.ones_like(hidden)))
     assert np.isnan(expected_calibration_error(y, np.full(y.shape, np.nan)))
 
@@ -212,7 +212,10 @@ def test_scores_of_sources():
     curve = source_reliability_curve(y, predicted, n_bins=5)
     np.testing.assert_allclose(curve.observed, [0.1, 0.3, 0.5, 0.7, 0.9], atol=0.04)
     assert curve.count.sum() == 16_000
-    sure = [Instances(one.shape, one.boxes, one.crops, np.ones(len(one))) for one in predicted]
+    sure = [
+        Instances(sources.shape, sources.boxes, sources.crops, np.ones(len(sources)))
+        for sources in predicted
+    ]
     assert source_calibration_error(y, sure) == pytest.approx(0.5, abs=0.02)
 
 

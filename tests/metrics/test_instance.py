@@ -27,9 +27,9 @@ def pycocotools_tables(y_true, y_pred, kind, area_ranges=()):
 
     def dataset(images):
         annotations = []
-        for image_id, one in enumerate(images):
+        for image_id, image in enumerate(images):
             for dense, box, score, class_id in zip(
-                one.masks, one.boxes.tolist(), one.scores, one.classes, strict=True
+                image.masks, image.boxes.tolist(), image.scores, image.classes, strict=True
             ):
                 y0, x0, y1, x1 = box
                 annotations.append(
@@ -46,7 +46,8 @@ def pycocotools_tables(y_true, y_pred, kind, area_ranges=()):
                 )
         coco = COCO()
         sizes = [
-            {"id": k, "height": one.shape[0], "width": one.shape[1]} for k, one in enumerate(images)
+            {"id": k, "height": image.shape[0], "width": image.shape[1]}
+            for k, image in enumerate(images)
         ]
         coco.dataset = {
             "images": sizes,
@@ -139,7 +140,7 @@ def test_of_equal_ious_the_later_true_source_is_taken():
 def test_coco_summary_equals_plain_pycocotools(make_pair, kind, seed, capsys):
     y_true, y_pred = make_pair(seed, n_sources=40, shape=(80, 90))
     summary = coco_summary(y_true, y_pred, kind=kind, per_class=True, by="area", n_bins=3)
-    areas = np.concatenate([one.areas for one in y_true])
+    areas = np.concatenate([sources.areas for sources in y_true])
     low, high = np.quantile(areas, [1 / 3, 2 / 3])
     below = np.nextafter([low, high], 0)  # our bins are half-open, COCO's ranges are closed
     ranges = [[0, below[0]], [low, below[1]], [high, 1e10]]
@@ -209,9 +210,9 @@ def test_coco_summary_hides_no_source():
 
 def test_coco_summary_by_a_quantity_of_ones_own():
     labels = np.array([[1, 0, 2, 0, 3, 0, 4]])
-    found = np.array([[1, 0, 0, 0, 2, 0, 3]])
+    predicted = np.array([[1, 0, 0, 0, 2, 0, 3]])
     noise = [np.array([1.0, 2.0, 30.0, 40.0])]
-    summary = coco_summary(labels, found, by=noise, n_bins=2)
+    summary = coco_summary(labels, predicted, by=noise, n_bins=2)
     faint, bright = list(summary.rows)[1:]
     assert (summary.rows[faint]["AR"], summary.rows[bright]["AR"]) == (0.5, 1.0)
     wrong = np.array([[1, 0, 0, 4, 2, 0, 3]])  # label 4 is a false source
@@ -243,12 +244,12 @@ def test_coco_summary_refuses(options, message):
 
 
 def test_empty_truth_has_no_average_precision():
-    empty, one = np.zeros((3, 3), dtype=int), np.eye(3, dtype=int)
-    assert np.isnan(average_precision(empty, one))
+    empty, square = np.zeros((3, 3), dtype=int), np.eye(3, dtype=int)
+    assert np.isnan(average_precision(empty, square))
     assert np.isnan(average_precision(empty, empty))
-    assert average_precision(one, empty) == 0
-    assert np.isnan(coco_summary(empty, one, per_class=True, by="area")["AP"])
-    assert coco_summary(one, empty)["AP"] == 0
+    assert average_precision(square, empty) == 0
+    assert np.isnan(coco_summary(empty, square, per_class=True, by="area")["AP"])
+    assert coco_summary(square, empty)["AP"] == 0
 
 
 def test_classes_count_only_where_both_sides_tell_them_apart():
@@ -279,12 +280,12 @@ def test_curve_agrees_with_detections_at_every_cut(seed, iou):
     ]
     boxes = np.concatenate([np.zeros((0, 4), int), *[part.boxes for part in jitter]])
     crops = [crop for part in jitter for crop in part.crops]
-    found = Instances(truth.shape, boxes, crops, np.round(rng.random(len(boxes)), 1))
-    precision, recall, thresholds = precision_recall_curve(truth, found, iou=iou)
+    detections = Instances(truth.shape, boxes, crops, np.round(rng.random(len(boxes)), 1))
+    precision, recall, thresholds = precision_recall_curve(truth, detections, iou=iou)
     assert (precision[-1], recall[-1]) == (1, 0)
     assert (np.diff(thresholds) > 0).all()
     for k, threshold in enumerate(thresholds):
-        scores = detection_scores(truth, found.select(found.scores >= threshold), iou)
+        scores = detection_scores(truth, detections.select(detections.scores >= threshold), iou)
         assert (precision[k], recall[k]) == pytest.approx((scores.precision, scores.recall))
 
 
@@ -294,8 +295,8 @@ def test_curve_equals_that_of_scikit_learn():
     scores = np.array([0.9, 0.8, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
     real = np.array([1, 1, 0, 1, 0, 0, 1, 1, 0, 1])
     boxes = [(0, 4 * k + 1 - r, 1, 4 * k + 2 - r) for k, r in enumerate(real)]
-    found = Instances((1, 40), boxes, [np.ones((1, 1), bool)] * 10, scores)
-    precision, recall, thresholds = precision_recall_curve(truth, found)
+    detections = Instances((1, 40), boxes, [np.ones((1, 1), bool)] * 10, scores)
+    precision, recall, thresholds = precision_recall_curve(truth, detections)
     expected_precision, expected_recall, expected_thresholds = binary_curve(real, scores)
     np.testing.assert_allclose(precision, expected_precision)
     np.testing.assert_allclose(thresholds, expected_thresholds)
@@ -305,10 +306,10 @@ def test_curve_equals_that_of_scikit_learn():
 
 
 def test_curve_without_sources():
-    empty, one = np.zeros((3, 3), dtype=int), np.eye(3, dtype=int)
-    precision, recall, thresholds = precision_recall_curve(one, empty)
+    empty, square = np.zeros((3, 3), dtype=int), np.eye(3, dtype=int)
+    precision, recall, thresholds = precision_recall_curve(square, empty)
     assert (precision.tolist(), recall.tolist(), thresholds.tolist()) == ([1], [0], [])
-    assert np.isnan(precision_recall_curve(empty, one)[1][0])
+    assert np.isnan(precision_recall_curve(empty, square)[1][0])
 
 
 def test_detection_scores_of_several_images():
@@ -317,24 +318,24 @@ def test_detection_scores_of_several_images():
     pooled = detection_scores(y_true, y_pred)
     assert pooled == DetectionScores(2 / 3, 2 / 3, 2 / 3, 3, 3, 2)
     each = detection_scores(y_true, y_pred, average=None)
-    assert [one.f1 for one in each] == [0.5, 1, 1]
+    assert [scores.f1 for scores in each] == [0.5, 1, 1]
     assert (each[0].n_true, each[0].n_pred, each[0].n_matched) == (2, 2, 1)
     mean = detection_scores(y_true, y_pred, average="images")
     assert (mean.precision, mean.n_true) == (pytest.approx(2.5 / 3), 3)
 
 
 def test_detection_scores_without_sources():
-    empty, one = np.zeros((3, 3), dtype=int), np.eye(3, dtype=int)
+    empty, square = np.zeros((3, 3), dtype=int), np.eye(3, dtype=int)
     assert detection_scores(empty, empty) == DetectionScores(1, 1, 1, 0, 0, 0)
-    assert detection_scores(one, empty) == DetectionScores(0, 0, 0, 1, 0, 0)
-    assert detection_scores(empty, one) == DetectionScores(0, 0, 0, 0, 1, 0)
+    assert detection_scores(square, empty) == DetectionScores(0, 0, 0, 1, 0, 0)
+    assert detection_scores(empty, square) == DetectionScores(0, 0, 0, 0, 1, 0)
 
 
 def test_boxes_may_agree_where_masks_do_not():
-    truth, found = np.eye(4, dtype=int), np.eye(4, dtype=int)[::-1]
-    assert detection_scores(truth, found).f1 == 0
-    assert detection_scores(truth, found, kind="bbox").f1 == 1
-    assert average_precision(truth, found, kind="bbox") == pytest.approx(1)
+    truth, predicted = np.eye(4, dtype=int), np.eye(4, dtype=int)[::-1]
+    assert detection_scores(truth, predicted).f1 == 0
+    assert detection_scores(truth, predicted, kind="bbox").f1 == 1
+    assert average_precision(truth, predicted, kind="bbox") == pytest.approx(1)
 
 
 @pytest.mark.parametrize("iou", [0, -0.1, 1.1, "half", np.nan])

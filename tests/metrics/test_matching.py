@@ -52,9 +52,9 @@ def test_overlapping_instances_of_several_images(make_pair):
     y_true, y_pred = make_pair(3, n_images=5)
     overlaps = find_overlaps(y_true, y_pred)
     table = sparse_iou(overlaps)
-    for index, (truth, found) in enumerate(zip(y_true, y_pred, strict=True)):
+    for index, (truth, predicted) in enumerate(zip(y_true, y_pred, strict=True)):
         rows, columns = overlaps.true.image == index, overlaps.pred.image == index
-        np.testing.assert_allclose(table[rows][:, columns], dense_iou(truth, found))
+        np.testing.assert_allclose(table[rows][:, columns], dense_iou(truth, predicted))
         assert not table[rows][:, ~columns].any()
 
 
@@ -166,6 +166,6 @@ def test_kind_is_checked():
 
 
 def test_scores_must_be_numbers():
-    found = Instances((2, 2), [(0, 0, 1, 1)], [np.ones((1, 1), bool)], scores=[np.nan])
+    detections = Instances((2, 2), [(0, 0, 1, 1)], [np.ones((1, 1), bool)], scores=[np.nan])
     with pytest.raises(ValueError, match=r"y_pred\[0\].scores holds NaN"):
-        find_overlaps(np.zeros((2, 2), int), found)
+        find_overlaps(np.zeros((2, 2), int), detections)

@@ -22,11 +22,11 @@ def random_panoptic(seed, n_images=3, lowest_class=-1):
             for _ in range(n_images)
         ]
     )
-    found = truth.copy()
-    wrong = rng.random(found.shape) < rng.choice([0.02, 0.1, 0.3])
-    found[wrong] = rng.integers(0, 3, wrong.sum())
-    found[:, 0][found[:, 0] < 0] = rng.integers(0, 3)
-    return truth, found
+    predicted = truth.copy()
+    wrong = rng.random(predicted.shape) < rng.choice([0.02, 0.1, 0.3])
+    predicted[wrong] = rng.integers(0, 3, wrong.sum())
+    predicted[:, 0][predicted[:, 0] < 0] = rng.integers(0, 3)
+    return truth, predicted
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([-1, 0]))
@@ -35,9 +35,9 @@ def test_quality_equals_that_of_torchmetrics(seed, lowest_class):
     import torch
     from torchmetrics.functional import detection as functional
 
-    truth, found = random_panoptic(seed, lowest_class=lowest_class)
-    ours = panoptic_quality(truth, found)
-    target, preds = (torch.tensor(np.moveaxis(one, 1, -1)) for one in (truth, found))
+    truth, predicted = random_panoptic(seed, lowest_class=lowest_class)
+    ours = panoptic_quality(truth, predicted)
+    target, preds = (torch.tensor(np.moveaxis(panoptic, 1, -1)) for panoptic in (truth, predicted))
     classes = {
         "things": {1, 2},
         "stuffs": {0},
@@ -67,25 +67,25 @@ def test_void_is_treated_as_in_the_paper():
 
 def test_void_pixels_of_a_prediction_belong_to_no_segment():
     truth = np.array([[[1, 1, 1, 0]], [[1, 1, 1, 0]]])
-    found = np.array([[[1, 1, -1, 0]], [[1, 1, 0, 0]]])
-    quality = panoptic_quality(truth[None], found[None])
+    predicted = np.array([[[1, 1, -1, 0]], [[1, 1, 0, 0]]])
+    quality = panoptic_quality(truth[None], predicted[None])
     assert list(quality.per_class) == [0, 1]
     assert quality.per_class[1].sq == pytest.approx(2 / 3)
     void = np.stack([np.full((1, 4), -1), np.zeros((1, 4), int)])
     nothing = panoptic_quality(truth[None], void[None])
     assert (nothing.all.tp, nothing.all.fp, nothing.all.fn) == (0, 0, 2)
-    assert np.isnan(panoptic_quality(void[None], found[None]).pq)
+    assert np.isnan(panoptic_quality(void[None], predicted[None]).pq)
 
 
 def test_every_form_of_a_segmentation_scores_the_same():
     rng = np.random.default_rng(0)
     y_true, y_pred = (np.stack([blocks(rng, 0, 3, 4, 5) for _ in range(2)]) for _ in range(2))
     expected = panoptic_quality(y_true, y_pred)
-    instances = [Instances.from_label_map(one) for one in y_pred]
+    instances = [Instances.from_label_map(predicted_map) for predicted_map in y_pred]
     assert panoptic_quality(y_true, instances) == expected
-    assert panoptic_quality(y_true, [one.to_panoptic() for one in instances]) == expected
+    assert panoptic_quality(y_true, [sources.to_panoptic() for sources in instances]) == expected
     assert (
-        panoptic_quality(list(y_true), np.stack([one.to_panoptic() for one in instances]))
+        panoptic_quality(list(y_true), np.stack([sources.to_panoptic() for sources in instances]))
         == expected
     )
 
@@ -115,8 +115,8 @@ def test_a_perfect_and_an_empty_prediction():
 
 
 def test_qualities_multiply_and_counts_add_up():
-    truth, found = random_panoptic(1)
-    quality = panoptic_quality(truth, found)
+    truth, predicted = random_panoptic(1)
+    quality = panoptic_quality(truth, predicted)
     for row in quality.per_class.values():
         assert row.pq == pytest.approx(row.sq * row.rq)
         assert row.rq == pytest.approx(row.tp / (row.tp + (row.fp + row.fn) / 2))
@@ -127,9 +127,9 @@ def test_qualities_multiply_and_counts_add_up():
 
 def test_stuff_is_a_choice():
     truth = np.array([[[1, 1, 1, 1]], [[1, 1, 2, 2]]])
-    found = np.array([[[1, 1, 1, 1]], [[3, 3, 3, 3]]])
-    assert panoptic_quality(truth[None], found[None]).per_class[1].tp == 0
-    assert panoptic_quality(truth[None], found[None], stuff=(0, 1)).stuff.pq == 1
+    predicted = np.array([[[1, 1, 1, 1]], [[3, 3, 3, 3]]])
+    assert panoptic_quality(truth[None], predicted[None]).per_class[1].tp == 0
+    assert panoptic_quality(truth[None], predicted[None], stuff=(0, 1)).stuff.pq == 1
 
 
 def test_prints_as_a_table():

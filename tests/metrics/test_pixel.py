@@ -26,9 +26,11 @@ stacks = st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(1, 6)).flat
 def peer_scores(score, y_true, y_pred):
     peer = PEERS[score]
     values = []
-    for truth, found in zip(y_true > 0, y_pred > 0, strict=True):
-        both_empty = not truth.any() and not found.any()  # ours is 1 there by definition
-        values.append(1.0 if both_empty else peer(truth.ravel(), found.ravel(), zero_division=0))
+    for truth, predicted in zip(y_true > 0, y_pred > 0, strict=True):
+        both_empty = not truth.any() and not predicted.any()  # ours is 1 there by definition
+        values.append(
+            1.0 if both_empty else peer(truth.ravel(), predicted.ravel(), zero_division=0)
+        )
     return values
 
 
@@ -58,11 +60,14 @@ def test_every_form_of_a_segmentation_scores_the_same(score):
     expected = score(y_true, y_pred)
     assert 0 < expected < 1
     assert score(y_true > 0, (y_pred > 0).astype(np.uint8)) == expected
-    assert score(list(y_true), [one.tolist() for one in y_pred]) == expected
+    assert score(list(y_true), [predicted_map.tolist() for predicted_map in y_pred]) == expected
     assert (
-        score([Instances.from_label_map(one) for one in y_true], y_pred.astype(">f4")) == expected
+        score([Instances.from_label_map(true_map) for true_map in y_true], y_pred.astype(">f4"))
+        == expected
     )
-    panoptic = np.stack([np.stack([one > 0, one]) for one in y_pred]).astype(np.int32)
+    panoptic = np.stack(
+        [np.stack([predicted_map > 0, predicted_map]) for predicted_map in y_pred]
+    ).astype(np.int32)
     assert score(y_true, panoptic) == expected
     assert score(y_true, list(panoptic)) == expected
 
@@ -81,7 +86,7 @@ def test_one_image_stands_for_itself(score):
 def test_images_of_different_sizes(score):
     rng = np.random.default_rng(1)
     y_true = [rng.integers(0, 2, shape) for shape in [(4, 5), (9, 3), (2, 2)]]
-    y_pred = [rng.integers(0, 2, one.shape) for one in y_true]
+    y_pred = [rng.integers(0, 2, true_map.shape) for true_map in y_true]
     separate = [score(*pair) for pair in zip(y_true, y_pred, strict=True)]
     assert score(y_true, y_pred) == pytest.approx(np.mean(separate))
     ragged = np.empty(3, dtype=object)

@@ -62,17 +62,17 @@ def test_each_scorer_is_its_metric(field):
     X = X + np.where(
         np.arange(24) < 12, 0, np.nan
     )  # hide half of the sources, so that no score is 1
-    found = segmenter.predict(X)
+    labels = segmenter.predict(X)
     expected = {
-        "accuracy": metrics.accuracy_score(y, found),
+        "accuracy": metrics.accuracy_score(y, labels),
         "ap": metrics.average_precision(y, segmenter.predict(X, output="instances")),
-        "detection_f1": metrics.detection_scores(y, found).f1,
-        "dice": metrics.dice_score(y, found),
-        "f1": metrics.f1_score(y, found),
-        "iou": metrics.iou_score(y, found),
+        "detection_f1": metrics.detection_scores(y, labels).f1,
+        "dice": metrics.dice_score(y, labels),
+        "f1": metrics.f1_score(y, labels),
+        "iou": metrics.iou_score(y, labels),
         "pq": metrics.panoptic_quality(y, segmenter.predict(X, output="panoptic")).pq,
-        "precision": metrics.precision_score(y, found),
-        "recall": metrics.recall_score(y, found),
+        "precision": metrics.precision_score(y, labels),
+        "recall": metrics.recall_score(y, labels),
     }
     assert {name: get_scorer(name)(segmenter, X, y) for name in NAMES} == pytest.approx(expected)
     assert all(0 < score < 1 for name, score in expected.items() if name != "precision")
@@ -102,7 +102,7 @@ def test_pixel_scorers_share_one_prediction(field):
     result = cross_validate(
         Recorder(random_state=0), X, y, scoring=scoring, cv=2, return_estimator=True
     )
-    assert [one.outputs_ for one in result["estimator"]] == [["labels", "panoptic"]] * 2
+    assert [estimator.outputs_ for estimator in result["estimator"]] == [["labels", "panoptic"]] * 2
     assert result["test_iou"].min() > 0.8
 
 

@@ -69,14 +69,16 @@ def test_tiles_find_the_instances_of_the_whole(shape, tile_size, n, seed):
     rank = [
         sorted(
             zip(
-                map(tuple, one.boxes.tolist()),
-                one.scores.tolist(),
-                one.areas.tolist(),
-                one.classes.tolist() if one.classes is not None else [0] * len(one),
+                map(tuple, instances.boxes.tolist()),
+                instances.scores.tolist(),
+                instances.areas.tolist(),
+                instances.classes.tolist()
+                if instances.classes is not None
+                else [0] * len(instances),
                 strict=True,
             )
         )
-        for one in (tiled, whole)
+        for instances in (tiled, whole)
     ]
     assert rank[0] == rank[1]
 
@@ -91,11 +93,11 @@ def test_an_object_larger_than_a_tile_is_put_together():
 
     y, x = np.mgrid[:150, :160]
     image = (np.hypot(y - 70, x - 80) < 65).astype(float)
-    found = segment_mosaic(
+    tiled = segment_mosaic(
         Blob(), image, kind="instances", tile_size=40, overlap=16, progress=False
     )
-    assert len(found) == 1
-    np.testing.assert_array_equal(found.masks[0], image > 0)
+    assert len(tiled) == 1
+    np.testing.assert_array_equal(tiled.masks[0], image > 0)
 
 
 def test_the_file_holds_labels_and_instances(tmp_path):
@@ -121,10 +123,10 @@ def test_instances_of_a_label_map():
     rng = np.random.default_rng(0)
     image = rng.normal(size=(150, 160))
     image[60:70, 20:140] += 30
-    found = segment_mosaic(
+    tiled = segment_mosaic(
         PhotutilsSegmenter(), image, kind="instances", tile_size=60, progress=False
     )
-    assert isinstance(found, Instances)
-    assert found.areas.max() > 1000
+    assert isinstance(tiled, Instances)
+    assert tiled.areas.max() > 1000
     with pytest.raises(ValueError, match="kind must be"):
         segment_mosaic(PhotutilsSegmenter(), image, kind="masks")

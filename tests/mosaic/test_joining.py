@@ -89,9 +89,9 @@ def test_joined_tiles_are_the_whole_image(
 ):
     image = make_image(shape, smoothness, seed, holes)
     segmenter = LocalSegmenter(n_pixels=n_pixels, threshold=threshold)
-    found = tiled(segmenter, image, tile_size=tile_size, overlap=n_pixels + 1 + halo)
-    np.testing.assert_array_equal(found, whole(segmenter, image))
-    assert found.dtype == np.int32
+    joined = tiled(segmenter, image, tile_size=tile_size, overlap=n_pixels + 1 + halo)
+    np.testing.assert_array_equal(joined, whole(segmenter, image))
+    assert joined.dtype == np.int32
 
 
 @settings(max_examples=40, deadline=None)
@@ -107,11 +107,11 @@ def test_blends_are_split_as_in_the_whole_image(shape, tile_size, overlap, thres
     segmenter = LocalSegmenter(deblend=True, threshold=threshold)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = segment_mosaic(
+        tiled = segment_mosaic(
             segmenter, image, tile_size=tile_size, overlap=overlap, progress=False
         )
     if not any("blend" in str(warning.message) for warning in caught):
-        np.testing.assert_array_equal(found, in_raster_order(whole(segmenter, image)))
+        np.testing.assert_array_equal(tiled, in_raster_order(whole(segmenter, image)))
 
 
 def test_the_blends_of_that_test_do_cross_tiles_and_do_split():
@@ -161,7 +161,7 @@ def test_pixels_without_data_change_nothing_elsewhere():
     masked = image.copy()
     masked[40:60, :45] = np.nan
     before, after = (
-        tiled(LocalSegmenter(), one, tile_size=30, overlap=8) for one in (image, masked)
+        tiled(LocalSegmenter(), picture, tile_size=30, overlap=8) for picture in (image, masked)
     )
     far = np.ones(image.shape, dtype=bool)
     far[38:62, :47] = False

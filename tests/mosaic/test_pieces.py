@@ -338,13 +338,13 @@ def test_every_object_counts_once_wherever_tiles_meet(seed, size):
     expected = sorted(
         (np.flatnonzero(mask)[0], score) for mask, score in zip(apart, scores, strict=True)
     )
-    found = [
+    pieces = [
         (np.flatnonzero(mask)[0], score)
         for mask, score in zip(joined.masks, joined.scores, strict=True)
     ]
-    assert found == expected
+    assert pieces == expected
     for mask in joined.masks:
-        assert any(np.array_equal(mask, one) for one in apart)
+        assert any(np.array_equal(mask, component) for component in apart)
 
 
 def test_no_instance_at_all_is_an_empty_list():

@@ -96,8 +96,8 @@ def test_a_file_holds_the_map_without_scores(tmp_path):
 @pytest.mark.filterwarnings("ignore::galaxysegment.structures.NoSourcesWarning")
 def test_a_mosaic_without_a_source():
     flat = np.zeros((80, 90))
-    found = segment_mosaic(
+    tiled = segment_mosaic(
         PhotutilsSegmenter(), flat, kind="instances", tile_size=40, progress=False
     )
-    assert len(found) == 0
-    assert len(found.scores) == 0
+    assert len(tiled) == 0
+    assert len(tiled.scores) == 0

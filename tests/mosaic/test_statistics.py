@@ -115,13 +115,13 @@ def test_the_mesh_of_sep_is_that_of_sep():
         expected = sep.Background(
             image, mask=mask, bw=box[1], bh=box[0], fw=filter_size, fh=filter_size
         )
-        found = MosaicBackground(measure_boxes(sep, image, mask, box), box, filter_size).at(
+        background = MosaicBackground(measure_boxes(sep, image, mask, box), box, filter_size).at(
             0, 0, image.shape
         )
-        np.testing.assert_allclose(found.back(), expected.back(), atol=2e-5)
-        np.testing.assert_allclose(found.rms(), expected.rms(), atol=2e-5)
+        np.testing.assert_allclose(background.back(), expected.back(), atol=2e-5)
+        np.testing.assert_allclose(background.rms(), expected.rms(), atol=2e-5)
         np.testing.assert_allclose(
-            [found.globalback, found.globalrms],
+            [background.globalback, background.globalrms],
             [expected.globalback, expected.globalrms],
             rtol=1e-6,
         )

@@ -42,7 +42,7 @@ def test_batches_of_different_sizes():
     batch, _ = SegmentCollate(n_points=50)([(image, codes), (image[..., :9], codes[:, :9])])
     assert batch.images.shape == (2, 1, 12, 16) and len(batch) == 2
     targets = batch.targets
-    assert [one.tolist() for one in targets["classes"]] == [[1, 2, 0], [1, 0]]
+    assert [values.tolist() for values in targets["classes"]] == [[1, 2, 0], [1, 0]]
     assert targets["weight"][0, 0].sum() == 0 and targets["weight"][0, 11, 0] == 0
     np.testing.assert_allclose(targets["boxes"][0][0], [5 / 16, 3.5 / 12, 4 / 16, 3 / 12])
     np.testing.assert_allclose(targets["boxes"][1][-1], [0.5, 0.5, 1, 1])
@@ -63,7 +63,7 @@ def test_every_pixel_near_a_source_is_looked_at_where_there_is_room():
     labels = np.zeros((64, 64), dtype=int)
     labels[30:34, 30:34] = 1
     chosen = choose_points(labels, np.ones_like(labels, dtype=bool), 400)
-    assert {(y, x) for y, x in np.argwhere(labels)} <= {tuple(one) for one in chosen.tolist()}
+    assert {(y, x) for y, x in np.argwhere(labels)} <= {tuple(pixel) for pixel in chosen.tolist()}
     assert len(chosen) == 400
     none = choose_points(labels, np.zeros_like(labels, dtype=bool), 10)
     assert none.shape == (10, 2)
@@ -87,8 +87,8 @@ def candidates(masks, scores, sky=None):
 def test_pixels_go_to_one_source_and_the_sky_takes_its_own():
     masks = np.zeros((2, 4, 6))
     masks[0, :, :3], masks[1, :, 2:5] = 0.9, 0.95
-    found = to_instances(candidates(masks, [0.8, 0.6]), 0.5, 1, np.array([0, 1]))
-    assert found.areas.tolist() == [12, 8] and found.scores.tolist() == [0.8, 0.6]
+    predicted = to_instances(candidates(masks, [0.8, 0.6]), 0.5, 1, np.array([0, 1]))
+    assert predicted.areas.tolist() == [12, 8] and predicted.scores.tolist() == [0.8, 0.6]
     assert len(to_instances(candidates(masks, [0.8, 0.6]), 0.7, 1, np.array([0, 1]))) == 1
     assert len(to_instances(candidates(masks, [0.8, 0.6]), 0.5, 10, np.array([0, 1]))) == 1
     sky = np.ones((4, 6), np.float32)
@@ -126,13 +126,13 @@ def test_windows_are_joined_without_doubles():
     for number, (y, x) in enumerate([(10, 10), (32, 48), (30, 31), (60, 90), (16, 64)], start=1):
         labels[y - 3 : y + 4, x - 3 : x + 4] = number
     windows = cut_windows(labels.shape, 32)
-    found = []
+    collected = []
     for window in windows:
         part = labels[window.rows, window.columns]
         n_found = len(np.unique(part[part > 0]))
-        found.append(
+        collected.append(
             Instances.from_label_map(part, np.linspace(0.5, 0.9, n_found), np.ones(n_found, int))
         )
-    joined = join_windows(windows, found, labels.shape, 4)
+    joined = join_windows(windows, collected, labels.shape, 4)
     assert len(joined) == 5
     np.testing.assert_array_equal(joined.to_label_map() > 0, labels > 0)

@@ -50,10 +50,11 @@ def test_losses_reach_every_weight_and_outputs_have_the_shape_of_the_images(cls,
     assert not {name for name in idle if "criterion" not in name}
     module.eval()
     with torch.no_grad():
-        found = module(SegmentBatch(torch.randn(2, 1, 33, 21)))
-    assert found["masks"].shape[-2:] == (33, 21)
+        outputs = module(SegmentBatch(torch.randn(2, 1, 33, 21)))
+    assert outputs["masks"].shape[-2:] == (33, 21)
     assert (
-        found["classes"].shape[:2] == found["masks"].shape[:2] and found["classes"].shape[-1] == 3
+        outputs["classes"].shape[:2] == outputs["masks"].shape[:2]
+        and outputs["classes"].shape[-1] == 3
     )
 
 
@@ -62,7 +63,7 @@ def test_freezing_the_backbone_leaves_it_as_it_is(cls, params):
     module = make_module(cls, params).freeze("heads")
     module.train()
     body, stages = module.body()
-    before = [one.clone() for one in body.state_dict().values()]
+    before = [tensor.clone() for tensor in body.state_dict().values()]
     module(make_batch())
     assert all(torch.equal(*pair) for pair in zip(before, body.state_dict().values(), strict=True))
     assert not any(weight.requires_grad for weight in body.parameters())
@@ -97,9 +98,9 @@ def test_detr_losses_are_transformers_losses():
         {
             "class_labels": classes,
             "boxes": boxes,
-            "masks": torch.stack([one == k for k in (1, 2, 3, 0)]).float(),
+            "masks": torch.stack([label_map == k for k in (1, 2, 3, 0)]).float(),
         }
-        for classes, boxes, one in zip(
+        for classes, boxes, label_map in zip(
             *(batch.targets[name] for name in ("classes", "boxes", "labels")), strict=True
         )
     ]
@@ -121,7 +122,7 @@ def test_the_backbone_of_detr_learns():
     module = make_module(PublishedDetr, RESIDUAL)
     backbone, _ = module.body()
     assert all(weight.requires_grad for weight in backbone.parameters())
-    assert any(isinstance(one, torch.nn.BatchNorm2d) for one in backbone.modules())
+    assert any(isinstance(layer, torch.nn.BatchNorm2d) for layer in backbone.modules())
 
 
 @pytest.mark.parametrize("stem_stride", [1, 2, 4])
@@ -152,12 +153,12 @@ def test_point_loss_is_transformers_loss_at_all_pixels():
     classes, labels = torch.zeros(1, 5, 3), [torch.tensor([1, 1, 0])]
     ((queries, segments),) = loss.matcher(logits, classes, list(truth), labels)
     assert dict(zip(segments.tolist(), queries.tolist(), strict=True)) == {0: 4, 1: 0, 2: 2}
-    found = loss.weighted([logits], [classes], list(truth), labels)
+    actual = loss.weighted([logits], [classes], list(truth), labels)
     ordered = logits[0, [4, 0, 2]]
-    assert found["loss_mask"].item() == pytest.approx(
+    assert actual["loss_mask"].item() == pytest.approx(
         5 * sigmoid_cross_entropy_loss(ordered, truth[0], 3).item()
     )
-    assert found["loss_dice"].item() == pytest.approx(5 * dice_loss(ordered, truth[0], 3).item())
+    assert actual["loss_dice"].item() == pytest.approx(5 * dice_loss(ordered, truth[0], 3).item())
 
 
 def test_a_loss_that_is_no_number_does_not_stop_the_matching():

@@ -36,7 +36,7 @@ def draw(seed, *shape):
 
 
 def bce_dice(logits, truth, weight, dice_weight):
-    tensors = [torch.as_tensor(one, dtype=torch.float32) for one in (logits, truth, weight)]
+    tensors = [torch.as_tensor(values, dtype=torch.float32) for values in (logits, truth, weight)]
     return BCEDiceLoss(dice_weight)(tensors[0][:, None], torch.stack(tensors[1:], dim=1)).item()
 
 
@@ -50,14 +50,16 @@ def test_the_unet_loss_is_a_mean_over_the_pixels_that_count(kept, dice_weight):
     counts = weight.reshape(truth.shape) > 0
     expected = slow_entropy(logits[counts], truth[counts])
     expected += dice_weight * slow_dice(logits[counts], truth[counts])
-    found = bce_dice(logits, truth, counts, dice_weight)
-    assert found == pytest.approx(expected, rel=1e-5)
+    loss = bce_dice(logits, truth, counts, dice_weight)
+    assert loss == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_larger_batch_of_the_same_has_the_same_cross_entropy():
     logits, truth = draw(2, 2, 5, 5)
     once, thrice = (
-        bce_dice(*(np.tile(one, (n, 1, 1)) for one in (logits, truth, np.ones((2, 5, 5)))), 0.0)
+        bce_dice(
+            *(np.tile(values, (n, 1, 1)) for values in (logits, truth, np.ones((2, 5, 5)))), 0.0
+        )
         for n in (1, 3)
     )
     assert thrice == pytest.approx(once, rel=1e-5)
@@ -85,13 +87,13 @@ def test_queries_are_matched_at_the_least_cost(weights, seed):
     ]
     best = min(permutations(range(4), 3), key=lambda p: sum(cost[q][s] for s, q in enumerate(p)))
     matcher = PointMatcher(cost_class=weights[0], cost_mask=weights[1], cost_dice=weights[2])
-    tensors = [torch.as_tensor(one, dtype=torch.float32) for one in (logits, classes, truth)]
+    tensors = [torch.as_tensor(values, dtype=torch.float32) for values in (logits, classes, truth)]
     ((queries, segments),) = matcher(
         tensors[0][None], tensors[1][None], [tensors[2]], [torch.as_tensor(labels)]
     )
-    found = dict(zip(segments.tolist(), queries.tolist(), strict=True))
-    chosen = sum(cost[query][segment] for segment, query in found.items())
-    assert sorted(found) == [0, 1, 2] and len(set(found.values())) == 3
+    matched = dict(zip(segments.tolist(), queries.tolist(), strict=True))
+    chosen = sum(cost[query][segment] for segment, query in matched.items())
+    assert sorted(matched) == [0, 1, 2] and len(set(matched.values())) == 3
     assert chosen == pytest.approx(sum(cost[q][s] for s, q in enumerate(best)), rel=1e-4, abs=1e-4)
 
 
@@ -114,11 +116,13 @@ def point_losses(seed, n_copies, n_layers):
     masks, classes = torch.randn(2, 4, 12), torch.randn(2, 4, 3)
     truth = [(torch.rand(n, 12) > 0.5).float() for n in (2, 3)] * n_copies
     labels = [torch.tensor([0, 1]), torch.tensor([1, 1, 0])] * n_copies
-    layers = [[one.repeat(n_copies, 1, 1) for _ in range(n_layers)] for one in (masks, classes)]
+    layers = [
+        [scores.repeat(n_copies, 1, 1) for _ in range(n_layers)] for scores in (masks, classes)
+    ]
     loss = PointLoss(Mask2FormerConfig(num_labels=2))
-    found = loss.weighted(*layers, truth, labels)
+    actual = loss.weighted(*layers, truth, labels)
     indices = loss.matcher(layers[0][-1], layers[1][-1], truth, labels)
-    return {name: value.item() for name, value in found.items()}, masks, truth, indices
+    return {name: value.item() for name, value in actual.items()}, masks, truth, indices
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -184,15 +188,15 @@ def test_mask_losses_of_detr_are_means_over_the_segments_of_the_batch():
     def paint(queries):
         return masks.gather(1, queries[..., None, None].expand(-1, -1, 4, 5))
 
-    found = DetrLoss(DetrConfig(**DETR)).of_masks(paint, indices, targets)
+    actual = DetrLoss(DetrConfig(**DETR)).of_masks(paint, indices, targets)
     source = targets["labels"].numpy() == 1
     pairs = [(0, 2, ~source[0]), (0, 0, source[0]), (1, 1, ~source[1])]
     pairs = [(masks[image, query].numpy(), truth) for image, query, truth in pairs]
     focal, dice = (
         np.mean([function(*pair) for pair in pairs]) for function in (slow_focal, slow_dice)
     )
-    assert found["loss_mask"].item() == pytest.approx(3 * focal, rel=1e-4)
-    assert found["loss_dice"].item() == pytest.approx(7 * dice, rel=1e-4)
+    assert actual["loss_mask"].item() == pytest.approx(3 * focal, rel=1e-4)
+    assert actual["loss_dice"].item() == pytest.approx(7 * dice, rel=1e-4)
 
 
 def test_set_losses_of_detr_are_means_over_boxes_and_sums_over_layers():
@@ -203,7 +207,7 @@ def test_set_losses_of_detr_are_means_over_boxes_and_sums_over_layers():
 
     def losses(n_copies, n_layers):
         many = {name: targets[name] * n_copies for name in ("classes", "boxes")}
-        layers = [one.repeat(n_layers, n_copies, 1, 1) for one in (logits, boxes)]
+        layers = [layer.repeat(n_layers, n_copies, 1, 1) for layer in (logits, boxes)]
         return loss.of_sets(*layers, many)
 
     once, indices = losses(1, 1)

@@ -20,7 +20,7 @@ LIGHT = {
     "n_samples": 16,
 }
 X, Y = make_images(3)
-INSTANCES = [Instances.from_label_map(one) for one in Y]
+INSTANCES = [Instances.from_label_map(true_map) for true_map in Y]
 
 
 def make_batch(images=X, instances=INSTANCES, multiple=64):
@@ -75,8 +75,8 @@ def test_missing_pixels_are_sky():
 )
 def test_a_window_holds_what_reaches_into_it(y0, x0, height, width):
     rows, columns = slice(y0, y0 + height), slice(x0, x0 + width)
-    found = cut(INSTANCES[0], rows, columns)
-    np.testing.assert_array_equal(found.to_mask(), (Y[0] > 0)[rows, columns])
+    part = cut(INSTANCES[0], rows, columns)
+    np.testing.assert_array_equal(part.to_mask(), (Y[0] > 0)[rows, columns])
 
 
 def test_patches_of_large_images():
@@ -107,8 +107,8 @@ def test_a_mask_comes_back_from_its_grid(box, tilt, stretch):
     )
     (target,) = make_batch([np.zeros((50, 50), dtype=np.float32)], [instances]).targets
     grid = crop_masks(target["crops"], target["boxes"], target["boxes"], torch.tensor([0]), 28)
-    found = paste(target["boxes"][0].tolist(), grid[0].numpy(), (50, 50))
-    back = Instances((50, 50), [found[0]], [found[1]]).masks[0]
+    pasted = paste(target["boxes"][0].tolist(), grid[0].numpy(), (50, 50))
+    back = Instances((50, 50), [pasted[0]], [pasted[1]]).masks[0]
     truth = instances.masks[0]
     assert np.count_nonzero(back & truth) >= 0.93 * np.count_nonzero(back | truth)
 
@@ -126,8 +126,8 @@ def test_masks_are_sampled_from_crops_as_from_dense_ones():
     expected = roi_align(
         dense, torch.cat([torch.arange(4.0)[:, None], boxes], dim=1), (14, 14), aligned=True
     )[:, 0]
-    found = crop_masks(target["crops"], target["boxes"], boxes, index, 14)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    cropped = crop_masks(target["crops"], target["boxes"], boxes, index, 14)
+    np.testing.assert_allclose(cropped, expected, atol=1e-5)
 
 
 def test_paste_cuts_at_the_image_and_drops_the_small():
@@ -161,7 +161,7 @@ def test_soft_suppression_as_the_paper_writes_it(seed, n, sigma):
     corners = 30 * torch.rand(n, 2, generator=generator)
     boxes = torch.cat([corners, corners + 2 + 15 * torch.rand(n, 2, generator=generator)], dim=1)
     scores = torch.rand(n, generator=generator)
-    found, order = soft_nms(boxes, scores, sigma, 0.1)
+    decayed, order = soft_nms(boxes, scores, sigma, 0.1)
     if sigma == 1e-9:  # any overlap is too much
         expected = nms(boxes, scores, 1e-4)
         assert order.tolist() == expected[scores[expected] > 0.1].tolist()
@@ -169,7 +169,7 @@ def test_soft_suppression_as_the_paper_writes_it(seed, n, sigma):
     left, iou = dict(enumerate(scores.double())), box_iou(boxes.double(), boxes.double())
     for index in order.tolist():
         best = max(left, key=left.get)
-        assert index == best and found[index] == pytest.approx(float(left.pop(best)), rel=1e-5)
+        assert index == best and decayed[index] == pytest.approx(float(left.pop(best)), rel=1e-5)
         left = {k: score * torch.exp(-(iou[index, k] ** 2) / sigma) for k, score in left.items()}
     assert all(score <= 0.1 for score in left.values())
 
@@ -177,26 +177,28 @@ def test_soft_suppression_as_the_paper_writes_it(seed, n, sigma):
 def test_losses_in_training_and_sources_otherwise(module):
     losses = module.train()(make_batch())
     assert set(losses) == set(LOSSES)
-    assert all(torch.isfinite(one) for one in losses.values())
+    assert all(torch.isfinite(loss) for loss in losses.values())
     module.eval().roi_heads.score_thresh = 0.0
     with torch.no_grad():
-        found = module(make_batch())
-    assert [set(one) for one in found] == [{"boxes", "labels", "scores", "masks", "saturated"}] * 3
-    assert len(found[0]["boxes"]) > 0
-    for one in found:
-        n = len(one["boxes"])
-        assert one["masks"].shape == (n, 28, 28) and one["scores"].shape == one["labels"].shape == (
-            n,
-        )
-        assert (one["boxes"] >= 0).all() and (one["boxes"][:, [0, 2]] <= 40).all()
-        assert set(one["labels"].tolist()) <= {1}
-        assert (one["scores"].diff() <= 0).all()
+        outputs = module(make_batch())
+    assert [set(prediction) for prediction in outputs] == [
+        {"boxes", "labels", "scores", "masks", "saturated"}
+    ] * 3
+    assert len(outputs[0]["boxes"]) > 0
+    for prediction in outputs:
+        n = len(prediction["boxes"])
+        assert prediction["masks"].shape == (n, 28, 28) and prediction[
+            "scores"
+        ].shape == prediction["labels"].shape == (n,)
+        assert (prediction["boxes"] >= 0).all() and (prediction["boxes"][:, [0, 2]] <= 40).all()
+        assert set(prediction["labels"].tolist()) <= {1}
+        assert (prediction["scores"].diff() <= 0).all()
 
 
 def test_images_without_sources(module):
     nothing = Instances((48, 40), [], [])
     losses = module.train()(make_batch(X[:2], [nothing, INSTANCES[1]]))
-    assert all(torch.isfinite(one) for one in losses.values())
+    assert all(torch.isfinite(loss) for loss in losses.values())
     empty = module.train()(make_batch(X[:2], [nothing, nothing]))
     assert empty["loss_mask"] == 0 and empty["loss_classifier"] > 0
     sum(empty.values()).backward()
@@ -268,10 +270,14 @@ def test_parameters_have_the_names_of_torchvision():
             anchor_sizes=[1] * 5,
         ).state_dict()
     own = {
-        name: one.shape for name, one in ours.items() if not name.endswith("num_batches_tracked")
+        name: tensor.shape
+        for name, tensor in ours.items()
+        if not name.endswith("num_batches_tracked")
     }
     assert own == {
-        name: one.shape for name, one in theirs.items() if not name.endswith("num_batches_tracked")
+        name: tensor.shape
+        for name, tensor in theirs.items()
+        if not name.endswith("num_batches_tracked")
     }
 
 
@@ -279,8 +285,10 @@ def test_parameters_have_the_names_of_torchvision():
 def test_pyramid(stem_stride, finest):
     backbone = make_backbone("resnet10", n_bands=2, stem_stride=stem_stride, channels=4).eval()
     levels = backbone(torch.zeros(1, 2, 64, 64))
-    assert [one.shape[-1] for one in levels.values()] == [finest >> level for level in range(5)]
-    assert {one.shape[1] for one in levels.values()} == {4}
+    assert [features.shape[-1] for features in levels.values()] == [
+        finest >> level for level in range(5)
+    ]
+    assert {features.shape[1] for features in levels.values()} == {4}
 
 
 def test_a_stem_for_other_bands_answers_alike():

@@ -25,8 +25,8 @@ def test_order_is_kept_among_images_of_different_shapes():
     ).fit(X, Y)
     images = [X[0], X[1][:20], X[2], X[3][:20], X[1]]
     together = unet.predict_proba(images)
-    for image, found in zip(images, together, strict=True):
-        np.testing.assert_allclose(found, unet.predict_proba([image])[0], atol=1e-5)
+    for image, probabilities in zip(images, together, strict=True):
+        np.testing.assert_allclose(probabilities, unet.predict_proba([image])[0], atol=1e-5)
 
 
 @pytest.mark.parametrize(("n_views", "turn"), [(4, "flip"), (8, "rotation")])
@@ -36,10 +36,10 @@ def test_the_mean_over_views_turns_with_the_image(n_views, turn):
     ).fit(X, Y)
     image = np.random.default_rng(0).normal(5, 3, size=(1, 24, 40)).astype(np.float32)
     turned = np.rot90(image, axes=(1, 2)) if turn == "rotation" else image[:, ::-1]
-    one = unet.set_params(n_views=1).predict_proba(turned)[0]
-    found, expected = (
+    single_view = unet.set_params(n_views=1).predict_proba(turned)[0]
+    averaged, expected = (
         unet.set_params(n_views=n_views).predict_proba(x)[0] for x in (turned, image)
     )
     expected = np.rot90(expected) if turn == "rotation" else expected[::-1]
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert np.abs(one - found).max() > 1e-4
+    np.testing.assert_allclose(averaged, expected, atol=1e-5)
+    assert np.abs(single_view - averaged).max() > 1e-4

@@ -43,12 +43,12 @@ def test_the_upsampler_is_the_transposed_convolution():
     ours, plain = _Upsampler(8, 5), torch.nn.ConvTranspose2d(8, 5, 2, stride=2)
     ours.load_state_dict(plain.state_dict())
     image = torch.randn(2, 8, 3, 7)
-    found, gradients = [], []
+    collected, gradients = [], []
     for module in (ours, plain):
         x = image.clone().requires_grad_()
         out = module(x)
         (out * torch.linspace(0, 1, out.numel()).view(out.shape)).sum().backward()
-        found.append(out)
+        collected.append(out)
         gradients.append([x.grad, module.weight.grad, module.bias.grad])
-    torch.testing.assert_close(*found)
+    torch.testing.assert_close(*collected)
     torch.testing.assert_close(*gradients)

@@ -63,7 +63,7 @@ def test_stretch_is_that_of_astropy(images, name):
 @pytest.mark.parametrize("parameters", [parameters for parameters, _ in ASTROPY_INTERVALS.values()])
 def test_limits_learnt_in_fit_hold_for_all_images(images, parameters):
     normalizer = ImageNormalizer(limits="fit", **parameters).fit(images)
-    interval = next(found for given, found in ASTROPY_INTERVALS.values() if given == parameters)
+    interval = next(theirs for given, theirs in ASTROPY_INTERVALS.values() if given == parameters)
     for band, limits in enumerate(normalizer.limits_):
         assert_allclose(limits, interval.get_limits(images[:, band].ravel()))
     one_by_one = np.stack([normalizer.transform(image[None])[0] for image in images])

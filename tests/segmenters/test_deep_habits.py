@@ -229,13 +229,13 @@ def test_a_criterion_of_ones_own():
                 self.factor * ((torch.sigmoid(logits) - truth) ** 2 * weight).sum() / weight.sum()
             )
 
-    one, ten = (
+    single, ten = (
         UNetSegmenter(
             **TINY | {"lr": 1e-30, "optimizer": "sgd"}, criterion=Squares, net_params=params
         ).fit(X, Y)
         for params in ({}, {"criterion__factor": 10.0})
     )
-    assert losses(ten)[0] == pytest.approx(10 * losses(one)[0], rel=1e-5)
+    assert losses(ten)[0] == pytest.approx(10 * losses(single)[0], rel=1e-5)
 
 
 def test_class_weights():

@@ -82,10 +82,10 @@ def test_the_threshold_keeps_large_galaxies(fitted, monkeypatch):
     truth = (masks[1] + 2 * masks[2]).astype(np.int32)
     truth[:40, :40] = 3
     scores = np.array([0.7, 0.9, 0.9, 0.75])
-    found = prediction.Candidates(
+    candidates = prediction.Candidates(
         (64, 64), scores, np.ones(4, dtype=int), masks, 1 - masks.max(axis=0), 8
     )
-    monkeypatch.setattr(prediction, "find_candidates", lambda *_: [found])
+    monkeypatch.setattr(prediction, "find_candidates", lambda *_: [candidates])
     codes = encode_target(truth, np.ones(3, dtype=np.int64))
     assert fitted._best_threshold([(np.zeros((1, 64, 64), np.float32), codes)]) <= 0.7
 
@@ -182,7 +182,7 @@ def test_stages_train_the_heads_first():
         {"layers": "all", "max_epochs": 2, "lr": 1e-4},
     ]
     tiny = {**TINY, "decoder_layers": 3}
-    one, other = (
+    weights, other = (
         dict(
             DETRSegmenter(**tiny, stages=[{**stages[0], "lr": lr}])
             .fit(X, Y)
@@ -192,11 +192,11 @@ def test_stages_train_the_heads_first():
     )
     same = [
         name
-        for name, weight in one.items()
+        for name, weight in weights.items()
         if np.array_equal(weight.detach(), other[name].detach())
     ]
     assert {name.split(".")[0] for name in same} == {"unet"}
-    assert len(same) == len([name for name in one if name.startswith("unet.")])
+    assert len(same) == len([name for name in weights if name.startswith("unet.")])
     assert len(DETRSegmenter(**TINY, stages=stages).fit(X, Y).history_) == 3
     with pytest.raises(ValueError, match=r'stages\[0\]\["layers"\] must be one of'):
         DETRSegmenter(**TINY, stages=[{**stages[0], "layers": "tail"}]).fit(X, Y)
@@ -215,7 +215,7 @@ def test_stars_and_galaxies_are_told_apart():
     detr = DETRSegmenter(**TINY | {"max_epochs": 40, "validation_fraction": 0, "lr": 3e-3})
     detr.fit(images, [with_classes(labels) for labels in Y])
     quality = panoptic_quality(
-        [with_classes(one) for one in Y], detr.predict(images, output="panoptic")
+        [with_classes(truth) for truth in Y], detr.predict(images, output="panoptic")
     )
     assert quality.per_class[1].pq > 0.3 and quality.per_class[2].pq > 0.3
 
@@ -280,10 +280,13 @@ def test_outputs_agree(each):
     labels, panoptic = each.predict(X), each.predict(X, output="panoptic")
     sources = each.predict(X, output="instances")
     np.testing.assert_array_equal(panoptic[:, 1], labels)
-    for one, expected in zip(sources, labels, strict=True):
-        np.testing.assert_array_equal(one.to_label_map(), expected)
-        assert set(np.unique(one.classes)) <= {1, 2} and one.areas.sum() == one.to_mask().sum()
-        assert ((one.scores >= 0) & (one.scores <= 1)).all()
+    for instances, expected in zip(sources, labels, strict=True):
+        np.testing.assert_array_equal(instances.to_label_map(), expected)
+        assert (
+            set(np.unique(instances.classes)) <= {1, 2}
+            and instances.areas.sum() == instances.to_mask().sum()
+        )
+        assert ((instances.scores >= 0) & (instances.scores <= 1)).all()
 
 
 @quiet
@@ -291,11 +294,14 @@ def test_several_bands_and_sizes():
     images, labels = make_images(4, n_bands=3)
     sizes = [images[0], images[1][:, :-8], images[2][..., :-5], images[3]]
     targets = [
-        one[: image.shape[1], : image.shape[2]] for one, image in zip(labels, sizes, strict=True)
+        label_map[: image.shape[1], : image.shape[2]]
+        for label_map, image in zip(labels, sizes, strict=True)
     ]
     for kind in ("peaks", "detr", "residual"):
         detr = DETRSegmenter(**KINDS[kind] | {"max_epochs": 1}).fit(sizes, targets)
-        assert [one.shape for one in detr.predict(sizes)] == [one.shape for one in targets]
+        assert [sources.shape for sources in detr.predict(sizes)] == [
+            target.shape for target in targets
+        ]
 
 
 def mosaic():

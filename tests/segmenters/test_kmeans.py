@@ -73,11 +73,11 @@ def test_only_the_brightest_of_several_clusters():
 
 def test_sources_are_components_of_enough_pixels():
     images, _ = squares(contrast=3)
-    found = KMeansSegmenter(random_state=0, n_pixels=4).fit(images).predict(images)
+    predicted = KMeansSegmenter(random_state=0, n_pixels=4).fit(images).predict(images)
     pixels = KMeansSegmenter(random_state=0, n_pixels=1).fit(images).predict(images) > 0
-    for labels, mask in zip(found, pixels, strict=True):
+    for labels, mask in zip(predicted, pixels, strict=True):
         assert np.array_equal(labels, remove_small(label_components(mask), 4))
-    assert np.count_nonzero(found) < np.count_nonzero(pixels)
+    assert np.count_nonzero(predicted) < np.count_nonzero(pixels)
 
 
 def test_deblending_splits_touching_sources():
@@ -174,7 +174,7 @@ def test_threads_do_not_change_a_bit():
         "print(json.dumps(KMeansSegmenter(random_state=0, "
         "n_init=2).fit(X).cluster_centers_.tolist()))"
     )
-    found = [
+    predicted = [
         json.loads(
             subprocess.check_output(
                 [sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": n}
@@ -182,7 +182,7 @@ def test_threads_do_not_change_a_bit():
         )
         for n in ("1", "4")
     ]
-    assert found[0] == found[1]
+    assert predicted[0] == predicted[1]
 
 
 @pytest.mark.parametrize("dtype", [">f4", ">f8", ">i2", "u1", np.int64])
@@ -200,7 +200,9 @@ def test_lists_and_outputs():
     labels = fitted.predict(ragged)
     assert isinstance(labels, list)
     assert np.array_equal(labels[1] > 0, mask[1][:30])
-    assert all(isinstance(one, Instances) for one in fitted.predict(ragged, output="instances"))
+    assert all(
+        isinstance(sources, Instances) for sources in fitted.predict(ragged, output="instances")
+    )
     assert fitted.predict(images, output="panoptic").shape == (2, 2, 40, 50)
     assert not hasattr(fitted, "predict_proba")
 

@@ -49,7 +49,7 @@ PARTS = ("loss_classifier", "loss_box_reg", "loss_mask", "loss_objectness", "los
 
 def two_classes(labels):
     """The third source of every image is a star."""
-    return [Instances.from_label_map(one, classes=[1, 1, 2]) for one in labels]
+    return [Instances.from_label_map(label_map, classes=[1, 1, 2]) for label_map in labels]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def trained():
 
 
 def tensors(segmenter):
-    return {name: one.clone() for name, one in segmenter.net_.module_.state_dict().items()}
+    return {name: tensor.clone() for name, tensor in segmenter.net_.module_.state_dict().items()}
 
 
 # ---- it works ----
@@ -74,22 +74,26 @@ def tensors(segmenter):
 
 def test_it_learns(trained):
     images, labels = make_images(6, random_state=9)
-    found = trained.predict(images, output="instances")
-    assert detection_scores(list(labels), found).f1 > 0.9
+    instances = trained.predict(images, output="instances")
+    assert detection_scores(list(labels), instances).f1 > 0.9
     assert trained.score(images, labels) > 0.6
     assert 0.05 <= trained.score_threshold_ <= 0.95
-    for one in found:
-        assert set(one.classes) <= {1, 2} and (one.scores >= trained.score_threshold_).all()
-        assert (np.diff(one.scores) <= 0).all()
+    for sources in instances:
+        assert set(sources.classes) <= {1, 2} and (sources.scores >= trained.score_threshold_).all()
+        assert (np.diff(sources.scores) <= 0).all()
 
 
 def test_the_mask_threshold_is_chosen_and_obeyed(trained):
     assert 0.25 <= trained.mask_threshold_ <= 0.65
     areas = []
     for threshold in (0.2, 0.8, "auto"):
-        one = copy.copy(trained).set_params(mask_threshold=threshold)
+        segmenter = copy.copy(trained).set_params(mask_threshold=threshold)
         areas.append(
-            np.mean(np.concatenate([found.areas for found in one.predict(X, output="instances")]))
+            np.mean(
+                np.concatenate(
+                    [sources.areas for sources in segmenter.predict(X, output="instances")]
+                )
+            )
         )
     assert areas[1] < areas[2] < areas[0]
 
@@ -98,14 +102,16 @@ def test_instances_labels_and_panoptic_agree(trained):
     instances, labels, panoptic = (
         trained.predict(X, output=kind) for kind in ("instances", "labels", "panoptic")
     )
-    for sources, one, maps in zip(instances, labels, panoptic, strict=True):
-        np.testing.assert_array_equal(sources.to_label_map(), one)
+    for sources, label_map, maps in zip(instances, labels, panoptic, strict=True):
+        np.testing.assert_array_equal(sources.to_label_map(), label_map)
         np.testing.assert_array_equal(maps, sources.to_panoptic())
 
 
 def test_in_a_pipeline(trained):
     pipeline = make_pipeline(ImageNormalizer(), clone(trained).set_params(max_epochs=1)).fit(X, Y)
-    assert all(isinstance(one, Instances) for one in pipeline.predict(X, output="instances"))
+    assert all(
+        isinstance(sources, Instances) for sources in pipeline.predict(X, output="instances")
+    )
     assert 0 <= ap_scorer(pipeline, X, list(Y)) <= 1
 
 
@@ -118,7 +124,7 @@ def test_history_has_the_parts_of_the_loss(tiny):
 
 def test_two_fits_with_one_seed_are_equal(tiny):
     again = tensors(MaskRCNNSegmenter(**TINY).fit(X, Y))
-    assert all(torch.equal(again[name], one) for name, one in tensors(tiny).items())
+    assert all(torch.equal(again[name], tensor) for name, tensor in tensors(tiny).items())
     other = tensors(MaskRCNNSegmenter(**TINY | {"random_state": 1}).fit(X, Y))
     assert not torch.equal(other["rpn.head.cls_logits.weight"], again["rpn.head.cls_logits.weight"])
 
@@ -135,7 +141,7 @@ def test_validation_draws_the_same_boxes_each_time_and_no_statistics():
     before = tensors(segmenter)
     first, second = (segmenter.net_.validation_step(batch)["loss"].item() for _ in range(2))
     assert first == second
-    assert all(torch.equal(before[name], one) for name, one in tensors(segmenter).items())
+    assert all(torch.equal(before[name], tensor) for name, tensor in tensors(segmenter).items())
 
 
 # ---- truth of every kind ----
@@ -144,9 +150,9 @@ def test_validation_draws_the_same_boxes_each_time_and_no_statistics():
 def test_truth_of_every_kind(tiny):
     expected = tensors(tiny)
     panoptic = np.stack([np.where(Y > 0, 1, 0), Y], axis=1)
-    for truth in (list(Y), [Instances.from_label_map(one) for one in Y], panoptic):
-        found = tensors(MaskRCNNSegmenter(**TINY).fit(X, truth))
-        assert all(torch.equal(found[name], one) for name, one in expected.items())
+    for truth in (list(Y), [Instances.from_label_map(true_map) for true_map in Y], panoptic):
+        trained = tensors(MaskRCNNSegmenter(**TINY).fit(X, truth))
+        assert all(torch.equal(trained[name], tensor) for name, tensor in expected.items())
 
 
 def test_images_without_sources_are_fine():
@@ -165,10 +171,13 @@ def test_classes_must_be_declared():
         ValueError, match=r"y\[0\] holds the class 2, but classes=\(1,\) are declared"
     ):
         MaskRCNNSegmenter(**TINY, classes=(1,)).fit(X, truth)
-    renamed = [Instances(one.shape, one.boxes, one.crops, classes=[7, 7, 9]) for one in truth]
+    renamed = [
+        Instances(sources.shape, sources.boxes, sources.crops, classes=[7, 7, 9])
+        for sources in truth
+    ]
     segmenter = MaskRCNNSegmenter(**TINY, classes=(9, 7), score_threshold=0.0).fit(X, renamed)
     assert set(
-        np.concatenate([one.classes for one in segmenter.predict(X, output="instances")])
+        np.concatenate([sources.classes for sources in segmenter.predict(X, output="instances")])
     ) <= {7, 9}
 
 
@@ -192,9 +201,9 @@ def test_small_sources_are_not_asked_for():
     truth = Y.copy()
     truth[:, 47, 39] = 4
     segmenter = MaskRCNNSegmenter(**TINY, n_pixels=2)
-    assert [len(segmenter._large_enough(one)) for one in check_targets(truth, X[:, None])] == [
-        3
-    ] * 6
+    assert [
+        len(segmenter._large_enough(target)) for target in check_targets(truth, X[:, None])
+    ] == [3] * 6
 
 
 # ---- images of every kind ----
@@ -204,11 +213,14 @@ def test_sizes_that_differ_patches_and_bands():
     bands = np.stack([X, 2 * X, X + 1], axis=1)
     images = [bands[0], bands[1][:, :33, :39], bands[2][:, :7], bands[3]]
     labels = [
-        one[: image.shape[1], : image.shape[2]] for one, image in zip(Y, images, strict=False)
+        label_map[: image.shape[1], : image.shape[2]]
+        for label_map, image in zip(Y, images, strict=False)
     ]
     segmenter = MaskRCNNSegmenter(**TINY, patch_size=32).fit(images, labels)
     assert segmenter.n_net_bands_ == 3
-    assert [one.shape for one in segmenter.predict(images)] == [one.shape[1:] for one in images]
+    assert [sources.shape for sources in segmenter.predict(images)] == [
+        single.shape[1:] for single in images
+    ]
     with pytest.raises(ValueError, match="fitted with 3"):
         segmenter.predict(X)
 
@@ -233,10 +245,17 @@ def test_more_sources_than_proposals(trained):
 
 
 def test_anchors_suit_the_sources(tiny):
-    assert tiny.anchor_sizes_ == _choose_anchors([Instances.from_label_map(one) for one in Y])
+    assert tiny.anchor_sizes_ == _choose_anchors(
+        [Instances.from_label_map(label_map) for label_map in Y]
+    )
     sides = np.sqrt(
         np.prod(
-            [box[2:] - box[:2] for one in Y for box in Instances.from_label_map(one).boxes], axis=1
+            [
+                box[2:] - box[:2]
+                for label_map in Y
+                for box in Instances.from_label_map(label_map).boxes
+            ],
+            axis=1,
         )
     )
     assert tiny.anchor_sizes_[0] <= np.median(sides) <= tiny.anchor_sizes_[-1]
@@ -266,7 +285,7 @@ def test_suppression_is_greedy(seed, n, iou):
     masks, kept = instances.masks, []
     for index in range(n):
         overlaps = [(masks[index] & masks[k]).sum() / (masks[index] | masks[k]).sum() for k in kept]
-        if all(one <= iou for one in overlaps):
+        if all(overlap <= iou for overlap in overlaps):
             kept.append(index)
     assert suppress(instances, iou) == instances.select(kept)
 
@@ -299,7 +318,7 @@ def test_stages_train_what_they_say():
     }
     assert changed == {"layer4"}
     assert not torch.equal(start["rpn.head.cls_logits.weight"], end["rpn.head.cls_logits.weight"])
-    assert all(one.requires_grad for one in segmenter.net_.module_.parameters())
+    assert all(parameter.requires_grad for parameter in segmenter.net_.module_.parameters())
     assert segmenter.net_.optimizer_.param_groups[0]["lr"] == 1e-4
 
 
@@ -420,20 +439,20 @@ def test_a_state_dict_of_other_bands_and_classes(tmp_path):
         anchor_sizes=[8] * 5,
     )
     state = {
-        name: one
-        for name, one in theirs.state_dict().items()
+        name: tensor
+        for name, tensor in theirs.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
     torch.save(state, tmp_path / "theirs.pth")
     frozen = TINY | {"lr": 1e-30, "optimizer": "sgd"}
     segmenter = MaskRCNNSegmenter(**frozen, weights=tmp_path / "theirs.pth").fit(X, Y)
-    found = tensors(segmenter)
-    assert torch.equal(found["rpn.head.cls_logits.weight"], state["rpn.head.cls_logits.weight"])
+    trained = tensors(segmenter)
+    assert torch.equal(trained["rpn.head.cls_logits.weight"], state["rpn.head.cls_logits.weight"])
     assert torch.equal(
-        found["roi_heads.mask_head.0.0.weight"], state["roi_heads.mask_head.0.0.weight"]
+        trained["roi_heads.mask_head.0.0.weight"], state["roi_heads.mask_head.0.0.weight"]
     )
-    assert found["backbone.body.conv1.weight"].shape == (64, 1, 7, 7)
-    assert found["roi_heads.box_predictor.cls_score.weight"].shape[0] == 3
+    assert trained["backbone.body.conv1.weight"].shape == (64, 1, 7, 7)
+    assert trained["roi_heads.box_predictor.cls_score.weight"].shape[0] == 3
     with pytest.raises(NotFittedError):
         MaskRCNNSegmenter(weights=tmp_path / "theirs.pth").predict(X)
     with pytest.raises(ValueError, match=r"not of this architecture.*resnet50"):

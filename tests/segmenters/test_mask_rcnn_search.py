@@ -53,9 +53,16 @@ def test_the_better_setting_wins(search):
 
 def test_instances_come_through_the_best_pipeline(search):
     X, y = make_images(6, shape=(48, 48), n_bands=2, random_state=5)
-    found = search.best_estimator_.predict(X, output="instances")
-    assert all(isinstance(one, Instances) and one.shape == (48, 48) for one in found)
-    assert all((np.diff(one.scores) <= 0).all() and (one.scores >= 0.05).all() for one in found)
-    assert average_precision(list(y), found, iou=0.5) > 0.7
-    assert search.score(X, list(y)) == pytest.approx(average_precision(list(y), found), abs=1e-6)
-    np.testing.assert_array_equal(search.predict(X)[0], found[0].to_label_map())
+    instances = search.best_estimator_.predict(X, output="instances")
+    assert all(
+        isinstance(sources, Instances) and sources.shape == (48, 48) for sources in instances
+    )
+    assert all(
+        (np.diff(sources.scores) <= 0).all() and (sources.scores >= 0.05).all()
+        for sources in instances
+    )
+    assert average_precision(list(y), instances, iou=0.5) > 0.7
+    assert search.score(X, list(y)) == pytest.approx(
+        average_precision(list(y), instances), abs=1e-6
+    )
+    np.testing.assert_array_equal(search.predict(X)[0], instances[0].to_label_map())

@@ -75,10 +75,10 @@ def assert_agrees(image, rms=None, exclude_percentile=15):
     for deblend in (False, True):
         expected = by_photutils(image, rms, deblend, exclude_percentile)
         assert np.array_equal(predict(X, fast=False, deblend=deblend, **parameters), expected)
-    found = predict(X, deblend=True, **parameters)
-    either = (found > 0) | (expected > 0)
-    assert np.count_nonzero((found > 0) & (expected > 0)) >= 0.99 * np.count_nonzero(either)
-    assert np.count_nonzero(found != expected) <= 0.01 * np.count_nonzero(either)
+    labels = predict(X, deblend=True, **parameters)
+    either = (labels > 0) | (expected > 0)
+    assert np.count_nonzero((labels > 0) & (expected > 0)) >= 0.99 * np.count_nonzero(either)
+    assert np.count_nonzero(labels != expected) <= 0.01 * np.count_nonzero(either)
     return expected
 
 
@@ -143,7 +143,7 @@ REAL = [
 ]
 
 
-@pytest.mark.parametrize(("name", "extension", "rms"), REAL, ids=[one[0] for one in REAL])
+@pytest.mark.parametrize(("name", "extension", "rms"), REAL, ids=[case[0] for case in REAL])
 def test_equals_photutils_on_real_images(data_dir, name, extension, rms):
     image = read(data_dir / name, extension)
     if rms is not None:
@@ -177,11 +177,13 @@ def test_finds_what_sextractor_finds(data_dir):
 
 
 def test_several_bands_see_fainter_sources():
-    one, clean = sky(n=0, seed=3), sky(n=0, seed=3)
-    y, x = np.indices(one.shape)
+    spiked, clean = sky(n=0, seed=3), sky(n=0, seed=3)
+    y, x = np.indices(spiked.shape)
     source = 1.8 * np.exp(-((y - 90) ** 2 + (x - 100) ** 2) / 32)
     rng = np.random.default_rng(1)
-    bands = np.stack([clean * 0 + 10 * i + rng.normal(0, 1, one.shape) + source for i in range(6)])
+    bands = np.stack(
+        [clean * 0 + 10 * i + rng.normal(0, 1, spiked.shape) + source for i in range(6)]
+    )
     with pytest.warns(NoSourcesWarning):
         assert not predict(bands[:1], n_sigma=2)[80:100, 90:110].any()
     assert predict(bands, n_sigma=2)[90, 100] > 0
@@ -294,10 +296,10 @@ def test_predicts_without_fit_and_whatever_it_was_fitted_to():
 def test_list_of_sizes_and_other_outputs():
     images = [sky(seed=1), sky((64, 90), n=6, seed=2)]
     labels = PhotutilsSegmenter().predict(images)
-    assert [one.shape for one in labels] == [(180, 210), (64, 90)]
+    assert [label_map.shape for label_map in labels] == [(180, 210), (64, 90)]
     instances = PhotutilsSegmenter().predict(images, output="instances")
-    assert all(isinstance(one, Instances) for one in instances)
-    assert [len(one) for one in instances] == [one.max() for one in labels]
+    assert all(isinstance(sources, Instances) for sources in instances)
+    assert [len(sources) for sources in instances] == [label_map.max() for label_map in labels]
     assert PhotutilsSegmenter().predict(images[1][np.newaxis], output="panoptic").shape == (
         1,
         2,
@@ -311,8 +313,8 @@ def test_grid_search(as_list):
     X, y = make_images(6)
     if as_list:
         X, y = (
-            [one[: 48 - i] for i, one in enumerate(X)],
-            [one[: 48 - i] for i, one in enumerate(y)],
+            [image[: 48 - i] for i, image in enumerate(X)],
+            [truth[: 48 - i] for i, truth in enumerate(y)],
         )
     pipeline = Pipeline([("normalize", ImageNormalizer()), ("segment", PhotutilsSegmenter())])
     grid = {"segment__n_sigma": [0.5, 1.5, 4], "normalize__stretch": ["linear", "sqrt"]}

@@ -127,9 +127,13 @@ def test_pickle_and_containers(fitted):
     copy = pickle.loads(pickle.dumps(fitted))
     assert_array_equal(copy.predict_proba(X), fitted.predict_proba(X))
     sizes = [X[0], X[1][:50], X[2][:, :41]]
-    found = fitted.predict_proba(sizes)
-    assert isinstance(found, list) and [one.shape for one in found] == [one.shape for one in sizes]
-    assert all(isinstance(one, Instances) for one in fitted.predict(sizes, output="instances"))
+    probabilities = fitted.predict_proba(sizes)
+    assert isinstance(probabilities, list) and [sources.shape for sources in probabilities] == [
+        image.shape for image in sizes
+    ]
+    assert all(
+        isinstance(sources, Instances) for sources in fitted.predict(sizes, output="instances")
+    )
 
 
 def test_sample_keeps_the_share_of_galaxy_pixels():
@@ -190,7 +194,7 @@ def test_threshold_smoothing_and_smallest_size(fitted):
         and proba.max() <= 1
     )
     assert proba.sum() == pytest.approx(sharp.sum(), rel=0.02)
-    sizes = [len(Instances.from_label_map(one)) for one in fitted.predict(X)]
+    sizes = [len(Instances.from_label_map(label_map)) for label_map in fitted.predict(X)]
     large = clone(SMALL).set_params(n_pixels=4000).fit(X, Y)
     with pytest.warns(NoSourcesWarning):
         assert sizes == [3, 3, 3] and not large.predict(X).any()
@@ -304,6 +308,6 @@ def test_bad_input_is_refused(parameters, images, y, words):
 
 
 def test_instances_teach_like_label_maps():
-    instances = [Instances.from_label_map(one) for one in Y]
-    assert all(as_binary_mask(one).any() for one in instances)
+    instances = [Instances.from_label_map(truth) for truth in Y]
+    assert all(as_binary_mask(sources).any() for sources in instances)
     assert_array_equal(clone(SMALL).fit(X, instances).predict(X), clone(SMALL).fit(X, Y).predict(X))

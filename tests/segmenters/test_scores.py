@@ -85,10 +85,12 @@ def test_scores_grow_with_brightness(name):
 def test_signal_to_noise_with_an_rms_map(segmenter, deblend):
     pytest.importorskip("sep")
     image = np.stack([sky(2), np.full((60, 300), 2, dtype=np.float32)])
-    found = segmenter(rms_band=-1, box_size=300, deblend=deblend).predict(
+    instances = segmenter(rms_band=-1, box_size=300, deblend=deblend).predict(
         image[np.newaxis], output="instances"
     )[0]
-    for (y0, x0, y1, x1), crop, score in zip(found.boxes, found.crops, found.scores, strict=True):
+    for (y0, x0, y1, x1), crop, score in zip(
+        instances.boxes, instances.crops, instances.scores, strict=True
+    ):
         light = image[0, y0:y1, x0:x1][crop].sum()
         # the background, near 0, is known to .1 or so
         assert score == pytest.approx(light / (2 * np.sqrt(crop.sum())), rel=0.1)
@@ -211,13 +213,13 @@ def test_pixels_without_data_or_noise_add_nothing(segmenter, bad):
     image = np.stack([sky(), np.ones((60, 300), dtype=np.float32)])
     image[1, 30, 268:273] = bad
     image[0, 29, 268:273] = np.nan
-    (found,) = segmenter(rms_band=-1, bridge=3).predict(image[np.newaxis], output="instances")
-    assert np.isfinite(found.scores).all()
-    labels = found.to_label_map()
+    (instances,) = segmenter(rms_band=-1, bridge=3).predict(image[np.newaxis], output="instances")
+    assert np.isfinite(instances.scores).all()
+    labels = instances.to_label_map()
     assert not labels[29:31, 268:273].any()
     mask = labels == labels[27, 270]
     expected = image[0][mask].sum() / np.sqrt(mask.sum())
-    assert score_at_label(found, labels[27, 270]) == pytest.approx(expected, rel=0.1)
+    assert score_at_label(instances, labels[27, 270]) == pytest.approx(expected, rel=0.1)
 
 
 def score_at_label(instances, label):
@@ -229,10 +231,10 @@ def test_an_image_without_noise_has_finite_scores(segmenter):
     pytest.importorskip("sep")
     image = np.zeros((120, 120))
     image[20:26, 20:26], image[60:66, 60:66] = 5, 50
-    (found,) = segmenter(fwhm=None).predict(image[np.newaxis], output="instances")
-    assert np.isfinite(found.scores).all()
-    assert len(found) == 2
-    assert found.scores[0] < found.scores[1]
+    (instances,) = segmenter(fwhm=None).predict(image[np.newaxis], output="instances")
+    assert np.isfinite(instances.scores).all()
+    assert len(instances) == 2
+    assert instances.scores[0] < instances.scores[1]
 
 
 def test_photutils_as_it_is_has_the_same_scores():

@@ -180,8 +180,8 @@ def test_threads_agree():
     images = [sky(seed=seed, shape=(120, 120), n=12) for seed in range(6)]
     expected = [predict(image, deblend=True) for image in images]
     with ThreadPoolExecutor(3) as pool:
-        found = list(pool.map(lambda image: predict(image, deblend=True), images))
-    assert all(map(np.array_equal, found, expected))
+        labels = list(pool.map(lambda image: predict(image, deblend=True), images))
+    assert all(map(np.array_equal, labels, expected))
 
 
 @pytest.mark.parametrize("dtype", [">f4", ">f8", ">i2", "<u2", np.int32])
@@ -197,9 +197,9 @@ def test_any_dtype_order_and_layout(dtype):
 def test_lists_and_outputs():
     images = [sky(seed=1), sky((64, 90), n=6, seed=2)]
     labels = SEPSegmenter().predict(images)
-    assert [one.shape for one in labels] == [(200, 250), (64, 90)]
+    assert [label_map.shape for label_map in labels] == [(200, 250), (64, 90)]
     instances = SEPSegmenter().predict(images, output="instances")
-    assert all(isinstance(one, Instances) for one in instances)
+    assert all(isinstance(sources, Instances) for sources in instances)
     assert SEPSegmenter().predict(images[1][np.newaxis], output="panoptic").shape == (1, 2, 64, 90)
 
 

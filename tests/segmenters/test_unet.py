@@ -258,7 +258,9 @@ def test_sizes_that_differ_and_do_not_divide():
     images = [X[0], X[1][:33, :17], X[2][:7], X[3][:, :1], X[4]]
     labels = [Y[i][: image.shape[0], : image.shape[1]] for i, image in enumerate(images)]
     unet = UNetSegmenter(**TINY | {"depth": 5}).fit(images, labels)
-    assert [one.shape for one in unet.predict_proba(images)] == [one.shape for one in images]
+    assert [item.shape for item in unet.predict_proba(images)] == [
+        single.shape for single in images
+    ]
 
 
 def test_large_images_are_cut_into_patches():
@@ -309,7 +311,11 @@ def test_constant_and_empty_bands():
 def test_truth_of_every_kind():
     masks = Y > 0
     expected = UNetSegmenter(**TINY).fit(X, Y).predict_proba(X)
-    for truth in (masks, masks.astype(np.uint8), [Instances.from_label_map(one) for one in Y]):
+    for truth in (
+        masks,
+        masks.astype(np.uint8),
+        [Instances.from_label_map(true_map) for true_map in Y],
+    ):
         np.testing.assert_array_equal(
             UNetSegmenter(**TINY).fit(X, truth).predict_proba(X), expected
         )

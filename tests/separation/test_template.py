@@ -38,13 +38,13 @@ def masks(galaxies, level=0.1):
     return Instances.from_masks([light > level for light in galaxies])
 
 
-def one(image, sources, rms=RMS, **parameters):
+def separate_image(image, sources, rms=RMS, **parameters):
     return TemplateSeparator(**parameters).separate(image[None], [sources], rms=rms)[0]
 
 
 @pytest.mark.parametrize("sources", [PLACES, masks(PAIR)], ids=["positions", "masks"])
 def test_the_light_of_two_galaxies_comes_apart(sources):
-    separated = one(blend(*PAIR), sources)
+    separated = separate_image(blend(*PAIR), sources)
     assert separated.fluxes == pytest.approx([900, 500], rel=0.02)
     for index, light in enumerate(PAIR):
         difference = np.abs(separated.isolated(index) - light)[light > 0.1].sum() / light.sum()
@@ -56,14 +56,14 @@ def test_masks_alone_are_worse_where_galaxies_overlap():
     image = blend(*PAIR)
     labels = masks(PAIR).to_label_map()
     cut = [abs(image[labels == label].sum() / flux - 1) for label, flux in ((1, 900), (2, 500))]
-    separated = one(image, labels)
+    separated = separate_image(image, labels)
     error = np.abs(separated.fluxes / [900, 500] - 1)
     assert error.max() < 0.5 * max(cut)
 
 
 def test_a_faint_galaxy_in_the_light_of_a_bright_one():
     pair = [galaxy(30, 30, 5000, radius=4), galaxy(32, 38, 100, radius=1.0, ratio=1.0)]
-    separated = one(blend(*pair), Table({"y": [30, 32], "x": [30, 38]}))
+    separated = separate_image(blend(*pair), Table({"y": [30, 32], "x": [30, 38]}))
     assert separated.fluxes == pytest.approx([5000, 100], rel=0.25)
     assert separated.blendedness[1] > 0.3 > separated.blendedness[0]
 
@@ -71,7 +71,7 @@ def test_a_faint_galaxy_in_the_light_of_a_bright_one():
 def test_an_isolated_source_keeps_all_of_its_light():
     light = galaxy(30, 30, 900)
     image = blend(light)
-    separated = one(image, masks([light]))
+    separated = separate_image(image, masks([light]))
     y0, x0, y1, x1 = separated.boxes[0]
     part, cut = separated.parts[0], image[y0:y1, x0:x1]
     assert (part != 0).sum() > 1.5 * masks([light]).areas[0]
@@ -85,7 +85,7 @@ def test_noise_of_the_sky_stays_in_the_residual():
     fluxes = []
     for seed in range(12):
         image = blend(*PAIR, random_state=seed)
-        separated = one(image, PLACES)
+        separated = separate_image(image, PLACES)
         sky = (np.sum(PAIR, axis=0) < 0.02) & (separated.isolated(0) != 0)
         assert np.std((separated.isolated(0) - PAIR[0])[sky]) < 0.03
         assert np.std(separated.residual[sky]) == pytest.approx(0.1, rel=0.15)
@@ -96,7 +96,7 @@ def test_noise_of_the_sky_stays_in_the_residual():
 def test_sources_that_do_not_touch_do_not_influence_each_other():
     near, far = galaxy(15, 15, 300, radius=1.5), galaxy(50, 55, 800, radius=1.5)
     image = blend(near, far)
-    both, alone = one(image, masks([near, far])), one(image, masks([near]))
+    both, alone = separate_image(image, masks([near, far])), separate_image(image, masks([near]))
     assert np.array_equal(both.parts[0], alone.parts[0])
 
 
@@ -118,7 +118,7 @@ def test_parts_and_residual_add_up_to_the_image(places, with_gaps, seed):
     if with_gaps:
         image[random.uniform(size=SHAPE) < 0.05] = np.nan
     table = Table(rows=[place[:2] for place in places], names=("y", "x"))
-    separated = one(image, table)
+    separated = separate_image(image, table)
     total = separated.total() + separated.residual
     assert np.allclose(total, image, rtol=1e-5, atol=1e-4, equal_nan=True)
     assert not any(np.isnan(part).any() for part in separated.parts)
@@ -127,7 +127,7 @@ def test_parts_and_residual_add_up_to_the_image(places, with_gaps, seed):
 
 def test_the_order_of_the_sources_does_not_matter():
     image = blend(*PAIR)
-    forth, back = one(image, PLACES), one(image, PLACES[::-1])
+    forth, back = separate_image(image, PLACES), separate_image(image, PLACES[::-1])
     assert np.array_equal(forth.parts[0], back.parts[1])
     assert np.array_equal(forth.parts[1], back.parts[0])
 
@@ -140,7 +140,7 @@ def test_a_shifted_image_has_shifted_parts():
     cut = image[5:, 7:]
     moved = Table({"y": table["y"] - 5, "x": table["x"] - 7})
     rms = np.full((1, *wide), 0.1)
-    whole, part = one(image, table, rms), one(cut, moved, rms[:, 5:, 7:])
+    whole, part = separate_image(image, table, rms), separate_image(cut, moved, rms[:, 5:, 7:])
     assert part.fluxes == pytest.approx(whole.fluxes, rel=0.01)
 
 
@@ -153,14 +153,14 @@ def test_centres_between_pixels_are_as_good(shift):
         galaxy(33 + dy, 34 + dx, 300, radius=1, ratio=1.0),
     ]
     table = Table({"y": [30 + dy, 33 + dy], "x": [30 + dx, 34 + dx]})
-    separated = one(blend(*compact), table)
+    separated = separate_image(blend(*compact), table)
     assert separated.fluxes == pytest.approx([900, 300], rel=0.03)
 
 
 def test_the_centre_of_a_mask_moves_to_the_light():
     pair = [galaxy(30, 30, 900, radius=1.5), galaxy(33, 35, 450, radius=1.5)]
     image = blend(*pair)
-    separated = one(image, masks(pair))
+    separated = separate_image(image, masks(pair))
     assert separated.fluxes == pytest.approx([900, 450], rel=0.03)
 
 
@@ -172,9 +172,9 @@ def test_what_is_far_away_changes_nothing():
     image = blend(*there, other)
     sources = Instances.from_masks([light > 0.1 for light in (*there, other)])
     rms = np.full((1, *wide), 0.1)
-    whole = one(image, sources, rms)
+    whole = separate_image(image, sources, rms)
     tile = sources.select([0, 1]).shift(0, 0, (120, 130))
-    part = one(image[:120, :130], tile, rms[:, :120, :130])
+    part = separate_image(image[:120, :130], tile, rms[:, :120, :130])
     assert np.array_equal(whole.boxes[:2], part.boxes)
     assert all(map(np.array_equal, whole.parts[:2], part.parts))
 
@@ -200,13 +200,15 @@ def test_bands_share_templates_and_keep_their_own_fluxes():
 def test_noise_is_estimated_where_no_map_is_given():
     image = blend(*PAIR)
     labels = masks(PAIR).to_label_map()
-    assert one(image, labels, rms=None).fluxes == pytest.approx(one(image, labels).fluxes, rel=0.02)
+    assert separate_image(image, labels, rms=None).fluxes == pytest.approx(
+        separate_image(image, labels).fluxes, rel=0.02
+    )
 
 
 def test_pixels_without_data_are_filled_by_the_template_and_not_by_the_part():
     image = blend(*PAIR)
     image[28:31, 26:28] = np.nan  # beside the centre of the first
-    separated = one(image, PLACES)
+    separated = separate_image(image, PLACES)
     y0, x0, *_ = separated.boxes[0]
     assert not separated.parts[0][28 - y0 : 31 - y0, 26 - x0 : 28 - x0].any()
     assert separated.fluxes[1] == pytest.approx(500, rel=0.03)
@@ -215,19 +217,19 @@ def test_pixels_without_data_are_filled_by_the_template_and_not_by_the_part():
 @pytest.mark.filterwarnings("ignore::galaxysegment.exceptions.UnsubtractedSkyWarning")
 def test_a_source_may_cover_the_image_or_be_one_pixel():
     image = blend(galaxy(30, 30, 9000, radius=30))
-    separated = one(image, np.ones(SHAPE, dtype=int))
+    separated = separate_image(image, np.ones(SHAPE, dtype=int))
     assert np.allclose(separated.isolated(0), image, atol=0.05)
     assert np.allclose(separated.isolated(0) + separated.residual, image, atol=1e-5)
     dot = np.zeros(SHAPE, dtype=int)
     dot[3, 3] = 1
-    assert one(image, dot).parts[0].size > 1
+    assert separate_image(image, dot).parts[0].size > 1
 
 
 def test_images_without_sources_are_all_residual():
     image = blend(*PAIR)
-    empty = one(image, np.zeros(SHAPE, dtype=int))
+    empty = separate_image(image, np.zeros(SHAPE, dtype=int))
     assert len(empty) == 0 and np.allclose(empty.residual, image) and empty.fluxes.shape == (0,)
-    table = one(image, Table({"x": [], "y": []}))
+    table = separate_image(image, Table({"x": [], "y": []}))
     assert len(table) == 0 and np.allclose(table.residual, image)
 
 
@@ -242,28 +244,28 @@ def test_images_without_sources_are_all_residual():
 )
 def test_positions_that_cannot_be_are_refused(table, words):
     with pytest.raises(ValueError, match=words):
-        one(blend(*PAIR), table)
+        separate_image(blend(*PAIR), table)
 
 
 def test_shapes_that_disagree_are_refused():
     image = blend(*PAIR)
     with pytest.raises(ValueError, match=r"sources\[0\] has shape"):
-        one(image, np.zeros((3, 3), dtype=int))
+        separate_image(image, np.zeros((3, 3), dtype=int))
     with pytest.raises(ValueError, match=r"rms\[0\] has shape"):
-        one(image, PLACES, rms=np.ones((1, 3, 3)))
+        separate_image(image, PLACES, rms=np.ones((1, 3, 3)))
     with pytest.raises(ValueError, match="1 images, but sources holds 2"):
         TemplateSeparator().separate(image[None], [PLACES, PLACES])
     with pytest.raises(ValueError, match="no positive value"):
-        one(image, PLACES, rms=np.zeros((1, *SHAPE)))
+        separate_image(image, PLACES, rms=np.zeros((1, *SHAPE)))
     with pytest.raises(ValueError, match="n_iterations"):
-        one(image, PLACES, n_iterations=0)
+        separate_image(image, PLACES, n_iterations=0)
 
 
 @pytest.mark.parametrize("unit", [1e-12, 1e9])
 def test_the_unit_of_the_image_does_not_matter(unit):
     image = blend(*PAIR)
-    expected = one(image, PLACES).fluxes
-    scaled = one(unit * image, PLACES, rms=unit * RMS).fluxes
+    expected = separate_image(image, PLACES).fluxes
+    scaled = separate_image(unit * image, PLACES, rms=unit * RMS).fluxes
     assert scaled / unit == pytest.approx(expected, rel=1e-6)
 
 
@@ -272,4 +274,4 @@ def test_galaxies_that_cover_most_of_the_image_are_no_sky():
     lights = [galaxy(y, x, 900, radius=8) for y, x in zip(places["y"], places["x"], strict=True)]
     image = blend(*lights)
     assert np.median(image) > 0.15  # RMS 0.1
-    assert len(one(image, places)) == 4  # a warning would be an error
+    assert len(separate_image(image, places)) == 4  # a warning would be an error

@@ -76,11 +76,11 @@ def observations(field: Field, fields: list[Field]) -> None:
     assert_type(GaussianSmoother(fwhm=2).transform(fields), list[Field])
 
 
-def scores(truth: list[Instances], found: list[Instances], labels: NDArray[np.int32]) -> float:
-    assert_type(iou_score(truth, found), float)
+def scores(truth: list[Instances], predicted: list[Instances], labels: NDArray[np.int32]) -> float:
+    assert_type(iou_score(truth, predicted), float)
     assert_type(iou_score(labels, labels, average=None), NDArray[np.floating[Any]])
-    assert_type(detection_scores(truth, found, iou=0.3), DetectionScores)
-    assert_type(detection_scores(truth, found, average=None), list[DetectionScores])
+    assert_type(detection_scores(truth, predicted, iou=0.3), DetectionScores)
+    assert_type(detection_scores(truth, predicted, average=None), list[DetectionScores])
     assert_type(from_coco(to_coco(truth)), list[Instances])
     return panoptic_quality(labels, labels).things.pq
 

@@ -48,7 +48,7 @@ def hdu_starts(data):
 
 def cards_of(data):
     """Positions and keywords of all cards with a value."""
-    found = []
+    places = []
     for start in hdu_starts(data):
         for position in range(start, len(data), 80):
             keyword = bytes(data[position : position + 8]).rstrip()
@@ -57,8 +57,8 @@ def cards_of(data):
             if data[position + 8 : position + 10] == b"= " and re.fullmatch(
                 rb"[A-Z0-9_-]+", keyword
             ):
-                found.append((position, keyword.decode()))
-    return found
+                places.append((position, keyword.decode()))
+    return places
 
 
 def card(keyword, value):

@@ -81,7 +81,7 @@ def run_command(argv):
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("default")
-            status = main([str(one) for one in argv])
+            status = main([str(word) for word in argv])
     except Exception as error:
         raise Defect(f"galaxysegment {argv[0]} raises {type(error).__name__}: {error}") from error
     lines = [line for line in err.getvalue().splitlines() if ": error: " in line]

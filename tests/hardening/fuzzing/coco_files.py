@@ -88,8 +88,8 @@ def counts(rng, folder):
         kind = int(rng.integers(5))
         text = rng.integers(32, 127, int(rng.integers(0, 30)), dtype=np.uint8).tobytes().decode()
         numbers = [
-            int(one)
-            for one in rng.choice(
+            int(choice)
+            for choice in rng.choice(
                 [0, 1, 5, 180, -1, 2**31, 2**63 - 1, 2**40], int(rng.integers(0, 6))
             )
         ]
@@ -186,25 +186,27 @@ def check(case, thorough=False):
     """Read a document, and work with what comes of it."""
     from galaxysegment.coco import from_coco, to_coco
 
-    error, found = attempt(from_coco, case.path, names=_words(case))
+    error, images = attempt(from_coco, case.path, names=_words(case))
     if error is not None:
         return "error"
     if case.must_fail:
         raise Defect("read a damaged document")
     attempt(from_coco, case.path, keep_crowds=True, names=_words(case))
-    for sources in found:
+    for sources in images:
         if any(crop.size > 10**8 for crop in sources.crops):
             raise Defect(
                 f"made masks of {max(crop.size for crop in sources.crops)} pixels of a small file"
             )
-    if all(sources.shape[0] * sources.shape[1] < 10**6 for sources in found):
+    if all(sources.shape[0] * sources.shape[1] < 10**6 for sources in images):
         back = from_coco(
             to_coco(
-                found,
-                categories={k: str(k) for sources in found for k in _classes(sources)} or None,
+                images,
+                categories={k: str(k) for sources in images for k in _classes(sources)} or None,
             )
         )
-        if [one.boxes.tolist() for one in back] != [one.boxes.tolist() for one in found]:
+        if [instances.boxes.tolist() for instances in back] != [
+            instances.boxes.tolist() for instances in images
+        ]:
             raise Defect("the round trip changed boxes")
     return "read"
 

@@ -75,7 +75,11 @@ def _compare_with_astropy(path, image):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             with path.open("rb") as file, fits.open(file, memmap=False) as opened:
-                hdu = next(one for one in opened if one.is_image and one.data is not None)
+                hdu = next(
+                    candidate
+                    for candidate in opened
+                    if candidate.is_image and candidate.data is not None
+                )
                 expected = np.squeeze(hdu.data)
     except Exception:
         return

@@ -96,7 +96,7 @@ _TILES += (
 
 def _structure(rng, folder, keywords, kinds):
     path, data = sources.any_file(rng, folder, kinds)
-    wanted = [one for one in cards_of(data) if one[1] in keywords]
+    wanted = [card for card in cards_of(data) if card[1] in keywords]
     for _ in range(int(rng.integers(1, 3))):
         position, keyword = wanted[int(rng.integers(len(wanted)))]
         set_card(data, position, keyword, absurd_value(rng, whole=rng.random() < 0.8))
@@ -209,9 +209,9 @@ def name_tricks(rng, folder):
     """Names in headers that look like paths, commands or formats are names and nothing else."""
     path, data = sources.any_file(rng, folder, (sources.extensions, sources.field))
     starts = [
-        one
-        for one in cards_of(data)
-        if one[1] in ("EXTNAME", "EXTVER", "OBJECT", "TTYPE1", "TTYPE2")
+        card
+        for card in cards_of(data)
+        if card[1] in ("EXTNAME", "EXTVER", "OBJECT", "TTYPE1", "TTYPE2")
     ]
     for position, keyword in starts:
         if rng.random() < 0.6:
@@ -414,7 +414,7 @@ def tables(rng, folder):
     if rng.random() < 0.5:
         data[first:] = flip_bits(rng, data[first:], int(rng.integers(1, 60)))
     else:
-        for position, keyword in [one for one in cards_of(data) if one[0] >= first]:
+        for position, keyword in [card for card in cards_of(data) if card[0] >= first]:
             if rng.random() < 0.15:
                 set_card(data, position, keyword, absurd_value(rng))
     path.write_bytes(data)

@@ -153,7 +153,7 @@ def offsets(rng, folder):
         entry = header[name]
         kind = int(rng.integers(4))
         entry["data_offsets"] = (
-            entry["data_offsets"] if kind else [int(one) for one in rng.integers(0, 2**40, 2)]
+            entry["data_offsets"] if kind else [int(offset) for offset in rng.integers(0, 2**40, 2)]
         )
         entry["dtype"] = str(
             rng.choice(["F64", "I32", "BF16", "F8_E4M3", "BOOL", "U64", "C64", "X"])
@@ -169,8 +169,8 @@ def offsets(rng, folder):
 
 def metadata(rng, folder):
     """Another format, version or checksum, or none."""
-    found, tensors = _take_apart(_any_model(rng))
-    for name in list(found):
+    parts, tensors = _take_apart(_any_model(rng))
+    for name in list(parts):
         values = [
             "",
             "0",
@@ -186,10 +186,10 @@ def metadata(rng, folder):
             "null",
         ]
         if rng.random() < 0.4:
-            found[name] = values[int(rng.integers(len(values)))]
+            parts[name] = values[int(rng.integers(len(values)))]
         elif rng.random() < 0.2:
-            del found[name]
-    return _put_together(found, tensors, folder / _NAME)
+            del parts[name]
+    return _put_together(parts, tensors, folder / _NAME)
 
 
 _TREES = [
@@ -215,10 +215,10 @@ _TREES = [
 
 def trees(rng, folder):
     """JSON in the header that makes no sense, or no end."""
-    found, tensors = _take_apart(_any_model(rng))
-    found["tree"] = _TREES[int(rng.integers(len(_TREES)))]
-    found.pop("checksum", None)
-    return _put_together(found, tensors, folder / _NAME)
+    parts, tensors = _take_apart(_any_model(rng))
+    parts["tree"] = _TREES[int(rng.integers(len(_TREES)))]
+    parts.pop("checksum", None)
+    return _put_together(parts, tensors, folder / _NAME)
 
 
 def forged_tree(rng, folder):

@@ -168,13 +168,15 @@ def check(case, thorough=False):
     from galaxysegment.coco import from_coco_panoptic
 
     words = (case.path.name, "images", "annotations", "categories", "COCO document")
-    error, found = attempt(from_coco_panoptic, case.path, names=words)
+    error, maps = attempt(from_coco_panoptic, case.path, names=words)
     attempt(from_coco_panoptic, case.path, keep_crowds=True, names=words)
     if error is not None:
         return "error"
     if case.must_fail:
         raise Defect("read a damaged document")
-    if any(one.dtype != np.int32 or one.ndim != 3 or len(one) != 2 for one in found):
+    if any(
+        panoptic.dtype != np.int32 or panoptic.ndim != 3 or len(panoptic) != 2 for panoptic in maps
+    ):
         raise Defect("read maps of another shape or dtype")
     return "read"
 
