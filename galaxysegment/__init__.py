@@ -11,6 +11,7 @@ The map of the package:
 ``datasets``          seeded simulators with exact truth, and a sample field that ships
 ``mosaic``            mosaics of any size, tile by tile, in bounded memory, in parallel
 ``catalog``           positions, fluxes and shapes of the sources
+``report``            a page to look at: image, outlines and catalog in an HTML file
 ``coco``              COCO instance and panoptic files, to and fro
 ``persistence``       fitted segmenters in one file, without pickle
 ``display``           pictures of an image, its truth and its segmentation
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from . import mosaic as mosaic
     from . import persistence as persistence
     from . import preprocessing as preprocessing
+    from . import report as report
     from . import segmenters as segmenters
     from . import separation as separation
     from . import structures as structures
@@ -64,6 +66,7 @@ _SUBMODULES = (
     "mosaic",
     "persistence",
     "preprocessing",
+    "report",
     "segmenters",
     "separation",
     "structures",

@@ -206,6 +206,24 @@ def stretch_for_display(image, stretch="asinh"):
         the pixels above it. Three bands share one white in units of their noise, so that a source
         that is bright in one band only has the colour of that band. No data is black.
     """
+    bands = image[None] if image.ndim == 2 else image if image.shape[0] == 3 else image[:1]
+    return apply_levels(bands, [measure_levels(band) for band in bands], stretch)
+
+
+def apply_levels(bands, levels, stretch="asinh"):
+    """Scale bands to [0, 1] between given levels, as `stretch_for_display` does.
+
+    Parameters
+    ----------
+    bands : ndarray of shape (1, height, width) or (3, height, width)
+    levels : list of tuple
+        `measure_levels` of each band, perhaps of a larger image.
+    stretch : {"asinh", "linear", "log", "sqrt"}, default="asinh"
+
+    Returns
+    -------
+    ndarray of float, shape (height, width) or (height, width, 3)
+    """
     from astropy.visualization import AsinhStretch, LinearStretch, LogStretch, SqrtStretch
 
     stretches = {
@@ -216,8 +234,6 @@ def stretch_for_display(image, stretch="asinh"):
     }
     if stretch not in stretches:
         raise ValueError(f"stretch must be one of {sorted(stretches)}. Got {stretch!r} instead.")
-    bands = image[None] if image.ndim == 2 else image if image.shape[0] == 3 else image[:1]
-    levels = [_levels(band) for band in bands]
     span = max((white - black) / noise for black, noise, white in levels) or 1.0
     scaled = [
         stretches[stretch](np.clip((np.nan_to_num(band, nan=black) - black) / (span * noise), 0, 1))
@@ -226,8 +242,8 @@ def stretch_for_display(image, stretch="asinh"):
     return scaled[0] if len(scaled) == 1 else np.stack(scaled, axis=-1)
 
 
-def _levels(band):
-    """Black level, standard deviation of the noise and white level of a band."""
+def measure_levels(band):
+    """Return black level, standard deviation of the noise and white level of a band."""
     finite = band[np.isfinite(band)]
     if not finite.size:
         return 0.0, 1.0, 1.0

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 
 from .. import __version__
-from . import _demo, _evaluate, _methods, _models, _segment, _separate, _simulate, _train
+from . import _demo, _evaluate, _methods, _models, _report, _segment, _separate, _simulate, _train
 from ._words import say_options
 
 __all__ = ["main"]
@@ -17,6 +17,7 @@ _COMMANDS = {
     "train": _train,
     "segment": _segment,
     "separate": _separate,
+    "report": _report,
     "evaluate": _evaluate,
     "methods": _methods,
     "models": _models,
@@ -41,15 +42,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, category, *_: _report(
+            warnings.showwarning = lambda message, category, *_: _tell(
                 arguments, category.__name__, message
             )
             arguments.run(arguments)
     except (OSError, ValueError, TypeError, ImportError, MemoryError, RuntimeError) as error:
-        _report(arguments, "error", " ".join(str(error).split()) or type(error).__name__)
+        _tell(arguments, "error", " ".join(str(error).split()) or type(error).__name__)
         return 1
     except KeyboardInterrupt as interrupt:
-        _report(
+        _tell(
             arguments,
             "interrupted",
             " ".join(map(str, interrupt.args)) or arguments.after_interrupt,
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _report(arguments, what, message):
+def _tell(arguments, what, message):
     """Print one line about an error or a warning, in the words of the command line."""
     text = say_options(str(message), arguments.words, arguments.parameters)
     print(f"galaxysegment {arguments.command}: {what}: {text}", file=sys.stderr)

@@ -2,7 +2,11 @@
 
 import contextlib
 import io
+import json
+import re
+import tempfile
 import warnings
+from base64 import b64decode
 
 import numpy as np
 import pytest
@@ -20,6 +24,7 @@ from galaxysegment.display import SegmentationDisplay
 from galaxysegment.io import read_field, write_label_map
 from galaxysegment.mosaic import segment_mosaic
 from galaxysegment.preprocessing import GaussianSmoother, augment
+from galaxysegment.report import write_report
 from galaxysegment.testing import estimator_checks, make_images
 
 
@@ -51,6 +56,23 @@ def test_catalogs_measure_what_is_there(drawn, level):
     np.testing.assert_allclose(
         mirrored["y"], labels.shape[0] - 1 - np.asarray(catalog["y"]), atol=1e-6
     )
+
+
+@covers("report.write_report")
+@given(measured())
+@few
+def test_pages_show_every_source(drawn):
+    labels, image = drawn
+    assume(labels.any())
+    with tempfile.TemporaryDirectory() as folder:
+        page = write_report(f"{folder}/page.html", image, labels, progress=False)
+        text = page.read_text(encoding="utf-8")
+    document = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])
+    column = next(column for column in document["columns"] if column["name"] == "label")
+    shown = np.frombuffer(b64decode(column["data"]), "<i4")
+    assert shown.tolist() == np.unique(labels[labels > 0]).tolist()
+    outlines = re.search(r'id="outlines">\n(.*?)</script>', text, re.S)[1].split("\n")[:-1]
+    assert len(outlines) == len(shown)
 
 
 @covers("catalog.write_catalog", "catalog.write_regions", "catalog.source_catalog")
