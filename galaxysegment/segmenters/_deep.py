@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
@@ -261,7 +262,14 @@ class DeepSegmenter(BaseSegmenter):
         return self.net_.history
 
     @fit_context
-    def fit(self, X: Images, y: Sources | None = None, *, mask: Any = None) -> Self:
+    def fit(
+        self,
+        X: Images,
+        y: Sources | None = None,
+        *,
+        mask: Any = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Train the net on images.
 
         Only patches are in memory as the net sees them: memory maps and fields on disk may be
@@ -276,8 +284,10 @@ class DeepSegmenter(BaseSegmenter):
             The truth: label maps (0 = background), binary masks or instances. Pixels of label -1
             are ignored. Fields bring their own truth.
         mask : array of bool, shape (n_images, height, width), or list, optional
-            True for pixels without data. A pipeline passes it on with
-            ``set_fit_request(mask=True)``.
+            True for pixels without data.
+        sample_weight : array-like of shape (n_images,), optional
+            Weight of each image in the loss; images of weight 0 teach nothing. A pipeline passes
+            `mask` and `sample_weight` on after ``set_fit_request(mask=True, sample_weight=True)``.
 
         Returns
         -------
@@ -289,10 +299,17 @@ class DeepSegmenter(BaseSegmenter):
         KeyboardInterrupt
             After Ctrl-C. The segmenter then has the best weights so far, if an epoch is complete.
         """
-        return self._fit(X, y, mask)
+        return self._fit(X, y, mask, sample_weight)
 
     @fit_context
-    def partial_fit(self, X: Images, y: Sources | None = None, *, mask: Any = None) -> Self:
+    def partial_fit(
+        self,
+        X: Images,
+        y: Sources | None = None,
+        *,
+        mask: Any = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Go on training with more images, from the present weights.
 
         Parameters
@@ -303,13 +320,15 @@ class DeepSegmenter(BaseSegmenter):
             The truth, as for `fit`.
         mask : array of bool, shape (n_images, height, width), or list, optional
             True for pixels without data.
+        sample_weight : array-like of shape (n_images,), optional
+            Weight of each image in the loss, as for `fit`.
 
         Returns
         -------
         self : object
             The segmenter, trained for up to `max_epochs` more epochs.
         """
-        return self._fit(X, y, mask, goes_on=hasattr(self, "net_"))
+        return self._fit(X, y, mask, sample_weight, goes_on=hasattr(self, "net_"))
 
     def _fit(self, X, y, mask=None, weights=None, goes_on=None):
         """Train from the present weights if `goes_on`; by default `warm_start` decides."""

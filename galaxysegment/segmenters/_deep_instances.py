@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -47,6 +48,14 @@ class DeepInstanceSegmenter(DeepSegmenter):
         super()._check_trainable(images, targets)
         if self.stages is not None:
             check_stages(self.stages)
+
+    def _training_set(self, X, y, mask, weights, n_bands_fitted):
+        """Leave out images of weight 0, and scale the weights to a mean of 1."""
+        data = super()._training_set(X, y, mask, weights, n_bands_fitted)
+        if data.weights is None:
+            return data
+        data = data.part(np.flatnonzero(data.weights))
+        return replace(data, weights=data.weights / data.weights.mean())
 
     def _set_untuned(self):
         self.score_threshold_ = 0.5 if self.score_threshold == "auto" else self.score_threshold

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -382,7 +383,12 @@ class DETRSegmenter(DeepInstanceSegmenter):
         codes = [self._encode(target) for target in data.targets]
         augmenter = self._augmenter() if training else None
         return PatchDataset(
-            data.images, codes, patch_size=self.patch_size, augmenter=augmenter, training=training
+            data.images,
+            codes,
+            patch_size=self.patch_size,
+            augmenter=augmenter,
+            training=training,
+            image_weights=data.weights,
         )
 
     def _collate(self):
@@ -460,7 +466,7 @@ class DETRSegmenter(DeepInstanceSegmenter):
 
     def _after_training(self, data):
         if self.score_threshold == "auto":
-            patches = self._make_dataset(data, training=False)
+            patches = self._make_dataset(replace(data, weights=None), training=False)
             patches.windows = patches.windows[:: -(-len(patches) // _N_TUNING)]
             self.score_threshold_ = self._best_threshold(
                 [patches[index] for index in range(len(patches))]

@@ -347,7 +347,12 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         ]
         augmenter = self._augmenter() if training else None
         return SourceDataset(
-            data.images, targets, patch_size=self.patch_size, augmenter=augmenter, training=training
+            data.images,
+            targets,
+            patch_size=self.patch_size,
+            augmenter=augmenter,
+            training=training,
+            image_weights=data.weights,
         )
 
     def _large_enough(self, target):

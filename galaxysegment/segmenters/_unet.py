@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy import ndimage
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from .._utils.calibration import check_table
-from .._utils.typed import fit_context
 from ..base import ProbabilisticSegmenter
 from ..metrics import detection_scores
 from ..structures import Instances, label_components, remove_small
-from ..structures._types import Images, RandomState, Sources
+from ..structures._types import RandomState
 from ._deep import DeepSegmenter
 from ._training_set import FieldTruth, class_counts, lazy_truths, tuning_windows
 
@@ -277,35 +275,6 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         self.no_data = no_data
 
     # ---- the decisions of this net ----
-
-    @fit_context
-    def fit(
-        self,
-        X: Images,
-        y: Sources | None = None,
-        *,
-        mask: Any = None,
-        sample_weight: ArrayLike | None = None,
-    ) -> Self:
-        """Train the net on images.
-
-        Only patches are in memory as the net sees them: memory maps and fields on disk may be
-        larger than the memory.
-
-        Parameters
-        ----------
-        X, y, mask
-            As for `DeepSegmenter.fit`: images, the truth, and pixels without data.
-        sample_weight : array-like of shape (n_images,), optional
-            Weight of each image's pixels in the loss. A pipeline passes `mask` and `sample_weight`
-            on after ``set_fit_request(mask=True, sample_weight=True)``.
-
-        Returns
-        -------
-        self : object
-            The trained segmenter.
-        """
-        return self._fit(X, y, mask, sample_weight)
 
     def _module_class(self):
         if self.module is not None:

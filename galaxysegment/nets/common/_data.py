@@ -37,12 +37,24 @@ class PatchDataset(Dataset):
         only. If its ``before_scaling`` is true, it changes images before they are scaled.
     training : bool
         Whether places and augmentation are random.
+    image_weights : ndarray of shape (n_images,) or None, default=None
+        Weight of each image, which then is the last part of an item.
     """
 
-    def __init__(self, images, targets, *, patch_size=None, augmenter=None, training=False):
+    def __init__(
+        self,
+        images,
+        targets,
+        *,
+        patch_size=None,
+        augmenter=None,
+        training=False,
+        image_weights=None,
+    ):
         self.images = [as_stream(image) for image in images]
         self.targets = targets
         self.augmenter, self.training = augmenter, training
+        self.image_weights = image_weights
         self.windows = [
             (index, rows, columns)
             for index, image in enumerate(images)
@@ -79,7 +91,9 @@ class PatchDataset(Dataset):
 
     def _item(self, index, image, target):
         """Return the item of a patch of the image `index`; override to add to it."""
-        return image, target
+        if self.image_weights is None:
+            return image, target
+        return image, target, float(self.image_weights[index])
 
 
 class PixelDataset(PatchDataset):
@@ -87,19 +101,17 @@ class PixelDataset(PatchDataset):
 
     Parameters
     ----------
-    images, patch_size, augmenter, training
-        As for `PatchDataset`.
+    images, patch_size, augmenter, training, image_weights
+        As for `PatchDataset`; an image's weight is part of the weights of its pixels.
     targets : list of ndarray, streams or Instances
         Positive values and instances are galaxies, 0 is the sky, negative values do not count.
-    image_weights : ndarray of shape (n_images,) or None, default=None
-        Weight of each image's pixels.
     class_weights : tuple of float, default=(1.0, 1.0)
         Weights of the pixels of the sky and of galaxies.
     """
 
-    def __init__(self, images, targets, *, image_weights=None, class_weights=(1.0, 1.0), **options):
+    def __init__(self, images, targets, *, class_weights=(1.0, 1.0), **options):
         super().__init__(images, targets, **options)
-        self.image_weights, self.class_weights = image_weights, class_weights
+        self.class_weights = class_weights
 
     def _cut(self, target, rows, columns):
         if isinstance(target, Instances):

@@ -43,7 +43,25 @@ class LossNet(SegmentationNet):
         batch = x.to(device, non_blocking=True, memory_format=torch.channels_last)
         dtype = autocast_dtype(self.precision, device)
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            return self.module_(batch, **fit_params)
+            if batch.targets is None or batch.weights is None:
+                return self.module_(batch, **fit_params)
+            return self._weighted(batch, **fit_params)
+
+    def _weighted(self, batch, **fit_params):
+        """Return the losses of a batch whose images have weights.
+
+        The module averages over sources, boxes and pixels of a whole batch. So images that differ
+        in weight go through it one by one, and their losses are averaged here.
+        """
+        weights = batch.weights
+        if len(set(weights)) == 1:
+            losses = self.module_(batch, **fit_params)
+            return {name: weights[0] * loss for name, loss in losses.items()}
+        parts = [self.module_(batch.part(index), **fit_params) for index in range(len(weights))]
+        return {
+            name: sum(w * part[name] for w, part in zip(weights, parts, strict=True)) / len(parts)
+            for name in parts[0]
+        }
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         for name, loss in y_pred.items():

@@ -29,10 +29,13 @@ class DetectionBatch:
         For each image ``boxes`` (float, x0, y0, x1, y1), ``labels`` (1… in the order of the
         declared classes) and ``crops`` (uint8, all of one size, each mask with a rim of at least
         one pixel; its pixel ``(1, 1)`` is the corner of the box).
+    weights : tuple of float or None
+        Weight of each image in the losses.
     """
 
-    def __init__(self, images, sizes, targets=None):
+    def __init__(self, images, sizes, targets=None, weights=None):
         self.images, self.sizes, self.targets = images, sizes, targets
+        self.weights = weights
 
     def __len__(self):
         return len(self.images)
@@ -44,11 +47,18 @@ class DetectionBatch:
             {name: tensor.to(device, non_blocking=non_blocking) for name, tensor in target.items()}
             for target in self.targets
         ]
-        return DetectionBatch(images, self.sizes, targets)
+        return DetectionBatch(images, self.sizes, targets, self.weights)
+
+    def part(self, index):
+        """Return the batch of a single image, without its weight."""
+        own = slice(index, index + 1)
+        return DetectionBatch(self.images[own], self.sizes[own], self.targets[own])
 
 
 class DetectionCollate:
-    """Make a `DetectionBatch` of (image, instances) pairs; a class, so that it can be pickled.
+    """Make a `DetectionBatch` of (image, instances) or (image, instances, weight).
+
+    A class, so that it can be pickled.
 
     Parameters
     ----------
@@ -63,12 +73,11 @@ class DetectionCollate:
         self.multiple = multiple
         self.labels = {int(number): label for label, number in enumerate(classes, start=1)}
 
-    def __call__(self, pairs):
-        images, instances = zip(*pairs, strict=True)
+    def __call__(self, items):
+        images, instances, *weights = zip(*items, strict=True)
         targets = [self._target(sources) for sources in instances]
-        return DetectionBatch(*stack_padded(images, self.multiple), targets), torch.zeros(
-            len(pairs)
-        )
+        padded = stack_padded(images, self.multiple)
+        return DetectionBatch(*padded, targets, *weights), torch.zeros(len(items))
 
     def _target(self, instances):
         boxes = instances.boxes[:, [1, 0, 3, 2]]

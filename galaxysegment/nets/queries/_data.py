@@ -42,10 +42,12 @@ class SegmentBatch:
         ``labels`` (n, height, width), sources 1…; ``weight``, which pixels count; ``heat``, the map
         of centres; ``points`` (n, n_points, 2), the pixels at which masks are compared; ``classes``
         and ``boxes``, for each image those of its sources and, last, of the sky.
+    weights : tuple of float or None
+        Weight of each image in the losses.
     """
 
-    def __init__(self, images, targets=None):
-        self.images, self.targets = images, targets
+    def __init__(self, images, targets=None, weights=None):
+        self.images, self.targets, self.weights = images, targets, weights
 
     def __len__(self):
         return len(self.images)
@@ -59,11 +61,17 @@ class SegmentBatch:
             else part.to(device)
             for name, part in self.targets.items()
         }
-        return SegmentBatch(images, targets)
+        return SegmentBatch(images, targets, self.weights)
+
+    def part(self, index):
+        """Return the batch of a single image, without its weight."""
+        own = slice(index, index + 1)
+        targets = {name: values[own] for name, values in self.targets.items()}
+        return SegmentBatch(self.images[own], targets)
 
 
 class SegmentCollate:
-    """Makes a batch of images and encoded label maps of any sizes.
+    """Make a batch of images and encoded label maps of any sizes, and of weights if there are any.
 
     Parameters
     ----------
@@ -80,6 +88,8 @@ class SegmentCollate:
 
     def __call__(self, batch):
         """Return a `SegmentBatch` and what skorch wants beside it."""
+        weights = [tuple(item[2] for item in batch)] if len(batch[0]) > 2 else []
+        batch = [item[:2] for item in batch]
         shape = tuple(max(codes.shape[axis] for _, codes in batch) for axis in (0, 1))
         images = np.zeros((len(batch), len(batch[0][0]), *shape), dtype=np.float32)
         labels = np.zeros((len(batch), *shape), dtype=np.int64)
@@ -105,7 +115,7 @@ class SegmentCollate:
             "classes": classes,
             "boxes": boxes,
         }
-        return SegmentBatch(torch.from_numpy(images), targets), torch.zeros(len(batch))
+        return SegmentBatch(torch.from_numpy(images), targets, *weights), torch.zeros(len(batch))
 
 
 def decode_target(codes, min_pixels):
