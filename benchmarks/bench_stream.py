@@ -2,9 +2,12 @@
 
     python -m benchmarks.bench_stream                 # 20 GB of patches in a memory map
     python -m benchmarks.bench_stream --kind fields   # 20 GB of FITS files, as fields
+    python -m benchmarks.bench_stream --kind fields --every 1   # no empty image: 30 GB of disk
 
 The files are sparse: one image in `--every` holds sources and noise, the others are empty and take
-no space on the disk, but are read, scaled and trained on like any other. The net is a single
+no space on the disk, but are read, scaled and trained on like any other. With ``--every 1`` every
+pixel is written. Of the fields three are drawn, and the others are copies of their files. All files
+are removed afterwards. The net is a single
 convolution, so that the time goes into the data. Memory is measured while the net trains: anonymous
 memory is what the process cannot give back; pages of files are the system's cache and make way for
 whoever needs them. With `--limit`, the system refuses the process more anonymous memory than that.
@@ -12,6 +15,8 @@ whoever needs them. With `--limit`, the system refuses the process more anonymou
 
 import argparse
 import resource
+import shutil
+import sys
 import tempfile
 import time
 import warnings
@@ -20,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 SIDE = 256
+N_DIFFERENT = 3  # fields that are drawn; the others are copies of their files
 
 
 def main():
@@ -55,33 +61,43 @@ def write_memmap(folder, n_bytes, every):
 
 
 def write_fields(folder, n_bytes, every):
-    """Return fields of 8192² pixels in sparse FITS files, no separate labels, and their size."""
-    from astropy.io import fits
-
+    """Return fields of 8192² pixels in FITS files, no separate labels, and the images' size."""
     from galaxysegment.io import read_field
 
     side = 8192
     fields = []
     for number in range(max(2, round(n_bytes / (4 * side**2)))):
         path = folder / f"{number}.fits"
-        offset = 0
-        with path.open("wb") as file:
-            for name, bitpix in (("SCI", -32), ("LABELS", 32)):
-                header = fits.Header([("XTENSION", "IMAGE")] if offset else [("SIMPLE", True)])
-                header.update(BITPIX=bitpix, NAXIS=2, NAXIS1=side, NAXIS2=side)
-                header.update({"PCOUNT": 0, "GCOUNT": 1} if offset else {"EXTEND": True})
-                header["EXTNAME"] = name
-                start = offset + file.write(header.tostring().encode())
-                for row in range(0, side, SIDE):
-                    if row // SIDE % every == number % every:
-                        pixels = make_patch((SIDE, side), number)[name == "LABELS"]
-                        file.seek(start + 4 * side * row)
-                        file.write(pixels.astype(">f4" if name == "SCI" else ">i4").tobytes())
-                offset = start + -(-4 * side * side // 2880) * 2880
-                file.truncate(offset)
-                file.seek(offset)
+        if number < N_DIFFERENT:
+            filled = [block for block in range(side // SIDE) if (block - number) % every == 0]
+            write_field(path, side, filled, number)
+        else:
+            shutil.copyfile(folder / f"{number % N_DIFFERENT}.fits", path)
         fields.append(read_field(path))
     return fields, None, 4 * side * side * len(fields)
+
+
+def write_field(path, side, filled, seed):
+    """Write image and labels block by block of rows; blocks that are not `filled` stay holes."""
+    from astropy.io import fits
+
+    offset = 0
+    with path.open("wb") as file:
+        for name, dtype in (("SCI", ">f4"), ("LABELS", ">i2")):
+            n_bytes = np.dtype(dtype).itemsize
+            header = fits.Header([("XTENSION", "IMAGE")] if offset else [("SIMPLE", True)])
+            header.update(BITPIX={">f4": -32, ">i2": 16}[dtype], NAXIS=2, NAXIS1=side, NAXIS2=side)
+            header.update({"PCOUNT": 0, "GCOUNT": 1} if offset else {"EXTEND": True})
+            header["EXTNAME"] = name
+            start = offset + file.write(header.tostring().encode())
+            for block in filled:
+                image, labels = make_patch((SIDE, side), (seed, block))
+                labels[labels > 0] += block * labels.max()  # each source its own number
+                file.seek(start + n_bytes * side * SIDE * block)
+                file.write((image if name == "SCI" else labels).astype(dtype).tobytes())
+            offset = start + -(-n_bytes * side * side // 2880) * 2880
+            file.truncate(offset)
+            file.seek(offset)
 
 
 def make_patch(shape, seed):
@@ -117,6 +133,8 @@ def train(X, y, n_bytes, options):
             if self.n_batches % 50 == 0:
                 for name, size in memory().items():
                     Watch.most[name] = max(Watch.most[name], size)
+            if self.n_batches % 1000 == 0:
+                print(f"{self.n_batches} batches, {Watch.most['RssAnon']:.2f} GB", file=sys.stderr)
 
     unet = UNetSegmenter(
         module=one_convolution,
