@@ -26,8 +26,9 @@ from .._utils.validation import check_weights, common_shape
 from ..base import BaseSegmenter, Statistic, check_targets
 from ..exceptions import NoValidationWarning
 from ..io._inputs import open_observations
-from ..preprocessing._augment import augment_one, check_kinds
+from ..preprocessing._augment import check_kinds
 from ..structures._types import Images, RandomState, Sources
+from ._augmenter import Augmenter
 from ._scaling import Scaler
 from ._stages import check_stages
 from ._training_set import (
@@ -467,11 +468,11 @@ class DeepSegmenter(BaseSegmenter):
     def _augmenter(self):
         """Return the function that changes a training image and its target, or None."""
         if callable(self.augment):
-            return _Augmenter(self.augment)
+            return Augmenter(self.augment)
         kinds = check_kinds(self.augment)
         # once scaled by the noise, images have no RMS map
         rms_band = self.rms_band if self.scaling_ == "asinh" else None
-        return _Augmenter(kinds, rms_band) if kinds else None
+        return Augmenter(kinds, rms_band) if kinds else None
 
     # ---- the net's inputs ----
 
@@ -535,10 +536,9 @@ class DeepSegmenter(BaseSegmenter):
         try:
             self._set_net_state(tree["state"])
         except DAMAGE as error:
-            reason = one_line(error)
             raise ValueError(
-                f"weights={str(self.weights)!r} cannot be used ({type(error).__name__}: {reason}): "
-                "the file is damaged or comes from another version of galaxysegment."
+                f"weights={str(self.weights)!r} cannot be used ({type(error).__name__}: "
+                f"{one_line(error)}): the file is damaged or of another version of galaxysegment."
             ) from error
 
     def _weights_path(self, own_name):
@@ -621,28 +621,3 @@ class DeepSegmenter(BaseSegmenter):
         validate_parameter_constraints(
             known, {name: params[name] for name in known}, type(self).__name__
         )
-
-
-class _Augmenter:
-    """Random changes of a training image and its target; a class, so that it can be pickled.
-
-    Parameters
-    ----------
-    changes : tuple of str, or callable
-        Kinds of `augment_one`, or a function of image, target and generator.
-    rms_band : int or None, default=None
-        Index of the RMS map, for kinds.
-    """
-
-    def __init__(self, changes, rms_band=None):
-        self.changes, self.rms_band = changes, rms_band
-
-    @property
-    def before_scaling(self):
-        """Whether images are changed before they are scaled, as an RMS map must be."""
-        return self.rms_band is not None
-
-    def __call__(self, image, target, generator):
-        if callable(self.changes):
-            return self.changes(image, target, generator)
-        return augment_one(image, target, generator, self.changes, rms_band=self.rms_band)
