@@ -38,16 +38,13 @@ def colour_order(wavelengths):
     return [order[0], order[len(order) // 2], order[-1]]
 
 
-def bands_to_draw(field, images, hdus, rgb=None):
+def bands_to_draw(bands, rgb=None):
     """Choose the bands of a colour picture.
 
     Parameters
     ----------
-    field : Field
-    images : list of str
-        The files of the bands, or the file that holds all.
-    hdus : list
-        The HDU of each band, or one for all.
+    bands : Bands
+        The bands in use.
     rgb : list of 3 int, optional
         Numbers of the bands that become red, green and blue, counted from 1.
 
@@ -56,29 +53,23 @@ def bands_to_draw(field, images, hdus, rgb=None):
     list of int
         One index for a grey picture, or three.
     """
-    from ..io import read_header
-    from ..io._bands import band_wavelengths
-
+    n_bands = len(bands.indices)
     if rgb is not None:
-        return check_rgb(rgb, field.n_bands)
-    if field.n_bands == 1:
+        return check_rgb(rgb, n_bands)
+    if n_bands == 1:
         return [0]
-    n_headers = max(len(images), len(hdus))
-    images, hdus = (list(part) * n_headers if len(part) == 1 else part for part in (images, hdus))
-    headers = [read_header(path, hdu) for path, hdu in zip(images, hdus, strict=True)]
-    names = [Path(path).name for path in images]
-    wavelengths = band_wavelengths(headers, names, field.n_bands)
+    wavelengths = bands.wavelengths()
     if wavelengths is not None:
         return colour_order(wavelengths)
     print(
         "galaxysegment: neither headers nor file names tell the wavelengths of the bands: the "
         "picture shows "
-        f"{'band 1 in red and band 3 in blue' if field.n_bands == 3 else 'band 1 only'}. Pass "
+        f"{'band 1 in red and band 3 in blue' if n_bands == 3 else 'band 1 only'}. Pass "
         "--rgb with the numbers "
         "of the bands to show in red, green and blue.",
         file=sys.stderr,
     )
-    return [0, 1, 2] if field.n_bands == 3 else [0]
+    return [0, 1, 2] if n_bands == 3 else [0]
 
 
 def draw(field, labels, picture, bands):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ._bands import add_bands_argument, choose_bands
 from ._choose import (
     add_gap_arguments,
     add_method_arguments,
@@ -11,7 +12,7 @@ from ._choose import (
     segment_field,
     stack_field,
 )
-from ._inputs import READ_WORDS, add_image_arguments, open_field, parse_hdus
+from ._inputs import READ_WORDS, add_image_arguments, open_field
 from ._outputs import check_outputs, picture_endings
 from ._picture import bands_to_draw, draw
 
@@ -32,6 +33,7 @@ _WORDS = {
 def add_arguments(parser):
     """Declare the command's arguments."""
     add_image_arguments(parser)
+    add_bands_argument(parser)
     add_method_arguments(parser, default="photutils", examples="photutils, sep, kmeans, unet")
     add_gap_arguments(parser)
     _add_output_arguments(parser)
@@ -74,7 +76,8 @@ def _add_output_arguments(parser):
         nargs=3,
         default=None,
         metavar=("RED", "GREEN", "BLUE"),
-        help="bands of the picture, counted from 1 in the order of the images, instead of by "
+        help="bands of the picture, counted from 1 in the order of the images or of --bands, "
+        "instead of by "
         "wavelength",
     )
     parser.add_argument(
@@ -95,9 +98,9 @@ def run(arguments):
     """Read, segment, write."""
     output = arguments.output or default_output(arguments.image[0], "segmentation")
     _check_files(arguments, output)
-    field = open_field(arguments)
+    field, bands = choose_bands(arguments, open_field(arguments))
     tile_size = _choose_tile_size(arguments, field.shape, output)
-    bands = _choose_bands(arguments, field)
+    shown = _choose_shown(arguments, bands)
     segmenter = ready_segmenter(arguments, with_rms=field.has_rms)
     bridge_gaps(segmenter, arguments.bridge, label=arguments.label_bridge)
     if tile_size is None:
@@ -105,10 +108,10 @@ def run(arguments):
     else:
         labels = _segment_tiles(field, segmenter, output, arguments, tile_size)
     if arguments.picture:
-        draw(field, labels, arguments.picture, bands)
+        draw(field, labels, arguments.picture, shown)
         print(f"Drew {arguments.picture}.")
     if arguments.catalog or arguments.regions:
-        _measure(field, labels, arguments)
+        _measure(field, labels, arguments, bands.names)
 
 
 def _check_files(arguments, output):
@@ -158,11 +161,9 @@ def _choose_tile_size(arguments, shape, output):
     return tile_size
 
 
-def _choose_bands(arguments, field):
+def _choose_shown(arguments, bands):
     if arguments.picture:
-        hdus = parse_hdus(arguments.hdu)
-        hdus = hdus if isinstance(hdus, list) else [hdus]
-        return bands_to_draw(field, arguments.image, hdus, arguments.rgb)
+        return bands_to_draw(bands, arguments.rgb)
     if arguments.rgb:
         raise ValueError("--rgb chooses the bands of a picture: pass --picture too.")
     return None
@@ -200,10 +201,12 @@ def _middle(side, length):
     return slice(max(0, (side - length) // 2), min(side, (side + length) // 2))
 
 
-def _measure(field, labels, arguments):
+def _measure(field, labels, arguments, bands):
     from ..catalog import source_catalog, write_catalog, write_regions
 
-    catalog = source_catalog(labels, field, background="mesh", zero_point=arguments.zero_point)
+    catalog = source_catalog(
+        labels, field, background="mesh", zero_point=arguments.zero_point, bands=bands
+    )
     writers = (arguments.catalog, write_catalog), (arguments.regions, write_regions)
     for path, write in writers:
         if path:

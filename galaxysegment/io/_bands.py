@@ -1,8 +1,9 @@
-"""The wavelengths of bands, told from headers and names of files."""
+"""Bands of a field: their wavelengths and names, told from headers and files; a choice of them."""
 
 import re
 
 from ._headers import text_of
+from ._sources import BandsSource
 
 # Central wavelengths of common filters in nm. Upper and lower case differ for R (Johnson, Sloan)
 # and others.
@@ -66,6 +67,64 @@ def band_wavelengths(headers, names, n_bands):
         if None not in lengths and len(set(lengths)) == n_bands:
             return lengths
     return None
+
+
+def band_names(headers, files, n_bands):
+    """List the names that each band goes by.
+
+    Parameters
+    ----------
+    headers, files, n_bands
+        As for `band_wavelengths`.
+
+    Returns
+    -------
+    list of list of str
+        Names of the filter, as the header gives them; the file's name without its ending, and
+        words of it that other files do not share.
+
+    Examples
+    --------
+    >>> from astropy.io.fits import Header
+    >>> band_names([Header({"BANDS": "grz"})], ["cube.fits"], 3)
+    [['g'], ['r'], ['z']]
+    >>> band_names([Header({"FILTER": "g"}), Header()], ["m31_1.fits", "m31_2.fits"], 2)
+    [['g', '1', 'm31_1'], ['2', 'm31_2']]
+    """
+    if len(headers) == 1:
+        text = text_of(headers[0], "BANDS")
+        words = re.findall(r"[^\s,;]+", text)
+        words = list(text) if len(words) == 1 < n_bands else words
+        return [[word] for word in words] if len(words) == n_bands else [[]] * n_bands
+    stems = [name.split(".fit")[0] for name in files]
+    words = [re.findall(r"[A-Za-z0-9]+", stem) for stem in stems]
+    shared = set.intersection(*map(set, words))
+    names = []
+    for header, own, stem in zip(headers, words, stems, strict=True):
+        texts = [text_of(header, card) for card in _FILTER_CARDS]
+        filters = [word for text in texts for word in (text, *re.findall(r"[^\s.,;]+", text))]
+        known = [*filters, *(word for word in own if word not in shared), stem]
+        names.append([name for name in dict.fromkeys(known) if name])
+    return names
+
+
+def take_bands(field, bands):
+    """Return a field of some of the bands.
+
+    Parameters
+    ----------
+    field : Field
+    bands : sequence of int
+        Indices, in the order wanted. An RMS map of several bands is chosen from alike.
+    """
+    sources = {name: field._source(name) for name in ("image", "rms") if name in field._sources}
+    return field._with_sources(
+        **{
+            name: BandsSource(source, bands)
+            for name, source in sources.items()
+            if len(source.shape) == 3
+        }
+    )
 
 
 def _of_cube(header, n_bands):

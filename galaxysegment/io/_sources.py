@@ -69,6 +69,18 @@ class CubeSource:
         return self.source.read(section)[None]
 
 
+class BandsSource:
+    """Some of the bands of another source."""
+
+    def __init__(self, source, bands):
+        self.source, self.bands = source, list(bands)
+        self.shape = (len(self.bands), *source.shape[1:])
+        self.reads_whole = source.reads_whole
+
+    def read(self, section=None):
+        return self.source.read(section)[self.bands]
+
+
 class MaskedSource:
     """An image that is NaN where a mask, a source of booleans, is True.
 
