@@ -2,6 +2,7 @@
 
     python -m benchmarks.bench_separation               # pairs and quads of make_blends
     python -m benchmarks.bench_separation --data FOLDER  # and blends of two other simulators
+    python -m benchmarks.bench_separation --weights FILE # and a UNetSeparator with these weights
 
 The images are ``make_blends(n, random_state=777)``: two or four overlapping galaxies in 120 × 120
 pixels. Errors are ``|flux / true flux - 1|`` in percent over all true galaxies; a missed galaxy
@@ -11,6 +12,7 @@ counts 100. Times are processor time of one core.
 import argparse
 import time
 import warnings
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from astropy.table import Table
 from galaxysegment import NoSourcesWarning, SEPSegmenter
 from galaxysegment.datasets import make_blends
 from galaxysegment.metrics import separation_scores
-from galaxysegment.separation import SegmentThenSeparate, TemplateSeparator
+from galaxysegment.separation import SegmentThenSeparate, TemplateSeparator, UNetSeparator
 
 _NOISE = 24.1  # electrons: sky and read-out of make_blends
 _MATCH = 4.0  # pixels between a detection and a true centre
@@ -86,7 +88,7 @@ def timed(function, *arguments, **options):
     return result, time.process_time() - start
 
 
-def run_blends(n, n_sources):
+def run_blends(n, n_sources, separators):
     X, masks, lights, catalog = make_blends(
         n, n_sources=n_sources, return_isolated=True, return_catalog=True, random_state=777
     )
@@ -94,30 +96,21 @@ def run_blends(n, n_sources):
     print(f"{n} blends of {n_sources}: mean and median error in %, ms a source")
     rms = np.full_like(X, _NOISE)
     places = [Table({"x": row_x, "y": row_y}) for row_x, row_y in zip(x, y, strict=True)]
-    TemplateSeparator().separate(X[:1], places[:1], rms=rms[:1])  # compiles
-    for name, sources in (("true centres", places), ("true masks", masks)):
-        separated, seconds = timed(TemplateSeparator().separate, X, sources, rms=rms)
-        errors = np.abs([result.fluxes for result in separated] / flux - 1)
-        scores = separation_scores(list(lights), separated)
-        near = np.hypot(x[:, :, None] - x[:, None], y[:, :, None] - y[:, None])
-        near[:, np.arange(n_sources), np.arange(n_sources)] = np.inf
-        near = near.min(axis=2)
-        close, closest = errors[(near >= 4) & (near < 8)], errors[near < 4]
-        at_4, at_0 = 100 * close.mean(), 100 * closest.mean()
-        more = f"4-8 px {at_4:.1f}, 0-4 px {at_0:.1f}, {describe(scores)}"
-        show(f"TemplateSeparator, {name}", errors, seconds, more)
-    for find in (False, True):
-        both = SegmentThenSeparate(detector(), TemplateSeparator(find_companions=find), rms_band=-1)
-        stack = np.stack([X, rms], axis=1)
-        separated, seconds = timed(both.fit(stack[:1]).separate, stack)
-        scores = separation_scores(list(lights), separated)
-        name = "own detection" + (", find_companions" if find else "")
-        errors = np.full(n * n_sources, scores["flux_error"])
-        print(
-            f"  TemplateSeparator, {name:25s} {100 * scores['flux_error']:6.1f}"
-            f" {100 * scores['median_flux_error']:6.1f} {1000 * seconds / errors.size:8.1f}  "
-            f"missed {scores['missed']:.3f}, spurious {scores['spurious']:.3f}, {describe(scores)}"
-        )
+    near = np.hypot(x[:, :, None] - x[:, None], y[:, :, None] - y[:, None])
+    near[:, np.arange(n_sources), np.arange(n_sources)] = np.inf
+    near = near.min(axis=2)
+    for separator in separators:
+        title = type(separator).__name__
+        separator.separate(X[:1], places[:1], rms=rms[:1])  # compiles
+        for name, sources in (("true centres", places), ("true masks", masks)):
+            separated, seconds = timed(separator.separate, X, sources, rms=rms)
+            errors = np.abs([result.fluxes for result in separated] / flux - 1)
+            scores = separation_scores(list(lights), separated)
+            at_4, at_0 = errors[(near >= 4) & (near < 8)].mean(), errors[near < 4].mean()
+            more = f"4-8 px {100 * at_4:.1f}, 0-4 px {100 * at_0:.1f}, {describe(scores)}"
+            show(f"{title}, {name}", errors, seconds, more)
+        for find in (False, True):
+            run_detection(clone_with(separator, find), X, rms, lights)
     for name, method in (("sep Kron", kron_of_sep), ("photutils Kron", kron_of_photutils)):
         results, seconds = timed(lambda method=method: [method(image, _NOISE) for image in X])
         errors = [
@@ -127,6 +120,27 @@ def run_blends(n, n_sources):
         show(f"{name}, own detection", np.concatenate(errors), seconds)
 
 
+def clone_with(separator, find_companions):
+    """Return a separator with the same net that looks for companions or not."""
+    return copy(separator).set_params(find_companions=find_companions)
+
+
+def run_detection(separator, X, rms, lights):
+    """Separate the sources that sep detects."""
+    both = SegmentThenSeparate(detector(), separator, rms_band=-1)
+    stack = np.stack([X, rms], axis=1)
+    separated, seconds = timed(both.fit(stack[:1]).separate, stack)
+    scores = separation_scores(list(lights), separated)
+    name = "own detection" + (", find_companions" if separator.find_companions else "")
+    print(
+        f"  {type(separator).__name__ + ', ' + name:44s} {100 * scores['flux_error']:6.1f}"
+        f" {100 * scores['median_flux_error']:6.1f}"
+        f" {1000 * seconds / lights[:, :, 0, 0].size:8.1f}  "
+        f"missed {scores['missed']:.3f}, spurious {scores['spurious']:.3f}, {describe(scores)}",
+        flush=True,
+    )
+
+
 def describe(scores):
     return (
         f"bias {100 * scores['flux_bias']:.1f}, SSIM {scores['ssim']:.3f}, "
@@ -134,12 +148,14 @@ def describe(scores):
     )
 
 
-def run_toolkit(folder):
+def run_toolkit(folder, separators):
     """Blends of two simulators that nothing was tuned on, all galaxies with S/N above 5 in r."""
     for path in sorted((folder / "sim_btk_blends").glob("*.npz")):
         data = np.load(path)
         noise = float(data["sky_sigma"][1])
-        rows = {"TemplateSeparator, true centres": [], "sep Kron, own detection": []}
+        ours = {f"{type(separator).__name__}, true centres": separator for separator in separators}
+        kron = "sep Kron, own detection"
+        rows = {name: [] for name in [*ours, kron]}
         seconds = dict.fromkeys(rows, 0.0)
         for blend, bands in enumerate(data["images"]):
             image = bands[1]
@@ -150,13 +166,13 @@ def run_toolkit(folder):
             x, y, flux = (catalog[name].astype(float) for name in ("x", "y", "flux_r"))
             rms = np.full((1, *image.shape), noise)
             places = Table({"x": x, "y": y})
-            (result,), spent = timed(TemplateSeparator().separate, image[None], [places], rms=rms)
-            first, second = rows
-            rows[first].append(np.abs(result.fluxes / flux - 1))
-            seconds[first] += spent
+            for name, separator in ours.items():
+                (result,), spent = timed(separator.separate, image[None], [places], rms=rms)
+                rows[name].append(np.abs(result.fluxes / flux - 1))
+                seconds[name] += spent
             detections, spent = timed(kron_of_sep, image, noise)
-            rows[second].append(matched_errors(*detections, x, y, flux))
-            seconds[second] += spent
+            rows[kron].append(matched_errors(*detections, x, y, flux))
+            seconds[kron] += spent
         print(f"{path.stem}: mean and median error in %, errors above 500 count 500")
         for name, errors in rows.items():
             show(name, np.minimum(np.concatenate(errors), 5), seconds[name])
@@ -169,12 +185,16 @@ def main():
     parser.add_argument("--pairs", type=int, default=300)
     parser.add_argument("--quads", type=int, default=150)
     parser.add_argument("--data", type=Path, default=None, help="folder with sim_btk_blends")
+    parser.add_argument("--weights", type=Path, default=None, help="of a UNetSeparator")
     arguments = parser.parse_args()
+    separators = [TemplateSeparator()]
+    if arguments.weights:
+        separators.append(UNetSeparator(weights=arguments.weights, device="cpu"))
     warnings.simplefilter("ignore", NoSourcesWarning)
-    run_blends(arguments.pairs, 2)
-    run_blends(arguments.quads, 4)
+    run_blends(arguments.pairs, 2, separators)
+    run_blends(arguments.quads, 4, separators)
     if arguments.data:
-        run_toolkit(arguments.data)
+        run_toolkit(arguments.data, separators)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,11 @@ def add_arguments(parser):
 def run(arguments):
     """Print a table of the methods, or the parameters of a method."""
     if arguments.name is not None:
-        kind = "separator" if arguments.name in find_methods("separator") else "segmenter"
-        _print_parameters(find_method(arguments.name, kind), arguments.name, kind)
+        # "unet" is a segmenter and a separator
+        kinds = [kind for kind in _OPTIONS if arguments.name in find_methods(kind)]
+        for index, kind in enumerate(kinds or ["segmenter"]):
+            print("\n" * bool(index), end="")
+            _print_parameters(find_method(arguments.name, kind), arguments.name, kind)
         return
     print(f"{'method':<14}{'learns from':<22}{'what it is'}")
     _print_methods("segmenter")

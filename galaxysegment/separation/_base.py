@@ -52,6 +52,9 @@ class BaseSeparator(BaseEstimator, metaclass=ABCMeta):
         """
         return self
 
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
     def separate(
         self,
         X: Images,

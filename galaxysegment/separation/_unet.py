@@ -316,6 +316,11 @@ class UNetSeparator(TemplateSeparator):
 
     # ---- weights and what a model file keeps ----
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True  # `fit` without images simulates the truth as well
+        return tags
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_") or self.weights is not None
 

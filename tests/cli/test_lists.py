@@ -12,9 +12,12 @@ from galaxysegment.cli._methods import parameter_texts
 
 def test_methods_are_listed(capsys):
     assert main(["methods"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    row = {line.split()[0]: line for line in lines if line}
-    assert set(find_methods()) < set(row)
+    tables = capsys.readouterr().out.split("\n\n")
+    row, separators = (
+        {line.split()[0]: line for line in table.splitlines()} for table in tables[:2]
+    )
+    assert set(find_methods()) < set(row) and set(find_methods("separator")) < set(separators)
+    assert "truth " in separators["unet"] and "nothing " in separators["template"]
     assert {"detr", "kmeans", "maskrcnn", "photutils", "randomforest", "sep", "unet"} <= set(row)
     assert "truth; ships vis" in row["unet"] and "ships" not in row["detr"]
     assert "the image " in row["kmeans"] and "nothing " in row["photutils"]
@@ -23,13 +26,20 @@ def test_methods_are_listed(capsys):
 @pytest.mark.parametrize("method", ["photutils", "sep", "kmeans", "unet", "detr", "randomforest"])
 def test_parameters_are_listed_with_their_defaults(method, capsys):
     assert main(["methods", method]) == 0
-    printed = capsys.readouterr().out
+    printed = capsys.readouterr().out.split("UNetSeparator: ")[0]
     segmenter = find_methods()[method]()()
     defaults = dict(re.findall(r"^  (\w+)=(.*)$", printed, re.MULTILINE))
     assert {name: parse_value(text) for name, text in defaults.items()} == segmenter.get_params()
     texts = parameter_texts(type(segmenter))
     assert set(texts) == set(defaults) and all(texts.values())
     assert f"--method {method} --set" in printed
+
+
+def test_a_name_that_two_methods_share(capsys):
+    assert main(["methods", "unet"]) == 0
+    segmenter, separator = capsys.readouterr().out.split("UNetSeparator: ")
+    assert segmenter.startswith("UNetSegmenter: ") and "--method unet --set" in segmenter
+    assert "--separator unet --set-separator" in separator and "n_blends" in separator
 
 
 def test_an_unknown_method(capsys):
