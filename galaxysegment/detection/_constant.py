@@ -13,7 +13,7 @@ import numpy as np
 from ._mosaic import MosaicAware, Statistic
 
 _RUN = 8  # pixels of the shortest run that counts inside the image; at a border any run does
-_AREA_AT_BORDER, _AREA_INSIDE = 64, 1000  # pixels of the smallest region
+_AREA_AT_BORDER, _AREA_INSIDE = 64, 256  # pixels of the smallest region
 _SAMPLE = 1 << 18  # pixels that the noise is judged by
 _LEAST_SAMPLE = 256
 _TURNS = 0.12  # a noisy row goes up and down: 0.67 of white noise, 0.2 of noise smoothed by FWHM 5
@@ -55,7 +55,7 @@ def _blank_image(image, rms_band):
 class ConstantRegions(Statistic):
     """Regions of exactly equal pixels that hold no data: list of `_Runs`, one per science band.
 
-    A region has at least 1000 pixels, or 64 if it touches the border of the image; inside the image
+    A region has at least 256 pixels, or 64 if it touches the border of the image; inside the image
     it is at least 8 pixels wide. Its value must lie below the noise of the other pixels (zeros
     beside a sky of 1000) or within it (zeros beside a sky of 0), never among the brightest 16 %,
     because a saturated star is constant as well.

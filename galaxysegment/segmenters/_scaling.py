@@ -10,7 +10,8 @@ from .._utils.streams import ArrayStream, as_stream, blocks, whole
 from .._utils.validation import split_rms
 from ..detection._background import background_maps
 from ..detection._bands import bands_with_noise
-from ..detection._statistics import BackgroundMeshes, MedianRatio, sampled_median
+from ..detection._seams import LevelledMeshes, Seams, find_seams, steps_of
+from ..detection._statistics import MedianRatio, sampled_median
 
 __all__ = ["ScaledStream", "Scaler", "learn_scale", "noise_scaled", "scaled"]
 
@@ -77,7 +78,11 @@ class Scaler:
         if self.method != "noise":
             return {}
         if self.statistics is None:
-            return {"meshes": BackgroundMeshes(self._measured_bands, **_MESH)}
+            return {"seams": Seams(self._measured_bands)}
+        if "meshes" not in self.statistics:
+            return {
+                "meshes": LevelledMeshes(self._measured_bands, self.statistics["seams"], **_MESH)
+            }
         if self.rms_band is not None and "rescale" not in self.statistics:
             return {"rescale": MedianRatio(self._noise_ratios)}
         return {}
@@ -95,13 +100,14 @@ class Scaler:
         return np.divide(noise, rms, out=missing, where=~no_data)
 
     def _known_noise(self):
-        """Background mesh, noise mesh and rescaling of each band of the mosaic, or None."""
+        """Meshes of background and noise, seams and rescaling of each band, or None."""
         if self.statistics is None:
             return None
         meshes = self.statistics["meshes"]
         factors = self.statistics.get("rescale", [None] * len(meshes))
         placed = [[mesh.at(*self.corner) for mesh in pair] for pair in meshes]
-        return [(*pair, factor) for pair, factor in zip(placed, factors, strict=True)]
+        parts = zip(placed, self.statistics["seams"], factors, strict=True)
+        return [(*pair, seams, self.corner, factor) for pair, seams, factor in parts]
 
     def n_bands_of(self, n_bands):
         """Return how many bands the net's input has for images of `n_bands` bands."""
@@ -208,9 +214,9 @@ def noise_scaled(image, rms_band, known=None):
     """Return the arcsinh of the signal-to-noise ratio of each science band, float32; NaN stays.
 
     The background of each band is estimated on a mesh, and so is its noise without an RMS map. An
-    RMS map is multiplied by the one number that makes it agree with the scatter of the image. For a
-    window of a mosaic, `known` holds the background mesh, the noise mesh and that number of each
-    band.
+    RMS map is multiplied by the one number that makes it agree with the scatter of the image. Seams
+    where the sky steps are taken out before. For a window of a mosaic, `known` holds the background
+    mesh, the noise mesh, the seams, the window's corner and that number of each band.
     """
     science, rms = split_rms(image, rms_band)
     known = known or [None] * len(science)
@@ -223,16 +229,20 @@ def _signal_to_noise(band, rms, known):
     no_data = np.isnan(band) if rms is None else np.isnan(band) | np.isnan(rms)
     height, width = band.shape
     if known is None:
-        background, noise = background_maps(band, mask=no_data, **_MESH)
+        seams = find_seams(np.where(no_data, band.dtype.type(np.nan), band))
+        steps = steps_of(seams, (0, 0), band.shape, band.dtype)
+        background, noise = background_maps(band - steps, mask=no_data, **_MESH)
     else:
         background, noise = (mesh.window(0, height, 0, width) for mesh in known[:2])
+        steps = steps_of(known[2], known[3], band.shape, band.dtype)
+    background += steps
     if rms is not None:
         # resampled images scatter less from pixel to pixel than their RMS map says: the map gives
         # the shape of the noise, the image its size, as with SExtractor's RESCALE_WEIGHTS
         if known is None:
             rescale = sampled_median(np.where(no_data, rms.dtype.type(np.nan), noise / rms))
         else:
-            rescale = known[2]
+            rescale = known[4]
         noise = rms * rescale
     noise = np.where(noise > 0, noise, 1.0)  # a constant image has no noise, and no source either
     ratio = np.arcsinh((band - background) / noise)

@@ -1,0 +1,109 @@
+"""Straight steps of the sky of a mosaic, and what they do to the input of a net."""
+
+import numpy as np
+import pytest
+
+from galaxysegment.datasets import load_sample_field
+from galaxysegment.detection._seams import LevelledMeshes, Seams, find_seams, steps_of
+from galaxysegment.segmenters._scaling import Scaler
+
+
+def noise(shape=(320, 400), seed=0):
+    return np.random.default_rng(seed).normal(0, 1, shape).astype(np.float32)
+
+
+def stepped():
+    """Noise with a step of 2 at column 170 and a step of -1.5 at row 201."""
+    image = noise()
+    image[:, 170:] += 2
+    image[201:] -= 1.5
+    return image
+
+
+def test_steps_are_where_they_are():
+    vertical, horizontal = find_seams(stepped())
+    assert vertical[:4] == (True, 170, 0, 320) and vertical.step == pytest.approx(2, abs=0.15)
+    assert horizontal[:4] == (False, 201, 0, 400) and horizontal.step == pytest.approx(
+        -1.5, abs=0.15
+    )
+
+
+def test_a_seam_ends_where_its_step_ends():
+    image = noise((640, 300))
+    image[:320, 150:] += 2
+    [vertical] = [seam for seam in find_seams(image) if seam.is_vertical]
+    assert (vertical.place, vertical.start, vertical.stop) == (150, 0, 320)
+
+
+def test_a_source_on_the_seam_does_not_end_it():
+    image = noise((640, 300))
+    image[:, 150:] += 2
+    image[256:320, 120:180] += 50
+    [seam] = find_seams(image)
+    assert (seam.start, seam.stop) == (0, 640)
+
+
+def test_sources_and_noise_are_no_seams():
+    assert find_seams(noise()) == []
+    assert find_seams(load_sample_field().image[0]) == []
+    y, x = np.indices((400, 400))
+    assert find_seams(noise((400, 400)) + 500 * np.exp(-np.hypot(y - 200, x - 200) / 60)) == []
+
+
+def test_short_and_strange_images_have_none():
+    for image in (
+        noise((20, 20)),
+        np.zeros((100, 100)),
+        np.full((200, 200), np.nan),
+        noise((1, 500)),
+    ):
+        assert find_seams(image) == []
+
+
+def test_steps_leave_a_smooth_rise():
+    seams = find_seams(stepped())
+    steps = steps_of(seams, (0, 0), (320, 400), np.float32)
+    level = stepped() - noise() - steps
+    assert np.abs(np.diff(level, axis=1)).max() < 0.2 and np.abs(np.diff(level, axis=0)).max() < 0.2
+    window = steps_of(seams, (130, 100), (90, 120), np.float32)
+    np.testing.assert_array_equal(window, steps[130:220, 100:220])
+
+
+def test_missing_pixels_hide_no_seam():
+    image = stepped()
+    image[:, 50:53] = np.nan
+    image[noise(seed=1) > 1.5] = np.nan
+    assert [seam[:2] for seam in find_seams(image)] == [(True, 170), (False, 201)]
+
+
+def identity(rows):
+    return list(rows)
+
+
+@pytest.mark.parametrize("n_rows", [64, 128, 320])
+def test_blocks_of_rows_give_the_same_seams(n_rows):
+    image = np.stack([stepped(), noise()])
+    statistic = Seams(identity)
+    parts = [
+        statistic.measure(image[:, y : y + n_rows], y, (320, 400)) for y in range(0, 320, n_rows)
+    ]
+    seams = statistic.combine(parts, (320, 400))
+    assert seams == [find_seams(band) for band in image]
+    meshes = LevelledMeshes(identity, seams, box_size=64)
+    parts = [meshes.measure(image[:, y : y + n_rows], y, (320, 400)) for y in range(0, 320, n_rows)]
+    background = meshes.combine(parts, (320, 400))[0][0]
+    whole = meshes.combine([meshes.measure(image, 0, (320, 400))], (320, 400))[0][0]
+    np.testing.assert_array_equal(background.mesh, whole.mesh)
+
+
+@pytest.mark.parametrize("rms_band", [None, 1])
+def test_the_input_of_a_net_has_no_seam(rms_band):
+    image = np.stack([stepped(), np.ones((320, 400), np.float32)])[: 1 if rms_band is None else 2]
+    [scaled] = Scaler("noise", rms_band=rms_band).scale_image(image)
+    light = np.sinh(scaled)
+    for side in (light[:, 150:170], light[:, 170:190], light[180:200], light[202:220]):
+        assert abs(np.median(side)) < 0.2
+    # In windows of a mosaic it is the same.
+    stream = Scaler("noise", rms_band=rms_band).stream(image)
+    window = stream.window(slice(100, 260), slice(90, 300))[0]
+    np.testing.assert_allclose(window, scaled[100:260, 90:300], atol=1e-4)
