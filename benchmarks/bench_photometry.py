@@ -193,7 +193,7 @@ def speed(arguments):
         if with_radius:
             catalog.flux_radius(0.5, name="half_light")
             columns.append("half_light")
-        return catalog.to_table(columns)
+        return catalog.to_table(columns=columns)
 
     for name, options in (("Kron", {}), ("Kron, half-light radius", {"light_fractions": 0.5})):
         here, n_sources = clock(source_catalog, labels, image, rms=rms, kron=True, **options)

@@ -2,6 +2,8 @@
 
 from ._files import write_catalog, write_regions
 from ._flags import CatalogFlags
+from ._morphology import morphology
+from ._profiles import profiles
 from ._regions import from_regions, to_regions
 from ._table import source_catalog
 from ._units import ab_zero_point
@@ -10,6 +12,8 @@ __all__ = [
     "CatalogFlags",
     "ab_zero_point",
     "from_regions",
+    "morphology",
+    "profiles",
     "source_catalog",
     "to_regions",
     "write_catalog",

@@ -2,10 +2,10 @@
 
 A window is described by these arrays, which all functions take in this order:
 
-- ``image``: float64, shape (height, width); NaN is "no data";
-- ``noise``: float64 of the same shape, or of shape (0, 0) without an RMS map;
-- ``labels``: int64 of the same shape: which source a pixel belongs to, 0 for none;
-- ``stamps``: see `Stamps` in `_window`: own pixels and own light of each source.
+- ``image``: float32 or float64, shape (height, width); NaN is "no data";
+- ``noise``: likewise, or of shape (0, 0) without an RMS map;
+- ``labels``: int32 of the same shape: which source a pixel belongs to, 0 for none;
+- ``stamps``: see `InstanceSource.stamps`: own pixels and own light of each source.
 
 numba takes a second to import, so this module is imported inside functions.
 """
@@ -74,8 +74,8 @@ def _look(image, noise, labels, stamps, own, source, mode, centre, box, scratch)
     place = 0
     for y in range(box[0], box[1]):
         for x in range(box[2], box[3]):
-            value = image[y, x]
-            variance = noise[y, x] * noise[y, x] if has_noise else 0.0
+            value = float(image[y, x])
+            variance = float(noise[y, x]) ** 2 if has_noise else 0.0
             label = labels[y, x]
             if not (math.isfinite(value) and math.isfinite(variance)):
                 scratch[0, place], scratch[1, place], scratch[2, place] = 0.0, 0.0, _MISSING
@@ -290,7 +290,7 @@ def local_backgrounds(image, labels, boxes, width):
                 if not (dy < outer_y and dx < outer_x) or (dy < inner_y and dx < inner_x):
                     continue
                 if labels[row, column] == 0 and math.isfinite(image[row, column]):
-                    values[count] = image[row, column]
+                    values[count] = float(image[row, column])
                     count += 1
         if count >= _FEWEST_FOR_BACKGROUND:
             levels[i] = _clipped_mode(values[:count])

@@ -85,15 +85,14 @@ def _subtract(image, background, rows, columns):
     return image if background is None else image - background(rows, columns)
 
 
-def _around(shape, y, x):
-    """Yield the eight neighbours of pixels; those outside the image are the pixels themselves."""
-    height, width = shape
-    for dy in (-1, 0, 1):
-        for dx in (-1, 0, 1):
-            if dy or dx:
-                other_y, other_x = y + dy, x + dx
-                inside = (other_y >= 0) & (other_y < height) & (other_x >= 0) & (other_x < width)
-                yield np.where(inside, other_y, y), np.where(inside, other_x, x)
+def _neighbours_of(image, y, x, outside):
+    """Yield the values of the eight neighbours of pixels; `outside` beyond the image."""
+    padded = np.pad(image, 1, constant_values=outside)
+    width = padded.shape[1]
+    places = (y + 1) * width + x + 1
+    flat = padded.ravel()
+    for step in (-width - 1, -width, -width + 1, -1, 1, width - 1, width, width + 1):
+        yield flat.take(places + step)
 
 
 def _touches_missing(image, y, x):
@@ -101,16 +100,15 @@ def _touches_missing(image, y, x):
     if not missing.any():
         return np.zeros(len(y), dtype=bool)
     touches = missing[y, x]
-    for place in _around(missing.shape, y, x):
-        touches |= missing[place]
+    for values in _neighbours_of(missing, y, x, False):
+        touches |= values
     return touches
 
 
 def _touches_others(labels, y, x):
     own = labels[y, x]
     touches = np.zeros(len(y), dtype=bool)
-    for place in _around(labels.shape, y, x):
-        other = labels[place]
+    for other in _neighbours_of(labels, y, x, 0):
         touches |= (other != 0) & (other != own)
     return touches
 
@@ -135,8 +133,8 @@ def sum_instances(instances, pixels, background, with_rms):
         own[y, x] = True
         others = (count[wide] - own.astype(np.uint16)) > 0
         touched = others[y, x]
-        for place in _around(own.shape, y, x):
-            touched |= others[place]
+        for values in _neighbours_of(others, y, x, False):
+            touched |= values
         values = _subtract(image, background, *wide)[:, y, x]
         noise = None if rms is None else rms.reshape(-1, *own.shape)[:, y, x]
         flags = np.stack([_touches_missing(image, y, x), touched])

@@ -9,12 +9,13 @@ from ._convolve import convolve
 from ._flags import CatalogFlags
 from ._sums import mean_of_data
 from ._total import total_over_aperture
-from ._windows import MOST_PIXELS, group_by_tile, window_around
+from ._windows import FAR_REACH, MOST_PIXELS, group_by_tile, window_around
 
 KRON = (2.5, 1.4, 0.0)  # factor, minimum radius in semi-axes, minimum radius of a circle in pixels
 _MODES = {"none": 0, "mask": 1, "correct": 2}
 _CROWDED = 0.1  # share of an aperture that may belong to other sources
-_FIRST_LOOK = 7.5  # semi-axes: most Kron apertures fit into a window of this reach
+_FIRST_LOOK = 7.5  # semi-axes: most Kron apertures of large sources fit into this reach
+_MOST_KRON = 6.0  # semi-axes: Kron radii beyond are not used
 
 
 @dataclass
@@ -122,7 +123,7 @@ class Photometry:
         What each band is convolved with; None for a band that stays as it is.
     detection : callable, optional
         ``detection(rows, columns)`` returns a window of the image that sets the Kron radius,
-        float64 of shape (height, width); the mean of the bands if left out.
+        shape (height, width); the mean of the bands if left out.
 
     Attributes
     ----------
@@ -178,8 +179,12 @@ class Photometry:
     def _first_reach(self):
         wanted, places = self.apertures, self.places
         reach = np.full(len(places), max(wanted.circles, default=0.0))
-        scale = max((*wanted.ellipses, _FIRST_LOOK if wanted.kron else 0.0))
-        reach = np.maximum(reach, scale * places.major)
+        reach = np.maximum(reach, max(wanted.ellipses, default=0.0) * places.major)
+        if wanted.kron:
+            # All that a Kron aperture may need, unless that takes a window of its own.
+            most = max(wanted.kron[0] * _MOST_KRON, _FIRST_LOOK) * places.major
+            near = most <= FAR_REACH
+            reach = np.maximum(reach, np.where(near, most, _FIRST_LOOK * places.major))
         if wanted.local_background:
             # From the centroid, which lies in the box, to the far end of the annulus.
             boxes = places.boxes
@@ -240,10 +245,8 @@ class Photometry:
 
     def _limited(self, radius, group):
         """Apply the limits of the Kron radius and set flags; 0 means the smallest circle."""
-        from ._aperture_kernels import KRON_SCALE
-
         factor, lowest, least = self.apertures.kron
-        failed, low = ~(radius <= KRON_SCALE), radius < lowest
+        failed, low = ~(radius <= _MOST_KRON), radius < lowest
         self.flags[group[failed]] |= CatalogFlags.KRON_FAILED
         self.flags[group[low]] |= CatalogFlags.KRON_MINIMUM
         radius = np.where(failed, np.nan, np.where(low, lowest, radius))
@@ -323,12 +326,13 @@ def number_name(value):
 
 
 class _Window:
-    """Pixels of one window, as float64, for kernels."""
+    """Pixels of one window, for kernels."""
 
     def __init__(self, photometry, rows, columns):
         self.rows, self.columns, self._of = rows, columns, photometry
         self.corner = np.array([rows.start, columns.start, rows.start, columns.start])
         self.labels = photometry.sources.labels(rows, columns)
+        self._bands = {}
         self._image, rms = self._read(rows, columns)
         self._rms = rms if rms is None or rms.ndim == 3 else rms[None]
         if photometry.kernels is not None:
@@ -366,21 +370,34 @@ class _Window:
 
     def band(self, band):
         """Return one band and its noise; noise of shape (0, 0) if there is no RMS map."""
-        image = np.ascontiguousarray(self._image[band], dtype=np.float64)
-        if self._rms is None:
-            return image, np.zeros((0, 0))
-        noise = self._rms[band if len(self._rms) > 1 else 0]
-        return image, np.ascontiguousarray(noise, dtype=np.float64)
+        if band not in self._bands:
+            image = _for_kernels(self._image[band])
+            if self._rms is None:
+                noise = np.zeros((0, 0), dtype=image.dtype)
+            else:
+                noise = self._rms[band if len(self._rms) > 1 else 0]
+                noise = np.ascontiguousarray(noise, dtype=image.dtype)
+            self._bands[band] = image, noise
+        return self._bands[band]
 
     def detection(self, places):
         """Return the image that sets the Kron radius, its noise and its stamps."""
         photometry = self._of
-        n_bands, no_noise = photometry.n_bands, np.zeros((0, 0))
+        n_bands = photometry.n_bands
         stamps = photometry.sources.stamps(places, self.rows, self.columns, n_bands)
-        if photometry.detection is not None:
-            image = photometry.detection(self.rows, self.columns)
-            return image, no_noise, (*stamps[0][:3], np.zeros(0))
-        if n_bands == 1:
+        if photometry.detection is None and n_bands == 1:
             return *self.band(0), stamps[0]
-        image = np.ascontiguousarray(mean_of_data(self._image), dtype=np.float64)
-        return image, no_noise, (*stamps[0][:3], np.mean([light for *_, light in stamps], axis=0))
+        if photometry.detection is None:
+            image = mean_of_data(self._image)
+            parts = np.mean([light for *_, light in stamps], axis=0)
+        else:
+            image = photometry.detection(self.rows, self.columns)
+            parts = np.zeros(0)
+        image = _for_kernels(image)
+        return image, np.zeros((0, 0), dtype=image.dtype), (*stamps[0][:3], parts)
+
+
+def _for_kernels(image):
+    """Return an image as kernels are compiled: contiguous, of 32 or 64 bits, in native order."""
+    dtype = np.float32 if image.dtype.itemsize == 4 else np.float64
+    return np.ascontiguousarray(image, dtype=dtype)

@@ -123,14 +123,17 @@ class SourceSums:
                 )
 
     def _add_extremes(self, index, own, y, x, brightness):
-        for column, extreme, place in (
-            (0, np.minimum, y),
-            (1, np.minimum, x),
-            (2, np.maximum, y + 1),
-            (3, np.maximum, x + 1),
+        first, last = np.empty(len(index), dtype=np.int64), np.empty(len(index), dtype=np.int64)
+        first[own[::-1]], last[own] = y[::-1], y + 1  # pixels come in raster order
+        left, right = np.full(len(index), _FAR), np.zeros(len(index), dtype=np.int64)
+        np.minimum.at(left, own, x)
+        np.maximum.at(right, own, x + 1)
+        for column, extreme, bound in (
+            (0, np.minimum, first),
+            (1, np.minimum, left),
+            (2, np.maximum, last),
+            (3, np.maximum, right),
         ):
-            bound = np.full(len(index), _FAR if column < 2 else 0)
-            extreme.at(bound, own, place)
             self.box[index, column] = extreme(self.box[index, column], bound)
         peak = np.full(len(index), -np.inf)
         np.fmax.at(peak, own, brightness)

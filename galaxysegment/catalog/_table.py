@@ -255,7 +255,7 @@ def source_catalog(
         raise ValueError("star_probability needs the noise of each pixel: pass rms=.")
     sky = pixels.wcs if wcs is None else wcs.celestial
     columns = Columns(pixels, zero_point, bands, flux_unit, sky)
-    subtracted = _background(in_unit(background, pixels.unit, "background"), pixels)
+    subtracted = background_of(background, pixels)
     separated = sources if isinstance(sources, Separated) else None
     matched = check_kernels(kernels, columns.n_bands, separated is not None)
     sources = sources if separated is None else separated.sources
@@ -263,9 +263,7 @@ def source_catalog(
         check_same_shape(sources.shape, pixels.shape, "sources", "image")
         classes = sources.classes if classes is None else classes
         scores = sources.scores if scores is None else scores
-        own = InstanceSource(sources)
-    else:
-        own = LabelSource(_label_reader(sources, labels_hdu, pixels.shape))
+    own = open_sources(sources, labels_hdu, pixels)
     sums = own.sums(pixels, subtracted)
     seen = None if detection is None else _Detection(detection, pixels.shape, background)
     if seen is not None:
@@ -274,7 +272,7 @@ def source_catalog(
         "class": _check_per_source("classes", classes, sums.highest),
         "score": _check_per_source("scores", scores, sums.highest),
     }
-    rows, places = _places(sums)
+    rows, places = places_of(sums)
     table = _make_table(sums, rows, places, pixels.shape, sky, columns, extra)
     if separated is not None:
         own = SeparatedSource(separated)
@@ -286,6 +284,13 @@ def source_catalog(
     return table
 
 
+def open_sources(sources, labels_hdu, pixels):
+    """Return what tells which source a pixel of an image belongs to."""
+    if isinstance(sources, Instances):
+        return InstanceSource(sources)
+    return LabelSource(_label_reader(sources, labels_hdu, pixels.shape))
+
+
 class _Detection:
     """The image that says where sources are and how large, in dual-image mode."""
 
@@ -293,13 +298,13 @@ class _Detection:
         self.pixels = open_pixels(image, None, takes_rms=lambda _n_bands: False)
         check_same_shape(self.pixels.shape, shape, "detection", "image")
         mesh = isinstance(background, str)
-        self.background = _background(background, self.pixels) if mesh else None
+        self.background = background_of(background, self.pixels) if mesh else None
 
     def read(self, rows, columns):
-        """Return a window of the mean of the bands, float64."""
+        """Return a window of the mean of the bands."""
         image, _ = self.pixels.read_parts(rows, columns)
         image = image if self.background is None else image - self.background(rows, columns)
-        return np.ascontiguousarray(mean_of_data(image), dtype=np.float64)
+        return mean_of_data(image)
 
 
 def _label_reader(sources, hdu, shape):
@@ -314,8 +319,9 @@ def _label_reader(sources, hdu, shape):
     return lambda rows, columns=slice(None): labels[rows, columns]
 
 
-def _background(background, pixels):
+def background_of(background, pixels):
     """Return a function that gives the background of a window; None if there is none."""
+    background = in_unit(background, pixels.unit, "background")
     if background is None:
         return None
     if isinstance(background, Real) and not isinstance(background, bool):
@@ -371,7 +377,7 @@ def _check_per_source(name, values, n_sources):
     return values
 
 
-def _places(sums):
+def places_of(sums):
     """Return the rows of the sources that have pixels, and their `Places`."""
     rows = np.flatnonzero(sums.area)
     y, x, covariance = (part[rows] for part in sums.shapes())

@@ -7,7 +7,7 @@ import numpy as np
 from ._blocks import sum_instances, sum_label_map
 
 _TILE = 2048  # pixels: sources whose centroids share a tile are measured in one window
-_REACH = 400  # pixels: sources that reach farther than this have a window of their own
+FAR_REACH = 400  # pixels: sources that reach farther than this have a window of their own
 MOST_PIXELS = 1 << 25  # of a window; apertures that need more are not measured
 
 
@@ -61,7 +61,7 @@ def group_by_tile(places, reach):
     list of ndarray of int
         Rows of `places`; a source that reaches far is a group of its own.
     """
-    far = reach > _REACH
+    far = reach > FAR_REACH
     near = np.flatnonzero(~far)
     tile = (places.y[near] // _TILE).astype(np.int64), (places.x[near] // _TILE).astype(np.int64)
     order = np.lexsort((tile[1], tile[0]))
@@ -102,8 +102,8 @@ class LabelSource:
         return sum_label_map(self._read, pixels, background, pixels.with_rms)
 
     def labels(self, rows, columns):
-        """Return which source each pixel belongs to, int64."""
-        return np.ascontiguousarray(self._read(rows, columns), dtype=np.int64)
+        """Return which source each pixel belongs to, int32."""
+        return np.ascontiguousarray(self._read(rows, columns), dtype=np.int32)
 
     def stamps(self, places, rows, columns, n_bands):
         """Return no stamps: labels tell all. See `InstanceSource.stamps`."""
@@ -124,8 +124,8 @@ class InstanceSource:
         return sum_instances(self._instances, pixels, background, pixels.with_rms)
 
     def labels(self, rows, columns):
-        """Return a source that each pixel belongs to, int64."""
-        labels = np.zeros((rows.stop - rows.start, columns.stop - columns.start), dtype=np.int64)
+        """Return a source that each pixel belongs to, int32."""
+        labels = np.zeros((rows.stop - rows.start, columns.stop - columns.start), dtype=np.int32)
         boxes = self._instances.boxes
         meets = (boxes[:, 0] < rows.stop) & (boxes[:, 2] > rows.start)
         meets &= (boxes[:, 1] < columns.stop) & (boxes[:, 3] > columns.start)
@@ -165,7 +165,7 @@ class SeparatedSource:
 
     def labels(self, rows, columns):
         """Return zeros: no pixel is lost to a neighbour."""
-        return np.zeros((rows.stop - rows.start, columns.stop - columns.start), dtype=np.int64)
+        return np.zeros((rows.stop - rows.start, columns.stop - columns.start), dtype=np.int32)
 
     def residual(self, rows, columns):
         """Return the light that belongs to no source, shape (n_bands, height, width)."""

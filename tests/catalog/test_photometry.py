@@ -109,7 +109,7 @@ def test_windows_change_no_number(scene, tile, reach, monkeypatch):
     image, rms, labels = scene
     whole = all_columns(labels, image, rms)
     monkeypatch.setattr(_windows, "_TILE", tile)
-    monkeypatch.setattr(_windows, "_REACH", reach)
+    monkeypatch.setattr(_windows, "FAR_REACH", reach)
     assert_same_tables(all_columns(labels, image, rms), whole)
     monkeypatch.setattr(_windows, "_TILE", 2048)
 

@@ -17,7 +17,13 @@ from hypothesis.extra import numpy as hnp
 from properties import covers, few, fewer, instances, label_maps
 
 from galaxysegment import PhotutilsSegmenter
-from galaxysegment.catalog import source_catalog, write_catalog, write_regions
+from galaxysegment.catalog import (
+    morphology,
+    profiles,
+    source_catalog,
+    write_catalog,
+    write_regions,
+)
 from galaxysegment.cli import main
 from galaxysegment.datasets import write_field
 from galaxysegment.display import SegmentationDisplay
@@ -73,6 +79,29 @@ def test_pages_show_every_source(drawn):
     assert shown.tolist() == np.unique(labels[labels > 0]).tolist()
     outlines = re.search(r'id="outlines">\n(.*?)</script>', text, re.S)[1].split("\n")[:-1]
     assert len(outlines) == len(shown)
+
+
+@covers("catalog.morphology", "catalog.profiles")
+@given(st.integers(0, 10**6), st.floats(1.5, 3.0), st.floats(0.5, 20.0))
+@fewer
+def test_shapes_do_not_depend_on_brightness_and_place(seed, scale, factor):
+    rng = np.random.default_rng(seed)
+    rows, columns = np.indices((90, 110))
+    disk = np.exp(-np.hypot((rows - 40) / 0.7, columns - 50) / scale)
+    image = 100 * disk + rng.normal(0, 0.1, disk.shape)
+    labels = (disk > 0.02).astype(int)
+    moved = np.roll(image, (5, -8), axis=(0, 1)), np.roll(labels, (5, -8), axis=(0, 1))
+    for measure, names in (
+        (morphology, ["gini", "m20", "concentration", "petrosian_radius"]),
+        (profiles, ["growth", "surface_brightness"]),
+    ):
+        table, shifted = measure(labels, image), measure(moved[1], factor * moved[0])
+        unit = factor if measure is profiles else 1.0
+        for name in names:
+            values, expected = (
+                np.asarray(getattr(t[name], "value", t[name])) for t in (shifted, table)
+            )
+            np.testing.assert_allclose(values, unit * expected, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
 @covers("catalog.write_catalog", "catalog.write_regions", "catalog.source_catalog")

@@ -1,0 +1,79 @@
+"""Growth curves and surface-brightness profiles."""
+
+import numpy as np
+import pytest
+
+from galaxysegment import Instances
+from galaxysegment.catalog import profiles, source_catalog
+
+
+@pytest.fixture
+def disk():
+    """An exponential disk, and its labels."""
+    rows, columns = np.indices((141, 161))
+    image = 100 * np.exp(-np.hypot((rows - 70) / 0.6, columns - 80) / 7)
+    return image, (image > 5).astype(int)
+
+
+def test_growth_is_the_flux_in_ellipses(disk):
+    image, labels = disk
+    rms = np.full(image.shape, 2.0)
+    row = profiles(labels, image, radii=[0.5, 1, 3], rms=rms, noise_factor=1.5)[0]
+    catalog = source_catalog(labels, image, rms=rms, ellipses=[0.5, 1, 3], noise_factor=1.5)[0]
+    for index, name in enumerate(["flux_ellipse_0_5", "flux_ellipse_1", "flux_ellipse_3"]):
+        assert row["growth"][index] == pytest.approx(catalog[name])
+        assert row["growth_error"][index] == pytest.approx(catalog[f"{name}_error"])
+    np.testing.assert_allclose(
+        row["radius"].value, catalog["semi_major"].value * np.array([0.5, 1, 3])
+    )
+
+
+def test_a_profile_follows_the_disk(disk):
+    image, labels = disk
+    rms = np.full(image.shape, 0.5)
+    row = profiles(labels, image, rms=rms)[0]
+    expected = 100 * np.exp(-row["ring_radius"].value / 7)
+    inner = row["ring_radius"].value < 35
+    np.testing.assert_allclose(row["surface_brightness"][inner], expected[inner], rtol=0.08)
+    np.testing.assert_allclose(row["coverage"], 1)
+    area = np.diff(np.pi * 0.6 * row["radius"].value ** 2, prepend=0)
+    np.testing.assert_allclose(row["surface_brightness_error"], 0.5 / np.sqrt(area), rtol=0.02)
+
+
+def test_a_masked_neighbour_and_missing_data_change_little(disk):
+    image, labels = disk
+    expected = profiles(labels, image)[0]
+    labels, image = labels.copy(), image.copy()
+    rows, columns = np.indices(image.shape)
+    neighbour = np.hypot(rows - 95, columns - 80) < 8
+    image[neighbour] += 500
+    labels[neighbour & (labels == 0)] = 2
+    image[60:64, 90:93] = np.nan
+    row = profiles(labels, image)[0]
+    reached = expected["radius"].value < 30
+    np.testing.assert_allclose(row["growth"][reached], expected["growth"][reached], rtol=0.1)
+    assert row["coverage"].min() < 0.95
+    kept = profiles(labels, image, neighbours="none")[0]
+    assert kept["growth"][-1] > 1.5 * row["growth"][-1]
+
+
+def test_bands_and_labels(disk):
+    image, labels = disk
+    labels = labels * 4
+    bands = np.stack([image, 2 * image])
+    table = profiles(labels, bands, radii=[1, 2], labels=[4])
+    assert table["growth"].shape == (1, 2, 2)
+    np.testing.assert_allclose(table["growth"][0, 1], 2 * table["growth"][0, 0])
+    instances = Instances.from_label_map((labels > 0).astype(int))
+    np.testing.assert_allclose(
+        profiles(instances, image, radii=2)["growth"][0], table["growth"][0, 0, 1]
+    )
+
+
+def test_bad_radii_and_labels_are_refused(disk):
+    image, labels = disk
+    for radii in ([2, 1], [0, 1], [], [np.nan]):
+        with pytest.raises(ValueError, match="radii must rise from above 0"):
+            profiles(labels, image, radii=radii)
+    with pytest.raises(ValueError, match="labels holds 9"):
+        profiles(labels, image, labels=[9])
