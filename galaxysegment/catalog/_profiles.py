@@ -55,12 +55,20 @@ def profiles(
         Which labels to return; all by default.
     rms : array, path or bool, optional
         As of `source_catalog`, for the errors.
+    mask : array or path, optional
+        Pixels that are not 0 have no data.
+    background : float, array of shape (height, width), or "mesh", optional
+        What to subtract, as in `source_catalog`.
+    local_background : float, default=0
+        Width of an annulus whose background is subtracted, as in `source_catalog`.
     neighbours : {"mask", "correct", "none"}, default="mask"
         What a ring holds in place of other sources' pixels. "mask" takes the mean of the rest.
     noise_factor : float, default=1
         What errors are multiplied with, because noise is correlated.
-    mask, background, local_background, hdu, rms_hdu, mask_hdu, labels_hdu, n_jobs
-        As of `source_catalog`.
+    hdu, rms_hdu, mask_hdu, labels_hdu : int, str or (str, int), optional
+        Where image, RMS map, mask and label map are in their files.
+    n_jobs : int, optional
+        Threads; their number changes no result.
 
     Returns
     -------

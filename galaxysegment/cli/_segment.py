@@ -13,6 +13,7 @@ from ._choose import (
     stack_field,
 )
 from ._inputs import READ_WORDS, add_image_arguments, open_field
+from ._measure import MEASURE_WORDS, add_measure_arguments, measure_options
 from ._outputs import check_outputs, picture_endings
 from ._picture import bands_to_draw, draw
 
@@ -21,6 +22,7 @@ _TILE_SIZE = 2048
 
 _WORDS = {
     **READ_WORDS,
+    **MEASURE_WORDS,
     "overwrite": "--overwrite",
     "resume": "--resume",
     "tile_size": "--tile-size",
@@ -92,12 +94,14 @@ def _add_output_arguments(parser):
     parser.add_argument(
         "--zero-point", type=float, default=None, help="magnitude of one count, for the catalog"
     )
+    add_measure_arguments(parser)
 
 
 def run(arguments):
     """Read, segment, write."""
     output = arguments.output or default_output(arguments.image[0], "segmentation")
     _check_files(arguments, output)
+    measure_options(arguments)  # refused before work starts
     field, bands = choose_bands(arguments, open_field(arguments))
     tile_size = _choose_tile_size(arguments, field.shape, output)
     shown = _choose_shown(arguments, bands)
@@ -205,7 +209,9 @@ def _measure(field, labels, arguments, bands):
     from ..catalog import source_catalog, write_catalog, write_regions
 
     catalog = source_catalog(
-        labels, field, background="mesh", zero_point=arguments.zero_point, bands=bands
+        *(labels, field),
+        **{"background": "mesh", "zero_point": arguments.zero_point, "bands": bands},
+        **measure_options(arguments),
     )
     writers = (arguments.catalog, write_catalog), (arguments.regions, write_regions)
     for path, write in writers:

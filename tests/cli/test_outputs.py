@@ -101,3 +101,8 @@ def test_a_streamed_field_is_not_packed(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(_simulate, "_LARGEST_SIDE", 100)
     assert main(["simulate", str(tmp_path / "o.fits.gz"), "--shape", "150", "160"]) == 1
     assert "output must end in .fits." in capsys.readouterr().err
+
+
+def test_what_is_measured_needs_a_catalog(folder, capsys):
+    assert main(["segment", "a.fits", "--measure", "kron"]) == 1
+    assert "pass --catalog too" in capsys.readouterr().err

@@ -1,0 +1,53 @@
+"""What the commands measure of each source beside its mask."""
+
+_CHOICES = {
+    "kron": {"kron": True},
+    "total": {"kron": True, "total": True},
+    "half-light": {"light_fractions": 0.5},
+    "stars": {"star_probability": True},
+}
+#: Words of the command for the parameters of `source_catalog`.
+MEASURE_WORDS = {"apertures": "--apertures", "flux_unit": "--flux-unit"}
+
+
+def add_measure_arguments(parser):
+    """Declare the options of the catalog."""
+    parser.add_argument(
+        "--measure",
+        nargs="+",
+        choices=list(_CHOICES),
+        default=(),
+        help="also measure for the catalog: kron (Kron fluxes), total (with the light beyond the "
+        "Kron aperture), half-light (radii), stars (probability of being a star; needs --rms)",
+    )
+    parser.add_argument(
+        "--apertures",
+        nargs="+",
+        type=float,
+        default=None,
+        metavar="RADIUS",
+        help="also measure in circles of these radii, in pixels",
+    )
+    parser.add_argument(
+        "--flux-unit",
+        default=None,
+        metavar="UNIT",
+        help="unit of the catalog's fluxes, like uJy; the zero point of the header is taken if "
+        "there is no --zero-point",
+    )
+
+
+def measure_options(arguments):
+    """Return the options of `source_catalog`; refuse them if no catalog is written."""
+    options = {}
+    for choice in arguments.measure:
+        options |= _CHOICES[choice]
+    if arguments.apertures:
+        options["apertures"] = arguments.apertures
+    if arguments.flux_unit:
+        options["flux_unit"] = arguments.flux_unit
+    if options and not arguments.catalog:
+        raise ValueError(
+            "--measure, --apertures and --flux-unit are for the catalog: pass --catalog too."
+        )
+    return options
