@@ -6,7 +6,8 @@
 `fit` predicts 40 fields of `make_field` with 20 to 400 galaxies a square arcminute, half of them
 with their RMS map, and writes the isotonic table into a copy of the weights. The weights never saw
 these fields. `score` prints the expected calibration error before and after, over the pixels with a
-probability between 0.05 and 0.95 and over the sources. Its fields took no part in `fit`:
+probability between 0.05 and 0.95 and over the sources, as mean and spread over three sets of fields
+(two halves of the only field of GalSim). Its fields took no part in `fit`:
 `make_field` with other seeds, the fields that `train_shipped_weights.py` simulates with other
 seeds, and, if GALAXYSEGMENT_DATA is set, images of two other simulators.
 """
@@ -28,6 +29,7 @@ from galaxysegment.datasets import make_field
 
 UNCERTAIN = (0.05, 0.95)
 N_FIELDS = 40
+N_REPEATS = 3  # of the fields that are scored
 
 
 def fit(options):
@@ -66,19 +68,27 @@ def image_and_truth(field):
 
 def score(options):
     """Print the errors before and after on each kind of field."""
-    print(f"{'fields':40s} uncertain pixels   sources    (pixels, sources)")
-    for name, pairs in test_fields(options.data):
-        unet = UNetSegmenter(weights="vis", rms_band=-1 if pairs[0][0].ndim == 3 else None)
-        rows = zip(*(measure(unet, *pair) for pair in pairs), strict=True)
-        before, after, sources_before, sources_after = (np.concatenate(row, axis=1) for row in rows)
-        pixels = [error(*part, UNCERTAIN) for part in (before, after)]
-        sources = [error(*part, (0, 1)) for part in (sources_before, sources_after)]
-        n = np.count_nonzero((after[0] >= UNCERTAIN[0]) & (after[0] <= UNCERTAIN[1]))
-        print(
-            f"{name:40s} {pixels[0]:.3f} -> {pixels[1]:.3f}   {sources[0]:.3f} -> {sources[1]:.3f}"
-            f"   ({n}, {sources_after.shape[1]})",
-            flush=True,
-        )
+    print("expected calibration error: mean ± spread over the repeats, (all repeats together)")
+    print(f"{'fields':40s} {'uncertain pixels':50s} sources")
+    for name, repeats in test_fields(options.data):
+        has_rms = repeats[0][0][0].ndim == 3
+        unet = UNetSegmenter(weights="vis", rms_band=-1 if has_rms else None)
+        measured = [
+            list(zip(*(measure(unet, *pair) for pair in pairs), strict=True)) for pairs in repeats
+        ]
+        errors = [
+            in_words([row[part] for row in measured], between)
+            for part, between in ((0, UNCERTAIN), (1, UNCERTAIN), (2, (0, 1)), (3, (0, 1)))
+        ]
+        print(f"{name:40s} {' -> '.join(errors[:2])}   {' -> '.join(errors[2:])}", flush=True)
+
+
+def in_words(repeats, between):
+    """Mean and spread of the errors of repeats, and the error of all repeats together."""
+    joined = [np.concatenate(parts, axis=1) for parts in repeats]
+    errors = [error(*part, between) for part in joined]
+    together = error(*np.concatenate(joined, axis=1), between)
+    return f"{np.mean(errors):.3f} ± {np.std(errors, ddof=1):.3f} ({together:.3f})"
 
 
 def measure(unet, image, truth):
@@ -115,28 +125,31 @@ def error(scores, truth, between, n_bins=10):
 
 
 def test_fields(data):
-    """Yield names and lists of (image, truth), kind by kind."""
+    """Yield names and repeats, lists of (image, truth), kind by kind."""
     yield (
-        "make_field, setting A, 2048²",
-        [image_and_truth(make_a(2048, seed)) for seed in (900, 901)],
+        "make_field, setting A, 1024²",
+        [[image_and_truth(make_a(1024, 900 + repeat))] for repeat in range(N_REPEATS)],
     )
-    seeds = range(800, 808)
     for density in (40, 100, 250, 400):
-        fields = [make_field((512, 512), random_state=seed, density=density) for seed in seeds]
-        yield (
-            f"make_field, {density} galaxies/arcmin²",
-            [image_and_truth(field) for field in fields],
-        )
-    yield "as in training", [simulate(77_000_000 + seed) for seed in range(30)]
+        repeats = [
+            [
+                image_and_truth(make_field((512, 512), random_state=seed, density=density))
+                for seed in range(800 + 8 * repeat, 808 + 8 * repeat)
+            ]
+            for repeat in range(N_REPEATS)
+        ]
+        yield f"make_field, {density} galaxies/arcmin²", repeats
+    fields = [simulate(77_000_000 + seed) for seed in range(30 * N_REPEATS)]
+    yield "as in training", [fields[30 * n : 30 * n + 30] for n in range(N_REPEATS)]
     if data:
         parts = galsim_parts(Path(data))
-        patches = [
-            pair for part in parts for pair in zip(part.X[:, [1, 3]], part.truth, strict=True)
+        halves = [list(zip(part.X[:, [1, 3]], part.truth, strict=True)) for part in parts]
+        yield "other simulator: GalSim, HST galaxies, r", halves
+        blends = [
+            pair for part in btk_parts(Path(data)) for pair in zip(part.X, part.truth, strict=True)
         ]
-        yield "other simulator: GalSim, HST galaxies, r", patches
-        parts = btk_parts(Path(data))
-        blends = [pair for part in parts for pair in zip(part.X, part.truth, strict=True)]
-        yield "other simulator: BlendingToolKit, r", blends
+        thirds = [blends[n::N_REPEATS] for n in range(N_REPEATS)]
+        yield "other simulator: BlendingToolKit, r", thirds
 
 
 def main():
