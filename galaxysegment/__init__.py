@@ -11,6 +11,7 @@ The map of the package:
 ``datasets``          seeded simulators with exact truth, and a sample field that ships
 ``mosaic``            mosaics of any size, tile by tile, in bounded memory, in parallel
 ``catalog``           positions, fluxes and shapes of the sources
+``completeness``      how faint a segmenter finds galaxies in your own image
 ``report``            a page to look at: image, outlines and catalog in an HTML file
 ``coco``              COCO instance and panoptic files, to and fro
 ``persistence``       fitted segmenters in one file, without pickle
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from . import catalog as catalog
     from . import cli as cli
     from . import coco as coco
+    from . import completeness as completeness
     from . import datasets as datasets
     from . import display as display
     from . import exceptions as exceptions
@@ -58,6 +60,7 @@ _SUBMODULES = (
     "catalog",
     "cli",
     "coco",
+    "completeness",
     "datasets",
     "display",
     "exceptions",

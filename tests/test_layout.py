@@ -26,6 +26,7 @@ LAYERS = [
     {"segmenters", "separation"},
     {"persistence"},
     {"mosaic"},
+    {"completeness"},
     {"testing", "cli"},
     {"__main__"},
 ]

@@ -9,6 +9,7 @@ from ._calibration import (
     source_reliability_curve,
 )
 from ._coco_summary import CocoSummary, coco_summary
+from ._curves import FractionCurve, fraction_curve, match_positions
 from ._instance import DetectionScores, average_precision, detection_scores, precision_recall_curve
 from ._panoptic import PanopticQuality, Quality, panoptic_quality
 from ._pixel import accuracy_score, dice_score, f1_score, iou_score, precision_score, recall_score
@@ -32,6 +33,7 @@ from ._separation import separation_scores
 __all__ = [
     "CocoSummary",
     "DetectionScores",
+    "FractionCurve",
     "PanopticQuality",
     "Quality",
     "ReliabilityCurve",
@@ -49,9 +51,11 @@ __all__ = [
     "expected_calibration_error",
     "f1_score",
     "f1_scorer",
+    "fraction_curve",
     "get_scorer",
     "iou_score",
     "iou_scorer",
+    "match_positions",
     "panoptic_quality",
     "pq_scorer",
     "precision_recall_curve",

@@ -24,6 +24,7 @@ TAKES_NEITHER = {
     "datasets.make_field": "numbers",
     "metrics.CocoSummary": "a result",
     "metrics.DetectionScores": "a result",
+    "metrics.FractionCurve": "a result",
     "metrics.PanopticQuality": "a result",
     "metrics.Quality": "a result",
     "metrics.ReliabilityCurve": "a result",

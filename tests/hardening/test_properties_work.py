@@ -25,9 +25,11 @@ from galaxysegment.catalog import (
     write_regions,
 )
 from galaxysegment.cli import main
+from galaxysegment.completeness import injection_completeness
 from galaxysegment.datasets import write_field
 from galaxysegment.display import SegmentationDisplay
 from galaxysegment.io import read_field, write_label_map
+from galaxysegment.metrics import fraction_curve, match_positions
 from galaxysegment.mosaic import segment_mosaic
 from galaxysegment.preprocessing import GaussianSmoother, augment
 from galaxysegment.report import write_report
@@ -102,6 +104,38 @@ def test_shapes_do_not_depend_on_brightness_and_place(seed, scale, factor):
                 np.asarray(getattr(t[name], "value", t[name])) for t in (shifted, table)
             )
             np.testing.assert_allclose(values, unit * expected, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+@covers("metrics.fraction_curve", "metrics.match_positions")
+@given(hnp.arrays(np.float64, st.tuples(st.integers(0, 20), st.just(2)), elements=st.floats(0, 9)))
+@few
+def test_positions_match_themselves_and_count_once(places):
+    i, j = match_positions(places, places[::-1], 0.5)
+    distance = np.linalg.norm(places[i] - places[::-1][j], axis=1)
+    assert (distance <= 0.5).all() and len(set(i)) == len(i) == len(set(j))
+    is_hit = np.isin(np.arange(len(places)), i)
+    curve = fraction_curve(places[:, 0], is_hit, [0, 3, 6, 10])
+    assert curve.n.sum() == len(places) and curve.n_hit.sum() == len(i)
+    filled = curve.n > 0
+    assert (curve.low <= curve.fraction)[filled].all() and (curve.fraction <= curve.high)[
+        filled
+    ].all()
+
+
+@covers("completeness.injection_completeness")
+@given(hnp.arrays(np.float32, (48, 56), elements=st.floats(-50, 50, width=32)))
+@fewer
+def test_any_sky_gives_a_curve(sky):
+    camera = {"zero_point": 30.0, "pixel_scale": 0.2, "psf_fwhm": 0.7}
+    segmenter = PhotutilsSegmenter(n_sigma=5)
+    try:
+        curve = injection_completeness(
+            segmenter, sky, bins=[18, 20, 26], n_galaxies=4, spacing=40, random_state=0, **camera
+        )
+    except ValueError as error:  # every pixel is a source, or the sky has no noise
+        assert "image" in str(error)
+        return
+    assert curve.n.tolist() == [2, 2] and (curve.n_hit <= curve.n).all()
 
 
 @covers("catalog.write_catalog", "catalog.write_regions", "catalog.source_catalog")
