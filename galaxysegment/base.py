@@ -24,8 +24,8 @@ from ._utils.gaps import bridge_gaps
 from ._utils.typed import fit_context
 from ._utils.validation import check_images, check_window, common_shape, split_rms
 from .detection._constant import blank_constant
+from .detection._contract import MosaicAware, Statistic
 from .detection._deblending import deblend
-from .detection._mosaic import MosaicAware, Statistic
 from .detection._scores import ScoreMaps, mean_light, signal_to_noise, sum_over_sources
 from .io import Field
 from .io._inputs import FieldLayout, is_observation, open_observations, stack, truth_of
@@ -75,9 +75,14 @@ class _ImageEstimator(MosaicAware, BaseEstimator, metaclass=ABCMeta):
         self.n_bands_in_ = images[0].shape[0]
         return images, layout
 
+    @property
+    def _n_bands_fitted(self):
+        """Number of bands of the images in `fit`; None before, and if nothing was to be learnt."""
+        return vars(self).get("n_bands_in_")
+
     def _check_images(self, X):
         check_is_fitted(self)
-        return self._unpack(X, getattr(self, "n_bands_in_", None))
+        return self._unpack(X, self._n_bands_fitted)
 
     def _unpack(self, X, n_bands_fitted):
         """Split `X` into images (n_bands, height, width) and a layout that packs as `X` came."""
@@ -422,7 +427,7 @@ class BaseSegmenter(_ImageEstimator):
         """
         check_is_fitted(self)
         self._validate_params()
-        image = check_window(image, getattr(self, "n_bands_in_", None))
+        image = check_window(image, self._n_bands_fitted)
         as_instances = output == "instances"
         [(sources, maps)] = self._find_sources([image], scored=scored or as_instances)
         if as_instances:
@@ -490,6 +495,7 @@ class SemanticSegmenter(BaseSegmenter):
     }
     deblend = False
     contrast = 0.001
+    threshold = 0.5
 
     @property
     def splits_blends(self) -> bool:  # type: ignore[override]
@@ -498,7 +504,7 @@ class SemanticSegmenter(BaseSegmenter):
 
     def _threshold(self):
         """Probability above which a pixel belongs to a source."""
-        return getattr(self, "threshold", 0.5)
+        return self.threshold
 
     def _segment_images(self, images):
         probabilities = self._images_proba(images)

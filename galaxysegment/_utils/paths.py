@@ -1,4 +1,4 @@
-"""Compare the files that a call reads with those that it writes, before any work."""
+"""Files to be written, before any work: they replace no input, and the disk has room."""
 
 import os
 from pathlib import Path
@@ -44,6 +44,15 @@ def check_paths(inputs, outputs):
                     "own path."
                 )
         written.append((name, path))
+
+
+def reserve_space(file, offset, n_bytes):
+    """Have the disk keep room in an open file, so that a full disk shows before work is done.
+
+    Systems without such a call, as Windows, show it when the file is written.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), offset, n_bytes)
 
 
 def is_same_file(path, other):

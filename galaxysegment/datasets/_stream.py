@@ -20,6 +20,7 @@ from astropy.io import fits
 from astropy.table import vstack
 from tqdm import tqdm
 
+from .._utils.paths import reserve_space
 from ..io._tables import catalog_hdu, classes_hdu
 from ..io._wcs import kept_cards
 from ..io._write import _provenance, check_target
@@ -164,8 +165,7 @@ class _Layout:
     def reserve(self, path):
         """Make the file: headers, and room for the pixels, so that a full disk shows now."""
         with path.open("wb") as file:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, self.size)
+            reserve_space(file, 0, self.size)
             file.write(self._parts[0])
             for offset, text in self._parts[1:]:
                 file.seek(offset)

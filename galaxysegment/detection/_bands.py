@@ -6,7 +6,7 @@ Segmenters that subtract a background share it, on whole images and in the tiles
 import numpy as np
 
 from .._utils.validation import check_rms_band, split_rms
-from ._mosaic import MosaicAware, Statistic
+from ._contract import MosaicAware, Statistic
 
 
 def bands_with_noise(image, rms_band):

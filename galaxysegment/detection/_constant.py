@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._mosaic import MosaicAware, Statistic
+from ._contract import MosaicAware, Statistic
 
 _RUN = 8  # pixels of the shortest run that counts inside the image; at a border any run does
 _AREA_AT_BORDER, _AREA_INSIDE = 64, 256  # pixels of the smallest region

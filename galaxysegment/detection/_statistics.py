@@ -5,7 +5,7 @@ from math import ceil
 import numpy as np
 
 from ._background import box_statistics, meshes_of_boxes
-from ._mosaic import Statistic
+from ._contract import Statistic
 
 _SAMPLE = 1 << 22  # pixels that a median is taken of
 

@@ -3,12 +3,33 @@
 Every source has a `shape` and reads all of itself, or only a section.
 """
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 
 from ._section import resolve_section
 
 
-class ArraySource:
+class PixelSource(ABC):
+    """Pixels that can be read, all of them or a section.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        ``(height, width)`` or ``(n_bands, height, width)``.
+    reads_whole : bool
+        Whether a section costs as much as everything, as in a file that is packed as a whole.
+    """
+
+    shape: tuple
+    reads_whole: bool
+
+    @abstractmethod
+    def read(self, section=None):
+        """Return the pixels of a pair of slices, or all."""
+
+
+class ArraySource(PixelSource):
     """Pixels that are in memory."""
 
     reads_whole = False
@@ -21,7 +42,7 @@ class ArraySource:
         return self.array if section is None else self.array[(..., *section)]
 
 
-class FitsSource:
+class FitsSource(PixelSource):
     """Pixels of one HDU, read by `reader(path, hdu, section=...)` when asked for."""
 
     def __init__(self, reader, hdu):
@@ -34,7 +55,7 @@ class FitsSource:
         return self.reader(self.hdu, section)
 
 
-class StackSource:
+class StackSource(PixelSource):
     """One band per source."""
 
     def __init__(self, sources):
@@ -57,7 +78,7 @@ class StackSource:
         return cube
 
 
-class CubeSource:
+class CubeSource(PixelSource):
     """One plane as a cube of one band."""
 
     def __init__(self, source):
@@ -69,7 +90,7 @@ class CubeSource:
         return self.source.read(section)[None]
 
 
-class BandsSource:
+class BandsSource(PixelSource):
     """Some of the bands of another source."""
 
     def __init__(self, source, bands):
@@ -81,7 +102,7 @@ class BandsSource:
         return self.source.read(section)[self.bands]
 
 
-class MaskedSource:
+class MaskedSource(PixelSource):
     """An image that is NaN where a mask, a source of booleans, is True.
 
     It remembers where the mask is clear, because a mosaic reads every pixel several times: the mask
@@ -141,7 +162,7 @@ class _ClearParts:
         self._known[rows, first:stop] |= ~np.logical_or.reduceat(is_true, starts, axis=1)
 
 
-class UnknownNoise:
+class UnknownNoise(PixelSource):
     """Booleans: where an RMS map has no value."""
 
     def __init__(self, rms):
@@ -151,7 +172,7 @@ class UnknownNoise:
         return np.isnan(self.rms.read(section))
 
 
-class CutSource:
+class CutSource(PixelSource):
     """A rectangle of another source."""
 
     def __init__(self, source, rows, columns):

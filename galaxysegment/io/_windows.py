@@ -12,7 +12,7 @@ from ._inputs import as_field, is_observation, without_rms
 from ._mask import blank, mask_source
 from ._nddata import in_unit, take_apart
 from ._open import read_field
-from ._sources import ArraySource, MaskedSource
+from ._sources import ArraySource, MaskedSource, PixelSource
 
 # What brings nothing along but its pixels: no unit, no noise, no mask of astropy's.
 _PLAIN = (np.ndarray, np.memmap, np.ma.MaskedArray)
@@ -64,7 +64,7 @@ def _identity(part):
         return repr(part.keywords)
     if isinstance(part, list | tuple):
         return [_identity(member) for member in part]
-    if hasattr(part, "read"):
+    if isinstance(part, PixelSource):
         # What a source remembers of its reading is no part of it.
         public = [member for name, member in vars(part).items() if not name.startswith("_")]
         return [_identity(member) for member in public]
@@ -88,7 +88,7 @@ def _paths(part):
     elif isinstance(part, list | tuple):
         for item in part:
             yield from _paths(item)
-    elif hasattr(part, "read"):
+    elif isinstance(part, PixelSource):
         yield from _paths(list(vars(part).values()))
 
 

@@ -8,6 +8,7 @@ from uuid import uuid4
 import numpy as np
 from astropy.io import fits
 
+from .._utils.paths import reserve_space
 from ..io._separated import RESIDUAL, padding, row_dtype, table_header
 from ..io._wcs import kept_cards
 from ..io._write import _provenance
@@ -181,8 +182,7 @@ class LightFile:
         with self.path.open("r+b") as file:
             file.seek(0, os.SEEK_END)
             file.write(text)
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), offset, n_bytes + len(padding(n_bytes)))
+            reserve_space(file, offset, n_bytes + len(padding(n_bytes)))
             file.truncate(offset + n_bytes + len(padding(n_bytes)))
         return offset
 

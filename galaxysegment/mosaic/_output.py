@@ -9,6 +9,7 @@ from uuid import uuid4
 import numpy as np
 from astropy.io import fits
 
+from .._utils.paths import reserve_space
 from ..io._wcs import kept_cards
 from ..io._write import _provenance
 from ._instances import write_instances
@@ -115,8 +116,7 @@ def reserve(path, header, shape, dtype):
     n_bytes = shape[0] * shape[1] * np.dtype(dtype).itemsize
     total = len(header) + ceil(n_bytes / _BLOCK) * _BLOCK
     with path.open("wb") as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, total)
+        reserve_space(file, 0, total)
         file.write(header)
         file.truncate(total)
 

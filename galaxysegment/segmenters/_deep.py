@@ -27,6 +27,7 @@ from ..base import BaseSegmenter, Statistic, check_targets
 from ..exceptions import NoValidationWarning
 from ..io._inputs import open_observations
 from ..preprocessing._augment import check_kinds
+from ..structures import Instances
 from ..structures._types import Images, RandomState, Sources
 from ._augmenter import Augmenter
 from ._scaling import Scaler
@@ -189,7 +190,9 @@ class DeepSegmenter(BaseSegmenter):
         """Refuse data that teach nothing; override to check more, and call super."""
         if not callable(self.augment):
             check_kinds(self.augment)
-        if not any(len(target) if hasattr(target, "boxes") else target.any() for target in targets):
+        if not any(
+            len(target) if isinstance(target, Instances) else target.any() for target in targets
+        ):
             raise ValueError(
                 f"y holds no source in any of its {len(targets)} targets: {type(self).__name__} "
                 "cannot learn what a galaxy is from background alone. Check that y is the truth "
@@ -334,9 +337,7 @@ class DeepSegmenter(BaseSegmenter):
     def _fit(self, X, y, mask=None, weights=None, goes_on=None):
         """Train from the present weights if `goes_on`; by default `warm_start` decides."""
         goes_on = self.warm_start and hasattr(self, "net_") if goes_on is None else goes_on
-        data = self._training_set(
-            X, y, mask, weights, getattr(self, "n_bands_in_", None) if goes_on else None
-        )
+        data = self._training_set(X, y, mask, weights, self._n_bands_fitted if goes_on else None)
         self._check_trainable(data.images, data.targets)
         if not goes_on:
             self._start(data)
