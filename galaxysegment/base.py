@@ -495,7 +495,7 @@ class SemanticSegmenter(BaseSegmenter):
     }
     deblend = False
     contrast = 0.001
-    threshold = 0.5
+    threshold: float | str = 0.5
 
     @property
     def splits_blends(self) -> bool:  # type: ignore[override]

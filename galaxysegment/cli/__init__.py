@@ -1,6 +1,7 @@
 """The command line ``galaxysegment``, a private file for each command."""
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ _COMMANDS = {
     "models": _models,
 }
 _INTERRUPTED = 130  # exit status of a command that Ctrl-C ended, as shells have it
+_UNREAD = 141  # that of a command whose output nobody reads any more
 _AFTER_INTERRUPT = "files that were written are complete."
 
 
@@ -37,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 1 after an error, which is one line on the standard error stream; or 130 after Ctrl-C.
+        0; 1 after an error, which is one line on the standard error stream; 130 after Ctrl-C; or
+        141 if the program that reads the output ends.
     """
     arguments = _parser().parse_args(argv)
     try:
@@ -46,6 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 arguments, category.__name__, message
             )
             arguments.run(arguments)
+            sys.stdout.flush()
+    except BrokenPipeError:  # the program that reads the output, such as head, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _UNREAD
     except (OSError, ValueError, TypeError, ImportError, MemoryError, RuntimeError) as error:
         _tell(arguments, "error", " ".join(str(error).split()) or type(error).__name__)
         return 1

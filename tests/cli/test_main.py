@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -228,3 +229,14 @@ def test_the_command_is_installed():
         check=True,
     )
     assert done.stdout.startswith("galaxysegment ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of Windows say something else")
+def test_a_reader_that_has_enough_is_no_error():
+    """As `galaxysegment methods | head -1`; the pipe is closed before anything is printed."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "galaxysegment", "methods"]
+    ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, "")
