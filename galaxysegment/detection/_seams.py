@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._background import box_statistics
-from ._mosaic import Statistic
+from ._contract import Statistic
 from ._statistics import BackgroundMeshes
 
 _STRIP = 64  # pixels along the seam that a median is taken of
