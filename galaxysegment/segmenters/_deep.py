@@ -27,7 +27,6 @@ from ..base import BaseSegmenter, Statistic, check_targets
 from ..exceptions import NoValidationWarning
 from ..io._inputs import open_observations
 from ..preprocessing._augment import check_kinds
-from ..structures import Instances
 from ..structures._types import Images, RandomState, Sources
 from ._augmenter import Augmenter
 from ._scaling import Scaler
@@ -36,6 +35,7 @@ from ._training_set import (
     FieldStream,
     FloatStream,
     TrainingSet,
+    has_sources,
     mask_streams,
     split_ignored,
 )
@@ -190,9 +190,7 @@ class DeepSegmenter(BaseSegmenter):
         """Refuse data that teach nothing; override to check more, and call super."""
         if not callable(self.augment):
             check_kinds(self.augment)
-        if not any(
-            len(target) if isinstance(target, Instances) else target.any() for target in targets
-        ):
+        if not any(map(has_sources, targets)):
             raise ValueError(
                 f"y holds no source in any of its {len(targets)} targets: {type(self).__name__} "
                 "cannot learn what a galaxy is from background alone. Check that y is the truth "

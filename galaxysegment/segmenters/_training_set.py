@@ -185,6 +185,11 @@ def _ignores(target):
     )
 
 
+def has_sources(target):
+    """Whether a checked target, a label map or `Instances`, holds a source."""
+    return bool(len(target) if isinstance(target, Instances) else target.any())
+
+
 def split_ignored(y):
     """Return the truth with 0 in place of −1, and a mask of those pixels for each target, or None.
 
