@@ -437,24 +437,40 @@ def try_mutant(scratch, mutant, seconds, lines, kills=()):
     source, times = target.read_bytes(), target.stat()
     start, stop = mutant.span
     tests = choose_tests(mutant, seconds, lines, kills)
-    limit = _SHORTEST_LIMIT + 5 * sum(seconds.get(test, 0) for test in tests)
+    source_with_bug = source[:start] + mutant.text.encode() + source[stop:]
+    for batch in _batches(tests):
+        limit = _SHORTEST_LIMIT + 5 * sum(seconds.get(test, 0) for test in batch)
 
-    def work():
-        places = dict.fromkeys(test.partition("::")[0] for test in tests)
-        code, watcher = _run_pytest(scratch, places, chosen=tests)
-        return code, watcher.failed
+        def work(batch=batch):
+            places = dict.fromkeys(test.partition("::")[0] for test in batch)
+            code, watcher = _run_pytest(scratch, places, chosen=batch)
+            return code, watcher.failed
 
-    try:
-        target.write_bytes(source[:start] + mutant.text.encode() + source[stop:])
-        # Python tells by time and length whether bytecode is of this source.
-        os.utime(target, (times.st_atime, times.st_mtime + _HOUR))
-        result = _in_fork(work, limit)
-    finally:
-        target.write_bytes(source)
-        os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
-    if result is None:
-        return ("slow" if (_in_fork(work, limit) or [-1])[0] == 0 else "survived"), None
-    return ("survived", None) if result[0] == 0 else ("killed", result[1])
+        try:
+            target.write_bytes(source_with_bug)
+            # Python tells by time and length whether bytecode is of this source.
+            os.utime(target, (times.st_atime, times.st_mtime + _HOUR))
+            result = _in_fork(work, limit)
+        finally:
+            target.write_bytes(source)
+            os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
+        if result is None:
+            return ("slow" if (_in_fork(work, limit) or [-1])[0] == 0 else "survived"), None
+        if result[0]:
+            return "killed", result[1]
+    return "survived", None
+
+
+def _batches(tests):
+    """Cut a list of tests into growing pieces: most bugs die in the first.
+
+    A piece costs the collection of its files alone.
+    """
+    size = 30
+    while tests:
+        batch, tests = tests[:size], tests[size:]
+        yield batch
+        size *= 5
 
 
 # --- the campaign -------------------------------------------------------------------------------

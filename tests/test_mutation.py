@@ -117,6 +117,13 @@ def test_what_killed_before_runs_first(mutation, tmp_path):
     ]
 
 
+def test_all_chosen_tests_run_in_pieces(mutation):
+    tests = [str(number) for number in range(400)]
+    batches = [*mutation._batches(tests)]
+    assert [test for batch in batches for test in batch] == tests
+    assert [len(batch) for batch in batches] == [30, 150, 220]
+
+
 @pytest.mark.parametrize(("test", "outcome"), [("f(2) == 3", "killed"), ("f(2) > 2", "survived")])
 def test_a_bug_is_killed_or_survives(mutation, tmp_path, test, outcome):
     mutant = plus_two(mutation, tmp_path)
