@@ -43,7 +43,10 @@ EQUIVALENTS = Path(__file__).with_name("mutation_equivalents.toml")
 PACKAGES = {
     "metrics": (["galaxysegment/metrics"], ["tests/metrics"]),
     "catalog": (["galaxysegment/catalog"], ["tests/catalog"]),
-    "io": (["galaxysegment/io"], ["tests/io", "tests/test_fields_as_images.py"]),
+    "io": (
+        ["galaxysegment/io"],
+        ["tests/io", "tests/test_fields_as_images.py", "tests/mosaic/test_light.py"],
+    ),
     "mosaic": (["galaxysegment/mosaic"], ["tests/mosaic"]),
     "losses": (
         [

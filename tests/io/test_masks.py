@@ -109,6 +109,8 @@ def test_masks_of_bands(files, bits):
         {"mask": np.stack(FLAGS)},
     ):
         np.testing.assert_array_equal(masked_of(images, mask_bits=bits, **options), expected)
+    masked = masked_of(images[1:], mask_bits=bits, mask=own[1:])
+    np.testing.assert_array_equal(masked, expected[1:])
     for options in ({"mask": own[1]}, {"mask": together, "mask_hdu": "DQ1"}, {"mask": FLAGS[1]}):
         masked = masked_of(images, mask_bits=bits, **options)
         np.testing.assert_array_equal(masked, np.stack([expected[1]] * 3))
