@@ -16,6 +16,7 @@ from astropy.table import QTable
 from galaxysegment import Instances
 from galaxysegment.io import (
     Field,
+    _excerpt,
     _limits,
     image_shape,
     read_field,
@@ -135,3 +136,20 @@ def test_a_bad_byte_of_a_table_header_is_no_endless_loop(tmp_path, suffix, place
     assert field.classes.tolist() == [1]
     assert field.instances.boxes.tolist() == [[3, 4, 6, 9]]
     assert field.catalog["flux"].tolist() == [3.0]
+
+
+@pytest.mark.parametrize("chunk", [1, 700, 2880, 1 << 22])
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_packed_files_are_read_in_pieces_to_the_byte(tmp_path, monkeypatch, suffix, chunk):
+    monkeypatch.setattr(_excerpt, "_CHUNK", chunk)
+    image = np.random.default_rng(0).integers(0, 255, (40, 50)).astype(np.uint8)
+    hdu = fits.ImageHDU(image)
+    content = PRIMARY + hdu.header.tostring().encode("ascii") + image.tobytes()
+    path = tmp_path / f"a.fits{suffix}"
+    path.write_bytes(PACKERS[suffix](content + bytes(-len(content) % 2880) + image_bytes()))
+    np.testing.assert_array_equal(read_image(path), image)
+    section = np.s_[5:35, 10:]
+    np.testing.assert_array_equal(read_image(path, section=section), image[section])
+    path.write_bytes(PACKERS[suffix](content[:-1]))
+    with pytest.raises(OSError, match="promises 2000 bytes of data, more than the file holds"):
+        read_image(path)
