@@ -71,11 +71,12 @@ def _whole_numbers(raw, scale, zero, blanks, name):
     if scale == 1 and zero == 0:
         return raw.astype(np.int32 if raw.dtype.itemsize <= 4 else np.int64)
     stored = raw if blanks is None else raw[~blanks]
-    extremes = (int(stored.min()), int(stored.max())) if stored.size else (0, 0)
-    lowest, highest = sorted(value * scale + zero for value in extremes)
-    if lowest < 0 or highest >= 2**64:
+    extremes = (int(stored.min()), int(stored.max())) if stored.size else ()
+    numbers = [value * scale + zero for value in extremes]
+    if extremes and not 0 <= min(numbers) <= max(numbers) < 2**64:
         raise ValueError(
-            f"{name} holds numbers from {lowest} to {highest} (BSCALE = {scale}, BZERO = {zero}): "
+            f"{name} holds numbers from {min(numbers)} to {max(numbers)} (BSCALE = {scale}, "
+            f"BZERO = {zero}): "
             "labels must be 0 for background and positive for sources, below 2**64."
         )
     # Products and sums modulo 2**64 are right, because the results fit.

@@ -195,3 +195,12 @@ def test_masked_pixels_of_label_maps_are_background(tmp_path):
     labels = np.ma.array([[1, 2], [0, 3]], mask=[[False, True], [False, False]])
     path = write_label_map(tmp_path / "a.fits", labels)
     assert read_label_map(path).tolist() == [[1, 0], [0, 3]]
+
+
+@pytest.mark.parametrize(("scale", "zero"), [(1, -1), (2, -9), (2.0**62, 2.0**63), (-1, 0)])
+def test_a_map_of_nothing_but_blank_is_background_whatever_its_scale(tmp_path, scale, zero):
+    path = tmp_path / "a.fits"
+    fits.writeto(path, np.full((3, 4), 7, np.int32))
+    with fits.open(path, mode="update", do_not_scale_image_data=True) as opened:
+        opened[0].header.update({"BLANK": 7, "BSCALE": scale, "BZERO": zero})
+    assert not read_label_map(path).any()

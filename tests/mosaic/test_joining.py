@@ -220,3 +220,30 @@ def test_a_stranger_is_joined_where_most_pixels_agree():
     labels = tiled(Stranger(), image, tile_size=30, overlap=20)
     assert len(np.unique(labels[12:48, 20:40])) == len(np.unique(labels[12:48, 41:100])) == 1
     assert labels[30, 30] != labels[30, 60]
+
+
+@pytest.mark.parametrize(("width", "n_large"), [(18, 0), (19, 1)])
+def test_blends_of_more_than_four_tiles_are_too_large(width, n_large):
+    """A tile of 5 pixels reads 9 × 9 with its overlap: four of them have 324 pixels, 18 × 18."""
+    image = np.zeros((40, 40))
+    image[10:28, 10 : 10 + width] = 1
+    image[11:27, 11 : 9 + width] = 0
+    segmenter = Touching()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        labels = segment_mosaic(segmenter, image, tile_size=5, overlap=2, progress=False)
+    said = [str(warning.message) for warning in caught]
+    assert len(said) == n_large and all("1 blend(s) cover more than 324 pixels" in s for s in said)
+    np.testing.assert_array_equal(labels > 0, image > 0)
+    if not n_large:
+        np.testing.assert_array_equal(labels, segmenter.predict(image[None])[0])
+
+
+class Touching(BaseSegmenter):
+    """Connected pixels above 0, which have to be seen whole."""
+
+    _requires_fit = False
+    reach, n_pixels, splits_blends = 1, 1, True
+
+    def _segment_image(self, image):
+        return label_components(image[0] > 0)
