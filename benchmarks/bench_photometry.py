@@ -3,11 +3,13 @@
     python benchmarks/bench_photometry.py accuracy
     python benchmarks/bench_photometry.py speed --tiles 7
     python benchmarks/bench_photometry.py mosaic --side 25000 --folder /tmp
+    python benchmarks/bench_photometry.py stars --data FOLDER_OF_SIM_GALSIM_FIELDS
 
 `accuracy` prints bias and scatter of Kron magnitudes of isolated galaxies by signal to noise. All
 programs detect at the same thresholds; SExtractor's own catalog is taken as it is. `speed` measures
 50,000 sources with photutils and here. `mosaic` writes a mosaic to a file and measures it in a
-process of its own, whose time and largest memory it prints.
+process of its own, whose time and largest memory it prints. `stars` compares ``star_probability``
+with SExtractor's CLASS_STAR, on the fields in a folder and on simulated fields, by magnitude.
 """
 
 import argparse
@@ -71,6 +73,13 @@ def measure_here(field, labels, image):
     return catalog["y"], catalog["x"], catalog["flux_kron"]
 
 
+def measure_total(field, labels, image):
+    from galaxysegment.catalog import source_catalog
+
+    catalog = source_catalog(labels, image, rms=field.rms, kron=KRON, total=True)
+    return catalog["y"], catalog["x"], catalog["flux_total"]
+
+
 def measure_photutils(field, labels, image):
     from photutils.segmentation import SegmentationImage, SourceCatalog
 
@@ -125,6 +134,7 @@ def measure_sextractor(field, _labels, _image):
 
 PROGRAMS = {
     "galaxysegment": measure_here,
+    "flux_total": measure_total,
     "photutils": measure_photutils,
     "sep": measure_sep,
     "SExtractor": measure_sextractor,
@@ -273,6 +283,81 @@ def measure(arguments):
     )
 
 
+def real_fields(folder):
+    """Yield name, field and truth (y, x, is_star, magnitude) of the bands of simulated fields."""
+    from astropy.io import fits
+
+    from galaxysegment.io import read_field
+
+    truth = fits.getdata(folder / "dev_truth.fits.fz", "CATALOG")
+    for band in "grz":
+        path = folder / f"dev_{band}.fits.fz"
+        hdus = {"hdu": "SCI", "rms_hdu": "RMS", "mask_hdu": "DQ"}
+        field = read_field(path, rms=path, mask=path, **hdus)
+        is_star, magnitude = truth["is_star"] == 1, truth[f"mag_{band}"]
+        yield band, field, {"y": truth["y"], "x": truth["x"]}, is_star, magnitude, 0.8, 0.2
+
+
+def simulated_fields(n_fields):
+    from galaxysegment.datasets import make_field
+
+    for seed in range(n_fields):
+        field = make_field((1024, 1024), random_state=seed, sky_gradient=0.0, star_fraction=0.1)
+        truth = field.catalog
+        is_star = np.asarray(truth["class"]) == 2
+        yield f"seed {seed}", field, truth, is_star, np.asarray(truth["mag"]), 0.17, 0.1
+
+
+def star_scores(field, truth, seeing, pixel_scale):
+    """Return probability and CLASS_STAR of each source of the truth; NaN if it was not found."""
+    from galaxysegment import SEPSegmenter
+    from galaxysegment.catalog import source_catalog
+    from galaxysegment.io import Field
+
+    options = {"n_sigma": N_SIGMA, "n_pixels": N_PIXELS, "box_size": BOX, "contrast": CONTRAST}
+    labels = SEPSegmenter(rms_band=-1, deblend=True, **options).predict(field)
+    catalog = source_catalog(labels, field, star_probability=True, background="mesh")
+    here = match(truth, np.asarray(catalog["y"]), np.asarray(catalog["x"]))
+    image, rms = np.array(field.image), np.array(field.rms)
+    bad = ~np.isfinite(image[0]) | ~(rms > 0)
+    filled = Field(np.where(bad, np.nanmedian(image), image), rms=np.where(bad, 1e30, rms))
+    with tempfile.TemporaryDirectory() as folder:
+        columns = ("X_IMAGE", "Y_IMAGE", "CLASS_STAR")
+        more = {"SEEING_FWHM": seeing, "PIXEL_SCALE": pixel_scale}
+        table = sextractor_catalog(filled, Path(folder), columns, **more)
+    theirs = match(truth, table["Y_IMAGE"] - 1, table["X_IMAGE"] - 1)
+    probability = np.where(here >= 0, np.asarray(catalog["star_probability"])[here], np.nan)
+    return probability, np.where(theirs >= 0, table["CLASS_STAR"][theirs], np.nan)
+
+
+def stars(arguments):
+    """Print completeness and purity of stars, at .5, of the sources that both programs found."""
+    groups = [("make_field", simulated_fields(arguments.n_fields))]
+    if arguments.data:
+        groups.append((arguments.data.name, real_fields(arguments.data)))
+    for name, fields in groups:
+        rows = []
+        for _, field, truth, is_star, magnitude, *seeing in fields:
+            rows.append(np.stack([is_star, magnitude, *star_scores(field, truth, *seeing)]))
+        is_star, magnitude, *scores = np.concatenate(rows, axis=1)
+        both = np.isfinite(scores).all(axis=0)
+        print(
+            f"{name}: completeness and purity of stars\n{'mag':>8}{'sources':>9}{'stars':>7}",
+            end="",
+        )
+        print(f"{'star_probability':>20}{'CLASS_STAR':>14}")
+        for low, high in [*pairwise((18, 21, 22, 23, 24, 25, 26)), (0, 30)]:
+            inside = both & (magnitude >= low) & (magnitude < high)
+            true = inside & (is_star == 1)
+            print(f"{low:>3}-{high:<4}{inside.sum():>9}{true.sum():>7}", end="")
+            for score, width in zip(scores, (12, 6), strict=True):
+                called = inside & (score > 0.5)
+                hits = (called & true).sum()
+                print(f"{hits / max(true.sum(), 1):>{width}.2f}", end="")
+                print(f"{hits / max(called.sum(), 1):>8.2f}", end="")
+            print()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
@@ -284,6 +369,9 @@ def main():
     large.add_argument("--side", type=int, default=25000)
     large.add_argument("--folder", default=tempfile.gettempdir())
     large.add_argument("--n-jobs", type=int, default=2)
+    point = commands.add_parser("stars")
+    point.add_argument("--data", type=Path, default=None)
+    point.add_argument("--n-fields", type=int, default=6)
     part = commands.add_parser("measure")
     part.add_argument("path")
     part.add_argument("--n-jobs", type=int, default=2)
@@ -291,6 +379,7 @@ def main():
     arguments = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parent))
     functions = {"accuracy": accuracy, "speed": speed, "mosaic": mosaic, "measure": measure}
+    functions["stars"] = stars
     functions[arguments.command](arguments)
 
 

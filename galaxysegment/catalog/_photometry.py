@@ -142,6 +142,8 @@ class Photometry:
         self.places, self.pixels, self.sources = places, pixels, sources
         self.background, self.apertures, self.detection = background, apertures, detection
         self.kernels = kernels
+        # Whole rows of an image in memory are measured where they are, without a copy.
+        self._row_width = None if pixels.in_files else pixels.shape[1]
         self.mode = 0 if sources.separated else apertures.mode
         n, n_bands = len(places), pixels.n_bands - pixels.with_rms
         self.n_bands = n_bands
@@ -167,7 +169,7 @@ class Photometry:
         from joblib import Parallel, delayed
 
         reach = self._first_reach()
-        groups = group_by_tile(self.places, reach)
+        groups = group_by_tile(self.places, reach, self._row_width)
         # Threads, because kernels release the lock and share the image. A source is measured by
         # one thread alone, so the number of threads changes no number.
         Parallel(n_jobs=self.apertures.n_jobs, require="sharedmem")(
@@ -226,6 +228,8 @@ class Photometry:
     def _open(self, group, reach):
         places = self.places.take(group)
         rows, columns = window_around(places, reach, self.pixels.shape)
+        if self._row_width and (reach <= FAR_REACH).all():
+            columns = slice(0, self._row_width)
         size = (rows.stop - rows.start) * (columns.stop - columns.start)
         if size > MOST_PIXELS:
             self.flags[group] |= CatalogFlags.TOO_LARGE

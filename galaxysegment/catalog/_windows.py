@@ -47,7 +47,7 @@ class Places:
         return np.column_stack([self.major * scale, self.minor * scale, self.angle])
 
 
-def group_by_tile(places, reach):
+def group_by_tile(places, reach, width=None):
     """Divide sources into groups that are measured in one window each.
 
     Parameters
@@ -55,6 +55,8 @@ def group_by_tile(places, reach):
     places : Places
     reach : ndarray of float, shape (n,)
         How far from its centroid each source is measured, in pixels.
+    width : int, optional
+        Of the image, if windows are whole rows, which images in memory give without a copy.
 
     Returns
     -------
@@ -63,9 +65,11 @@ def group_by_tile(places, reach):
     """
     far = reach > FAR_REACH
     near = np.flatnonzero(~far)
-    tile = (places.y[near] // _TILE).astype(np.int64), (places.x[near] // _TILE).astype(np.int64)
-    order = np.lexsort((tile[1], tile[0]))
-    breaks = np.flatnonzero(np.diff(tile[0][order]) | np.diff(tile[1][order])) + 1
+    side = _TILE if width is None else max(1, _TILE * _TILE // width)
+    down = (places.y[near] // side).astype(np.int64)
+    across = (places.x[near] // (_TILE if width is None else width)).astype(np.int64)
+    order = np.lexsort((across, down))
+    breaks = np.flatnonzero(np.diff(down[order]) | np.diff(across[order])) + 1
     groups = [near[part] for part in np.split(order, breaks)] if len(near) else []
     return groups + [np.array([row]) for row in np.flatnonzero(far)]
 

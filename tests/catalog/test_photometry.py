@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from photutils.aperture import CircularAperture
 from photutils.segmentation import SegmentationImage, SourceCatalog
 
@@ -114,6 +115,15 @@ def test_windows_change_no_number(scene, tile, reach, monkeypatch):
     monkeypatch.setattr(_windows, "_TILE", 2048)
 
 
+def test_windows_of_files_change_no_number(scene, monkeypatch, tmp_path):
+    image, rms, labels = scene
+    for name, data in (("image", image), ("rms", rms)):
+        fits.writeto(tmp_path / f"{name}.fits", data)
+    monkeypatch.setattr(_windows, "_TILE", 30)
+    written = all_columns(labels, tmp_path / "image.fits", tmp_path / "rms.fits")
+    assert_same_tables(written, all_columns(labels, image, rms))
+
+
 def test_workers_change_no_bit(scene, monkeypatch):
     image, rms, labels = scene
     monkeypatch.setattr(_windows, "_TILE", 40)
@@ -206,8 +216,6 @@ def test_missing_data_are_flagged(isolated):
 
 
 def test_zero_weights_are_missing_data(isolated, tmp_path):
-    from astropy.io import fits
-
     labels, image = isolated
     weight = np.ones(image.shape)
     weight[26:30, 28] = 0
