@@ -12,6 +12,8 @@ from .._utils.compiled import OPTIONS
 _FLOOR = 1e-6
 _LEAST_VARIANCE = 0.7  # pixels², of a star under sharp seeing
 _LEAST_AXIS_RATIO = 0.15
+#: Light of a pixel over the mean of its annulus, where its mirror image is beyond the edge.
+_MOST_LOPSIDED = 1.5
 _MOVES = (3, 6, 10, 14)  # rounds in which centres move
 
 
@@ -182,6 +184,8 @@ def _update(
                 there = trust[yy, xx]
                 light += there * turned[yy, xx]
             light = light / (here + there) if here + there > 0 else annulus
+            if there <= 0:  # no mirror image tells whose light this is
+                light = min(light, _MOST_LOPSIDED * annulus)
             renewed[y, x] = max(own * max(light, 0.0) + (1 - own) * annulus, _FLOOR)
     if freedom > 0 and iteration in _MOVES:
         _move(rest, renewed, trust, centre, given, freedom)

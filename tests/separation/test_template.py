@@ -275,3 +275,11 @@ def test_galaxies_that_cover_most_of_the_image_are_no_sky():
     image = blend(*lights)
     assert np.median(image) > 0.15  # RMS 0.1
     assert len(separate_image(image, places)) == 4  # a warning would be an error
+
+
+@pytest.mark.parametrize("x", [4, 7, 10])
+def test_a_neighbour_whose_mirror_image_is_beyond_the_edge(x):
+    lights = [galaxy(32, x, 900, radius=2, ratio=0.9), galaxy(34, 28, 4000, radius=6, ratio=0.9)]
+    separated = separate_image(blend(*lights), Table({"y": [32, 34], "x": [x, 28]}))
+    visible = [light.sum() for light in lights]
+    assert separated.fluxes == pytest.approx(visible, rel=0.06)
