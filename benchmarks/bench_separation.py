@@ -178,13 +178,52 @@ def run_toolkit(folder, separators):
             show(name, np.minimum(np.concatenate(errors), 5), seconds[name])
 
 
+def lsst_scene(folder):
+    """The r band of a simulated LSST field of 901 × 901 pixels, with clumps of up to 40 galaxies."""
+    from astropy.io import fits
+
+    folder = folder / "lsst_deblender_sims"
+    image = fits.getdata(folder / "test1_image_r.fits.fz").astype(float)
+    catalog = Table.read(folder / "test1_catalog_true.fits")
+    noise = 1.4826 * np.median(np.abs(image - np.median(image)))
+    return image, noise, *(np.array(catalog[name], float) for name in ("x", "y", "flux_r"))
+
+
+def scarlet_scene(folder):
+    """The r band of the blend of seven sources that scarlet's tutorials use."""
+    data = np.load(folder / "scarlet_sim_blends" / "psf_matched_sim.npz")
+    catalog, image = data["catalog"], data["images"][2].astype(float)
+    lights = catalog["intensity_r"].astype(float)
+    noise = (image - lights.sum(axis=0)).std()
+    return image, noise, catalog["x"], catalog["y"], lights.sum(axis=(1, 2))
+
+
+def run_scene(name, scene, separators):
+    """One image of another simulator; all true sources count."""
+    image, noise, x, y, flux = scene
+    print(f"{name}: {len(x)} sources, mean and median error in %, errors above 500 count 500")
+    for separator in separators:
+        arguments = [image], [Table({"x": x, "y": y})], [np.full(image.shape, noise)]
+        (result,), seconds = timed(separator.separate, *arguments)
+        label = f"{type(separator).__name__}, true centres"
+        show(label, np.minimum(np.abs(result.fluxes / flux - 1), 5), seconds)
+    detections, seconds = timed(kron_of_sep, image, noise)
+    errors = matched_errors(*detections, x, y, flux)
+    show("sep Kron, own detection", np.minimum(errors, 5), seconds)
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--pairs", type=int, default=300)
     parser.add_argument("--quads", type=int, default=150)
-    parser.add_argument("--data", type=Path, default=None, help="folder with sim_btk_blends")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=None,
+        help="folder with sim_btk_blends, lsst_deblender_sims and scarlet_sim_blends",
+    )
     parser.add_argument("--weights", type=Path, default=None, help="of a UNetSeparator")
     arguments = parser.parse_args()
     separators = [TemplateSeparator()]
@@ -195,6 +234,8 @@ def main():
     run_blends(arguments.quads, 4, separators)
     if arguments.data:
         run_toolkit(arguments.data, separators)
+        run_scene("lsst_deblender_sims", lsst_scene(arguments.data), separators)
+        run_scene("scarlet_sim_blends", scarlet_scene(arguments.data), separators)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ image of its own, and the parts and the residual add up to the image.
 """
 
 # %%
-# If ``GALAXYSEGMENT_DATA`` names a folder with ``hsc_cosmos_blends/hsc_cosmos_35.npz`` [1]_, this is
-# a real blend in COSMOS, in the bands g, r, i, z and y of Hyper Suprime-Cam, with the peaks of the
-# survey's pipeline. Otherwise it is a simulated blend of four galaxies in one band.
+# If ``GALAXYSEGMENT_DATA`` names a folder with ``hsc_cosmos_blends/hsc_cosmos_35.npz`` [1]_, this
+# is a real blend in COSMOS, in the bands g, r, i, z and y of Hyper Suprime-Cam, with the peaks of
+# the survey's pipeline. Otherwise it is a simulated blend of four galaxies in one band.
 #
 # .. [1] Melchior et al. 2018, "SCARLET: Source separation in multi-band images by Constrained
 #    Matrix Factorization", Astronomy and Computing 24, 129. :doi:`10.1016/j.ascom.2018.07.001`
