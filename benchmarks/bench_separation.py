@@ -179,7 +179,7 @@ def run_toolkit(folder, separators):
 
 
 def lsst_scene(folder):
-    """The r band of a simulated LSST field of 901 × 901 pixels, with clumps of up to 40 galaxies."""
+    """The r band of a simulated LSST field of 901² pixels, with clumps of up to 40 galaxies."""
     from astropy.io import fits
 
     folder = folder / "lsst_deblender_sims"
