@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import Literal, TypedDict, Unpack, overload
 
 import numpy as np
 from astropy.io import fits
@@ -13,12 +14,12 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._utils.typed import validated
 from ..io import Field
-from ..structures import GALAXY, STAR, Instances
+from ..structures import GALAXY, STAR, Instances, Separated
 from ..structures._types import RandomState
 from ._catalog import truth_catalog
 from ._profiles import require_galsim
 from ._scene import Camera, Scene, add_light, labelled_fraction
-from ._truth import label_sources, visible_part
+from ._truth import isolated_light, label_sources, visible_part
 
 ARCMIN2 = 3600.0
 #: Where simulated fields point, degrees: the middle of the COSMOS field.
@@ -48,24 +49,57 @@ _FIELD_CONSTRAINTS = {
 }
 
 
-@validated(_FIELD_CONSTRAINTS)
+class _Options(TypedDict, total=False):
+    """What `make_field` takes in either of its forms."""
+
+    pixel_scale: float
+    psf_fwhm: float
+    density: float
+    star_fraction: float
+    bands: str
+    depth: float | Sequence[float]
+    sky_level: float | Sequence[float]
+    sky_gradient: float
+    read_noise: float
+    rms_source_noise: bool
+    n_pixels: int
+    n_jobs: int | None
+    random_state: RandomState
+
+
+@overload
 def make_field(
     shape: tuple[int, int] = (1024, 1024),
     *,
-    pixel_scale: float = 0.1,
-    psf_fwhm: float = 0.17,
-    density: float = 92.0,
-    star_fraction: float = 0.03,
-    bands: str = "r",
-    depth: float | Sequence[float] = 27.0,
-    sky_level: float | Sequence[float] = 500.0,
-    sky_gradient: float = 0.05,
-    read_noise: float = 9.0,
-    rms_source_noise: bool = True,
-    n_pixels: int = 10,
-    n_jobs: int | None = None,
-    random_state: RandomState = None,
-) -> Field:
+    return_isolated: Literal[False] = False,
+    **options: Unpack[_Options],
+) -> Field: ...
+@overload
+def make_field(
+    shape: tuple[int, int] = (1024, 1024),
+    *,
+    return_isolated: Literal[True],
+    **options: Unpack[_Options],
+) -> tuple[Field, Separated]: ...
+@validated({**_FIELD_CONSTRAINTS, "return_isolated": ["boolean"]})
+def make_field(
+    shape=(1024, 1024),
+    *,
+    pixel_scale=0.1,
+    psf_fwhm=0.17,
+    density=92.0,
+    star_fraction=0.03,
+    bands="r",
+    depth=27.0,
+    sky_level=500.0,
+    sky_gradient=0.05,
+    read_noise=9.0,
+    rms_source_noise=True,
+    n_pixels=10,
+    return_isolated=False,
+    n_jobs=None,
+    random_state=None,
+):
     """Simulate a deep field as a space telescope sees it, with its exact truth.
 
     Bulge and disk galaxies and a few stars, with power-law number counts, a size-magnitude
@@ -106,6 +140,8 @@ def make_field(
         image and the truth are the same without.
     n_pixels : int, default=10
         Sources with fewer visible pixels are not labelled.
+    return_isolated : bool, default=False
+        Also return the light of each labelled source alone, without noise.
     n_jobs : int, optional
         Number of workers that draw sources. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
@@ -118,6 +154,10 @@ def make_field(
         band axis if there are several; ``labels``, int32; ``classes`` (1 = galaxy, 2 = star);
         ``instances``; ``wcs``; ``header`` with the settings; ``catalog``, a `~astropy.table.Table`
         with a row per label.
+    Separated
+        Only with ``return_isolated=True``. Its ``sources`` are ``instances``, its parts their light
+        without noise in electrons; the residual holds the sky and the light of sources without a
+        label. Parts and residual add up to the image without noise.
 
     Raises
     ------
@@ -177,14 +217,15 @@ def make_field(
     scene = make_scene(shape, camera, seed, density, star_fraction, sky_gradient, n_pixels)
     sources = scene.sources()
     stamps = camera.draw_parallel(sources, n_jobs)
-    image, rms, sky_rms = scene.expose(add_light(stamps, shape, n_bands=len(bands)))
-    labels, instances, catalog = make_truth(
+    light = add_light(stamps, shape, n_bands=len(bands))
+    image, rms, sky_rms = scene.expose(light)
+    labels, instances, catalog, kept = make_truth(
         camera, sources, stamps, rms[camera.reference], n_pixels
     )
     wcs = make_wcs(shape, camera.pixel_scale)
     catalog["ra"], catalog["dec"] = wcs.wcs_pix2world(catalog["x"], catalog["y"], 0)
     given = rms if rms_source_noise else sky_rms
-    return Field(
+    field = Field(
         image,
         rms=given if len(bands) > 1 else given[0],
         labels=labels,
@@ -194,6 +235,10 @@ def make_field(
         instances=instances,
         catalog=catalog,
     )
+    if not return_isolated:
+        return field
+    expected = scene.sky() + np.maximum(light, 0)
+    return field, isolated_light([stamps[index] for index in kept], instances, expected)
 
 
 def seed_of(random_state):
@@ -267,7 +312,10 @@ def _drawn_density(labelled_density, camera, kind, mags, n_pixels):
 
 
 def make_truth(camera, sources, stamps, rms, n_pixels):
-    """Return label map, overlapping instances and catalog; see the notes of `make_field`."""
+    """Return label map, overlapping instances, catalog and the indices of the labelled sources.
+
+    See the notes of `make_field`.
+    """
     parts = [visible_part(stamp, rms, camera.reference) for stamp in stamps]
     labels, kept = label_sources(parts, rms.shape, n_pixels)
     labelled = [parts[index] for index in kept]
@@ -277,7 +325,8 @@ def make_truth(camera, sources, stamps, rms, n_pixels):
         [part.mask for part in labelled],
         classes=sources["class"][kept],
     )
-    return labels, instances, truth_catalog(camera, sources[kept], labelled, labels, rms)
+    catalog = truth_catalog(camera, sources[kept], labelled, labels, rms)
+    return labels, instances, catalog, kept
 
 
 def make_wcs(shape, pixel_scale):

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._scene import overlap
+from ..structures import Separated
+from ._scene import add_light, overlap
 
 
 class Visible(NamedTuple):
@@ -94,3 +95,41 @@ def label_sources(parts, shape, n_pixels):
     sizes = np.bincount(owners(parts, shape).ravel(), minlength=len(parts) + 1)[1:]
     kept = np.flatnonzero(sizes >= n_pixels)
     return owners([parts[index] for index in kept], shape), kept
+
+
+def isolated_light(stamps, instances, expected):
+    """Return the light of sources without noise as a `Separated`.
+
+    Parameters
+    ----------
+    stamps : list of Stamp
+        Of the sources, each of which meets the frame.
+    instances : Instances
+        The same sources.
+    expected : ndarray of float64, shape (n_bands, height, width)
+        The image without noise; the residual is what the stamps leave of it.
+    """
+    n_bands, *shape = expected.shape
+    total = add_light(stamps, shape, n_bands=n_bands)
+    bands = slice(None) if n_bands > 1 else 0
+    boxes, parts, fluxes, blendedness = [], [], [], []
+    for stamp in stamps:
+        (rows, columns), inside = overlap(stamp, shape)
+        part = stamp.flux[:, *inside].astype(np.float32)
+        flux = part.sum(axis=(1, 2), dtype=np.float64)
+        light = total[:, rows, columns]
+        own = np.divide(part**2, light, out=np.zeros(light.shape), where=light > 0)
+        boxes.append((rows.start, columns.start, rows.stop, columns.stop))
+        parts.append(part[bands])
+        fluxes.append(flux)
+        blendedness.append(1 - own.sum(axis=(1, 2)) / flux)
+    fluxes = np.reshape(fluxes, (-1, n_bands))[:, bands]
+    return Separated(
+        sources=instances,
+        boxes=np.array(boxes, dtype=np.int64).reshape(-1, 4),
+        parts=parts,
+        residual=(expected - total).astype(np.float32)[bands],
+        fluxes=fluxes,
+        flux_errors=np.zeros(fluxes.shape),
+        blendedness=np.reshape(blendedness, (-1, n_bands))[:, bands],
+    )

@@ -5,7 +5,7 @@ import pytest
 from astropy.io import fits
 from astropy.wcs.utils import proj_plane_pixel_scales
 
-from galaxysegment.datasets import make_field
+from galaxysegment.datasets import _scene, make_field
 from galaxysegment.structures import GALAXY, STAR
 
 galsim = pytest.importorskip("galsim")
@@ -256,3 +256,28 @@ def test_without_galsim(monkeypatch):
         ImportError, match=r'make_field draws .* run `pip install "galaxysegment\[simulate\]"`'
     ):
         make_field((64, 64))
+
+
+@pytest.mark.parametrize("bands", ["r", "gr"])
+def test_isolated_light_adds_up_to_the_image_without_noise(bands, monkeypatch):
+    options = {"bands": bands, "density": 400, "random_state": 4}
+    plain = make_field((150, 170), **options)
+    field, light = make_field((150, 170), return_isolated=True, **options)
+    assert np.array_equal(field.image, plain.image) and light.sources == plain.instances
+    assert len(light) == len(field.catalog) > 10
+    assert light.residual.ndim == (2 if bands == "r" else 3)
+    monkeypatch.setattr(_scene, "add_noise", lambda expected, *_: expected)
+    noiseless = make_field((150, 170), **options).image
+    total = light.total() + light.residual
+    assert np.allclose(total, noiseless.reshape(total.shape), rtol=1e-6)
+
+
+def test_isolated_light_is_that_of_each_source(small, redrawn):
+    field, light = make_field((200, 200), density=500, random_state=2, return_isolated=True)
+    assert np.array_equal(field.image, small.image)
+    for index, expected in enumerate(redrawn):
+        # Light fainter than a twentieth of the noise is not drawn.
+        assert np.abs(light.isolated(index) - expected).max() < 0.1 * small.rms.min()
+    assert np.allclose(light.fluxes, [part.sum(dtype=float) for part in light.parts])
+    crowded = light.blendedness > 0.05
+    assert 0 < crowded.sum() < len(light) and (light.blendedness > -1e-6).all()
