@@ -121,16 +121,17 @@ def run_sextractor(image, no_data):
         return fits.getdata(folder / "labels.fits").astype(np.int32)
 
 
-def segment(image, rms, options):
-    """Label map by each program that is there."""
+def segment(image, rms, programs, options):
+    """Label map by each of the programs, and by SExtractor if it is installed."""
     X = image[np.newaxis] if rms is None else np.stack([image, rms])[np.newaxis]
     rms_band = None if rms is None else -1
     no_data = np.isnan(image) if rms is None else np.isnan(image) | ~(rms > 0)
     maps = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name, make in SEGMENTERS.items():
-            maps[name] = make(rms_band=rms_band, **options.get(name, {})).predict(X)[0]
+        for name in programs:
+            segmenter = SEGMENTERS[name](rms_band=rms_band, **options.get(name, {}))
+            maps[name] = segmenter.predict(X)[0]
     maps[SEXTRACTOR] = run_sextractor(image, no_data)
     return {name: labels for name, labels in maps.items() if labels is not None}
 
@@ -186,16 +187,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where the pictures go")
     parser.add_argument("--only", default="", help="fields whose name holds this word")
+    parser.add_argument("--programs", nargs="+", choices=list(SEGMENTERS), default=list(SEGMENTERS))
     parser.add_argument("--set", action="append", default=[], metavar="PROGRAM:NAME=VALUE")
     arguments = parser.parse_args()
     data, options = Path(os.environ["GALAXYSEGMENT_DATA"]), parse_options(arguments.set)
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    print(f"{'field':42}", *(f"{name:>18}" for name in (*SEGMENTERS, SEXTRACTOR)))
+    print(f"{'field':42}", *(f"{name:>18}" for name in (*arguments.programs, SEXTRACTOR)))
     for field in list_fields(data):
         if arguments.only not in field.name:
             continue
         image, rms = open_field(data, field)
-        maps = segment(image, rms, options)
+        maps = segment(image, rms, arguments.programs, options)
         draw(arguments.folder / f"{field.name}.png", field.name, image, maps)
         cells = ("{} ({}, {:.0%})".format(*count(labels)) for labels in maps.values())
         print(f"{field.name:42}", *(f"{cell:>18}" for cell in cells), flush=True)
