@@ -16,7 +16,7 @@ from .structures._types import Labels
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["SegmentationDisplay"]
+__all__ = ["SegmentationDisplay", "contact_sheet"]
 
 # Golden-ratio steps through the hues keep the colours of neighbouring labels far apart.
 _HUE_STEP = 0.618033988749895
@@ -344,3 +344,47 @@ def _draw_instances(axis, instances):
         axis.contour(columns, rows, padded, levels=[0.5], colors=[color[:3]], linewidths=1.2)
     height, width = instances.shape
     axis.set(xlim=(-0.5, width - 0.5), ylim=(-0.5, height - 0.5), aspect="equal")
+
+
+def contact_sheet(stamps: Sequence[Any], *, n_columns: int = 8, most: int = 64) -> Any:
+    """Draw cutouts side by side, each with the outline of its source.
+
+    Parameters
+    ----------
+    stamps : sequence of `galaxysegment.catalog.Cutout`
+        The cutouts, for example ``cutouts(field, labels, size=48)``.
+    n_columns : int, default=8
+        Cutouts in a row.
+    most : int, default=64
+        The first so many cutouts are drawn.
+
+    Returns
+    -------
+    matplotlib Figure
+
+    Raises
+    ------
+    ValueError
+        If there are no cutouts, or a number is not positive.
+    """
+    import matplotlib.pyplot as plt
+
+    if not len(stamps) or n_columns < 1 or most < 1:
+        raise ValueError(
+            f"contact_sheet needs cutouts, n_columns >= 1 and most >= 1. Got {len(stamps)} "
+            f"cutouts, n_columns={n_columns} and most={most}."
+        )
+    shown = stamps[:most]
+    n_rows = -(-len(shown) // n_columns)
+    figure, axes = plt.subplots(
+        n_rows, n_columns, figsize=(n_columns, n_rows), squeeze=False, layout="constrained"
+    )
+    for ax in axes.ravel():
+        ax.set_axis_off()
+    for ax, stamp in zip(axes.ravel(), shown, strict=False):
+        ax.imshow(stretch_for_display(stamp.image), origin="lower", cmap="gray")
+        can_outline = stamp.mask is not None and min(stamp.mask.shape) > 1
+        if can_outline and stamp.mask.any() and not stamp.mask.all():
+            ax.contour(stamp.mask, [0.5], colors="tab:orange", linewidths=0.8)
+        ax.set_title(stamp.label, fontsize=6, pad=1)
+    return figure

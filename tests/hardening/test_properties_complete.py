@@ -18,6 +18,8 @@ TAKES_NEITHER = {
     "base.SemanticSegmenter": "a base class: its subclasses are covered",
     "base.Statistic": "a base class: its subclasses are covered",
     "catalog.CatalogFlags": "the bits of a number",
+    "catalog.Cutout": "a result",
+    "catalog.Cutouts": "a result",
     "catalog.ab_zero_point": "a header",
     "datasets.load_sample_field": "nothing",
     "datasets.make_blends": "numbers",

@@ -8,8 +8,10 @@ import tempfile
 import warnings
 from base64 import b64decode
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.table import QTable
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -18,16 +20,18 @@ from properties import covers, few, fewer, instances, label_maps
 
 from galaxysegment import PhotutilsSegmenter
 from galaxysegment.catalog import (
+    cutouts,
     morphology,
     profiles,
     source_catalog,
     write_catalog,
+    write_cutouts,
     write_regions,
 )
 from galaxysegment.cli import main
 from galaxysegment.completeness import injection_completeness
 from galaxysegment.datasets import write_field
-from galaxysegment.display import SegmentationDisplay
+from galaxysegment.display import SegmentationDisplay, contact_sheet
 from galaxysegment.io import read_field, write_label_map
 from galaxysegment.metrics import fraction_curve, match_positions
 from galaxysegment.mosaic import segment_mosaic
@@ -104,6 +108,26 @@ def test_shapes_do_not_depend_on_brightness_and_place(seed, scale, factor):
                 np.asarray(getattr(t[name], "value", t[name])) for t in (shifted, table)
             )
             np.testing.assert_allclose(values, unit * expected, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+@covers("catalog.cutouts", "catalog.write_cutouts", "display.contact_sheet")
+@given(measured(), st.integers(1, 9))
+@few
+def test_cutouts_hold_their_sources(drawn, size):
+    labels, image = drawn
+    assume(labels.any())
+    stamps = cutouts(image, labels)
+    assert [stamp.label for stamp in stamps] == np.unique(labels[labels > 0]).tolist()
+    assert [stamp.mask.sum() for stamp in stamps] == [
+        (labels == stamp.label).sum() for stamp in stamps
+    ]
+    small = cutouts(image, labels, size=size)
+    assert all(max(stamp.image.shape) <= size for stamp in small)
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_cutouts(f"{folder}/stamps.fits", small[:3])
+        with fits.open(path) as hdus:
+            np.testing.assert_array_equal(hdus["SCI", 1].data, small[0].image)
+    plt.close(contact_sheet(small, most=2))
 
 
 @covers("metrics.fraction_curve", "metrics.match_positions")
