@@ -17,6 +17,7 @@ from ._inputs import READ_WORDS, add_image_arguments, open_field, parse_hdu
 from ._outputs import check_outputs
 from ._segment import LARGEST_SIDE, count_sources, default_output
 
+_TILE_SIZE = 2048
 _MOST_SOURCES = 9_999  # extensions of a FITS file beside the first that readers take by default
 
 _WORDS = {
@@ -24,6 +25,9 @@ _WORDS = {
     "overwrite": "--overwrite",
     "output": "--output",
     "zero_point": "--zero-point",
+    "resume": "--resume",
+    "tile_size": "--tile-size",
+    "n_jobs": "--n-jobs",
     "labels_hdu": "--labels-hdu",
 }
 
@@ -62,6 +66,7 @@ def add_arguments(parser):
         "(%(default)s)",
     )
     _add_output_arguments(parser)
+    _add_tile_arguments(parser)
     # None tells whether the user chose a method, which a label map leaves no use for.
     parser.set_defaults(method=None, words=_WORDS)
 
@@ -93,6 +98,24 @@ def _add_output_arguments(parser):
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
 
 
+def _add_tile_arguments(parser):
+    tiles = parser.add_argument_group(
+        "work in tiles",
+        "With one of these, or if the image is large, the light of the sources of a label map is "
+        "divided tile by tile, in bounded memory, and --output is one table of fluxes.",
+    )
+    tiles.add_argument("--tile-size", type=int, default=None, help="largest side of a tile (2048)")
+    tiles.add_argument(
+        "--n-jobs", type=int, default=1, help="processes; -1: one per core (%(default)s)"
+    )
+    tiles.add_argument("--resume", action="store_true", help="continue an unfinished run in tiles")
+    tiles.add_argument(
+        "--parts",
+        action="store_true",
+        help="store the part of each source in the table too, and the residual beside it",
+    )
+
+
 def run(arguments):
     """Read, find the sources, divide the light, write."""
     arguments.image += arguments.band
@@ -101,7 +124,9 @@ def run(arguments):
     separator = find_method(arguments.separator, "separator")()
     change_parameters(separator, arguments.set_separator, "--set-separator", arguments.separator)
     field = open_field(arguments)
-    _check_size(field)
+    if _needs_tiles(arguments, field):
+        _separate_tiles(arguments, field, separator, output)
+        return
     sources, labels = _find_sources(arguments, field)
     image, background = _subtract(field, arguments.background)
     rms = [field.rms] if field.has_rms else None
@@ -157,14 +182,43 @@ def _check_files(arguments, output):
         raise ValueError("--labels-hdu is about a label map: pass its file after the image.")
 
 
-def _check_size(field):
+def _needs_tiles(arguments, field):
     height, width = field.shape
-    if height * width * field.n_bands > LARGEST_SIDE**2:
+    asked = arguments.tile_size or arguments.resume or arguments.parts or arguments.n_jobs != 1
+    return bool(asked) or height * width * field.n_bands > LARGEST_SIDE**2
+
+
+def _separate_tiles(arguments, field, separator, output):
+    """Divide the light of a label map's sources in bounded memory; write a table."""
+    from ..mosaic import separate_mosaic
+
+    useless = {"--residual": arguments.residual, "--catalog": arguments.catalog}
+    useless = [option for option, value in useless.items() if value]
+    if useless:
         raise ValueError(
-            f"The image has {height} x {width} pixels in {field.n_bands} band(s), and at most "
-            f"{LARGEST_SIDE} x {LARGEST_SIDE} pixels in all are separated at once. Cut it into "
-            "smaller fields that overlap, with `Field.section` and `Field.write` of Python."
+            f"{useless[0]} is not written if the work is done in tiles (--tile-size, --n-jobs, "
+            f"--resume, --parts, or more than {LARGEST_SIDE} x {LARGEST_SIDE} pixels): the table "
+            "of --output holds fluxes, and with --parts the residual is beside it."
         )
+    if not arguments.labels:
+        raise ValueError(
+            "The work is done in tiles, which takes a label map: run `galaxysegment segment` "
+            "first, and pass its map after the image."
+        )
+    path = separate_mosaic(
+        separator,
+        field,
+        arguments.labels,
+        output=output,
+        kind="parts" if arguments.parts else "fluxes",
+        background=None if arguments.background == "none" else "mesh",
+        tile_size=arguments.tile_size or _TILE_SIZE,
+        n_jobs=arguments.n_jobs,
+        resume=arguments.resume,
+        overwrite=arguments.overwrite,
+        labels_hdu=parse_hdu(arguments.labels_hdu),
+    )
+    print(f"Separated in tiles: wrote {path.name}.")
 
 
 def _find_sources(arguments, field):
@@ -193,8 +247,7 @@ def _find_sources(arguments, field):
     if len(labels) > _MOST_SOURCES:
         raise ValueError(
             f"There are {len(labels)} sources, and a file takes at most {_MOST_SOURCES}, one "
-            "extension each. Cut the image into smaller fields that overlap, with `Field.section` "
-            "and `Field.write` of Python."
+            f"extension each. Pass a label map and --tile-size {_TILE_SIZE} to write one table."
         )
     if isinstance(sources, Instances):
         return sources, labels

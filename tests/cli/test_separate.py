@@ -7,10 +7,12 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from galaxysegment.cli import _separate, main
+from galaxysegment.io import read_separated
 
 HEIGHT, WIDTH = 90, 110
 CENTRES, FLUXES, LABELS = [(40, 44), (40, 56), (70, 90)], [9000.0, 4000.0, 3000.0], [3, 7, 8]
 SKY = 12.0
+HDU = "image_parts.fits", "RESIDUAL"
 
 
 @pytest.fixture
@@ -171,16 +173,41 @@ def test_refusals_write_nothing(folder, capsys, options, words):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "words"),
-    [("LARGEST_SIDE", 50, "smaller fields"), ("_MOST_SOURCES", 2, "at most 2")],
+    ("name", "value", "options", "words"),
+    [
+        ("LARGEST_SIDE", 50, "", "run `galaxysegment segment` first"),
+        ("LARGEST_SIDE", 50, "labels.fits --residual r.fits", "--residual is not written"),
+        ("_MOST_SOURCES", 2, "labels.fits", "at most 2"),
+    ],
 )
 def test_too_much_for_one_file_is_refused_before_the_work(
-    folder, capsys, monkeypatch, name, value, words
+    folder, capsys, monkeypatch, name, value, options, words
 ):
     monkeypatch.setattr(_separate, name, value)
     monkeypatch.setattr(_separate, "_subtract", lambda *_: pytest.fail("the work has begun"))
-    assert separate("image.fits labels.fits") == 1
+    assert separate(f"image.fits {options}") == 1
     assert words in capsys.readouterr().err and not (folder / "image_parts.fits").exists()
+
+
+@pytest.mark.parametrize("options", ["--tile-size 40 --parts", "--n-jobs 2 --parts", "--resume"])
+def test_in_tiles_a_table_holds_the_fluxes(folder, capsys, options):
+    assert separate(f"image.fits labels.fits --rms rms.fits {options}") == 0
+    assert "Separated in tiles: wrote image_parts.fits" in capsys.readouterr().out
+    table = Table.read("image_parts.fits", hdu="SEPARATED")
+    assert table["LABEL"].tolist() == LABELS
+    assert table["FLUX"] == pytest.approx(FLUXES, rel=0.05)
+    assert table["BLEND"].tolist() == [1, 1, 2]
+    assert ("PART" in table.colnames) == ("--parts" in options)
+    if "--parts" in options:
+        assert len(read_separated("image_parts.fits")) == 3
+        sky, residual = (WCS(fits.getheader(*which)) for which in (("image.fits",), HDU))
+        assert np.allclose(sky.wcs.crval, residual.wcs.crval)
+
+
+def test_a_large_image_goes_in_tiles_by_itself(folder, monkeypatch):
+    monkeypatch.setattr(_separate, "LARGEST_SIDE", 50)
+    assert separate("image.fits labels.fits --background none") == 0
+    assert len(Table.read("image_parts.fits", hdu="SEPARATED")) == 3
 
 
 def test_a_file_that_cannot_be_finished_leaves_nothing(folder, monkeypatch):

@@ -118,6 +118,19 @@ def test_the_edge_of_a_label_map_with_one_source_a_pixel_wide():
     check_same(whole, separate_mosaic(TemplateSeparator(), image, labels, **options, **QUIET))
 
 
+@pytest.mark.parametrize("with_rms", [True, False])
+def test_a_source_that_covers_the_image_and_has_no_data_inside(with_rms):
+    image, labels = IMAGE[:90, :80].copy(), np.ones((90, 80), dtype=int)
+    image[40:50, 20:60] = np.nan
+    rms = RMS[:90, :80] if with_rms else None
+    separator = TemplateSeparator(n_iterations=2)
+    (whole,) = separator.separate([image], [labels], rms=[rms] if with_rms else None)
+    check_same(whole, separate_mosaic(separator, image, labels, rms=rms, tile_size=30, **QUIET))
+    total = whole.total() + whole.residual
+    np.testing.assert_allclose(total, image, atol=1e-3)
+    assert np.isfinite(whole.fluxes).all() and not whole.parts[0][np.isnan(image)].any()
+
+
 def test_the_background_is_that_of_the_mosaic():
     sky = 2 + 0.01 * np.arange(SHAPE[1])
     flat = BackgroundSubtractor().fit_transform([IMAGE + sky])[0]
