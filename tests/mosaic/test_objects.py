@@ -225,3 +225,29 @@ def test_rows_are_painted_in_pieces_of_the_same_map():
         piece = _instances._paint_rows(instances, order, y0, y1)
         np.testing.assert_array_equal(piece, whole[y0:y1])
     assert whole.shape == (50, 20)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_one_tile_sees_an_object_inside_its_core_and_the_next_across_the_seam(axis, swapped):
+    """The seam is an edge of the first tile and of the next one below or beside it."""
+    first, last = TILES[0], next(tile for tile in TILES if _is_next(tile, axis))
+    seam = first.core.y1 if axis == 0 else first.core.x1
+    inside, across = [(seam - 8, seam), (seam - 8, seam + 2)]
+    if swapped:
+        inside, across = (seam - 2, seam + 8), (seam, seam + 8)
+    masks = []
+    for low, high in (inside, across):
+        masks.append(box_mask(low, 3, high, 9) if axis == 0 else box_mask(3, low, 9, high))
+    records = []
+    for tile in TILES:
+        own = {first.index: masks[0], last.index: masks[1]}.get(tile.index)
+        records.append(record_of(tile, [] if own is None else [own], [] if own is None else [0.5]))
+    assert len(join_instances(records, TILES, SHAPE)) == 1
+
+
+def _is_next(tile, axis):
+    first = TILES[0].core
+    if axis == 0:
+        return tile.core.y0 == first.y1 and tile.core.x0 == 0
+    return tile.core.x0 == first.x1 and tile.core.y0 == 0
