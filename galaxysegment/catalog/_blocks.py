@@ -5,6 +5,7 @@ import numpy as np
 from ._sums import SourceSums
 
 _PIXELS = 1 << 22  # of a block
+_AROUND = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
 
 
 def sum_label_map(read_labels, pixels, background, with_rms):
@@ -87,12 +88,14 @@ def _subtract(image, background, rows, columns):
 
 def _neighbours_of(image, y, x, outside):
     """Yield the values of the eight neighbours of pixels; `outside` beyond the image."""
-    padded = np.pad(image, 1, constant_values=outside)
-    width = padded.shape[1]
-    places = (y + 1) * width + x + 1
-    flat = padded.ravel()
-    for step in (-width - 1, -width, -width + 1, -1, 1, width - 1, width, width + 1):
-        yield flat.take(places + step)
+    height, width = image.shape
+    flat, places = image.ravel(), y * width + x
+    beyond_y = {-1: np.flatnonzero(y == 0), 0: y[:0], 1: np.flatnonzero(y == height - 1)}
+    beyond_x = {-1: np.flatnonzero(x == 0), 0: x[:0], 1: np.flatnonzero(x == width - 1)}
+    for dy, dx in _AROUND:
+        values = flat.take(places + (dy * width + dx), mode="clip")
+        values[beyond_y[dy]] = values[beyond_x[dx]] = outside
+        yield values
 
 
 def _touches_missing(image, y, x):
