@@ -341,7 +341,7 @@ def main():
         "--backbone", nargs="+", default=list(OVERFIT), choices=list(OVERFIT), help="of that test"
     )
     parser.add_argument("--repeat", type=int, default=3, help="turns of the speed comparison")
-    parser.add_argument("--save", type=Path, help="folder for what is trained or drawn")
+    parser.add_argument("--save", type=Path, help="folder for nets and pictures")
     parser.add_argument(
         "--load",
         type=Path,

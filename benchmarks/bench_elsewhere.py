@@ -46,9 +46,7 @@ from .leaderboard.table_file import write_runs
 DATA = {"galsim": (GALSIM, galsim_parts), "btk": (BTK, btk_parts)}
 PEERS = ("plain_photutils_tuned", "plain_sep_tuned")
 CUTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
-LOWEST = {
-    "score_threshold": 0.005
-}  # for average precision, which ranks what is below the cut as well
+LOWEST = {"score_threshold": 0.005}  # for average precision, which ranks sources below the cut too
 TRAINING = {
     "galsim": (8, 8),
     "btk": (20, 1),
@@ -271,7 +269,7 @@ def main():
         "--output", type=Path, default=Path("build/elsewhere"), help="folder of the numbers"
     )
     parser.add_argument(
-        "--pictures", type=Path, help="folder of the pictures; by default that of the numbers"
+        "--pictures", type=Path, help="folder of the pictures; by default the folder of the numbers"
     )
     options = parser.parse_args()
     setting, read = DATA[options.what]

@@ -161,7 +161,7 @@ class StopAfter(Callback):
 
 
 def train_ours(train, options, **limit):
-    """Our defaults until a limit; at a constant rate, for a schedule needs to know its end."""
+    """Our defaults until a limit; at a constant rate, because a schedule has to know its end."""
     ours = MaskRCNNSegmenter(
         max_epochs=options.epochs,
         schedule=None,

@@ -493,7 +493,7 @@ def run_package(package, options, equivalents):
     n_all = len(mutants)
     known = [mutant for mutant in mutants if _key(mutant) in equivalents]
     for key in sorted({key for key in equivalents if key[0] in files} - {*map(_key, mutants)}):
-        print(f"  {EQUIVALENTS.name} lists what is not there any more: {' | '.join(key)}")
+        print(f"  {EQUIVALENTS.name} lists mutants that no longer exist: {' | '.join(key)}")
     mutants = [mutant for mutant in mutants if _key(mutant) not in equivalents]
     if options.sample and options.sample < len(mutants):
         mutants = random.Random(options.seed).sample(mutants, options.sample)

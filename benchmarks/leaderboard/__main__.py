@@ -40,7 +40,7 @@ def _parser():
     _add_common(small, scale="small", budget=0.5, seeds=1, results=Path("build/leaderboard"))
     small.add_argument("--skip", choices=list(SYSTEMS), action="append", default=["unet_long"])
     small.set_defaults(do=run_small)
-    listing = commands.add_parser("list", help="systems, settings and variants, and what is stored")
+    listing = commands.add_parser("list", help="systems, settings, variants and stored runs")
     listing.add_argument("--results", type=Path, default=RESULTS)
     listing.set_defaults(do=show)
     page = commands.add_parser("page", help="make the page and its figures from the stored results")
@@ -73,7 +73,7 @@ def _add_common(parser, scale="full", budget=20.0, seeds=3, results=RESULTS):
     parser.add_argument(
         "--reuse", action="store_true", help="take nets from there instead of training"
     )
-    parser.add_argument("--missing", action="store_true", help="leave out what is stored already")
+    parser.add_argument("--missing", action="store_true", help="leave out runs that are stored")
 
 
 def run_system(options):

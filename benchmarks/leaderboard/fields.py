@@ -1,4 +1,4 @@
-"""Simulated fields cut into patches, with what is known of every true source."""
+"""Simulated fields cut into patches, with a catalog of all true sources."""
 
 from dataclasses import dataclass
 

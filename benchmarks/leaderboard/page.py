@@ -133,7 +133,7 @@ def _head(store):
 
 
 def _in_short(store):
-    """The page in a few sentences, made from the numbers; what is lost comes first."""
+    """The page in a few sentences, made from the numbers; losses come first."""
     behind, n_compared = cells_behind(store)
     pairs = duels(store)
     lost = [pair for pair in pairs if pair.lead < 0]

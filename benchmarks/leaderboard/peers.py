@@ -89,7 +89,7 @@ class PlainSep(ThresholdPeer):
     """The lines of the sep tutorial.
 
     Its default filter, "matched", weights with the RMS map and compares with the noise of what
-    comes out; "conv" is that of SExtractor.
+    comes out; "conv" is the kernel of SExtractor.
     """
 
     def __init__(
