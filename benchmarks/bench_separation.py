@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench_separation               # pairs and quads of make_blends
     python -m benchmarks.bench_separation --data FOLDER  # and blends of two other simulators
-    python -m benchmarks.bench_separation --weights FILE # and a UNetSeparator with these weights
+    python -m benchmarks.bench_separation --weights blends     # and a UNetSeparator
 
 The images are ``make_blends(n, random_state=777)``: two or four overlapping galaxies in 120 × 120
 pixels. Errors are ``|flux / true flux - 1|`` in percent over all true galaxies; a missed galaxy
@@ -224,7 +224,7 @@ def main():
         default=None,
         help="folder with sim_btk_blends, lsst_deblender_sims and scarlet_sim_blends",
     )
-    parser.add_argument("--weights", type=Path, default=None, help="of a UNetSeparator")
+    parser.add_argument("--weights", default=None, help="of a UNetSeparator: name or file")
     arguments = parser.parse_args()
     separators = [TemplateSeparator()]
     if arguments.weights:

@@ -41,6 +41,7 @@ def main():
     start = time.process_time()
     separator = UNetSeparator(
         weights=None,
+        n_iterations=20,
         n_blends=options.n_blends,
         max_epochs=options.epochs,
         base_width=options.base_width,

@@ -28,8 +28,13 @@ def _names(model):
     return model.name, f"{model.estimator}-{model.name}"
 
 
-def _method(model):
-    return model.estimator.removesuffix("Segmenter").lower()
+def _command(model):
+    """Return the command that uses a net."""
+    if model.estimator.endswith("Separator"):
+        method = model.estimator.removesuffix("Separator").lower()
+        return f"separate IMAGE --separator {method} --set-separator weights={model.name}"
+    method = model.estimator.removesuffix("Segmenter").lower()
+    return f"segment IMAGE --method {method} --set weights={model.name}"
 
 
 def _print_table(models):
@@ -46,10 +51,7 @@ def _print_table(models):
 def _print_card(model):
     state = "intact" if model.is_intact() else "DAMAGED: another checksum; install the package anew"
     print(f"estimator  {model.estimator}(weights={model.name!r})")
-    print(
-        f"command    galaxysegment segment IMAGE --method {_method(model)} --set "
-        f"weights={model.name}"
-    )
+    print(f"command    galaxysegment {_command(model)}")
     print(f"version    {model.version}")
     print(f"file       {model.path} ({state})")
     print(f"sha256     {model.sha256}")

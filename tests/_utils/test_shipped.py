@@ -2,7 +2,7 @@
 
 import pytest
 
-from galaxysegment import segmenters
+from galaxysegment import segmenters, separation
 from galaxysegment._utils.shipped import _FOLDER, shipped_models
 
 
@@ -13,8 +13,9 @@ def test_every_entry_is_whole(model):
         "version"
     )
     assert "Where it fails" in model.card.read_text(encoding="utf-8")
-    segmenter = getattr(segmenters, model.estimator)(weights=model.name)
-    assert segmenter.weights == model.name and model.summary and model.recipe
+    module = segmenters if model.estimator.endswith("Segmenter") else separation
+    estimator = getattr(module, model.estimator)(weights=model.name)
+    assert estimator.weights == model.name and model.summary and model.recipe
     assert model.path.name == f"{model.estimator}-{model.name}.safetensors"
 
 
@@ -26,4 +27,5 @@ def test_every_file_has_an_entry():
 
 def test_nets_of_one_class():
     assert [model.name for model in shipped_models("UNetSegmenter")] == ["vis"]
+    assert [model.name for model in shipped_models("UNetSeparator")] == ["blends"]
     assert shipped_models("DETRSegmenter") == []

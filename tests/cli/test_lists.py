@@ -17,7 +17,7 @@ def test_methods_are_listed(capsys):
         {line.split()[0]: line for line in table.splitlines()} for table in tables[:2]
     )
     assert set(find_methods()) < set(row) and set(find_methods("separator")) < set(separators)
-    assert "truth " in separators["unet"] and "nothing " in separators["template"]
+    assert "truth; ships blends" in separators["unet"] and "nothing " in separators["template"]
     assert {"detr", "kmeans", "maskrcnn", "photutils", "randomforest", "sep", "unet"} <= set(row)
     assert "truth; ships vis" in row["unet"] and "ships" not in row["detr"]
     assert "the image " in row["kmeans"] and "nothing " in row["photutils"]
@@ -62,6 +62,8 @@ def test_the_card_of_a_model(name, capsys):
     printed = capsys.readouterr().out
     assert "Where it fails" in printed and "(intact)" in printed and "sha256     " in printed
     assert "--method unet --set weights=vis" in printed
+    assert main(["models", "blends"]) == 0
+    assert "separate IMAGE --separator unet --set-separator" in capsys.readouterr().out
     assert main(["models", "ir"]) == 1
     assert "choose from vis" in capsys.readouterr().err
 

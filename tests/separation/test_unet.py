@@ -7,6 +7,8 @@ from astropy.table import Table
 from sklearn.exceptions import NotFittedError
 
 from galaxysegment import Instances, persistence
+from galaxysegment.datasets import make_blends
+from galaxysegment.metrics import separation_scores
 from galaxysegment.nets.shares._data import LessonDataset, collate_lessons
 from galaxysegment.nets.shares._loss import ShareLoss, changed_shares
 from galaxysegment.separation import TemplateSeparator, UNetSeparator
@@ -189,6 +191,24 @@ def test_without_weights_or_fit_it_says_so():
         UNetSeparator(weights=None).separate(X, PLACES, RMS)
     with pytest.raises(ValueError, match="neither a file nor a name"):
         UNetSeparator(weights="nonsense").separate(X, PLACES, RMS)
+
+
+def test_the_shipped_net_does_better_than_templates():
+    """Blends of symmetric galaxies, as make_blends has them: 6 pixels apart."""
+    pytest.importorskip("galsim")
+    X, _, lights, catalog = make_blends(
+        30, separation=(3, 8), return_isolated=True, return_catalog=True, random_state=99
+    )
+    places = [
+        Table({"x": rows["x"].value, "y": rows["y"].value})
+        for rows in (catalog[catalog["image"] == image] for image in range(len(X)))
+    ]
+    rms = np.full_like(X, 24.1)
+    ours, theirs = (
+        separation_scores(list(lights), separator.separate(X, places, rms))["flux_error"]
+        for separator in (UNetSeparator(device="cpu"), TemplateSeparator())
+    )
+    assert ours < 0.97 * theirs
 
 
 def test_other_model_files_are_refused(tmp_path):
