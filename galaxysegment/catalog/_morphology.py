@@ -106,11 +106,18 @@ def morphology(
     >>> [round(float(row[name]), 2) for name in ("gini", "m20", "concentration")]
     [0.49, -1.79, 2.76]
     """
-    hdus = {"hdu": hdu, "mask_hdu": mask_hdu}
-    options = {"background": background, "labels_hdu": labels_hdu, **hdus}
-    catalog = source_catalog(sources, image, rms=False, mask=mask, **options)
+    catalog = source_catalog(
+        sources,
+        image,
+        rms=False,
+        mask=mask,
+        background=background,
+        hdu=hdu,
+        mask_hdu=mask_hdu,
+        labels_hdu=labels_hdu,
+    )
     rows = chosen_rows(catalog["label"], labels)
-    pixels = open_pixels(image, False, mask=mask, **hdus)
+    pixels = open_pixels(image, False, mask=mask, hdu=hdu, mask_hdu=mask_hdu)
     owner, sky = open_sources(sources, labels_hdu, pixels), background_of(background, pixels)
     return _table(catalog[rows], [_measure(row, owner, pixels, sky) for row in catalog[rows]])
 
