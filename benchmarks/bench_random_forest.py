@@ -3,7 +3,8 @@
     python benchmarks/bench_random_forest.py
 
 The report's forest saw 1000 sampled pixels an image, because every window cost a call of mahotas.
-The last lines are the time of the fit and the prediction of 64 patches of 256². """
+The last lines are the time of the fit and the prediction of 64 patches of 256².
+"""
 
 import argparse
 import os
