@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, Literal, TypedDict, Unpack, overload
 
@@ -10,12 +11,12 @@ from astropy import units as u
 from astropy.table import Table
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._utils.typed import validated
 from ..structures import Instances
 from ..structures._types import RandomState
-from ._field import check_shape, seed_of
+from ._field import BANDS, check_shape, per_band, seed_of
 from ._population import draw_galaxies
 from ._profiles import require_galsim
 from ._scene import Camera, add_light, add_noise
@@ -37,8 +38,9 @@ class _Options(TypedDict, total=False):
     separation: tuple[float, float]
     pixel_scale: float
     psf_fwhm: float
-    depth: float
-    sky_level: float
+    bands: str
+    depth: float | Sequence[float]
+    sky_level: float | Sequence[float]
     read_noise: float
     threshold: float
     n_jobs: int | None
@@ -71,8 +73,9 @@ def make_blends(
         "separation": [tuple, list],
         "pixel_scale": [_POSITIVE],
         "psf_fwhm": [_POSITIVE],
-        "depth": [Interval(Real, None, None, closed="neither")],
-        "sky_level": [_NOT_NEGATIVE],
+        "bands": [StrOptions(BANDS)],
+        "depth": [Interval(Real, None, None, closed="neither"), "array-like"],
+        "sky_level": [_NOT_NEGATIVE, "array-like"],
         "read_noise": [_NOT_NEGATIVE],
         "threshold": [_POSITIVE],
         "return_isolated": ["boolean"],
@@ -89,6 +92,7 @@ def make_blends(
     separation=(3.0, 36.0),
     pixel_scale=0.2,
     psf_fwhm=0.7,
+    bands="r",
     depth=27.0,
     sky_level=500.0,
     read_noise=9.0,
@@ -120,12 +124,17 @@ def make_blends(
         Arcseconds per pixel.
     psf_fwhm : float, default=0.7
         Full width at half maximum of the Moffat PSF, arcseconds.
-    depth : float, default=27
-        AB magnitude at which a point source has a signal-to-noise ratio of 5. The galaxies are 4 to
-        7 magnitudes brighter.
-    sky_level, read_noise : float, default=500, 9
-        Electrons per pixel of the sky, and the standard deviation of the read-out noise. The images
-        come with the sky subtracted.
+    bands : {"r", "g", "z", "gr", "gz", "rz", "grz"}, default="r"
+        One letter per band, in this order. Bulges are redder than disks. Masks, depth and
+        magnitudes of the galaxies are those in r, or else in the first band.
+    depth : float or sequence of float, default=27
+        AB magnitude at which a point source has a signal-to-noise ratio of 5, for all bands or one
+        per band. The galaxies are 4 to 7 magnitudes brighter.
+    sky_level : float or sequence of float, default=500
+        Electrons per pixel of the sky, for all bands or one per band. The images come with the sky
+        subtracted.
+    read_noise : float, default=9
+        Standard deviation of the read-out noise, electrons.
     threshold : float, default=1
         The mask of a galaxy is where its own noise-free light exceeds this many times the local
         RMS: the noise of sky, all galaxies and read-out in that pixel.
@@ -140,12 +149,13 @@ def make_blends(
 
     Returns
     -------
-    X : ndarray of float32, shape (n, height, width)
-        Electrons, sky subtracted.
+    X : ndarray of float32, shape (n, height, width) or (n, n_bands, height, width)
+        Electrons, sky subtracted; the second shape with several bands.
     y : list of n Instances
         One mask of at least 10 pixels per galaxy, class 1.
     isolated : ndarray of float32, shape (n, n_sources, height, width)
-        Only with ``return_isolated=True``. Electrons; their sum is the image without noise.
+        With several bands (n, n_sources, n_bands, height, width). Only with
+        ``return_isolated=True``. Electrons; their sum is the image without noise.
     catalog : `~astropy.table.Table`
         Only with ``return_catalog=True``: ``image``, ``source`` (places in `X` and ``y[image]``),
         ``x``, ``y`` (pixels, the first is 0), ``mag``, ``flux`` (electrons), ``half_light_radius``
@@ -178,9 +188,9 @@ def make_blends(
     camera = Camera(
         float(pixel_scale),
         float(psf_fwhm),
-        "r",
-        (float(sky_level),),
-        (float(depth),),
+        bands,
+        per_band(sky_level, bands, "sky_level", lowest=0),
+        per_band(depth, bands, "depth"),
         float(read_noise),
     )
     seed = seed_of(random_state)
@@ -190,9 +200,10 @@ def make_blends(
     images, instances, isolated, sources = zip(
         *(scene for chunk in drawn for scene in chunk), strict=True
     )
-    result = [np.stack(images), list(instances)]
+    only = 0 if len(bands) == 1 else slice(None)
+    result = [np.stack(images)[:, only], list(instances)]
     if return_isolated:
-        result.append(np.stack(isolated))
+        result.append(np.stack(isolated)[:, :, only])
     if return_catalog:
         result.append(_catalog(camera, sources, instances))
     return tuple(result)
@@ -221,30 +232,37 @@ def _draw_blend(camera, shape, n_sources, separation, threshold, seed, index, ke
         sources, stamps, parts = _add_galaxy(
             rng, camera, shape, separation, threshold, sources, stamps
         )
-    light = add_light(stamps, shape)[0]
-    sky = camera.sky_level[0]
-    image = (add_noise(sky + np.maximum(light, 0), camera.read_noise, rng) - sky).astype(np.float32)
+    n_bands = len(camera.bands)
+    light = np.maximum(add_light(stamps, shape, n_bands=n_bands), 0)
+    image = np.stack(
+        [
+            add_noise(sky + own, camera.read_noise, rng) - sky
+            for sky, own in zip(camera.sky_level, light, strict=True)
+        ]
+    ).astype(np.float32)
     instances = Instances(
         shape, [part.box for part in parts], [part.mask for part in parts], classes=sources["class"]
     )
     isolated = None
     if keep_isolated:
-        isolated = np.stack([add_light([stamp], shape)[0] for stamp in stamps]).astype(np.float32)
+        isolated = np.stack([add_light([stamp], shape, n_bands=n_bands) for stamp in stamps])
+        isolated = isolated.astype(np.float32)
     return image, instances, isolated, sources
 
 
 def _add_galaxy(rng, camera, shape, separation, threshold, sources, stamps):
     """Try galaxies and places until a galaxy overlaps an earlier one and all masks are large."""
-    mags = (camera.depth[0] + _MAGS[0], camera.depth[0] + _MAGS[1])
+    band, n_bands = camera.reference, len(camera.bands)
+    mags = (camera.depth[band] + _MAGS[0], camera.depth[band] + _MAGS[1])
     for _ in range(_ATTEMPTS):
         galaxy = draw_galaxies(rng, 1, *mags)
         galaxy["y"], galaxy["x"] = _place(rng, shape, separation, sources)
         if not (0 <= galaxy["y"][0] <= shape[0] - 1 and 0 <= galaxy["x"][0] <= shape[1] - 1):
             continue
         trial = [*stamps, *camera.draw(galaxy)]
-        light = add_light(trial, shape)[0]
-        rms = np.sqrt(camera.sky_rms[0] ** 2 + np.maximum(light, 0)).astype(np.float32)
-        parts = [visible_part(stamp, rms, 0, threshold) for stamp in trial]
+        light = add_light(trial, shape, n_bands=n_bands)[band]
+        rms = np.sqrt(camera.sky_rms[band] ** 2 + np.maximum(light, 0)).astype(np.float32)
+        parts = [visible_part(stamp, rms, band, threshold) for stamp in trial]
         if _is_blend(parts, shape):
             return galaxy if sources is None else np.concatenate([sources, galaxy]), trial, parts
     raise ValueError(
@@ -287,7 +305,7 @@ def _catalog(camera, sources, instances):
             "x": sources["x"] * u.pix,
             "y": sources["y"] * u.pix,
             "mag": sources["mag"] * u.mag,
-            "flux": camera.fluxes(sources).sum(axis=(1, 2)) * u.ct,
+            "flux": camera.fluxes(sources)[:, camera.reference].sum(axis=1) * u.ct,
             "half_light_radius": sources["radius"] * u.arcsec,
             "bulge_fraction": sources["bulge_fraction"],
             "n_pixels": np.concatenate([image_sources.areas for image_sources in instances]),

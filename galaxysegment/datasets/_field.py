@@ -29,6 +29,8 @@ _GALAXY_MAGS, _STAR_MAGS = (-10.0, 0.0), (-9.0, -1.0)
 #: Fewer labelled sources than this fraction would need too many that are not.
 _LEAST_FRACTION = 0.01
 
+#: Choices of bands, one letter each.
+BANDS = {"g", "r", "z", "gr", "gz", "rz", "grz"}
 _POSITIVE = Interval(Real, 0, None, closed="neither")
 _NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
 _FIELD_CONSTRAINTS = {
@@ -37,7 +39,7 @@ _FIELD_CONSTRAINTS = {
     "psf_fwhm": [_POSITIVE],
     "density": [_NOT_NEGATIVE],
     "star_fraction": [Interval(Real, 0, 1, closed="both")],
-    "bands": [StrOptions({"g", "r", "z", "gr", "gz", "rz", "grz"})],
+    "bands": [StrOptions(BANDS)],
     "depth": [Interval(Real, None, None, closed="neither"), "array-like"],
     "sky_level": [_NOT_NEGATIVE, "array-like"],
     "sky_gradient": [Interval(Real, 0, 2, closed="left")],
@@ -210,8 +212,8 @@ def make_field(
         float(pixel_scale),
         float(psf_fwhm),
         bands,
-        _per_band(sky_level, bands, "sky_level", lowest=0),
-        _per_band(depth, bands, "depth"),
+        per_band(sky_level, bands, "sky_level", lowest=0),
+        per_band(depth, bands, "depth"),
         float(read_noise),
     )
     scene = make_scene(shape, camera, seed, density, star_fraction, sky_gradient, n_pixels)
@@ -257,7 +259,8 @@ def check_shape(shape):
     return int(shape[0]), int(shape[1])
 
 
-def _per_band(value, bands, name, lowest=-np.inf):
+def per_band(value, bands, name, lowest=-np.inf):
+    """Return one number per band as a tuple; a single number stands for all bands."""
     values = np.asarray(value, dtype=float)
     if values.ndim == 0:
         values = np.full(len(bands), values)

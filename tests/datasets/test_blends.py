@@ -95,6 +95,33 @@ def test_the_seed_decides():
     assert not np.array_equal(fewer, make_blends(3, random_state=2)[0])
 
 
+def test_several_bands_hold_the_same_galaxies_in_their_colours():
+    options = {"random_state": 4, "return_isolated": True, "return_catalog": True}
+    X, y, isolated, catalog = make_blends(
+        6, bands="grz", depth=[27.4, 27.0, 26.2], sky_level=[300.0, 500.0, 900.0], **options
+    )
+    assert X.shape == (6, 3, 120, 120) and isolated.shape == (6, 2, 3, 120, 120)
+    noise = X - isolated.sum(axis=1)
+    expected = np.sqrt(np.array([300.0, 500.0, 900.0])[:, None, None] + 81 + isolated.sum(axis=1))
+    assert np.allclose((noise / expected).std(axis=(0, 2, 3)), 1, atol=0.02)
+    assert np.abs(np.corrcoef(noise.transpose(1, 0, 2, 3).reshape(3, -1)) - np.eye(3)).max() < 0.02
+    light = isolated.sum(axis=(3, 4)).reshape(-1, 3)
+    assert np.allclose(light[:, 1], catalog["flux"].value, rtol=0.05)
+    assert (light[:, 0] / light[:, 2]).std() > 0.01  # colours differ
+    for image, masks in zip(isolated[:, :, 1], y, strict=True):
+        rms = np.sqrt(500.0 + 81 + image.sum(axis=0))
+        assert np.array_equal(masks.masks, image > rms)
+
+
+def test_one_band_is_as_before_and_needs_no_axis():
+    X, _ = make_blends(2, random_state=1)
+    named, _ = make_blends(2, bands="r", random_state=1)
+    blue, _ = make_blends(2, bands="g", random_state=1)
+    assert np.array_equal(X, named) and X.shape == blue.shape == (2, 120, 120)
+    with pytest.raises(ValueError, match="depth has 2 values, but bands='grz' asks for 3"):
+        make_blends(1, bands="grz", depth=[27, 27])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
