@@ -63,7 +63,10 @@ def choose_bands(arguments, field):
     hdus = hdus if isinstance(hdus, list) else [hdus]
     n_headers = max(len(images), len(hdus))
     images, hdus = (list(part) * n_headers if len(part) == 1 else part for part in (images, hdus))
-    headers = [read_header(path, hdu) for path, hdu in zip(images, hdus, strict=True)]
+    limits = not arguments.no_limits
+    headers = [
+        read_header(path, hdu, limits=limits) for path, hdu in zip(images, hdus, strict=True)
+    ]
     about = headers, [Path(path).name for path in images], field.n_bands
     if arguments.bands is None:
         return field, Bands(list(range(field.n_bands)), None, *about)

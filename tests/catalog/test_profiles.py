@@ -77,3 +77,15 @@ def test_bad_radii_and_labels_are_refused(disk):
             profiles(labels, image, radii=radii)
     with pytest.raises(ValueError, match="labels holds 9"):
         profiles(labels, image, labels=[9])
+
+
+def test_workers_change_no_bit():
+    rng = np.random.default_rng(0)
+    image, labels = rng.normal(size=(120, 150)), np.zeros((120, 150), dtype=int)
+    for label in range(1, 13):
+        row, column = 15 + 30 * ((label - 1) % 4), 20 + 48 * ((label - 1) // 4)
+        labels[row - 5 : row + 5, column - 5 : column + 5] = label
+        image[row - 5 : row + 5, column - 5 : column + 5] += 20
+    alone, three = (profiles(labels, image, n_jobs=n_jobs) for n_jobs in (1, 3))
+    for name in ("growth", "surface_brightness", "coverage"):
+        np.testing.assert_array_equal(alone[name], three[name])

@@ -67,14 +67,24 @@ def mosaic(n_jobs):
 
 # Everything with n_jobs, by the test that runs it with several workers.
 WORKERS = {
+    "injection_completeness",
     "make_blends",
     "make_field",
+    "profiles",
     "write_field",
     "segment_mosaic",
+    "separate_mosaic",
+    "source_catalog",
     "PixelFeatures",
     "RandomForestSegmenter",
 }
-SEEDED = {"augment", "make_blends", "make_field", "make_images", "write_field"}
+# Of these, tests of their own rooms run: tests/test_completeness.py,
+# tests/catalog/test_photometry.py, tests/catalog/test_profiles.py, tests/mosaic/test_light.py and
+# tests/separation/test_unet.py.
+SEEDED = {
+    *("UNetSeparator", "augment", "injection_completeness", "make_blends", "make_field"),
+    *("make_images", "write_field"),
+}
 
 
 def test_everything_with_workers_is_tested():
