@@ -16,6 +16,8 @@ from galaxysegment import Instances
 from galaxysegment.exceptions import LargeBlendWarning
 from galaxysegment.io import read_header, read_separated, write_label_map
 from galaxysegment.mosaic import TileError, separate_mosaic
+from galaxysegment.mosaic._light_run import _tile_of
+from galaxysegment.mosaic._plan import cut_tiles
 from galaxysegment.preprocessing import BackgroundSubtractor
 from galaxysegment.separation import TemplateSeparator
 from galaxysegment.structures import label_components
@@ -341,3 +343,27 @@ def test_bad_arguments_are_refused(changes, error, words, tmp_path, monkeypatch)
     with pytest.raises(error, match=re.escape(words)):
         separate_mosaic(separator, IMAGE, sources, **arguments, **QUIET)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_says_what_divided_the_light(tmp_path):
+    output = tmp_path / "light.fits"
+    separator = TemplateSeparator(n_iterations=3, growth=1.25)
+    separate_mosaic(separator, IMAGE, LABELS, rms=RMS, output=output, **QUIET)
+    header = fits.getheader(output)
+    assert header["SEPCLASS"] == "TemplateSeparator"
+    assert "growth" in header["SEPPARAM"] and "1.25" in header["SEPPARAM"]
+    assert "galaxysegment" in str(header)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_blend_belongs_to_the_tile_of_its_middle(seed):
+    rng = np.random.default_rng(seed)
+    shape = (100, 130)
+    tiles = [tile for line in cut_tiles(shape, 40, 5) for tile in line]
+    low = rng.integers(0, np.array(shape) - 1, (200, 2))
+    high = np.minimum(low + rng.integers(1, 60, (200, 2)), shape)
+    boxes = np.hstack([low, high])
+    for box, index in zip(boxes, _tile_of(boxes, tiles), strict=True):
+        core = tiles[index].core
+        y, x = (box[0] + box[2]) // 2, (box[1] + box[3]) // 2
+        assert core.y0 <= y < core.y1 and core.x0 <= x < core.x1
