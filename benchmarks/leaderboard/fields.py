@@ -180,7 +180,7 @@ def observe(shape, seed, *, noise=1.0, n_pixels=10, **camera_options):
     image, rms, _ = scene.expose(light)
     expected = (light + scene.sky()).astype(np.float32)
     image, rms = expected + np.float32(noise) * (image - expected), rms * np.float32(noise)
-    labels, instances, catalog = make_truth(camera, sources, stamps, rms[0], n_pixels)
+    labels, instances, catalog, *_ = make_truth(camera, sources, stamps, rms[0], n_pixels)
     field = Field(
         image,
         rms=rms[0],

@@ -65,7 +65,15 @@ class Cutout:
 
 
 class Cutouts(Sequence[Cutout]):
-    """A sequence of cutouts, each made when it is asked for; see `cutouts`."""
+    """A sequence of cutouts, each made when it is asked for; `cutouts` makes it.
+
+    Parameters
+    ----------
+    field : Field
+        The whole image.
+    entries : list
+        Label, position, window and mask of each source.
+    """
 
     def __init__(self, field: Field, entries: list[Any]) -> None:
         self._field, self._entries = field, entries

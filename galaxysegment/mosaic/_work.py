@@ -3,7 +3,7 @@
 import os
 import pickle
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from multiprocessing import parent_process
@@ -73,7 +73,9 @@ class SharedJob:
 
     def store(self, path):
         """Write this job to a file for the workers; return its path."""
-        Path(path).write_bytes(pickle.dumps(self.main_process) + dumps(self))
+        # workers of an earlier run may be in the folder that was the current one then
+        about = self.main_process, str(Path.cwd())
+        Path(path).write_bytes(pickle.dumps(about) + dumps(self))
         return str(path)
 
 
@@ -125,11 +127,13 @@ def _is_positive(rms):
 @lru_cache(maxsize=1)
 def _load(path):
     with Path(path).open("rb") as file:
-        main_process, parent = pickle.load(file), parent_process()
+        (main_process, current_folder), parent = pickle.load(file), parent_process()
         # The main process may be gone already: what `os.getppid` says now does not tell whose
         # worker this is. The job comes second, because its imports can take long.
         if parent is not None and parent.pid == main_process:
             Thread(target=_die_with, args=(main_process,), daemon=True).start()
+            with suppress(OSError):  # it may be gone; then only absolute paths work
+                os.chdir(current_folder)
         return pickle.load(file)
 
 

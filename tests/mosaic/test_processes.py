@@ -294,3 +294,22 @@ def test_the_thread_that_leaves_last_gives_blas_its_threads_back():
     )
     process = run_python(code, OPENBLAS_NUM_THREADS="2")
     assert process.communicate(timeout=90) == ("as before 1\n", "")
+
+
+def test_workers_follow_into_another_folder(tmp_path, monkeypatch):
+    """A path is relative to the current folder of the call, also for workers of an earlier call."""
+    from astropy.io import fits
+
+    image = np.random.default_rng(0).normal(size=(60, 70)).astype(np.float32)
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        image = image + 0
+        image[20:30, 10 : 30 if name == "first" else 50] += 50
+        fits.writeto(tmp_path / name / "image.fits", image)
+        monkeypatch.chdir(tmp_path / name)
+        segmenter = PhotutilsSegmenter(n_pixels=5)
+        in_workers, alone = (
+            segment_mosaic(segmenter, "image.fits", n_jobs=n_jobs, **OPTIONS) for n_jobs in (2, 1)
+        )
+        np.testing.assert_array_equal(in_workers, alone)
+        (tmp_path / name / "image.fits").unlink()
