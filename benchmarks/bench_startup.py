@@ -39,6 +39,7 @@ def make_commands(folder):
     load_sample_field().write(image)
     program = [sys.executable, "-m", "galaxysegment"]
     statements = (
+        "import numpy",
         "import sklearn.base",
         "import galaxysegment",
         "from galaxysegment import PhotutilsSegmenter",
