@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from astropy.io import fits
 
 import galaxysegment
 
@@ -120,6 +122,18 @@ def test_a_segmenter_starts_without_its_neighbours():
     unneeded = {"sklearn.ensemble", "sklearn.metrics", "sklearn.pipeline"}
     unneeded |= {"astropy.wcs", "astropy.table", "astropy.nddata"}
     assert not modules_after("from galaxysegment import PhotutilsSegmenter") & unneeded
+
+
+def test_a_mosaic_in_a_file_starts_without_sky_positions(tmp_path):
+    image = str(tmp_path / "image.fits")
+    pixels = np.random.default_rng(0).normal(size=(60, 60)).astype("f4")
+    pixels[20:30, 20:30] += 30
+    fits.writeto(image, pixels, fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN"}))
+    run = f"segment_mosaic(PhotutilsSegmenter(), {image!r}, progress=False)"
+    start = "from galaxysegment import PhotutilsSegmenter"
+    start += "; from galaxysegment.mosaic import segment_mosaic"
+    unneeded = {"astropy.wcs", "astropy.coordinates", "numba", "photutils"}
+    assert not modules_after(f"{start}; {run}") & unneeded
 
 
 def test_help_loads_no_estimator():
