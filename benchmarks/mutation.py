@@ -405,7 +405,7 @@ def measure_once(scratch, files, tests, kept):
     return known[state]
 
 
-def choose_tests(mutant, seconds, lines, kills=()):
+def choose_tests(mutant, seconds, lines, kills=(), budget=_BUDGET):
     """Tests that reach the changed lines; if that is not known, all that reach the file.
 
     `kills` are earlier mutants with the tests that killed them. Tests that killed more of the same
@@ -429,17 +429,17 @@ def choose_tests(mutant, seconds, lines, kills=()):
         key=lambda test: (-of_function[test], -of_file[test], seconds.get(test, 0)),
     )
     total = accumulate(seconds.get(test, 0) for test in tests)
-    return [test for test, so_far in zip(tests, total, strict=True) if so_far <= _BUDGET] or tests[
+    return [test for test, so_far in zip(tests, total, strict=True) if so_far <= budget] or tests[
         :1
     ]
 
 
-def try_mutant(scratch, mutant, seconds, lines, kills=()):
+def try_mutant(scratch, mutant, seconds, lines, kills=(), budget=_BUDGET):
     """Plant one bug; return "killed", "slow" or "survived", and the test that noticed it."""
     target = scratch / mutant.path
     source, times = target.read_bytes(), target.stat()
     start, stop = mutant.span
-    tests = choose_tests(mutant, seconds, lines, kills)
+    tests = choose_tests(mutant, seconds, lines, kills, budget)
     source_with_bug = source[:start] + mutant.text.encode() + source[stop:]
     for batch in _batches(tests):
         limit = _SHORTEST_LIMIT + 5 * sum(seconds.get(test, 0) for test in batch)
@@ -507,7 +507,7 @@ def run_package(package, options, equivalents):
         print(f"{package}: {n_all} mutants, {len(mutants)} tried, {len(seconds)} tests", flush=True)
         for number, mutant in enumerate(mutants, start=1):
             begin = time.monotonic()
-            outcome, test = try_mutant(scratch, mutant, seconds, lines, kills)
+            outcome, test = try_mutant(scratch, mutant, seconds, lines, kills, options.budget)
             counts[outcome] += 1
             kills += [(mutant, test)] if test else []
             took = {"outcome": outcome, "test": test, "seconds": time.monotonic() - begin}
@@ -547,6 +547,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--file", default="", help="only files whose path holds this")
     parser.add_argument("--tests", action="append", default=[], help="more tests to run")
+    parser.add_argument("--budget", type=float, default=_BUDGET, help="seconds of tests a mutant")
     parser.add_argument("--measured", help="file for what all tests measured, read if it fits")
     parser.add_argument("--least", type=float, default=0, help="fail below this percentage")
     parser.add_argument("--output", help="append one JSON line per mutant to this file")

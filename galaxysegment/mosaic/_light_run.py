@@ -95,7 +95,11 @@ class LightRun(TileRun):
         if n_split:
             _warn_of_large_blends(n_split, self._limits()[1])
         self._all(separate_piece, "piece", [(piece, self.kind == "parts") for piece in pieces])
-        return self._finish(survey, len(pieces))
+        try:
+            return self._finish(survey, len(pieces))
+        except (ValueError, IndexError):  # records that disagree: of an input that was replaced?
+            self._check_before_publishing()
+            raise
 
     def _share(self):
         """Make the job that the next tasks share, with what is known by now."""

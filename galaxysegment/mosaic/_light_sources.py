@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._utils.identity import identify
+from .._utils.identity import identify, identify_file
 from ..io._pixels import read_labels
 from ..separation._blends import nearest_pixels
 from ..separation._positions import MOST_RADIUS, masks_at
@@ -28,6 +28,8 @@ class LabelSources:
 
     def identity(self):
         """Return what tells these sources from others, as JSON values."""
+        if self.in_file:
+            return [self.labels.index, *identify_file(self.labels.path)]
         return identify(self.labels)
 
     def for_workers(self, folder):

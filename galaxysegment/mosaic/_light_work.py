@@ -97,8 +97,10 @@ def survey_tile(job, tile):
     together = groups[order[1:]] == groups[order[:-1]]
     corner = np.array([seen.y0, seen.x0] * 2)
     boxes = instances.boxes + corner
-    first = [crop[0].argmax() for crop in instances.crops]
-    first = boxes[:, 0] * job.sources.shape[1] + boxes[:, 1] + np.array(first, dtype=np.int64)
+    # A mask that was cut may leave the first rows of its box empty.
+    first = [np.unravel_index(crop.argmax(), crop.shape) for crop in instances.crops]
+    first = boxes[:, :2] + np.array(first, dtype=np.int64).reshape(-1, 2)
+    first = first[:, 0] * job.sources.shape[1] + first[:, 1]
     pairs = ids[np.stack([order[1:], order[:-1]])[:, together]]
     record = {"ids": ids, "boxes": boxes, "first": first, "pairs": pairs}
     job.folder.save("survey-tile", tile.index, record)

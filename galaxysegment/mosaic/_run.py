@@ -168,8 +168,9 @@ class TileRun:
             if self.output is not None and self.folder.is_own():
                 self.folder.clear()
             raise TileError(
-                f"The image or its RMS map was changed while it was {self.verb}: no {self.result} "
-                "was written, and nothing was kept. Call again when the files are complete."
+                f"The image or what belongs to it was changed while it was {self.verb}: no "
+                f"{self.result} was written, and nothing was kept. Call again when the files are "
+                "complete."
             )
         if self.output is not None and not self.folder.is_own():
             raise TileError(

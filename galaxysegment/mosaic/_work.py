@@ -25,7 +25,7 @@ from ..structures import Instances
 from ..structures._labels import source_pixels, touching_groups
 from ._instances import describe_instances
 from ._join import NOWHERE, describe_tile
-from ._plan import Tile, Window, read_transformed
+from ._plan import Window, read_transformed
 
 _WATCH = 0.5  # seconds between two looks at whether the main process is still there
 # What failed, in words. Docstrings are gone under ``python -OO``.
@@ -178,7 +178,7 @@ def run_task(job, task, what, *arguments):
     except TileError:
         raise
     except Exception as error:
-        where = f" ({what})" if isinstance(what, (Tile, Blend, Window)) else ""
+        where = "" if isinstance(what, tuple) else f" ({what})"  # a line of tiles has no place
         raise TileError(
             f"{_LABELS[task.__name__]}{where} failed: {type(error).__name__}: {error}"
         ) from error
