@@ -15,6 +15,7 @@ The map of the package:
 ``report``            a page to look at: image, outlines and catalog in an HTML file
 ``coco``              COCO instance and panoptic files, to and fro
 ``persistence``       fitted segmenters in one file, without pickle
+``export``            trained nets for other programs, as ONNX files
 ``display``           pictures of an image, its truth and its segmentation
 ``structures``        label-map helpers and `Instances` (sources that may overlap)
 ``exceptions``        the warnings, each with a class of its own
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from . import datasets as datasets
     from . import display as display
     from . import exceptions as exceptions
+    from . import export as export
     from . import io as io
     from . import metrics as metrics
     from . import mosaic as mosaic
@@ -64,6 +66,7 @@ _SUBMODULES = (
     "datasets",
     "display",
     "exceptions",
+    "export",
     "io",
     "metrics",
     "mosaic",

@@ -26,7 +26,7 @@ LAYERS = [
     {"base", "report"},
     {"preprocessing", "nets"},
     {"segmenters", "separation"},
-    {"persistence"},
+    {"persistence", "export"},
     {"mosaic"},
     {"completeness"},
     {"testing", "cli"},

@@ -31,7 +31,11 @@ def write_model_file(path, tree):
         "checksum": _checksum(text, arrays),
         "tree": text,
     }
-    content = save(arrays, metadata=about)
+    write_whole(path, save(arrays, metadata=about))
+
+
+def write_whole(path, content):
+    """Write the bytes of a model's file, whole or not at all."""
     path = Path(path)
     # a name of our own in the same folder: os.replace is atomic only within a file system
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")

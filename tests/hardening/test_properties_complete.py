@@ -24,6 +24,7 @@ TAKES_NEITHER = {
     "datasets.load_sample_field": "nothing",
     "datasets.make_blends": "numbers",
     "datasets.make_field": "numbers",
+    "export.to_onnx": "an estimator",
     "metrics.CocoSummary": "a result",
     "metrics.DetectionScores": "a result",
     "metrics.FractionCurve": "a result",

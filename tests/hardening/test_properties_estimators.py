@@ -4,6 +4,7 @@ Whatever the pixels are, the answer has the form that was promised.
 """
 
 import warnings
+from copy import copy
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from properties import covers, few, fewer, fitted, images, n_bands
 from galaxysegment import Instances, NoSourcesWarning
 from galaxysegment._utils.discovery import all_estimators
 from galaxysegment.base import BaseSegmenter, ScoreMaps
+from galaxysegment.export import net_inputs
 from galaxysegment.structures import label_components
 
 TRANSFORMERS = [name for name, _ in all_estimators("transformer")]
@@ -130,3 +132,20 @@ def test_scores_are_sums_over_the_pixels_of_a_source(seed, factor):
     maps = ScoreMaps(image, noise=image)
     part = maps.within((slice(2, 5), slice(0, 3)))
     assert np.array_equal(part.light, image[2:5, :3]) and np.array_equal(part.noise, part.light)
+
+
+@covers("export.net_inputs")
+@given(image=images(largest=20))
+@fewer
+def test_inputs_of_nets_keep_shape_and_gaps(image):
+    X = stack("UNetSegmenter", image)
+    before = X.copy()
+    try:
+        (pixels,) = net_inputs(copy(fitted("UNetSegmenter")).set_params(no_data="nan"), X)
+    except ValueError as error:
+        assert "\n" not in str(error) and len(str(error)) > 20
+        return
+    np.testing.assert_array_equal(X, before)
+    assert pixels.shape[-2:] == X.shape[-2:] and pixels.dtype == np.float32
+    gaps = ~np.isfinite(X.astype(float)).reshape(pixels.shape)
+    np.testing.assert_array_equal(np.isnan(pixels), gaps)

@@ -7,12 +7,12 @@ from torch.nn import functional
 from ..common._data import batches_by_shape
 from ..common._memory import kept_memory
 
-__all__ = ["predict_proba"]
+__all__ = ["VIEWS", "predict_proba"]
 
 _TILE = 2048  # pixels of a side; a net of base width 16 takes about 1 GB for it
 
 # Mirrored axes, and whether rows and columns change places; the first two differ most.
-_VIEWS = (
+VIEWS = (
     ((), False),
     ((-2, -1), False),
     ((-2,), False),
@@ -31,7 +31,7 @@ def predict_proba(net, images, batch_size, n_views=1):
     time. The result is the mean over `n_views` mirrored views of each.
     """
     with kept_memory():
-        return _predict_all(net, images, batch_size, _VIEWS[:n_views])
+        return _predict_all(net, images, batch_size, VIEWS[:n_views])
 
 
 def _predict_all(net, images, batch_size, views):
