@@ -35,7 +35,14 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 html_theme = "pydata_sphinx_theme"
 html_title = "galaxysegment"
+html_favicon = "_static/favicon.svg"
 html_theme_options = {
+    "logo": {  # docs/make_logo.py draws it
+        "image_light": "_static/logo-light.svg",
+        "image_dark": "_static/logo-dark.svg",
+        "text": "galaxysegment",
+        "alt_text": "",
+    },
     "show_prev_next": True,
     "navigation_with_keys": False,
     "show_nav_level": 0,  # the sidebar of the API opens module by module
@@ -188,7 +195,7 @@ def write_changelog(page):
 
 def as_page(path):
     """Return a file of plain Markdown as reStructuredText."""
-    text = path.read_text(encoding="utf-8")
+    text = re.sub(r"\A---\n.*?\n---\n", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
     text = re.sub(r"^(#+) \[(.+?)\]", r"\1 \2", text, flags=re.MULTILINE)
     text = re.sub(r"(`+)([^`]+)\1", lambda code: f"``{' '.join(code[2].split())}``", text)
     text = re.sub(r"\[([^\]`]+)\]\((https?:[^)\s]+)\)", r"`\1 <\2>`__", text)

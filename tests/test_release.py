@@ -1,6 +1,12 @@
 """The parts of a release agree: versions, licence, links of the README, commands of the guide."""
 
+import email
+import importlib.util
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -80,7 +86,7 @@ def test_the_page_on_installing_names_every_dependency(project):
         for name in names
         if (name in nets) == bool(re.search(rf"\b{name}\b", command.replace("no torch", "")))
     ]
-    assert not [extra for extra in ("simulate", "dask") if f"``{extra}``" not in page]
+    assert not [extra for extra in ("simulate", "dask", "onnx") if f"``{extra}``" not in page]
 
 
 def test_a_release_is_refused_if_versions_disagree():
@@ -105,6 +111,63 @@ def test_the_readme_leads_somewhere():
     ]
     assert links
     assert not [link for link in links if not (ROOT / link).exists()]
+
+
+@pytest.fixture(scope="module")
+def setup_script():
+    spec = importlib.util.spec_from_file_location("galaxysegment_setup", ROOT / "setup.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+README = """Text ([page](docs/a.rst)).
+
+![A picture](docs/a.png)
+
+From a clone, with Python 3.11:
+
+    python -m pip install .
+
+See [the
+site](https://a.org) and [below](#below).
+"""
+
+
+def test_the_page_on_the_index_has_no_dead_link(setup_script):
+    page = setup_script.page_for_index(README)
+    assert page == (
+        "Text (page).\n\nWith Python 3.11:\n\n    python -m pip install galaxysegment\n\n"
+        "See [the\nsite](https://a.org) and [below](#below).\n"
+    )
+    page = setup_script.page_for_index(README, "https://host/us/galaxysegment/", "v1.0.0")
+    assert "([page](https://host/us/galaxysegment/blob/v1.0.0/docs/a.rst))" in page
+    assert "![A picture](https://host/us/galaxysegment/raw/v1.0.0/docs/a.png)" in page
+    assert "(https://a.org) and [below](#below)" in page
+
+
+def test_the_metadata_hold_the_page_of_the_index(tmp_path):
+    source = tmp_path / "source"
+    (source / "galaxysegment").mkdir(parents=True)
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    shutil.copy(ROOT / "galaxysegment" / "__init__.py", source / "galaxysegment")
+    code = "from setuptools import build_meta as b; print(b.prepare_metadata_for_build_wheel('.'))"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=source,
+        env={**os.environ, "PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (path,) = source.glob("*.dist-info/METADATA")
+    metadata = email.message_from_string(path.read_text(encoding="utf-8"))
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    page = metadata.get_payload()
+    assert "pip install galaxysegment" in page and "```python" in page
+    assert not [link for link in re.findall(r"\]\(([^)]+)\)", page) if "://" not in link]
 
 
 def test_the_readme_is_short():

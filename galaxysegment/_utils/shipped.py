@@ -29,7 +29,8 @@ class ShippedModel:
     sha256 : str
         Checksum of that file, in hexadecimal digits.
     card : `pathlib.Path`
-        What the net was trained on, how well it does, and where it fails, as Markdown.
+        What the net was trained on, how well it does, and where it fails, as Markdown. It begins
+        with metadata between two lines of ``---``: a model card as Hugging Face has them.
     recipe : str
         Command that trains it again.
     summary : str
@@ -49,6 +50,10 @@ class ShippedModel:
         """Whether the file has the checksum of the registry."""
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
+
+    def card_text(self) -> str:
+        """Return the card without the metadata that begin it, which Hugging Face reads."""
+        return self.card.read_text(encoding="utf-8").split("\n---\n", 1)[1]
 
 
 def shipped_models(estimator: str | None = None) -> list[ShippedModel]:

@@ -56,4 +56,4 @@ def _print_card(model):
     print(f"file       {model.path} ({state})")
     print(f"sha256     {model.sha256}")
     print(f"recipe     {model.recipe}\n")
-    print(model.card.read_text(encoding="utf-8"), end="")
+    print(model.card_text(), end="")

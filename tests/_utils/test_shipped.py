@@ -1,5 +1,7 @@
 """The registry of shipped nets agrees with the files."""
 
+import re
+
 import pytest
 
 from galaxysegment import segmenters, separation
@@ -17,6 +19,24 @@ def test_every_entry_is_whole(model):
     estimator = getattr(module, model.estimator)(weights=model.name)
     assert estimator.weights == model.name and model.summary and model.recipe
     assert model.path.name == f"{model.estimator}-{model.name}.safetensors"
+
+
+@pytest.mark.parametrize("model", shipped_models(), ids=lambda model: model.path.stem)
+def test_cards_are_what_hugging_face_reads(model):
+    hub = pytest.importorskip("huggingface_hub", reason="it comes with transformers")
+    card = hub.ModelCard.load(model.card)
+    data = card.data
+    assert (data.license, data.library_name) == ("bsd-3-clause", "galaxysegment")
+    assert data.pipeline_tag in {"image-segmentation", "image-to-image"}
+    assert {"astronomy", "galaxies", "safetensors"} <= set(data.tags)
+    assert data.model_name == model.path.stem
+    assert card.text.strip() == model.card_text().strip()
+    assert card.text.lstrip().startswith(f"# {model.path.stem}\n")
+    rows = [line for line in card.text.splitlines() if line.startswith("|")]
+    assert len(data.eval_results) >= 4
+    for result in data.eval_results:  # each value stands in a table of the card
+        value = re.escape(f"{result.metric_value:g}".removeprefix("0"))
+        assert any(re.search(rf"(?<![\d.]){value}(?!\d)", row) for row in rows), result
 
 
 def test_every_file_has_an_entry():

@@ -62,6 +62,7 @@ def test_the_card_of_a_model(name, capsys):
     printed = capsys.readouterr().out
     assert "Where it fails" in printed and "(intact)" in printed and "sha256     " in printed
     assert "--method unet --set weights=vis" in printed
+    assert "\n\n# UNetSegmenter-vis\n" in printed and "library_name" not in printed
     assert main(["models", "blends"]) == 0
     assert "separate IMAGE --separator unet --set-separator" in capsys.readouterr().out
     assert main(["models", "ir"]) == 1
