@@ -24,8 +24,8 @@ truth = field.instances.to_panoptic()
 print(truth.shape, np.unique(truth[0]), truth[1].max(), "sources")
 
 # %%
-# `SEPSegmenter` does not classify: it calls every source a galaxy. The sky is one segment, whatever
-# its shape.
+# `PhotutilsSegmenter` does not classify: it calls every source a galaxy. The sky is one segment,
+# whatever its shape.
 
 image = np.stack([field.image[1], field.rms[1]])
 segmenter = PhotutilsSegmenter(rms_band=-1, n_sigma=1, deblend=True)
