@@ -6,14 +6,22 @@ holds the light of each.
 """
 
 from ..exceptions import NoSourcesWarning
-from ._instances import GALAXY, STAR, Instances
+from ._classes import ARTEFACT, CIRRUS, CLASS_NAMES, DIFFUSE, GALAXY, SKY, STAR, TRAIL, VOID
+from ._instances import Instances
 from ._labels import check_label_map, label_components, relabel, remove_small
 from ._separated import Separated
 from ._truth import as_binary_mask, as_label_map, is_binary
 
 __all__ = [
+    "ARTEFACT",
+    "CIRRUS",
+    "CLASS_NAMES",
+    "DIFFUSE",
     "GALAXY",
+    "SKY",
     "STAR",
+    "TRAIL",
+    "VOID",
     "Instances",
     "NoSourcesWarning",
     "Separated",

@@ -10,12 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from ._classes import GALAXY
 from ._labels import check_label_map, relabel
-
-#: Category of a galaxy in ``Instances.classes`` and in panoptic maps.
-GALAXY = 1
-#: Category of a star.
-STAR = 2
 
 
 @dataclass(frozen=True, eq=False, init=False)

@@ -70,7 +70,9 @@ WORKERS = {
     "injection_completeness",
     "make_blends",
     "make_field",
+    "make_sky",
     "profiles",
+    "stream_skies",
     "write_field",
     "segment_mosaic",
     "separate_mosaic",
@@ -79,11 +81,11 @@ WORKERS = {
     "RandomForestSegmenter",
 }
 # Of these, tests of their own rooms run: tests/test_completeness.py,
-# tests/catalog/test_photometry.py, tests/catalog/test_profiles.py, tests/mosaic/test_light.py and
-# tests/separation/test_unet.py.
+# tests/catalog/test_photometry.py, tests/catalog/test_profiles.py, tests/datasets/test_sky.py,
+# tests/datasets/test_sky_stream.py, tests/mosaic/test_light.py and tests/separation/test_unet.py.
 SEEDED = {
     *("UNetSeparator", "augment", "injection_completeness", "make_blends", "make_field"),
-    *("make_images", "write_field"),
+    *("make_images", "make_sky", "stream_skies", "write_field"),
 }
 
 
