@@ -202,3 +202,15 @@ def test_gaps_are_taken_out_of_a_record():
     assert all(record[name] is before[name] for name in before)
     _clear(record, gaps)
     assert record["pixels"].tolist() == [0, 7] and record["values"].tolist() == [1, 3]
+
+
+def test_a_job_is_forgotten_with_its_run():
+    """Threads that were workers would hold the image of the last run."""
+    from galaxysegment import PhotutilsSegmenter
+    from galaxysegment.mosaic import segment_mosaic
+
+    image = np.random.default_rng(0).normal(size=(40, 50))
+    image[10:20, 10:20] += 30
+    with joblib.parallel_config("threading", n_jobs=2):
+        segment_mosaic(PhotutilsSegmenter(n_pixels=3), image, tile_size=30, progress=False)
+    assert _work._load.cache_info().currsize == 0
