@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from galaxysegment import PhotutilsSegmenter, mosaic
+from galaxysegment.io import read_field
 from galaxysegment.io._windows import open_pixels
 from galaxysegment.mosaic import _light, segment_mosaic, separate_mosaic
 from galaxysegment.mosaic._run import check_counts, work_path
@@ -127,6 +129,32 @@ def test_a_memory_map_of_the_image_is_an_input_of_separated_light(tmp_path):
     options = {"output": tmp_path / "image.fits", "overwrite": True}
     with pytest.raises(ValueError, match="same file as image"):
         separate_mosaic(TemplateSeparator(), mapped[:], LABELS, **options)
+
+
+@pytest.mark.parametrize("call", [segment_mosaic, separate_mosaic])
+@pytest.mark.parametrize("name", ["image", "rms", "mask"])
+def test_the_files_of_a_field_are_inputs(tmp_path, call, name):
+    paths = {key: tmp_path / f"{key}.fits" for key in ("image", "rms", "mask")}
+    for path in paths.values():
+        fits.PrimaryHDU(np.ones((40, 60), dtype=np.uint8)).writeto(path)
+    field = read_field(paths["image"], rms=paths["rms"], mask=paths["mask"], rms_kind="rms")
+    before = paths[name].read_bytes()
+    method, entry = PhotutilsSegmenter(rms_band=-1), ()
+    if call is separate_mosaic:
+        method, entry = TemplateSeparator(), (LABELS,)
+    with pytest.raises(ValueError, match=r"output .* is the same file as"):
+        call(method, field, *entry, output=paths[name], overwrite=True)
+    assert paths[name].read_bytes() == before
+
+
+def test_methods_with_bad_parameters_are_refused_before_any_work(asked):
+    for call, method, entry in (
+        (segment_mosaic, PhotutilsSegmenter(n_pixels=0), ()),
+        (separate_mosaic, TemplateSeparator(n_iterations=0), (LABELS,)),
+    ):
+        with pytest.raises(ValueError, match=r"The 'n_.*' parameter of"):
+            call(method, IMAGE, *entry)
+    assert "sources" not in asked
 
 
 @pytest.mark.parametrize(

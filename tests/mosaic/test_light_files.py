@@ -522,6 +522,15 @@ def test_an_output_that_appears_during_the_run_is_not_replaced(tmp_path, monkeyp
     assert len(Table.read(output, hdu="SEPARATED")) == len(np.unique(LABELS)) - 1
 
 
+def test_a_defect_of_ours_is_no_change_of_the_inputs(monkeypatch):
+    def fail(*arguments):
+        raise ValueError("a defect")
+
+    monkeypatch.setattr(_light_run, "in_memory", fail)
+    with pytest.raises(ValueError, match="a defect"):
+        separate_mosaic(Bells(), IMAGE, LABELS, rms=RMS, **QUIET)
+
+
 # ---- blends that are too large ----
 
 
