@@ -74,7 +74,7 @@ def test_what_does_not_count_is_masked():
 
 
 @pytest.mark.parametrize(
-    ("width", "side"), [(40, 32), (32, 32), (31, 16), (9, 8), (7, 4), (2, 2), (1, None)]
+    ("width", "side"), [(40, 32), (32, 32), (31, 16), (9, 8), (7, 4), (2, 2), (1, 0)]
 )
 def test_the_sky_is_the_largest_free_square(width, side):
     labels = np.ones((60, 60), dtype=int)
