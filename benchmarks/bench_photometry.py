@@ -1,15 +1,17 @@
 """Measure Kron photometry on simulated fields beside photutils, sep and SExtractor.
 
-    python benchmarks/bench_photometry.py accuracy
+    python benchmarks/bench_photometry.py accuracy --data FOLDER_OF_SIM_GALSIM_FIELDS
     python benchmarks/bench_photometry.py speed --tiles 7
     python benchmarks/bench_photometry.py mosaic --side 25000 --folder /tmp
     python benchmarks/bench_photometry.py stars --data FOLDER_OF_SIM_GALSIM_FIELDS
 
-`accuracy` prints bias and scatter of Kron magnitudes of isolated galaxies by signal to noise. All
-programs detect at the same thresholds; SExtractor's own catalog is taken as it is. `speed` measures
-50,000 sources with photutils and here. `mosaic` writes a mosaic to a file and measures it in a
-process of its own, whose time and largest memory it prints. `stars` compares ``star_probability``
-with SExtractor's CLASS_STAR, on the fields in a folder and on simulated fields, by magnitude.
+`accuracy` prints bias and scatter of Kron magnitudes of isolated galaxies by signal to noise, and
+of ``flux_total``: on simulated fields as a space telescope and as the ground sees them, and on the
+fields in a folder. All programs detect at the same thresholds; SExtractor's own catalog is taken as
+it is. `speed` measures 50,000 sources with photutils and here. `mosaic` writes a mosaic to a file
+and measures it in a process of its own, whose time and largest memory it prints. `stars` compares
+``star_probability`` with SExtractor's CLASS_STAR, on the fields in a folder and on simulated
+fields, by magnitude.
 """
 
 import argparse
@@ -27,6 +29,8 @@ import numpy as np
 N_SIGMA, N_PIXELS, BOX, CONTRAST, FWHM = 1.5, 5, 64, 0.005, 3
 KRON = 2.5, 1.4
 ISOLATED = 30  # pixels to the next source of the truth
+ISOLATED_REAL = 25  # the same in the crowded fields of real galaxies
+GROUND = {"pixel_scale": 0.2, "psf_fwhm": 0.75, "density": 25.0}
 BINS = (10, 20, 40, 80, 200, 1000)
 _MATCH = 2.0  # pixels
 SEXTRACTOR_OUTPUT = ("NUMBER", "X_IMAGE", "Y_IMAGE", "FLUX_AUTO", "FLUXERR_AUTO", "FLUX_RADIUS")
@@ -142,14 +146,48 @@ PROGRAMS = {
 
 
 def accuracy(arguments):
-    """Print bias and scatter of Kron magnitudes by S/N, of galaxies that all programs found."""
+    """Print bias and scatter of magnitudes by S/N, of galaxies that all programs found."""
     from galaxysegment.datasets import make_field
 
+    fields = (
+        make_field((1024, 1024), random_state=seed, sky_gradient=0.0)
+        for seed in range(arguments.n_fields)
+    )
+    print(f"{arguments.n_fields} fields of make_field. Magnitude error: median, scatter (1.48 MAD)")
+    print_accuracy((field, isolated_galaxies(field)) for field in fields)
+    ground = (
+        make_field((1024, 1024), random_state=100 + seed, sky_gradient=0.0, **GROUND)
+        for seed in range(arguments.n_fields)
+    )
+    print(f"{arguments.n_fields} fields of make_field, seen from the ground: {GROUND}")
+    print_accuracy((field, isolated_galaxies(field)) for field in ground)
+    if arguments.data:
+        print(f"{arguments.data.name}: bands g, r and z; S/N: true flux over error of Kron flux")
+        print_accuracy(isolated_real(*parts) for parts in real_fields(arguments.data))
+
+
+def isolated_real(_band, field, truth, is_star, magnitude, *_):
+    """Return a simulated field of real galaxies, and its isolated galaxies."""
+    from galaxysegment.io import Field
+
+    image, rms = np.array(field.image, np.float32), np.array(field.rms, np.float32)
+    bad = ~np.isfinite(image[0]) | ~(rms > 0)
+    filled = Field(np.where(bad, np.nanmedian(image), image), rms=np.where(bad, 1e15, rms))
+    y, x = truth["y"], truth["x"]
+    distance = np.hypot(y[:, None] - y, x[:, None] - x)
+    np.fill_diagonal(distance, np.inf)
+    inside = (np.minimum(y, x) > ISOLATED) & (np.maximum(y, x) < len(rms) - ISOLATED)
+    use = (distance.min(axis=1) > ISOLATED_REAL) & inside & ~is_star
+    flux = 10 ** (-0.4 * (magnitude[use] - field.header["MAGZERO"]))
+    return filled, {"y": y[use], "x": x[use], "flux": flux}
+
+
+def print_accuracy(fields):
+    """Print a table of all programs; a truth without S/N gets that of the Kron fluxes."""
     errors, snr = {name: [] for name in PROGRAMS}, []
-    for seed in range(arguments.n_fields):
-        field = make_field((1024, 1024), random_state=seed, sky_gradient=0.0)
-        truth, (labels, image) = isolated_galaxies(field), detect(field)
-        snr.append(np.asarray(truth["snr"]))
+    for field, truth in fields:
+        labels, image = detect(field)
+        snr.append(true_snr(field, truth, labels, image))
         for name, measure in PROGRAMS.items():
             y, x, flux = measure(field, labels, image)
             matched = match(truth, np.asarray(y), np.asarray(x))
@@ -159,16 +197,29 @@ def accuracy(arguments):
     snr = np.concatenate(snr)
     errors = {name: np.concatenate(parts) for name, parts in errors.items()}
     everywhere = np.isfinite(list(errors.values())).all(axis=0)
-    print(f"{arguments.n_fields} fields; magnitude error: median, scatter (1.48 MAD)")
     print(f"{'S/N':>10}{'galaxies':>10}" + "".join(f"{name:>20}" for name in errors))
     for low, high in [*pairwise(BINS), (BINS[0], np.inf)]:
         inside = everywhere & (snr >= low) & (snr < high)
+        if not inside.any():
+            continue
         print(f"{low:>5}-{high:<5}{inside.sum():>9}", end="")
         for error in errors.values():
             bias = np.median(error[inside])
             scatter = 1.4826 * np.median(np.abs(error[inside] - bias))
             print(f"{bias:>+12.3f}{scatter:>8.3f}", end="")
         print()
+
+
+def true_snr(field, truth, labels, image):
+    """Return the signal to noise of the truth; without one, by the errors of the Kron fluxes."""
+    from galaxysegment.catalog import source_catalog
+
+    if "snr" in getattr(truth, "colnames", ()):
+        return np.asarray(truth["snr"])
+    catalog = source_catalog(labels, image, rms=field.rms, kron=KRON)
+    matched = match(truth, np.asarray(catalog["y"]), np.asarray(catalog["x"]))
+    error = np.where(matched >= 0, np.asarray(catalog["flux_kron_error"])[matched], np.nan)
+    return truth["flux"] / error
 
 
 def tiled(field, n):
@@ -363,6 +414,7 @@ def main():
     commands = parser.add_subparsers(dest="command", required=True)
     accurate = commands.add_parser("accuracy")
     accurate.add_argument("--n-fields", type=int, default=8)
+    accurate.add_argument("--data", type=Path, default=None)
     fast = commands.add_parser("speed")
     fast.add_argument("--tiles", type=int, default=7)
     large = commands.add_parser("mosaic")

@@ -220,6 +220,42 @@ def aperture_sums(image, noise, labels, stamps, own, places, axes, mode, levels)
 
 
 @njit(**OPTIONS)
+def growth_sums(image, noise, labels, stamps, own, places, axes, shares, mode, levels):
+    """Add up light and variance in ellipses within one another around each source.
+
+    Parameters
+    ----------
+    image, noise, labels, stamps, own, places, mode, levels
+        As of `aperture_sums`.
+    axes : ndarray of float64, shape (n, 3)
+        The largest ellipse, as of `aperture_sums`.
+    shares : ndarray of float64, shape (n_ellipses,)
+        Size of each ellipse as a share of the largest.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, n_ellipses, 2)
+        Flux and variance.
+    """
+    n = len(own)
+    growth = np.full((n, len(shares), 2), np.nan)
+    scratch = np.empty((3, _largest_box(places, axes, 1.0, image.shape)))
+    sums = np.empty(6)
+    for i in range(n):
+        y, x = places[i]
+        major, minor, angle = axes[i]
+        if not (math.isfinite(major) and math.isfinite(minor)):
+            continue
+        box = ellipse_box(y, x, major, minor, angle, *image.shape)
+        _look(image, noise, labels, stamps, own[i], i, mode, (y, x), box, scratch)
+        for k in range(len(shares)):
+            size = shares[k]
+            _add_up(scratch, box, y, x, size * major, size * minor, angle, mode, levels[i], sums)
+            growth[i, k] = sums[:2]
+    return growth
+
+
+@njit(**OPTIONS)
 def _add_up(scratch, box, y, x, major, minor, angle, mode, level, sums):
     ux, uy, vx, vy, corner = ellipse_map(major, minor, angle)
     flux, total, used, missing, others, inside = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
@@ -338,6 +374,7 @@ def light_radii(image, noise, labels, stamps, own, places, most, mode, levels, f
     circles = np.column_stack((most, most, np.zeros(n)))
     size = _largest_box(places, circles, 1.0, image.shape)
     scratch, sums = np.empty((3, size)), np.empty(size + image.shape[0])
+    edges = np.empty((3, image.shape[1] + 1))
     for i in range(n):
         if not (math.isfinite(fluxes[i]) and math.isfinite(most[i])) or fluxes[i] == 0:
             continue
@@ -352,7 +389,8 @@ def light_radii(image, noise, labels, stamps, own, places, most, mode, levels, f
         for k in range(len(fractions)):
             largest = most[i]
             while largest > _LEAST_RADIUS:
-                radius = _root(along, y - box[0], x - box[2], fractions[k] * fluxes[i], largest)
+                flux = fractions[k] * fluxes[i]
+                radius = _root(along, y - box[0], x - box[2], flux, largest, edges)
                 if math.isfinite(radius):
                     radii[i, k] = radius
                     break
@@ -371,42 +409,100 @@ def _sum_along_rows(scratch, level, along):
 
 
 @njit(**OPTIONS)
-def circle_sum(along, y, x, radius):
-    """Light in a circle of an image that is given by the sums along its rows."""
+def circle_sum(along, y, x, radius, edges):
+    """Light in a circle of an image that is given by the sums along its rows.
+
+    Parameters
+    ----------
+    along : ndarray of float64, shape (height, width + 1)
+        Sums of each row from its left end, from 0 to the whole row.
+    y, x : float
+        Centre of the circle.
+    radius : float
+    edges : ndarray of float64, shape (3, at least width + 1)
+        Scratch: the disk to the left of each edge between columns, and the areas of the disk to the
+        left of these edges and above the edges between two rows.
+
+    Returns
+    -------
+    float
+
+    Notes
+    -----
+    A pixel shares with the disk what four corners say: the areas of the disk left of and above
+    each of them. Neighbouring pixels share corners, so that a circle costs a square root and an
+    arc sine for each row and column, and none for each pixel.
+    """
     height, width = along.shape[0], along.shape[1] - 1
-    total = 0.0
-    ux, uy, vx, vy, corner = ellipse_map(radius, radius, 0.0)
-    for row in range(
-        max(0, math.floor(y - radius + 0.5)), min(height, math.floor(y + radius + 1.5))
-    ):
-        near, far = max(abs(row - y) - 0.5, 0.0), abs(row - y) + 0.5
-        outer = math.sqrt(max(radius * radius - near * near, 0.0))
-        first = max(0, math.floor(x - outer + 0.5))
-        last = min(width - 1, math.floor(x + outer + 0.5))
-        inner = math.sqrt(radius * radius - far * far) if far < radius else -1.0
+    first_row = max(0, math.floor(y - radius + 0.5))
+    last_row = min(height, math.floor(y + radius + 1.5))
+    first, end = max(0, math.floor(x - radius + 0.5)), min(width, math.floor(x + radius + 1.5))
+    if first_row >= last_row or first >= end:
+        return 0.0
+    area, total = math.pi * radius * radius, 0.0
+    beside, above, below = edges[0], edges[1], edges[2]
+    for column in range(first, end + 1):
+        beside[column] = _disk_left_of(column - 0.5 - x, radius)
+    _corner_areas(above, beside, first, end, first_row - 0.5 - y, x, radius, area)
+    for row in range(first_row, last_row):
+        _corner_areas(below, beside, first, end, row + 0.5 - y, x, radius, area)
+        far = abs(row - y) + 0.5
+        inner = math.sqrt(radius * radius - far * far) if far < radius else 0.0
         # Pixels from `full` up to `rest` lie inside with all their corners.
         full, rest = first, first
         if inner >= 0.5:
             full = max(first, math.ceil(x - inner + 0.5))
-            rest = min(last, math.floor(x + inner - 0.5)) + 1
+            rest = min(end - 1, math.floor(x + inner - 0.5)) + 1
         if rest <= full:
             full = rest = first
         total += along[row, rest] - along[row, full]
         for column in range(first, full):
-            value = along[row, column + 1] - along[row, column]
-            total += value * pixel_share(row - y, column - x, ux, uy, vx, vy, corner)
-        for column in range(rest, last + 1):
-            value = along[row, column + 1] - along[row, column]
-            total += value * pixel_share(row - y, column - x, ux, uy, vx, vy, corner)
+            share = below[column + 1] - below[column] - above[column + 1] + above[column]
+            total += share * (along[row, column + 1] - along[row, column])
+        for column in range(rest, end):
+            share = below[column + 1] - below[column] - above[column + 1] + above[column]
+            total += share * (along[row, column + 1] - along[row, column])
+        above, below = below, above
     return total
 
 
 @njit(**OPTIONS)
-def _root(along, y, x, flux, largest):  # noqa: PLR0912  (Brent's method as scipy writes it)
+def _disk_left_of(edge, radius):
+    """Area of a disk to the left of an upright line at `edge` from its centre."""
+    if edge <= -radius:
+        return 0.0
+    if edge >= radius:
+        return math.pi * radius * radius
+    square = radius * radius
+    return (
+        math.pi / 2 * square + edge * math.sqrt(square - edge * edge)
+        + square * math.asin(edge / radius)
+    )  # fmt: skip
+
+
+@njit(**OPTIONS)
+def _corner_areas(areas, beside, first, end, edge, x, radius, area):
+    """Write the areas of a disk to the left of each column's edge and above a row's edge."""
+    above = _disk_left_of(edge, radius)
+    square = radius * radius - edge * edge
+    for column in range(first, end + 1):
+        across = column - 0.5 - x
+        left = beside[column]
+        if across * across < square:
+            # The corner is inside: half a disk each, and the rectangle between centre and corner.
+            areas[column] = (left + above) / 2 - area / 4 + across * edge
+        elif across < 0:
+            areas[column] = left if edge > 0 else 0.0
+        else:
+            areas[column] = left + above - area if edge > 0 else above
+
+
+@njit(**OPTIONS)
+def _root(along, y, x, flux, largest, edges):  # noqa: PLR0912  (Brent's method as scipy writes it)
     """Radius of the circle with this flux, by Brent's method; NaN if the ends do not bracket it."""
     a, b = _LEAST_RADIUS, largest
-    fa = 1 - circle_sum(along, y, x, a) / flux
-    fb = 1 - circle_sum(along, y, x, b) / flux
+    fa = 1 - circle_sum(along, y, x, a, edges) / flux
+    fb = 1 - circle_sum(along, y, x, b, edges) / flux
     if fa == 0:
         return a
     if fb == 0:
@@ -442,5 +538,5 @@ def _root(along, y, x, flux, largest):  # noqa: PLR0912  (Brent's method as scip
             b += step
         else:
             b += tolerance if half > 0 else -tolerance
-        fb = 1 - circle_sum(along, y, x, b) / flux
+        fb = 1 - circle_sum(along, y, x, b, edges) / flux
     return b

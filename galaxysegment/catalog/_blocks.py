@@ -5,6 +5,7 @@ import numpy as np
 from ._sums import SourceSums
 
 _PIXELS = 1 << 22  # of a block
+_LARGE = 1 << 23  # pixels of an image from which numba saves more time than importing it takes
 _AROUND = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
 
 
@@ -66,10 +67,16 @@ def _sum_numbered(read_labels, pixels, background, with_rms):
         labels = read_labels(slice(top, bottom))
         image, rms = pixels.read_parts(slice(top, bottom), columns)
         inner = slice(y0 - top, y1 - top)
+        if height * width >= _LARGE:
+            last = int(labels[inner].max(initial=0))
+            _check_not_sparse(last, height * width)
+            light = _subtract(image, background, slice(top, bottom), columns)
+            sums.add_rows(labels, inner, top, light, np.isnan(image).any(axis=0), rms)
+            highest = max(highest, last)
+            continue
         flat = np.flatnonzero(labels[inner]) + inner.start * width
         owner = labels.ravel()[flat].astype(np.int64) - 1
-        if owner.max(initial=0) >= height * width:
-            raise _SparseLabelsError
+        _check_not_sparse(owner.max(initial=-1) + 1, height * width)
         y, x = np.divmod(flat, width)
         values = _subtract(image, background, slice(top, bottom), columns).reshape(len(image), -1)[
             :, flat
@@ -80,6 +87,11 @@ def _sum_numbered(read_labels, pixels, background, with_rms):
         highest = max(highest, int(owner.max(initial=-1)) + 1)
     sums.finish(highest)
     return sums
+
+
+def _check_not_sparse(highest, n_pixels):
+    if highest > n_pixels:
+        raise _SparseLabelsError
 
 
 def _subtract(image, background, rows, columns):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._photometry import number_name
+from ._radii import number_name
 from ._stars import star_probability
 from ._units import check_flux_unit, check_zero_point, scale_to
 

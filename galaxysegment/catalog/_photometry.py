@@ -1,14 +1,15 @@
 """Fluxes in apertures: what is asked for, and measuring it window by window."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 
 import numpy as np
 
 from ._convolve import convolve
 from ._flags import CatalogFlags
-from ._sums import mean_of_data
-from ._total import total_over_aperture
+from ._radii import check_radii, in_pixels, number_name
+from ._sums import for_kernels, mean_of_data
+from ._total import GROWTH, extrapolate, total_over_aperture
 from ._windows import FAR_REACH, MOST_PIXELS, group_by_tile, window_around
 
 KRON = (2.5, 1.4, 0.0)  # factor, minimum radius in semi-axes, minimum radius of a circle in pixels
@@ -24,6 +25,7 @@ class Apertures:
 
     kron: tuple | None = None
     circles: tuple = ()
+    circle_names: tuple = ()
     ellipses: tuple = ()
     fractions: tuple = ()
     total: bool = False
@@ -39,6 +41,10 @@ class Apertures:
         """The fractions that were asked for; the total flux needs one half besides."""
         return self.fractions[: len(self.fractions) - self.adds_half]
 
+    def in_pixels(self, wcs):
+        """Return the same apertures with all radii in pixels."""
+        return replace(self, circles=tuple(in_pixels(radius, wcs) for radius in self.circles))
+
     @property
     def any(self):
         """Whether there is anything to measure."""
@@ -51,13 +57,15 @@ def check_apertures(kron, apertures, ellipses, light_fractions, total, stars, ne
     adds_half = bool(total or stars) and 0.5 not in fractions
     fractions += (0.5,) * adds_half
     kron = _check_kron(kron)
+    circles, names = check_radii(apertures)
     if neighbours not in _MODES:
         raise ValueError(
             f"neighbours must be 'correct', 'mask' or 'none'. Got {neighbours!r} instead."
         )
     return Apertures(
         kron=KRON if kron is None and fractions else kron,
-        circles=_numbers("apertures", apertures),
+        circles=circles,
+        circle_names=names,
         ellipses=_numbers("ellipses", ellipses),
         fractions=fractions,
         total=bool(total),
@@ -131,6 +139,8 @@ class Photometry:
     sums : dict of ndarray, shape (n_bands, n, 6)
         As of `aperture_sums`, by the name of the column.
     radii : ndarray of float, shape (n_bands, n, n_fractions)
+    growth : ndarray of float, shape (n_bands, n, 4, 2), or None
+        As of `extrapolate`, if the total flux is wanted and there is an RMS map.
     levels : ndarray of float, shape (n_bands, n)
         Local background.
     flags : ndarray of int, shape (n,)
@@ -150,13 +160,15 @@ class Photometry:
         self.kron_radius = np.full(n, np.nan)
         self.sums = {name: np.full((n_bands, n, 6), np.nan) for name in self._names()}
         self.radii = np.full((n_bands, n, len(apertures.fractions)), np.nan)
+        grows = apertures.total and pixels.with_rms
+        self.growth = np.full((n_bands, n, len(GROWTH), 2), np.nan) if grows else None
         self.levels = np.zeros((n_bands, n))
         self.flags = np.zeros(n, dtype=np.int32)
 
     def _names(self):
         wanted = self.apertures
         names = ["kron"] if wanted.kron else []
-        names += [f"aperture_{number_name(radius)}" for radius in wanted.circles]
+        names += [f"aperture_{name}" for name in wanted.circle_names]
         return names + [f"ellipse_{number_name(scale)}" for scale in wanted.ellipses]
 
     def again(self, apertures):
@@ -259,7 +271,12 @@ class Photometry:
         return np.where(mean_axis <= least, 0.0, radius)
 
     def _measure_light(self, window, group):
-        from ._aperture_kernels import aperture_sums, light_radii, local_backgrounds
+        from ._aperture_kernels import (
+            aperture_sums,
+            growth_sums,
+            light_radii,
+            local_backgrounds,
+        )
 
         if not len(group):
             return
@@ -278,6 +295,10 @@ class Photometry:
             levels = self.levels[band, group]
             for name, sums in self.sums.items():
                 sums[band, group] = aperture_sums(*pixels, centres, axes[name], self.mode, levels)
+            if self.growth is not None:
+                self.growth[band, group] = growth_sums(
+                    *(*pixels, centres, axes["kron"], np.array(GROWTH), self.mode, levels)
+                )
             if wanted.fractions:
                 fluxes = self.sums["kron"][band, group, 0].copy()
                 most = axes["kron"][:, 0].copy()
@@ -314,19 +335,17 @@ class Photometry:
 
     def total_fluxes(self):
         """Return Kron fluxes with the light beyond their apertures, and errors: (n_bands, n)."""
-        flux, variance = self.sums["kron"][..., 0], self.sums["kron"][..., 1]
-        half_light = self.radii[..., self.apertures.fractions.index(0.5)]
-        factor = total_over_aperture(np.sqrt(self._areas("kron")), half_light)
-        return factor * flux, factor * np.sqrt(variance)
+        flux, error = self.sums["kron"][..., 0], np.sqrt(self.sums["kron"][..., 1])
+        if self.growth is None:
+            half_light = self.radii[..., self.apertures.fractions.index(0.5)]
+            factor = total_over_aperture(np.sqrt(self._areas("kron")), half_light)
+            return factor * flux, factor * error
+        factor, unsure = np.stack([extrapolate(band) for band in self.growth], axis=1)
+        return factor * flux, np.hypot(factor * error, unsure * flux)
 
     def _areas(self, name):
         axes = self._axes(np.arange(len(self.places)))[name]
         return axes[:, 0] * axes[:, 1]
-
-
-def number_name(value):
-    """Return a number as part of a column's name: 5 is "5", 2.5 is "2_5"."""
-    return f"{value:g}".replace(".", "_")
 
 
 class _Window:
@@ -375,7 +394,7 @@ class _Window:
     def band(self, band):
         """Return one band and its noise; noise of shape (0, 0) if there is no RMS map."""
         if band not in self._bands:
-            image = _for_kernels(self._image[band])
+            image = for_kernels(self._image[band])
             if self._rms is None:
                 noise = np.zeros((0, 0), dtype=image.dtype)
             else:
@@ -397,11 +416,5 @@ class _Window:
         else:
             image = photometry.detection(self.rows, self.columns)
             parts = np.zeros(0)
-        image = _for_kernels(image)
+        image = for_kernels(image)
         return image, np.zeros((0, 0), dtype=image.dtype), (*stamps[0][:3], parts)
-
-
-def _for_kernels(image):
-    """Return an image as kernels are compiled: contiguous, of 32 or 64 bits, in native order."""
-    dtype = np.float32 if image.dtype.itemsize == 4 else np.float64
-    return np.ascontiguousarray(image, dtype=dtype)

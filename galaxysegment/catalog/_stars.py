@@ -73,6 +73,7 @@ def _central_share(measured, psf_radius):
     """Return the share of the light of a circle that lies in its inner half, and its error."""
     circles = Apertures(
         circles=(psf_radius, _OUTER * psf_radius),
+        circle_names=("inner", "outer"),
         mode=measured.apertures.mode,
         local_background=measured.apertures.local_background,
         n_jobs=measured.apertures.n_jobs,

@@ -111,6 +111,39 @@ class SourceSums:
         for flag, where in zip(self.flags, flags, strict=True):
             flag[owner[where]] = True
 
+    def add_rows(self, labels, inner, top, image, missing, rms):
+        """Add the pixels of rows of a label map, as `add` does, in one compiled pass.
+
+        Parameters
+        ----------
+        labels : ndarray of int, shape (height, width)
+            Label 1 is source 0; with a row more on each side, if there is one.
+        inner : slice
+            The rows to add.
+        top : int
+            Row of the image that is ``labels[0]``.
+        image : ndarray of float, shape (n_bands, height, width)
+            Without its background.
+        missing : ndarray of bool, shape (height, width)
+            Pixels without data in a band.
+        rms : ndarray of float, shape (height, width) or (n_bands, height, width), or None
+        """
+        from ._sum_kernels import add_rows
+
+        self._grow(int(labels[inner].max(initial=0)))
+        brightness = for_kernels(image[0] if len(image) == 1 else mean_of_data(image))
+        image = for_kernels(image)
+        noise = np.zeros((0, 0, 0)) if rms is None else rms.reshape(-1, *labels.shape)
+        add_rows(
+            *(np.ascontiguousarray(labels), (inner.start, inner.stop), top, brightness, image),
+            np.ascontiguousarray(noise, dtype=image.dtype),
+            np.ascontiguousarray(missing if missing.any() else missing[:0, :0]),
+            (
+                *(self.area, self.first, self.box, self.moments, self.flux, self.variance),
+                *(self.missing, self.peak, self.peak_place, self.flags),
+            ),
+        )
+
     def _add_bands(self, index, total, image, rms):
         for band, values in enumerate(image):
             missing = np.isnan(values)
@@ -190,3 +223,9 @@ def mean_of_data(image):
     count = np.maximum(has_data.sum(axis=0), 1)
     mean = np.where(has_data, image, 0).sum(axis=0) / count
     return np.where(has_data.any(axis=0), mean, np.nan)
+
+
+def for_kernels(image):
+    """Return an image as kernels are compiled: contiguous, of 32 or 64 bits, in native order."""
+    dtype = np.float32 if image.dtype.itemsize == 4 else np.float64
+    return np.ascontiguousarray(image, dtype=dtype)

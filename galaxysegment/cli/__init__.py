@@ -7,7 +7,18 @@ import warnings
 from collections.abc import Sequence
 
 from .. import __version__
-from . import _demo, _evaluate, _methods, _models, _report, _segment, _separate, _simulate, _train
+from . import (
+    _catalog,
+    _demo,
+    _evaluate,
+    _methods,
+    _models,
+    _report,
+    _segment,
+    _separate,
+    _simulate,
+    _train,
+)
 from ._words import say_options
 
 __all__ = ["main"]
@@ -18,6 +29,7 @@ _COMMANDS = {
     "train": _train,
     "segment": _segment,
     "separate": _separate,
+    "catalog": _catalog,
     "report": _report,
     "evaluate": _evaluate,
     "methods": _methods,

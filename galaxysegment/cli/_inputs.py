@@ -13,9 +13,19 @@ READ_WORDS = {
 }
 
 
-def add_image_arguments(parser, *, several=True):
-    """Declare the options for image, RMS map and mask; ``--band`` adds bands if not several."""
-    if several:
+def add_image_arguments(parser, *, several=True, as_option=False):
+    """Declare the options for image, RMS map and mask; ``--band`` adds bands if not several.
+
+    `as_option` makes the image ``--image``, because another file comes first.
+    """
+    if as_option:
+        parser.add_argument(
+            "--image",
+            action="append",
+            required=True,
+            help="FITS image to measure; may be repeated, one per band",
+        )
+    elif several:
         words = "FITS image; several files are bands of one field"
         parser.add_argument("image", nargs="+", help=words)
     else:

@@ -1,5 +1,7 @@
 """What the commands measure of each source beside its mask."""
 
+from argparse import ArgumentTypeError
+
 _CHOICES = {
     "kron": {"kron": True},
     "total": {"kron": True, "total": True},
@@ -23,10 +25,10 @@ def add_measure_arguments(parser):
     parser.add_argument(
         "--apertures",
         nargs="+",
-        type=float,
+        type=_radius,
         default=None,
         metavar="RADIUS",
-        help="also measure in circles of these radii, in pixels",
+        help="also measure in circles of these radii: pixels, or angles like 1.0arcsec",
     )
     parser.add_argument(
         "--flux-unit",
@@ -35,6 +37,25 @@ def add_measure_arguments(parser):
         help="unit of the catalog's fluxes, like uJy; the zero point of the header is taken if "
         "there is no --zero-point",
     )
+
+
+def _radius(text):
+    """Return a radius in pixels, or an angle on the sky.
+
+    Examples
+    --------
+    >>> _radius("5"), _radius("0.5arcsec")
+    (5.0, <Quantity 0.5 arcsec>)
+    """
+    try:
+        return float(text)
+    except ValueError:
+        from astropy.units import Quantity
+
+    try:
+        return Quantity(text)
+    except (TypeError, ValueError) as error:
+        raise ArgumentTypeError(f"{text!r} is neither a number nor like 1.0arcsec") from error
 
 
 def measure_options(arguments):

@@ -136,13 +136,13 @@ def _check_files(arguments, output):
     endings = {
         "--output": FITS_ENDINGS,
         "--picture": picture_endings() if arguments.picture else (),
-        "--catalog": _catalog_endings(arguments.catalog),
+        "--catalog": catalog_endings(arguments.catalog),
         "--regions": [".reg"],
     }
     check_outputs(inputs, outputs, overwrite=arguments.overwrite, endings=endings)
 
 
-def _catalog_endings(catalog):
+def catalog_endings(catalog):
     """Return the endings that a catalog may have; refuse Parquet if pyarrow is missing."""
     if catalog is None:
         return ()

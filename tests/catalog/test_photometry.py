@@ -74,6 +74,18 @@ def test_photometry_is_that_of_photutils(scene, neighbours, width, kron):
         assert_close(catalog["local_background"], expected.local_background)
 
 
+@pytest.mark.parametrize("centre", [(20.0, 20.0), (20.3, 19.6), (1.2, 38.9), (20.5, 20.5)])
+def test_circles_hold_the_light_that_photutils_finds(centre):
+    from galaxysegment.catalog._aperture_kernels import circle_sum
+
+    image = np.random.default_rng(1).normal(1, 3, (41, 40))
+    along = np.pad(np.cumsum(image, axis=1), ((0, 0), (1, 0)))
+    edges = np.empty((3, 41))
+    for radius in (0.1, 0.49, 0.5, 0.7, 1, 2.34, 5, 9.5, 18.2, 60):
+        expected = CircularAperture(centre[::-1], radius).do_photometry(image)[0][0]
+        assert circle_sum(along, *centre, radius, edges) == pytest.approx(expected, abs=1e-9)
+
+
 def test_elliptical_apertures_are_those_of_photutils(scene):
     from photutils.aperture import EllipticalAperture
 
@@ -304,9 +316,31 @@ def test_no_source_gives_an_empty_table():
     assert len(catalog) == 0 and {"flux_kron", "half_light_radius", "flags"} < set(catalog.colnames)
 
 
+def test_angles_are_turned_into_pixels(isolated):
+    from astropy import units as u
+    from astropy.wcs import WCS
+
+    labels, image = isolated
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.cdelt = ["RA---TAN", "DEC--TAN"], [-0.2 / 3600, 0.2 / 3600]
+    radii = [3, 1 * u.arcsec, 0.05 * u.arcmin, 7 * u.pix]
+    catalog = source_catalog(labels, image, wcs=wcs, apertures=radii)
+    pixels = source_catalog(labels, image, apertures=[3, 5, 15, 7])
+    for name, radius in (("3", 3), ("1arcsec", 5), ("0_05arcmin", 15), ("7", 7)):
+        assert_close(catalog[f"flux_aperture_{name}"], pixels[f"flux_aperture_{radius}"])
+    alone = source_catalog(labels, image, wcs=wcs, apertures=[0.6, 1] * u.arcsec)
+    assert_close(alone["flux_aperture_0_6arcsec"], pixels["flux_aperture_3"])
+    with pytest.raises(
+        ValueError, match="apertures must be numbers of pixels, because the image has no WCS"
+    ):
+        source_catalog(labels, image, apertures=1 * u.arcsec)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"apertures": "wide"}, "apertures must be a positive number of pixels, or an angle"),
+        ({"apertures": [[3]]}, "apertures must be a positive number of pixels, or an angle"),
         ({"kron": (2.5,)}, "kron must be True, or a positive factor"),
         ({"kron": (-1, 1)}, "kron must be True, or a positive factor"),
         ({"apertures": [3, -1]}, "apertures must be a positive number"),
