@@ -11,8 +11,8 @@ from pathlib import Path
 
 SIDE = 64  # units of the drawing
 # Centre in pixels, semi-axes in pixels, angle in degrees.
-LARGE = (6.6, 7.4, 6.6, 3.4, -38)
-SMALL = (9.9, 3.5, 3.1, 2.2, 35)
+LARGE = (5.7, 7.6, 6.2, 3.2, -38)
+SMALL = (9.6, 3.4, 3.2, 2.4, 35)
 COLOURS = {
     "light": ("#e07b39", "#1f6f9f"),
     "dark": ("#f2a25c", "#5cb8e6"),
