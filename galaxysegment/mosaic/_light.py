@@ -112,7 +112,8 @@ def separate_mosaic(
         If `separator` or `sources` is something else.
     ValueError
         If the sources are of an image of another shape, positions are outside it, not finite or
-        within half a pixel of each other, or `resume` finds a run with other arguments.
+        within half a pixel of each other, the RMS map has no positive value, or `resume` finds a
+        run with other arguments.
     FileExistsError
         If `output` exists and `overwrite` is False.
     RuntimeError
@@ -123,6 +124,8 @@ def separate_mosaic(
 
     Warns
     -----
+    UnsubtractedSkyWarning
+        If the sky outside the sources is more than 1 RMS from zero, without ``background="mesh"``.
     LargeBlendWarning
         If a group of touching sources is larger than about four tiles: its light is then divided
         tile by tile, and parts differ from those of the whole image.

@@ -10,8 +10,9 @@ import numpy as np
 from .._utils.identity import identify
 from ..exceptions import LargeBlendWarning
 from ..preprocessing import BackgroundSubtractor
+from ..separation._base import no_noise
 from ..separation._blends import largest_reach
-from ..separation._divide import noise_levels
+from ..separation._divide import noise_levels, warn_of_sky
 from ..structures._labels import connect
 from ._light_output import (
     LightFile,
@@ -88,6 +89,7 @@ class LightRun(TileRun):
             self._all(sample_tile, "sky-tile", [(tile,) for tile in self.tiles])
             self._learn_noise()
         self._all(survey_tile, "survey-tile", [(tile,) for tile in self.tiles])
+        self._check_noise()
         survey = Survey.of(self._loaded("survey-tile", self.n_tiles), self.pixels.shape)
         pieces, n_split = plan_pieces(
             survey, self.tiles, self.pixels.shape, self._margins(survey), self._limits()
@@ -142,6 +144,19 @@ class LightRun(TileRun):
         outside = np.concatenate([sample["outside"] for sample in samples])
         self.levels = noise_levels(values, outside)
         self._share()
+
+    def _check_noise(self):
+        """Refuse an RMS map that is nowhere positive; warn of a sky that was not subtracted."""
+        samples = list(self._loaded("survey-tile", self.n_tiles, ("sky", "rms", "has_noise")))
+        if not any(sample["has_noise"] for sample in samples):
+            raise ValueError(no_noise("rms"))
+        spreads = self.levels
+        if self.pixels.with_rms:
+            rms = np.concatenate([sample["rms"] for sample in samples], axis=1)
+            spreads = np.nanmedian(rms, axis=1)
+        if self.background is None:
+            sky = np.concatenate([sample["sky"] for sample in samples], axis=1)
+            warn_of_sky(sky, spreads, stacklevel=5)
 
     def _loaded(self, kind, n, names=("ids", "boxes", "first", "pairs")):
         return (self.folder.load(kind, index, names) for index in range(n))

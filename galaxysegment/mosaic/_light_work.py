@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..separation._blends import group_sources
-from ..separation._divide import Exposure, divide, sample_sky
+from ..separation._divide import Exposure, divide, sample_grid, sample_sky
 from ..structures import GALAXY, Instances
 from ._plan import Window
 from ._work import SharedJob
@@ -103,7 +103,28 @@ def survey_tile(job, tile):
     first = first[:, 0] * job.sources.shape[1] + first[:, 1]
     pairs = ids[np.stack([order[1:], order[:-1]])[:, together]]
     record = {"ids": ids, "boxes": boxes, "first": first, "pairs": pairs}
+    record |= _sample_noise(job, tile.core, instances.to_mask(), seen)
     job.folder.save("survey-tile", tile.index, record)
+
+
+def _sample_noise(job, core, covered, seen):
+    """Sample the sky and the RMS map of a tile; nothing where the background is subtracted."""
+    n_bands = job.pixels.n_bands - job.pixels.with_rms
+    sample = {"sky": np.empty((n_bands, 0)), "rms": np.empty((n_bands, 0)), "has_noise": True}
+    if job.background is not None and not job.pixels.with_rms:
+        return sample
+    image, rms = job.pixels.read_parts(*core.slices)
+    grid = sample_grid((core.y0, core.x0), job.sources.shape)
+    if rms is not None:
+        sample["has_noise"] = bool((rms > 0).any())
+        sample["rms"] = np.broadcast_to(rms, image.shape)[:, *grid].reshape(n_bands, -1)
+    if job.background is None:
+        values = image[:, *grid]
+        covered = covered[core.y0 - seen.y0 : core.y1 - seen.y0, core.x0 - seen.x0 :][
+            :, : core.shape[1]
+        ]
+        sample["sky"] = values[:, ~covered[grid] & ~np.isnan(values).any(axis=0)]
+    return sample
 
 
 def separate_piece(job, piece, with_parts):

@@ -162,13 +162,17 @@ def check_rms(rms, images):
                 "bands, or one for each."
             )
         if not (noise > 0).any():
-            raise ValueError(
-                f"rms[{index}] has no positive value, so it says nothing about the noise: check "
-                "the file, or "
-                "leave rms out to estimate the noise from the image."
-            )
+            raise ValueError(no_noise(f"rms[{index}]"))
         checked.append(np.broadcast_to(noise, image.shape))
     return checked
+
+
+def no_noise(name):
+    """Return what is wrong with an RMS map that is nowhere positive."""
+    return (
+        f"{name} has no positive value, so it says nothing about the noise: check the file, or "
+        "leave rms out to estimate the noise from the image."
+    )
 
 
 def _check_sources(entry, image, name):

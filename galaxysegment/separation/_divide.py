@@ -94,17 +94,23 @@ def separate_image(separator, image, noise, entry):
 
 def _check_sky(values, outside, noise):
     """Warn if the sky outside the sources is more than 1 RMS from zero."""
-    if outside.sum() < _LEAST_SKY:
+    spreads = [np.nanmedian(rms) for rms in noise]
+    warn_of_sky(values[:, outside], spreads, stacklevel=5)
+
+
+def warn_of_sky(sky, spreads, stacklevel):
+    """Warn if a band of pixels outside all sources, (n_bands, n), is over 1 RMS from zero."""
+    if sky.shape[1] < _LEAST_SKY:
         return
-    for band, (sky, rms) in enumerate(zip(values[:, outside], noise, strict=True)):
-        level, spread = np.median(sky), np.nanmedian(rms)
+    for band, (values, spread) in enumerate(zip(sky, spreads, strict=True)):
+        level = np.median(values)
         if abs(level) > spread:
             warnings.warn(
                 f"The sky of band {band} is at {level:.4g}, {abs(level) / spread:.1f} times the "
                 "noise from zero, and would be divided among the sources: subtract it first, for "
                 "example with BackgroundSubtractor.",
                 UnsubtractedSkyWarning,
-                stacklevel=5,
+                stacklevel=stacklevel + 1,
             )
 
 
@@ -250,12 +256,17 @@ def sample_sky(image, masks, corner, shape):
     outside : ndarray of bool, shape (n,)
         Whether no source covers them.
     """
-    step = sample_step(shape)
-    grid = tuple(slice(-start % step, None, step) for start in corner)
+    grid = sample_grid(corner, shape)
     image = image[:, *grid]
     has_data = ~np.isnan(image).any(axis=0)
     covered = np.zeros_like(has_data) if masks is None else masks.to_mask()[grid]
     return image[:, has_data], ~covered[has_data]
+
+
+def sample_grid(corner, shape):
+    """Slices of a window whose pixels are in the sample of `sample_sky`."""
+    step = sample_step(shape)
+    return tuple(slice(-start % step, None, step) for start in corner)
 
 
 def noise_levels(values, outside):

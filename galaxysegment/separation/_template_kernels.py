@@ -8,6 +8,8 @@ from numba import njit
 
 from .._utils.compiled import OPTIONS
 
+#: Sums may be taken in any order.
+SUMS = {**OPTIONS, "fastmath": {"reassoc", "contract"}}
 #: Light that every pixel of a stamp has at least: shares are defined everywhere.
 _FLOOR = 1e-6
 _LEAST_VARIANCE = 0.7  # pixels², of a star under sharp seeing
@@ -15,6 +17,11 @@ _LEAST_AXIS_RATIO = 0.15
 #: Light of a pixel over the mean of its annulus, where its mirror image is beyond the edge.
 _MOST_LOPSIDED = 1.5
 _MOVES = (3, 6, 10, 14)  # rounds in which centres move
+_STEPS = 16  # of a pixel at which profiles are tabulated
+#: Level of a profile, in units of the noise, up to which all pixels of an annulus are equal.
+_BRIGHT = 0.1
+#: Part of its light by which a template changes in a round until it counts as settled.
+_SETTLED = 1e-3
 
 
 @njit(**OPTIONS)
@@ -99,14 +106,18 @@ def renew_templates(
     for i in range(len(boxes)):
         largest = max(largest, offsets[i + 1] - offsets[i])
     buffers = np.empty((5, largest))
+    changes = np.full(len(boxes), np.inf)
     for iteration in range(first, last):
         if iteration == 1:
             # Round 0 divides the light; from round 1 on templates add up to it.
             _add_up(templates, boxes, offsets, total)
         for i in range(len(boxes)):
+            moves = freedom[i] > 0 and iteration in _MOVES
+            if not moves and _is_settled(i, boxes, changes):
+                continue
             y0, x0, y1, x1 = boxes[i]
             stamp = templates[offsets[i] : offsets[i + 1]].reshape(y1 - y0, x1 - x0)
-            _update(
+            changes[i] = _update(
                 image,
                 noise,
                 weight,
@@ -121,6 +132,17 @@ def renew_templates(
                 buffers,
             )
     _add_up(templates, boxes, offsets, total)
+
+
+@njit(**OPTIONS)
+def _is_settled(i, boxes, changes):
+    """Whether a template and all that overlap it changed little when they were last made anew."""
+    y0, x0, y1, x1 = boxes[i]
+    for j in range(len(boxes)):
+        touches = boxes[j, 0] < y1 and boxes[j, 2] > y0 and boxes[j, 1] < x1 and boxes[j, 3] > x0
+        if touches and changes[j] >= _SETTLED:
+            return False
+    return True
 
 
 @njit(**OPTIONS)
@@ -151,7 +173,10 @@ def _first_template(smooth, total, y0, x0, centre, stamp):
 def _update(
     image, noise, weight, total, stamp, box, centre, given, freedom, iteration, smoothing, buffers
 ):
-    """Make the template of one source anew from what the other templates leave of the image."""
+    """Make the template of a source anew from what the other templates leave of the image.
+
+    Returns the part of its light that changed.
+    """
     height, width = stamp.shape
     size = height * width
     y0, x0 = box[0], box[1]
@@ -159,41 +184,87 @@ def _update(
     trust = buffers[1, :size].reshape(height, width)
     radius = buffers[2, :size].reshape(height, width)
     renewed = buffers[3, :size].reshape(height, width)
-    centre_y, centre_x = centre[0] - y0, centre[1] - x0
-    for y in range(height):
-        for x in range(width):
-            value, everything = stamp[y, x], total[y0 + y, x0 + x]
-            share = value / everything
-            light = image[y0 + y, x0 + x]
-            rest[y, x] = share * light if iteration == 0 else light - everything + value
-            trust[y, x] = (share * np.sqrt(share) + _FLOOR) * weight[y0 + y, x0 + x]
-    _elliptical_radii(stamp, noise[y0 : y0 + height, x0 : x0 + width], centre_y, centre_x, radius)
-    levels, radii = _falling_profile(rest, trust, radius)
-    mirror_y, mirror_x = round(2 * centre_y), round(2 * centre_x)
     turned = buffers[4, :size].reshape(height, width)
-    _shift(rest, 2 * centre_y - mirror_y, 2 * centre_x - mirror_x, renewed, turned)
-    for y in range(height):
-        for x in range(width):
-            annulus = _level_at(radius[y, x], radii, levels)
-            ratio = annulus / (noise[y0 + y, x0 + x] * smoothing)
+    noise = noise[y0 : y0 + height, x0 : x0 + width]
+    centre_y, centre_x = centre[0] - y0, centre[1] - x0
+    light, everything = image[y0 : y0 + height, x0 : x0 + width], total[y0:, x0:]
+    _divide(light, everything, weight[y0:, x0:], stamp, iteration == 0, rest, trust)
+    metric = _ellipse(stamp, noise, centre_y, centre_x)
+    n_bins = _elliptical_radii(metric, centre_y, centre_x, radius)
+    levels, radii = _falling_profile(rest, trust, radius, n_bins)
+    table = _table(levels, radii, n_bins)
+    _fill(radius, table, renewed)
+    inner = _inner_box(levels, radii, metric, centre_y, centre_x, height, width)
+    mirror_y, mirror_x = round(2 * centre_y), round(2 * centre_x)
+    shift_y, shift_x = 2 * centre_y - mirror_y, 2 * centre_x - mirror_x
+    top, left, bottom, right = inner
+    opposite = (
+        max(mirror_y - bottom + 1, 0),
+        max(mirror_x - right + 1, 0),
+        min(mirror_y - top + 1, height),
+        min(mirror_x - left + 1, width),
+    )
+    _shift(rest, shift_y, shift_x, opposite, radius, turned)
+    for y in range(top, bottom):
+        yy = mirror_y - y
+        for x in range(left, right):
+            annulus = renewed[y, x]
+            ratio = annulus / (noise[y, x] * smoothing)
             own = ratio * ratio / (ratio * ratio + 1)
-            yy, xx = mirror_y - y, mirror_x - x
+            xx = mirror_x - x
             here, there = trust[y, x], 0.0
-            light = here * rest[y, x]
+            own_light = here * rest[y, x]
             if 0 <= yy < height and 0 <= xx < width:
                 there = trust[yy, xx]
-                light += there * turned[yy, xx]
-            light = light / (here + there) if here + there > 0 else annulus
+                own_light += there * turned[yy, xx]
+            own_light = own_light / (here + there) if here + there > 0 else annulus
             if there <= 0:  # no mirror image tells whose light this is
-                light = min(light, _MOST_LOPSIDED * annulus)
-            renewed[y, x] = max(own * max(light, 0.0) + (1 - own) * annulus, _FLOOR)
+                own_light = min(own_light, _MOST_LOPSIDED * annulus)
+            renewed[y, x] = max(own * max(own_light, 0.0) + (1 - own) * annulus, _FLOOR)
     if freedom > 0 and iteration in _MOVES:
         _move(rest, renewed, trust, centre, given, freedom)
+    return _replace(stamp, renewed, everything, iteration > 0)
+
+
+@njit(**OPTIONS)
+def _divide(light, everything, weight, stamp, is_first, rest, trust):
+    """Write what the other templates leave of the light, and how much each pixel counts."""
+    height, width = stamp.shape
     for y in range(height):
         for x in range(width):
-            if iteration > 0:
-                total[y0 + y, x0 + x] += renewed[y, x] - stamp[y, x]
+            value = stamp[y, x]
+            share = value / everything[y, x]
+            own = share * light[y, x]
+            rest[y, x] = own if is_first else light[y, x] - everything[y, x] + value
+            trust[y, x] = (share * np.sqrt(share) + _FLOOR) * weight[y, x]
+
+
+@njit(**OPTIONS)
+def _fill(radius, table, renewed):
+    """Write the level of the profile at each radius, at least `_FLOOR`."""
+    height, width = radius.shape
+    for y in range(height):
+        for x in range(width):
+            place = radius[y, x] * _STEPS
+            k = int(place)
+            level = table[k] + (place - k) * (table[k + 1] - table[k])
+            renewed[y, x] = max(level, _FLOOR)
+
+
+@njit(**SUMS)
+def _replace(stamp, renewed, everything, is_sum):
+    """Put the renewed template in the place of the old one; return the part that changed."""
+    height, width = stamp.shape
+    change = light = 0.0
+    for y in range(height):
+        for x in range(width):
+            difference = renewed[y, x] - stamp[y, x]
+            change += abs(difference)
+            light += renewed[y, x]
+            if is_sum:
+                everything[y, x] += difference
             stamp[y, x] = renewed[y, x]
+    return change / light if is_sum else np.inf
 
 
 @njit(**OPTIONS)
@@ -221,32 +292,36 @@ def _move(rest, template, trust, centre, given, freedom):
 
 
 @njit(**OPTIONS)
-def _shift(image, dy, dx, between, result):
-    """Write the light at ``(y + dy, x + dx)``, at most half a pixel away, into `result`.
+def _shift(image, dy, dx, box, between, result):
+    """Write the light at ``(y + dy, x + dx)``, at most half a pixel away, into a box of `result`.
 
     Catmull-Rom splines; `between` is overwritten. Pixels at the edges stay as they are.
     """
     height, width = image.shape
+    top, left, bottom, right = box
     first, weights = _spline(dx)
-    for y in range(height):
-        for x in range(width):
-            if x + first < 0 or x + first + 3 >= width:
-                between[y, x] = image[y, x]
-            else:
-                value = 0.0
-                for k in range(4):
-                    value += weights[k] * image[y, x + first + k]
-                between[y, x] = value
-    first, weights = _spline(dy)
-    for y in range(height):
-        if y + first < 0 or y + first + 3 >= height:
-            result[y] = between[y]
+    a, b, c, d = weights
+    start, stop = max(left, -first), min(right, width - first - 3)
+    first_y, weights = _spline(dy)
+    for y in range(max(top + first_y, 0), min(bottom + first_y + 3, height)):
+        between[y, left:right] = image[y, left:right]
+        row = image[y]
+        for x in range(start, stop):
+            k = x + first
+            between[y, x] = a * row[k] + b * row[k + 1] + c * row[k + 2] + d * row[k + 3]
+    a, b, c, d = weights
+    for y in range(top, bottom):
+        k = y + first_y
+        if k < 0 or k + 3 >= height:
+            result[y, left:right] = between[y, left:right]
             continue
-        for x in range(width):
-            value = 0.0
-            for k in range(4):
-                value += weights[k] * between[y + first + k, x]
-            result[y, x] = value
+        for x in range(left, right):
+            result[y, x] = (
+                a * between[k, x]
+                + b * between[k + 1, x]
+                + c * between[k + 2, x]
+                + d * between[k + 3, x]
+            )
 
 
 @njit(**OPTIONS)
@@ -254,31 +329,33 @@ def _spline(shift):
     """First pixel and weights of the four pixels that a Catmull-Rom spline interpolates."""
     first = -1 if shift >= 0 else -2
     t = shift - (first + 1)
-    weights = np.array(
-        [
-            -0.5 * t**3 + t**2 - 0.5 * t,
-            1.5 * t**3 - 2.5 * t**2 + 1,
-            -1.5 * t**3 + 2 * t**2 + 0.5 * t,
-            0.5 * t**3 - 0.5 * t**2,
-        ]
+    weights = (
+        -0.5 * t**3 + t**2 - 0.5 * t,
+        1.5 * t**3 - 2.5 * t**2 + 1,
+        -1.5 * t**3 + 2 * t**2 + 0.5 * t,
+        0.5 * t**3 - 0.5 * t**2,
     )
     return first, weights
 
 
-@njit(**OPTIONS)
-def _elliptical_radii(stamp, noise, centre_y, centre_x, radius):
-    """Write the distance of each pixel from the centre in units of the second moments."""
+@njit(**SUMS)
+def _ellipse(stamp, noise, centre_y, centre_x):
+    """Return the metric ``yy, xy, xx`` of radii in units of the second moments of a template."""
     height, width = stamp.shape
     flux = yy = xx = xy = 0.0
     for y in range(height):
+        row = along = square = 0.0
         for x in range(width):
-            light = stamp[y, x]
-            if light > 0.5 * noise[y, x]:
-                dy, dx = y - centre_y, x - centre_x
-                flux += light
-                yy += light * dy * dy
-                xx += light * dx * dx
-                xy += light * dx * dy
+            light = stamp[y, x] if stamp[y, x] > 0.5 * noise[y, x] else 0.0
+            dx = x - centre_x
+            row += light
+            along += light * dx
+            square += light * dx * dx
+        dy = y - centre_y
+        flux += row
+        yy += row * dy * dy
+        xx += square
+        xy += along * dy
     if flux > 0:
         yy, xx, xy = yy / flux, xx / flux, xy / flux
     mean, half = (yy + xx) / 2, np.hypot((yy - xx) / 2, xy)
@@ -288,17 +365,48 @@ def _elliptical_radii(stamp, noise, centre_y, centre_x, radius):
     cosine, sine = np.cos(angle), np.sin(angle)
     along_x = ratio * cosine**2 + sine**2 / ratio
     along_y = ratio * sine**2 + cosine**2 / ratio
-    mixed = (ratio - 1 / ratio) * cosine * sine
-    for y in range(height):
-        for x in range(width):
-            dy, dx = y - centre_y, x - centre_x
-            radius[y, x] = np.sqrt(along_y * dy * dy + 2 * mixed * dy * dx + along_x * dx * dx)
+    return along_y, (ratio - 1 / ratio) * cosine * sine, along_x
 
 
 @njit(**OPTIONS)
-def _falling_profile(rest, trust, radius):
+def _elliptical_radii(metric, centre_y, centre_x, radius):
+    """Write the radius of each pixel; return the number of rings of one pixel."""
+    height, width = radius.shape
+    along_y, mixed, along_x = metric
+    for y in range(height):
+        dy = y - centre_y
+        for x in range(width):
+            dx = x - centre_x
+            radius[y, x] = np.sqrt(along_y * dy * dy + 2 * mixed * dy * dx + along_x * dx * dx)
+    # The farthest pixel of a box is one of its corners.
+    farthest = max(radius[0, 0], radius[0, -1], radius[-1, 0], radius[-1, -1])
+    return int(farthest) + 1
+
+
+@njit(**OPTIONS)
+def _inner_box(levels, radii, metric, centre_y, centre_x, height, width):
+    """Box around the ellipse in which the profile is bright enough for pixels of their own."""
+    last = -1
+    for k in range(len(levels)):
+        if levels[k] > _BRIGHT:
+            last = k
+    if last < 0:
+        return 0, 0, 0, 0
+    reach = radii[min(last + 1, len(radii) - 1)]
+    along_y, mixed, along_x = metric
+    area = along_y * along_x - mixed * mixed
+    reach_y, reach_x = reach * np.sqrt(along_x / area), reach * np.sqrt(along_y / area)
+    return (
+        min(max(int(centre_y - reach_y), 0), height),
+        min(max(int(centre_x - reach_x), 0), width),
+        min(max(int(centre_y + reach_y) + 2, 0), height),
+        min(max(int(centre_x + reach_x) + 2, 0), width),
+    )
+
+
+@njit(**OPTIONS)
+def _falling_profile(rest, trust, radius, n_bins):
     """Levels and radii, at least one of each: mean light in rings of one pixel, made to fall."""
-    n_bins = int(radius.max()) + 1
     sums, weights, radii = np.zeros(n_bins), np.zeros(n_bins), np.zeros(n_bins)
     height, width = rest.shape
     for y in range(height):
@@ -341,17 +449,19 @@ def _fall(values, weights):
 
 
 @njit(**OPTIONS)
-def _level_at(radius, radii, levels):
-    """Interpolate the profile at a radius; constant beyond its ends."""
-    last = len(radii) - 1
-    if radius <= radii[0]:
-        return levels[0]
-    if radius >= radii[last]:
-        return levels[last]
-    k = min(int(radius), last - 1)
-    while k > 0 and radii[k] > radius:
-        k -= 1
-    while radii[k + 1] < radius:
-        k += 1
-    part = (radius - radii[k]) / (radii[k + 1] - radii[k])
-    return levels[k] + part * (levels[k + 1] - levels[k])
+def _table(levels, radii, n_bins):
+    """Interpolate the profile at every eighth of a pixel; constant beyond its ends."""
+    table = np.empty(n_bins * _STEPS + 2)
+    last, k = len(radii) - 1, 0
+    for i in range(len(table)):
+        radius = i / _STEPS
+        if radius <= radii[0]:
+            table[i] = levels[0]
+        elif radius >= radii[last]:
+            table[i] = levels[last]
+        else:
+            while radii[k + 1] < radius:
+                k += 1
+            part = (radius - radii[k]) / (radii[k + 1] - radii[k])
+            table[i] = levels[k] + part * (levels[k + 1] - levels[k])
+    return table

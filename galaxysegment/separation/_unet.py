@@ -21,7 +21,7 @@ from ..structures import Separated
 from ..structures._types import Images, RandomState
 from ._base import check_rms
 from ._lessons import blends_of, lessons_of, simulate_blends
-from ._maps import N_MAPS, maps_of, total_light
+from ._maps import N_MAPS, corrected, maps_of, total_light
 from ._template import TemplateSeparator
 
 __all__ = ["UNetSeparator"]
@@ -294,33 +294,20 @@ class UNetSeparator(TemplateSeparator):
         if len(templates) == 1:
             return templates
         total = total_light(scene, templates)
-        shares = self._corrected_shares(scene, templates, total)
-        cuts = ((slice(y0, y1), slice(x0, x1)) for y0, x0, y1, x1 in scene.boxes.tolist())
-        return [share[cut] * total[cut] for share, cut in zip(shares, cuts, strict=True)]
+        maps, corners = maps_of(scene, templates, total)
+        return corrected(scene, templates, total, self._changes(maps), corners)
 
-    def _corrected_shares(self, scene, templates, total):
+    def _changes(self, maps):
+        """Return the change of the logarithm of each share, shape (n, side, side)."""
         import torch
-
-        from ..nets.shares._loss import changed_shares
 
         module = self._ready_net().module_
         if module.training:
             module.eval()
         device = next(module.parameters()).device
-        maps, corners = maps_of(scene, templates, total)
-        shares = np.zeros((len(templates), *total.shape), dtype=np.float32)
-        for share, template, (y0, x0, y1, x1) in zip(
-            shares, templates, scene.boxes.tolist(), strict=True
-        ):
-            share[y0:y1, x0:x1] = template / total[y0:y1, x0:x1]
         with torch.inference_mode():
             maps = torch.from_numpy(maps).to(device, memory_format=torch.channels_last)
-            changes = module(maps)[:, 0].float().cpu()
-            blend = torch.zeros(len(templates), dtype=torch.int64)
-            corrected = changed_shares(
-                changes, torch.from_numpy(shares), blend, torch.from_numpy(corners), 1
-            )
-        return corrected.numpy().astype(np.float64)
+            return module(maps)[:, 0].float().cpu().numpy()
 
     # ---- weights and what a model file keeps ----
 

@@ -13,7 +13,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from galaxysegment import Instances
-from galaxysegment.exceptions import LargeBlendWarning
+from galaxysegment.exceptions import LargeBlendWarning, UnsubtractedSkyWarning
 from galaxysegment.io import read_header, read_separated, write_label_map
 from galaxysegment.mosaic import TileError, separate_mosaic
 from galaxysegment.mosaic._light_run import _tile_of
@@ -170,6 +170,40 @@ def test_files_hold_the_same_whoever_works(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         ["image.fits", "labels.fits", "first.fits", "second.fits", "third.fits"]
     )
+
+
+@pytest.mark.parametrize("sources", [LABELS, MASKS, PLACES], ids=["labels", "instances", "places"])
+@pytest.mark.parametrize("with_rms", [True, False])
+def test_a_sky_that_was_not_subtracted_is_noticed(sources, with_rms):
+    rms = RMS if with_rms else None
+    options = {"rms": rms, "tile_size": 60, **QUIET}
+    with pytest.warns(UnsubtractedSkyWarning) as expected:
+        TemplateSeparator(n_iterations=1).separate(
+            [IMAGE + 2], [sources], rms=[RMS] if with_rms else None
+        )
+    with pytest.warns(UnsubtractedSkyWarning) as noticed:
+        separate_mosaic(TemplateSeparator(n_iterations=1), IMAGE + 2, sources, **options)
+    assert str(noticed[0].message) == str(expected[0].message)
+    assert noticed[0].filename == __file__
+    separate_mosaic(
+        TemplateSeparator(n_iterations=1), IMAGE + 2, sources, background="mesh", **options
+    )
+
+
+@pytest.mark.parametrize("background", [None, "mesh"])
+def test_an_rms_map_of_zeros_is_refused(background, tmp_path):
+    with pytest.raises(ValueError, match="rms has no positive value"):
+        separate_mosaic(
+            TemplateSeparator(),
+            IMAGE,
+            LABELS,
+            rms=0 * RMS,
+            background=background,
+            tile_size=60,
+            output=tmp_path / "light.fits",
+            **QUIET,
+        )
+    assert not list(tmp_path.glob("*.fits"))
 
 
 def test_touching_sources_share_the_number_of_their_blend(tmp_path):
