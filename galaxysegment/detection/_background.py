@@ -73,20 +73,29 @@ def background_meshes(
     )
 
 
-def meshes_of_boxes(statistics, box, dtype, filter_size, exclude_percentile, plane_over=None):
+def used_boxes(statistics, box, exclude_percentile):
+    """Boxes of which enough pixels are left; if none has, all with any pixel."""
+    n_left = statistics[2]
+    used = (n_left > (1 - exclude_percentile / 100) * (box[0] * box[1])) & (n_left > 0)
+    return used if used.any() else n_left > 0
+
+
+def meshes_of_boxes(
+    statistics, box, dtype, filter_size, exclude_percentile, plane_over=None, objects=None
+):
     """Make the two `MeshMap` of what `box_statistics` measured, at once or strip by strip.
 
     With the shape of an image as `plane_over`, a plane is taken through the background's boxes
-    first.
+    first. Boxes marked in `objects` do not count if others do.
     """
-    background, rms, n_left = statistics
-    used = (n_left > (1 - exclude_percentile / 100) * (box[0] * box[1])) & (n_left > 0)
-    if not used.any():
-        used = n_left > 0
+    background, rms, _ = statistics
+    used = used_boxes(statistics, box, exclude_percentile)
+    if objects is not None and (used & ~objects).any():
+        used &= ~objects
     plane = None
     if plane_over is not None and used.any():
         centres = _box_centres(box, plane_over)
-        plane = _fit_plane(background, used, *centres)
+        plane = fit_plane(background, used, *centres)
         background = background - plane.at(*centres)
     return _mesh_map(background, used, box, filter_size, dtype, plane), _mesh_map(
         rms, used, box, filter_size, dtype
@@ -295,7 +304,7 @@ def _box_centres(box, shape):
     return y[:, None], x
 
 
-def _fit_plane(values, used, y, x):
+def fit_plane(values, used, y, x):
     """`Plane` through the boxes; boxes far off, which a source fills, have little weight."""
     y, x = (np.broadcast_to(places, used.shape)[used] for places in (y, x))
     centre = np.array([y.mean(), x.mean()])

@@ -1,9 +1,12 @@
-"""Seams of a mosaic: straight lines along rows or columns where the level of the sky steps.
+"""Seams of a mosaic: straight lines where the level of the sky steps.
 
 A mesh of boxes turns a step into a ramp as wide as two boxes, so that a strip on either side of the
-seam is left bright or dark. Steps are sought in medians along short stretches of columns and rows.
+seam is left bright or dark. Steps are sought in medians along short stretches of columns and rows:
+they stay at a pixel, or drift if the seam is tilted by up to 8 degrees. A gap without data of up
+to 32 pixels may lie at the seam.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -12,22 +15,32 @@ from ._background import box_statistics
 from ._contract import Statistic
 from ._statistics import BackgroundMeshes
 
-_STRIP = 64  # pixels along the seam that a median is taken of
+_STRIP = 64  # pixels, about, along a straight seam that its step is measured in
+_FEWEST_ROWS = 48  # of a strip
 _FAR, _NEAR = 12, 4  # pixels on either side that a step is measured with
 _SIGMAS = 6.0  # a step must exceed the scatter of such steps by this factor
 _SHARP = 0.7  # of a step must be there within a third of the pixels: a galaxy's edge is softer
-_LEAST_STRIPS = 3
+_SHARP_TILTED = 0.5  # a tilt smears the step within a strip
+_LEAST_STRIPS = 3  # of a straight seam; a tilted seam has twice as many of half the height
+_MOST_MISSED = 3  # strips in a row that may miss the step of a tilted seam, because of sources
+_STEEPEST = 0.19  # pixels by which a tilted seam moves from line to line: 10.8 degrees
+_OFF_LINE = 1.5  # pixels that the steps of a tilted seam may scatter about a straight line
+_GAP = 32  # pixels of the widest gap without data that a step is sought across
 _REACH = 128  # pixels on either side of a seam that the step is spread over
 
 
 class Seam(NamedTuple):
-    """A step of the sky: `step` brighter from pixel `place` on, on the lines ``start…stop``."""
+    """A step of the sky: `step` brighter from pixel `place` on, on the lines ``start…stop``.
+
+    The place moves by `slope` pixels from line to line.
+    """
 
     is_vertical: bool
-    place: int
+    place: float
     start: int
     stop: int
     step: float
+    slope: float = 0.0
 
 
 class LevelledMeshes(BackgroundMeshes):
@@ -62,29 +75,36 @@ class Seams(Statistic):
     bands_of : callable
         ``bands_of(rows)`` lists the bands of a block of rows; NaN is "no data". It must be
         picklable.
+    box_rows : int, default=64
+        Rows of the boxes of the mesh that is measured in the same pass: strips fit into them.
     """
 
-    def __init__(self, bands_of):
+    def __init__(self, bands_of, box_rows=_STRIP):
         self.bands_of = bands_of
+        self._unit = box_rows * -(-_FEWEST_ROWS // box_rows)
 
     def block_rows(self, shape):
-        return _STRIP
+        return self._unit
 
     def measure(self, rows, y0, shape):
-        return [_stretch_medians(band) for band in self.bands_of(rows)]
+        return [_stretch_medians(band, self._unit) for band in self.bands_of(rows)]
 
     def combine(self, parts, shape):
         seams = []
         for strips in zip(*parts, strict=True):
             columns = np.concatenate([along_columns for along_columns, _ in strips])
             rows = np.concatenate([along_rows for _, along_rows in strips], axis=1)
-            seams.append(_seams_of(columns, rows, shape))
+            seams.append(_seams_of(columns, rows, shape, self._unit))
         return seams
 
 
-def find_seams(band):
-    """List the `Seam` of a band, shape (height, width); NaN is "no data"."""
-    return _seams_of(*_stretch_medians(band), band.shape)
+def find_seams(band, box_rows=_STRIP):
+    """List the `Seam` of a band, shape (height, width); NaN is "no data".
+
+    Strips fit into boxes of `box_rows` rows.
+    """
+    statistic = Seams(lambda rows: [rows[0]], box_rows)
+    return statistic.combine([statistic.measure(band[np.newaxis], 0, band.shape)], band.shape)[0]
 
 
 def steps_of(seams, corner, shape, dtype):
@@ -108,23 +128,36 @@ def steps_of(seams, corner, shape, dtype):
     for seam in seams:
         turned = steps if seam.is_vertical else steps.T
         line0, pixel0 = corner if seam.is_vertical else corner[::-1]
-        offset = np.arange(turned.shape[1]) + pixel0 - seam.place
-        near = np.abs(offset + 0.5) < _REACH
-        ramp = ((offset + 0.5) / _REACH + 1) / 2
-        profile = np.where(near, seam.step * ((offset >= 0) - ramp), 0)
         lines = slice(max(seam.start - line0, 0), max(seam.stop - line0, 0))
+        place = seam.place
+        if seam.slope:
+            own = np.arange(len(turned))[lines, np.newaxis] + line0 - seam.start
+            place = place + seam.slope * own
+        # From the edge between the last pixel before the step and the first behind it.
+        offset = np.arange(turned.shape[1]) + (pixel0 + 0.5) - place
+        ramp = (offset / _REACH + 1) / 2
+        profile = np.where(np.abs(offset) < _REACH, seam.step * ((offset >= 0) - ramp), 0)
         turned[lines] += profile.astype(dtype)
     return steps
 
 
-def _stretch_medians(band):
-    """Medians of 64 pixels along columns and along rows: (n_strips, width), (n_strips, height).
+def _halves(length, unit=_STRIP):
+    """Edges of half strips; `unit` lines hold a whole number of strips of about 64."""
+    n_halves = 2 * max(1, round(unit / _STRIP))
+    offsets = unit * np.arange(n_halves) // n_halves
+    starts = (np.arange(0, length, unit)[:, np.newaxis] + offsets).ravel()
+    return np.append(starts[starts < length], length)
+
+
+def _stretch_medians(band, unit):
+    """Medians of half strips along columns and along rows: (n_halves, width), (n_halves, height).
 
     Every second pixel counts.
     """
-    along_columns = [_median(band[y : y + _STRIP : 2]) for y in range(0, len(band), _STRIP)]
     turned = band.T
-    along_rows = [_median(turned[x : x + _STRIP : 2]) for x in range(0, len(turned), _STRIP)]
+    rows, columns = _halves(len(band), unit), _halves(len(turned))
+    along_columns = [_median(band[start:stop:2]) for start, stop in pairwise(rows)]
+    along_rows = [_median(turned[start:stop:2]) for start, stop in pairwise(columns)]
     return np.stack(along_columns), np.stack(along_rows)
 
 
@@ -139,34 +172,31 @@ def _median(lines):
     return np.where(2 * count > len(lines), middle, np.nan)
 
 
-def _seams_of(columns, rows, shape):
+def _seams_of(columns, rows, shape, unit):
     """List the seams of medians along columns and along rows."""
-    seams = _chains(columns, shape[0], is_vertical=True)
-    return seams + _chains(rows, shape[1], is_vertical=False)
+    seams = []
+    for medians, edges, is_vertical in (
+        (columns, _halves(shape[0], unit), True),
+        (rows, _halves(shape[1]), False),
+    ):
+        straight = _straight_seams(medians, edges, is_vertical)
+        seams += straight + _tilted_seams(medians, edges, is_vertical, straight)
+    return seams
 
 
-def _chains(medians, length, is_vertical):
-    """Steps at the same pixel of consecutive strips, as `Seam`; `length` is that of all strips.
+def _straight_seams(medians, edges, is_vertical):
+    """Steps at the same pixel of consecutive strips, whose halves have these `edges`.
 
     A single strip may miss its step, because a source hides it.
     """
-    steps = [_sharp_steps(line) for line in medians]
-    chains, going_on = [], []
-    for index, own in enumerate(steps):
-        for chain in going_on:
-            place = chain.nearest(own)
-            if place is not None:
-                chain.strips.append(index)
-                chain.steps.append(own.pop(place))
-        new = [_Chain(place, [index], [step]) for place, step in own.items()]
-        going_on = [chain for chain in going_on if index - chain.strips[-1] <= 1] + new
-        chains += new
+    edges = np.append(edges[:-1:2], edges[-1])
+    steps = [_sharp_steps(line, _SHARP) for line in _pairs(medians)]
+    chains = _chains(steps, edges, most_missed=1, steepest=0)
     return [
         Seam(
             is_vertical,
-            chain.place,
-            chain.strips[0] * _STRIP,
-            min((chain.strips[-1] + 1) * _STRIP, length),
+            chain.places[0],
+            *chain.ends(edges),
             float(np.median(chain.steps)),
         )
         for chain in chains
@@ -174,23 +204,123 @@ def _chains(medians, length, is_vertical):
     ]
 
 
-class _Chain(NamedTuple):
-    """A pixel where strips have a step of one sign, these strips, and their steps."""
+def _tilted_seams(medians, edges, is_vertical, straight):
+    """Steps that drift along a straight line from half strip to half strip."""
+    steps = [
+        {
+            place: step
+            for place, step in _sharp_steps(line, _SHARP_TILTED).items()
+            if not any(_belongs(seam, place, start) for seam in straight)
+        }
+        for line, start in zip(medians, edges.tolist(), strict=False)
+    ]
+    if sum(map(bool, steps)) < 2 * _LEAST_STRIPS:
+        return []
+    chains = _chains(steps, edges, most_missed=_MOST_MISSED, steepest=_STEEPEST)
+    seams = [
+        chain.tilted_seam(is_vertical, edges)
+        for chain in chains
+        if len(chain.strips) >= 2 * _LEAST_STRIPS
+    ]
+    return [seam for seam in seams if seam is not None]
 
-    place: int
+
+def _belongs(seam, place, line):
+    return seam.start <= line < seam.stop and abs(place - seam.place) <= _FAR
+
+
+def _pairs(medians):
+    """Mean of two strips each; of those that have a median."""
+    paired = []
+    for index in range(0, len(medians), 2):
+        two = medians[index : index + 2]
+        count = np.count_nonzero(~np.isnan(two), axis=0)
+        total = np.nansum(two, axis=0, dtype=np.float64)
+        paired.append(np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0))
+    return paired
+
+
+def _chains(steps, edges, most_missed, steepest):
+    """Chains of steps of one sign, which move by at most `steepest` pixels a line."""
+    middles = (edges[:-1] + edges[1:] - 1) / 2
+    chains, going_on = [], []
+    for index, own in enumerate(steps):
+        for chain in going_on:
+            place = chain.next_place(own, middles[index], steepest)
+            if place is not None:
+                chain.add(index, middles[index], place, own.pop(place))
+        new = [_Chain([index], [middles[index]], [place], [step]) for place, step in own.items()]
+        going_on = [chain for chain in going_on if index - chain.strips[-1] <= most_missed] + new
+        chains += new
+    return chains
+
+
+class _Chain(NamedTuple):
+    """Strips, their middles, the pixel where each has its step, and these steps, of one sign."""
+
     strips: list
+    middles: list
+    places: list
     steps: list
 
-    def nearest(self, steps):
+    def add(self, strip, middle, place, step):
+        for values, value in zip(self, (strip, middle, place, step), strict=True):
+            values.append(value)
+
+    def next_place(self, steps, middle, steepest):
         """Return the place of a step that goes on with this chain, or None."""
-        for place in (self.place, self.place - 1, self.place + 1):
-            if steps.get(place, 0) * self.steps[-1] > 0:
-                return place
-        return None
+        expected, margin = self.places[0], 1
+        if steepest and len(self.strips) == 1:
+            margin = steepest * (middle - self.middles[0])
+        elif steepest:
+            slope = (self.places[-1] - self.places[0]) / (self.middles[-1] - self.middles[0])
+            expected, margin = self.places[-1] + slope * (middle - self.middles[-1]), 3
+        near = [
+            place
+            for place, step in steps.items()
+            if abs(place - expected) <= margin and step * self.steps[-1] > 0
+        ]
+        return min(near, key=lambda place: abs(place - expected)) if near else None
+
+    def ends(self, edges):
+        """First line, and line after the last, of strips with these edges.
+
+        A seam that ends a strip before the border of the image goes on to it.
+        """
+        first, last = self.strips[0], self.strips[-1] + 1
+        first, last = 0 if first == 1 else first, last + (last == len(edges) - 2)
+        return int(edges[first]), int(edges[last])
+
+    def tilted_seam(self, is_vertical, edges):
+        """`Seam` along the line that fits the places, or None if they are not on a line."""
+        slope, place = np.polyfit(self.middles, self.places, 1)
+        off = np.asarray(self.places) - (place + slope * np.asarray(self.middles))
+        if np.median(np.abs(off)) > _OFF_LINE or abs(slope) > _STEEPEST:
+            return None
+        start, stop = self.ends(edges)
+        step = float(np.median(self.steps))
+        return Seam(is_vertical, float(place + slope * start), start, stop, step, float(slope))
 
 
-def _sharp_steps(line):
+def _sharp_steps(line, sharp):
     """Places and heights of the sharp steps of a line of medians."""
+    missing = np.isnan(line)
+    if missing.any():
+        places = np.flatnonzero(~_narrow(missing))
+        return {int(places[place]): step for place, step in _steps(line[places], sharp).items()}
+    return _steps(line, sharp)
+
+
+def _narrow(missing):
+    """Runs of at most 32 pixels without data."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], missing, [False]])))
+    narrow = np.zeros(len(missing), dtype=bool)
+    for start, stop in edges.reshape(-1, 2).tolist():
+        narrow[start:stop] = stop - start <= _GAP
+    return narrow
+
+
+def _steps(line, sharp):
     if len(line) < 4 * _FAR:
         return {}
     far, near = _step(line, _FAR), _step(line, _NEAR)
@@ -200,12 +330,14 @@ def _sharp_steps(line):
         return {}
     # The scatter of steps: of noise, and of the sources in the field.
     limit = _SIGMAS * 1.4826 * np.median(known)
+    if size[~np.isnan(size)].max() <= max(limit, 0):
+        return {}
     windows = np.lib.stride_tricks.sliding_window_view(
         np.pad(np.nan_to_num(size), _FAR), 2 * _FAR + 1
     )
     is_peak = size >= windows.max(axis=1)
     ratio = np.divide(near, far, out=np.zeros_like(far), where=size > 0)
-    chosen = (size > max(limit, 0)) & is_peak & (ratio > _SHARP) & (ratio < 1 / _SHARP)
+    chosen = (size > max(limit, 0)) & is_peak & (ratio > sharp) & (ratio < 1 / sharp)
     return {int(place): float(far[place]) for place in np.flatnonzero(chosen)}
 
 

@@ -8,9 +8,10 @@ from sklearn.utils._param_validation import Interval, Options
 
 from .._utils.validation import check_odd
 from ..base import BaseSegmenter, ScoreMaps, Statistic
-from ..detection._background import MeshMap, background_meshes, box_statistics, meshes_of_boxes
-from ..detection._bands import DetectionImageMixin, split_detection
+from ..detection._background import MeshMap, box_statistics, meshes_of_boxes, used_boxes
+from ..detection._bands import DetectionImageMixin
 from ..detection._deblending import deblend
+from ..detection._objects import boxes_of_objects
 from ..detection._smoothing import convolve_block, gaussian_profile, row_blocks
 from ..structures import label_components
 
@@ -27,6 +28,10 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
     3. sources are 10 or more connected pixels that are brighter than 1.5 × the background RMS, or
        than 1.5 × the RMS map that travels with the image;
     4. with ``deblend=True``, `photutils.segmentation.deblend_sources` splits blends.
+
+    Before them, seams are levelled. Boxes that a large object fills are left out in step 1, and the
+    threshold is raised if the noise is correlated. ``level_seams=False, mask_objects=False,
+    correlated_noise=False, no_data="nan"`` is photutils alone.
 
     It learns nothing: `predict` works without `fit`. It expects images that are linear in flux: a
     stretch before it changes what a sigma means.
@@ -64,8 +69,18 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         Whether to do steps 1 and 2 with own routines, and to show step 4 only the sources that can
         split. They are several times as fast and round differently: an intensity differs by about
         1e-7 of the background, so that a pixel right at the threshold can change sides (at least
-        99 % of the pixels of sources agree, in practice all but one in a million). ``False`` calls
-        nothing but photutils and `astropy.convolution`.
+        99 % of the pixels of sources agree, in practice all but one in a million). ``False`` takes
+        these steps from photutils and `astropy.convolution`.
+    level_seams : bool, default=True
+        Whether to level steps of the sky before the background is measured: straight seams along
+        rows or columns, or tilted by up to 8 degrees, with a gap of up to 32 pixels or without.
+    correlated_noise : bool, default=True
+        Whether to raise the threshold if neighbouring pixels share their noise, as after
+        resampling. The factor is the scatter of the smoothed image over that of white noise of the
+        same depth: 1 for a raw exposure, 1.3 to 1.5 for typical stacks, 2 for drizzled images.
+    mask_objects : bool, default=True
+        Whether to leave the boxes out of the background that a large galaxy or star fills, so that
+        the background does not swallow it.
     bridge : int, default=0
         Sources may bridge gaps without data (NaN, or no positive RMS) of up to this many pixels,
         such as bad columns through a star: they are interpolated to find sources.
@@ -144,6 +159,9 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         n_levels: int = 32,
         contrast: float = 0.001,
         fast: bool = True,
+        level_seams: bool = True,
+        correlated_noise: bool = True,
+        mask_objects: bool = True,
         bridge: int = 0,
         label_bridge: bool = False,
         no_data: str = "auto",
@@ -161,6 +179,9 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         self.n_levels = n_levels
         self.contrast = contrast
         self.fast = fast
+        self.level_seams = level_seams
+        self.correlated_noise = correlated_noise
+        self.mask_objects = mask_objects
         self.bridge = bridge
         self.label_bridge = label_bridge
         self.no_data = no_data
@@ -170,14 +191,14 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         check_odd(self, ("kernel_size", "filter_size"))
 
     def _segment_image(self, image):
-        detection, rms, no_data = split_detection(image, self.rms_band, self._background_of)
+        detection, rms, no_data = self._split(image)
         if no_data is not None and no_data.all():
             return np.zeros(detection.shape, dtype=np.int32)
         find = self._find_fast if self.fast else self._find_with_photutils
         return find(detection, rms, no_data)
 
     def _score_maps(self, image):
-        detection, rms, _ = split_detection(image, self.rms_band, self._background_of)
+        detection, rms, _ = self._split(image)
         height, width = detection.shape
         background, noise = self._meshes(detection)
         light = detection - background.window(0, height, 0, width)
@@ -195,7 +216,8 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         """Background and noise of a band or the detection image, or of the mosaic around it."""
         known = self._known_background(band)
         if known is None:
-            return background_meshes(image, **self._mesh_options())
+            box = self._box(image.shape)
+            return self._make_background(self._measure_boxes(image, box), box, image.dtype)
         return tuple(mesh.at(*self._corner) for mesh in known)
 
     def statistics_needed(self) -> dict[str, Statistic]:
@@ -225,15 +247,27 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         return box_statistics(band, box)
 
     def _make_background(self, measured, box, dtype):
-        return meshes_of_boxes(measured, box, dtype, self.filter_size, self.exclude_percentile)
+        return meshes_of_boxes(
+            measured,
+            box,
+            dtype,
+            self.filter_size,
+            self.exclude_percentile,
+            objects=self._objects(measured, box),
+        )
 
-    def _mesh_options(self):
-        names = ("box_size", "filter_size", "exclude_percentile")
-        return {name: getattr(self, name) for name in names}
+    def _objects(self, measured, box):
+        """Boxes that a large object fills, or None."""
+        if not self.mask_objects:
+            return None
+        used = used_boxes(measured, box, self.exclude_percentile)
+        return boxes_of_objects(*measured[:2], used)
 
     def _find_fast(self, image, rms, no_data):
         background, noise = self._meshes(image)
-        smooth, above = self._smooth_and_compare(image, background, noise if rms is None else rms)
+        n_sigma = self.n_sigma * self._threshold_factor(image, rms)
+        noise = noise if rms is None else rms
+        smooth, above = self._smooth_and_compare(image, background, noise, n_sigma)
         if no_data is not None:
             above &= ~no_data
         labels = _large_components(above, self.n_pixels, self.connectivity)
@@ -246,11 +280,11 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         }
         return deblend(labels, smooth, self.n_pixels, **options)
 
-    def _smooth_and_compare(self, image, background, noise):
+    def _smooth_and_compare(self, image, background, noise, n_sigma):
         """Smoothed image, and where it is above the threshold, block by block of rows."""
         profile = np.ones(1) if self.fwhm is None else gaussian_profile(self.fwhm, self.kernel_size)
         width = image.shape[1]
-        n_sigma = image.dtype.type(self.n_sigma)
+        n_sigma = image.dtype.type(n_sigma)
         smooth, above = np.empty_like(image), np.empty(image.shape, dtype=bool)
 
         def subtract(rows, y):
@@ -267,7 +301,8 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
 
         background = self._photutils_background(image, no_data)
         smooth = self._photutils_smooth(image - background.background)
-        threshold = self.n_sigma * (background.background_rms if rms is None else rms)
+        n_sigma = self.n_sigma * self._threshold_factor(image, rms)
+        threshold = n_sigma * (background.background_rms if rms is None else rms)
         with warnings.catch_warnings():
             # No source: the base class says so. Linear levels where a source has negative pixels:
             # expected.
@@ -292,13 +327,25 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
     def _photutils_background(self, image, no_data):
         from photutils.background import Background2D, MedianBackground
 
+        box = self._box(image.shape)
+        mask = no_data
+        if self.mask_objects:
+            filled = (
+                image if no_data is None else np.where(no_data, image.dtype.type(np.nan), image)
+            )
+            objects = self._objects(self._measure_boxes(filled, box), box)
+            mask = _pixels_of_boxes(objects, box, image.shape)
+            mask = mask if no_data is None else mask | no_data
+            if mask.all():
+                mask = no_data
+
         def estimate(exclude_percentile):
             return Background2D(
                 image,
-                tuple(min(self.box_size, side) for side in image.shape),
+                box,
                 filter_size=self.filter_size,
                 exclude_percentile=exclude_percentile,
-                mask=no_data,
+                mask=mask,
                 bkg_estimator=MedianBackground(),
             )
 
@@ -324,6 +371,12 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
             # Holes wider than the kernel stay NaN: they are masked when sources are sought.
             warnings.filterwarnings("ignore", message="nan_treatment='interpolate'")
             return convolve(image, make_2dgaussian_kernel(self.fwhm, self.kernel_size))
+
+
+def _pixels_of_boxes(boxes, box, shape):
+    """Mask of the pixels of some boxes of a mesh."""
+    rows, columns = (np.arange(side) // size for side, size in zip(shape, box, strict=True))
+    return boxes[np.ix_(rows, columns)]
 
 
 def _large_components(mask, n_pixels, connectivity):

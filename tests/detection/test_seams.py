@@ -76,6 +76,57 @@ def test_missing_pixels_hide_no_seam():
     assert [seam[:2] for seam in find_seams(image)] == [(True, 170), (False, 201)]
 
 
+@pytest.mark.parametrize("tilt", [0.05, 0.12, -0.15])
+@pytest.mark.parametrize("is_vertical", [True, False])
+def test_tilted_seams(tilt, is_vertical):
+    y, x = np.indices((400, 400))
+    image = noise((400, 400)) + 2 * (x >= 200.3 + tilt * (y - 200))
+    [seam] = find_seams(image if is_vertical else image.T)
+    assert (seam.is_vertical, seam.start, seam.stop) == (is_vertical, 0, 400)
+    assert seam.slope == pytest.approx(tilt, abs=0.01)
+    assert seam.place + 200 * seam.slope == pytest.approx(200.8, abs=1)
+    assert seam.step == pytest.approx(2, abs=0.2)
+    steps = steps_of([seam], (0, 0), image.shape, np.float64)
+    clean = 2 * (x >= 200.3 + tilt * (y - 200)) - (steps if is_vertical else steps.T)
+    assert (np.abs(np.diff(clean, axis=1)) < 0.3).mean() > 0.998
+    window = steps_of([seam], (130, 100), (90, 120), np.float64)
+    np.testing.assert_array_equal(window, steps[130:220, 100:220])
+
+
+@pytest.mark.parametrize("width", [3, 20, 32])
+def test_a_gap_without_data_may_lie_at_a_seam(width):
+    image = stepped()
+    image[:, 170 - width // 2 : 170 + (width + 1) // 2] = np.nan
+    seams = find_seams(image)
+    assert [seam.is_vertical for seam in seams] == [True, False]
+    assert seams[0].step == pytest.approx(2, abs=0.2)
+
+
+def test_no_step_is_sought_across_a_wide_gap():
+    image = stepped()
+    image[:, 140:200] = np.nan
+    assert [seam.is_vertical for seam in find_seams(image)] == [False]
+
+
+def test_a_curved_edge_is_no_tilted_seam():
+    y, x = np.indices((400, 400))
+    assert find_seams(noise((400, 400)) + 2 * (x >= 200 + 60 * np.sin(y / 40))) == []
+
+
+@pytest.mark.parametrize("box_rows", [7, 50, 100, 256])
+def test_strips_fit_into_boxes_of_any_height(box_rows):
+    image = stepped()
+    statistic = Seams(identity, box_rows)
+    unit = statistic.block_rows(image.shape)
+    assert unit % box_rows == 0 and unit >= 48
+    parts = [
+        statistic.measure(image[None, y : y + unit], y, image.shape) for y in range(0, 320, unit)
+    ]
+    seams = statistic.combine(parts, image.shape)[0]
+    assert [seam[:2] for seam in seams] == [(True, 170), (False, 201)]
+    assert seams == find_seams(image, box_rows)
+
+
 def identity(rows):
     return list(rows)
 

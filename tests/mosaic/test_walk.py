@@ -10,7 +10,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "walk_mosaic.py"
 
 
 @pytest.mark.skipif(not SCRIPT.exists(), reason="the benchmarks are not there")
-@pytest.mark.parametrize(("options", "n_files"), [([], 15), (["--fits", "--deblend"], 32)])
+@pytest.mark.parametrize(("options", "n_files"), [([], 18), (["--fits", "--deblend"], 35)])
 def test_an_image_passes_through_few_files(options, n_files):
     previous = sys.getprofile()
     try:

@@ -21,6 +21,13 @@ from galaxysegment.preprocessing import ImageNormalizer
 from galaxysegment.structures import NoSourcesWarning
 from galaxysegment.testing import make_images
 
+PHOTUTILS_ALONE = {
+    "level_seams": False,
+    "correlated_noise": False,
+    "mask_objects": False,
+    "no_data": "nan",
+}
+
 
 def sky(shape=(180, 210), n=30, seed=0, pedestal=50.0, dtype=np.float32):
     """Round sources of many sizes on a noisy sky with a gradient."""
@@ -71,7 +78,7 @@ def assert_agrees(image, rms=None, exclude_percentile=15):
     The default agrees on at least 99 % of the pixels of sources.
     """
     X = image if rms is None else np.stack([image, rms])
-    parameters = {"rms_band": None if rms is None else -1, "no_data": "nan"}
+    parameters = {"rms_band": None if rms is None else -1, **PHOTUTILS_ALONE}
     for deblend in (False, True):
         expected = by_photutils(image, rms, deblend, exclude_percentile)
         assert np.array_equal(predict(X, fast=False, deblend=deblend, **parameters), expected)

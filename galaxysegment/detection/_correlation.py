@@ -1,0 +1,139 @@
+"""Correlated noise: how much more the noise of a smoothed image scatters than white noise would.
+
+Smoothing averages the noise of neighbouring pixels. If a stack was resampled, neighbours share
+their noise, and smoothing lowers it less than a threshold in units of a pixel's noise assumes.
+"""
+
+from math import ceil
+
+import numpy as np
+
+from ._contract import Statistic
+from ._smoothing import convolve_block, gaussian_profile
+
+_BOX = 32  # pixels of the side of a box
+_MOST_BOXES = 400
+_LEAST_PIXELS = 64  # of a box
+_NARROWEST = 8  # pixels of the side of an image
+_QUIET = 0.4  # quantile over the boxes: those with few sources decide
+# Of noise smoothed by a Gaussian, with q the scatter of differences between pixels two apart over
+# that between neighbours (1 for white noise): scatter of a pixel over that of differences, and what
+# is measured here.
+_PIXEL_SLOPE, _FACTOR_SLOPE = 1.5, 3.0
+_MARGIN = 1.25  # by which sources may raise the scatter of the pixels of a box that counts
+
+
+class NoiseCorrelation(Statistic):
+    """Scatter of the smoothed image over that of white noise of the same depth: a number from 1 on.
+
+    It is measured in up to 400 boxes of 32 × 32 pixels; the quieter ones count.
+
+    Light scatters as well. Two bounds keep faint sources and the wings of stars from being taken
+    for noise. Correlated noise differs more between pixels two apart than between neighbours; white
+    noise on top of smooth light does not. This ratio limits the result, and boxes whose pixels
+    scatter more than it explains do not count.
+
+    Parameters
+    ----------
+    detection_of : callable
+        ``detection_of(rows, y0)`` returns a block of rows of the detection image and its RMS map,
+        or None instead of the map. NaN is "no data". It must be picklable.
+    fwhm : float
+        FWHM in pixels of the Gaussian kernel.
+    kernel_size : int
+        Side of the kernel in pixels.
+    box_rows : int, default=32
+        Rows of the boxes of the mesh that is measured in the same pass: boxes begin where they do.
+    """
+
+    def __init__(self, detection_of, fwhm, kernel_size, box_rows=_BOX):
+        self.detection_of = detection_of
+        self.fwhm, self.kernel_size = fwhm, kernel_size
+        self._pitch = box_rows * -(-_BOX // box_rows)
+
+    def block_rows(self, shape):
+        return self._pitch
+
+    def measure(self, rows, y0, shape):
+        height, width = (min(_BOX, side) for side in shape)
+        if min(height, width) < _NARROWEST:
+            return np.zeros(0)
+        n_boxes = (shape[0] // self._pitch + 1) * (shape[1] // width)
+        step = ceil((n_boxes / _MOST_BOXES) ** 0.5)  # of so many boxes along each axis one counts
+        starts = range(0, rows.shape[1], self._pitch)
+        ratios = [np.zeros(0)]
+        for y in (y for y in starts if (y0 + y) // self._pitch % step == 0):
+            detection, rms = self.detection_of(rows[:, y : y + height], y0 + y)
+            columns = range(0, detection.shape[1] - width + 1, width * step)
+            if len(detection) == height:
+                boxes = [detection[:, x : x + width] for x in columns]
+                depths = None if rms is None else [rms[:, x : x + width] for x in columns]
+                ratios.append(self._ratios(boxes, depths))
+        return np.concatenate(ratios)
+
+    def combine(self, parts, shape):
+        ratios = np.concatenate(parts)
+        return max(1.0, float(np.quantile(ratios, _QUIET))) if ratios.size else 1.0
+
+    def _ratios(self, boxes, depths):
+        """Ratio of each box that holds little but noise."""
+        profile = gaussian_profile(self.fwhm, self.kernel_size)
+        white = (profile**2).sum()  # scatter of white noise smoothed by a product of two profiles
+        smooth = _spread(np.stack([_smoothed(box, profile) for box in boxes]))
+        boxes = np.stack(boxes)
+        pixel = _spread(boxes)
+        near, far = (_spread(boxes[..., lag:] - boxes[..., :-lag]) / np.sqrt(2) for lag in (1, 2))
+        depth = pixel if depths is None else _median_rms(depths)
+        # NaN fails every comparison.
+        with np.errstate(invalid="ignore", divide="ignore"):
+            excess = np.maximum(far / near, 1) - 1
+            usable = (depth > 0) & (pixel <= _MARGIN * near * (1 + _PIXEL_SLOPE * excess))
+            explained = white * pixel * (1 + _FACTOR_SLOPE * excess)
+            ratios = np.minimum(smooth, explained) / (white * depth)
+        return ratios[usable & np.isfinite(ratios)]
+
+
+def noise_factor(detection, rms, fwhm, kernel_size, box_rows=_BOX):
+    """`NoiseCorrelation` of a whole detection image, shape (height, width)."""
+
+    def detection_of(rows, y0):
+        return rows[0], None if rms is None else rms[y0 : y0 + rows.shape[1]]
+
+    statistic = NoiseCorrelation(detection_of, fwhm, kernel_size, box_rows)
+    part = statistic.measure(detection[np.newaxis], 0, detection.shape)
+    return statistic.combine([part], detection.shape)
+
+
+def _median_rms(depths):
+    """Median of the RMS of each box; NaN if it has none."""
+    known = [depth[depth > 0] for depth in depths]
+    return np.array([np.median(values) if values.size else np.nan for values in known])
+
+
+def _spread(boxes):
+    """Half the range of the middle 68 % of the pixels of each box; NaN if it has few."""
+    ordered = np.sort(boxes.reshape(len(boxes), -1), axis=1)  # NaN last
+    count = np.count_nonzero(~np.isnan(ordered), axis=1)
+    low, high = (
+        np.take_along_axis(ordered, (count * share).astype(np.int64)[:, np.newaxis], axis=1)[:, 0]
+        for share in (0.1587, 0.8413)
+    )
+    return np.where(count >= _LEAST_PIXELS, (high - low) / 2, np.nan)
+
+
+def _smoothed(box, profile):
+    """Smooth a box; NaN where the kernel leaves the box or meets pixels without data."""
+    smooth = convolve_block(box, 0, len(box), profile)
+    radius = len(profile) // 2
+    if radius:
+        inside = np.full(box.shape, True)
+        inside[:radius] = inside[-radius:] = False
+        inside[:, :radius] = inside[:, -radius:] = False
+        smooth = np.where(inside, smooth, np.nan)
+    missing = np.isnan(box)
+    if missing.any():
+        from scipy import ndimage
+
+        near = ndimage.binary_dilation(missing, np.ones((len(profile),) * 2, dtype=bool))
+        smooth = np.where(near, np.nan, smooth)
+    return smooth
