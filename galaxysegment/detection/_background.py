@@ -145,6 +145,18 @@ class MeshMap:
             )
         return background
 
+    def rows(self, height, width):
+        """Return what `_strip_kernels.map_row` makes rows of the map of, for a window at its corner.
+
+        None if a plane comes on top.
+        """
+        if self.plane is not None:
+            return None
+        (y0, x0), dtype = self._corner, self.dtype.type
+        along = spline_weights(y0, y0 + height, self.box[0], self.mesh.shape[0]).astype(self.dtype)
+        limits = dtype(0), dtype(self._span), dtype(self._lowest)
+        return (*rows_of(along), self._columns(x0, x0 + width), *limits)
+
     def _spline(self, y0, y1, x0, x1):
         """The interpolated mesh; the arguments are pixels of the whole map."""
         if not self._span > 0:  # a constant stays exactly constant, as in photutils
@@ -195,6 +207,17 @@ def spline_weights(start, stop, box, n_boxes):
     n_rows = stop - start
     pointers = np.arange(0, 4 * n_rows + 1, 4)
     return sparse.csr_array((weights.ravel(), index.ravel(), pointers), shape=(n_rows, n_boxes))
+
+
+def rows_of(weights):
+    """Columns and weights of the at most four entries of each row of a sparse matrix, as arrays."""
+    n_entries = np.diff(weights.indptr)
+    row = np.repeat(np.arange(len(n_entries)), n_entries)
+    place = np.arange(weights.nnz) - np.repeat(weights.indptr[:-1], n_entries)
+    columns = np.zeros((len(n_entries), 4), dtype=np.int64)
+    values = np.zeros(columns.shape, dtype=weights.dtype)
+    columns[row, place], values[row, place] = weights.indices, weights.data
+    return columns, values
 
 
 def box_statistics(image, box, mask=None):

@@ -6,6 +6,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils._param_validation import Interval, Options
 
+from .._utils.packages import compiling_pays
 from .._utils.validation import check_odd
 from ..base import BaseSegmenter, ScoreMaps, Statistic
 from ..detection._background import MeshMap, box_statistics, meshes_of_boxes, used_boxes
@@ -264,13 +265,12 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         return boxes_of_objects(*measured[:2], used)
 
     def _find_fast(self, image, rms, no_data):
-        background, noise = self._meshes(image)
+        meshes = self._meshes(image)
         n_sigma = self.n_sigma * self._threshold_factor(image, rms)
-        noise = noise if rms is None else rms
-        smooth, above = self._smooth_and_compare(image, background, noise, n_sigma)
-        if no_data is not None:
-            above &= ~no_data
-        labels = _large_components(above, self.n_pixels, self.connectivity)
+        if compiling_pays(image.size):
+            labels, smooth = self._find_in_strips(image, rms, *meshes, n_sigma)
+        else:
+            labels, smooth = self._find_in_blocks(image, rms, no_data, *meshes, n_sigma)
         if not self.deblend:
             return labels
         options = {
@@ -280,10 +280,44 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         }
         return deblend(labels, smooth, self.n_pixels, **options)
 
+    def _profile(self):
+        return np.ones(1) if self.fwhm is None else gaussian_profile(self.fwhm, self.kernel_size)
+
+    def _find_in_strips(self, image, rms, background, noise, n_sigma):
+        """Label map and smoothed image, which is filled where it is above the threshold.
+
+        The same to the bit as `_find_in_blocks`, by compiled functions.
+        """
+        from ..detection._strip_kernels import detect
+
+        dtype = image.dtype
+        # By numpy, which asks for large pages of memory: numba's arrays take longer to touch.
+        labels, smooth = np.zeros(image.shape, dtype=np.int32), np.empty(image.shape, dtype)
+        detect(
+            np.ascontiguousarray(image),
+            np.zeros((0, 0), dtype) if rms is None else np.ascontiguousarray(rms, dtype),
+            background.rows(*image.shape),
+            noise.rows(*image.shape),
+            self._profile().astype(dtype),
+            dtype.type(n_sigma),
+            self.n_pixels,
+            int(self.connectivity == 8),
+            labels,
+            smooth,
+        )
+        return labels, smooth
+
+    def _find_in_blocks(self, image, rms, no_data, background, noise, n_sigma):
+        """Label map and smoothed image, by numpy, which costs a small image less time."""
+        noise = noise if rms is None else rms
+        smooth, above = self._smooth_and_compare(image, background, noise, n_sigma)
+        if no_data is not None:
+            above &= ~no_data
+        return _large_components(above, self.n_pixels, self.connectivity), smooth
+
     def _smooth_and_compare(self, image, background, noise, n_sigma):
         """Smoothed image, and where it is above the threshold, block by block of rows."""
-        profile = np.ones(1) if self.fwhm is None else gaussian_profile(self.fwhm, self.kernel_size)
-        width = image.shape[1]
+        profile, width = self._profile(), image.shape[1]
         n_sigma = image.dtype.type(n_sigma)
         smooth, above = np.empty_like(image), np.empty(image.shape, dtype=bool)
 

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from photutils.segmentation import SegmentationImage, deblend_sources
 from scipy import ndimage
+from skimage.segmentation import watershed
 
+from galaxysegment.detection import _deblend_kernels as kernels
 from galaxysegment.detection import _deblending as deblending
 from galaxysegment.detection._deblending import deblend
 from galaxysegment.structures import label_components, remove_small
@@ -61,25 +63,66 @@ def test_splits_what_there_is_to_split():
     assert np.array_equal(np.unique(parts), np.arange(parts.max() + 1))
 
 
-def test_large_source_is_worked_on_level_by_level(monkeypatch):
-    image = crowd(5)
-    labels = remove_small(label_components(image > 0.5), 5)
-    whole = deblend(labels, image, 5)
-    monkeypatch.setattr(deblending, "_CUBE", 1)
-    assert np.array_equal(deblend(labels, image, 5), whole)
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    n_values=st.sampled_from([2, 5, 1000]),
+    connectivity=st.sampled_from([4, 8]),
+)
+def test_floods_as_scikit_image_does_ties_included(seed, n_values, connectivity):
+    rng = np.random.default_rng(seed)
+    shape = rng.integers(2, 25, 2)
+    footprint = ndimage.generate_binary_structure(2, 1 if connectivity == 4 else 2)
+    own = ndimage.label(rng.random(shape) < 0.85, footprint)[0] == 1
+    image = rng.integers(0, n_values, shape).astype(np.float64)
+    markers = np.where(own & (rng.random(shape) < 0.2), rng.integers(1, 4, shape), 0)
+    if not markers.any():
+        return
+    pixels = np.flatnonzero(own)
+    places, width, size = kernels.place_in_box(pixels, shape[1])
+    node_at = np.full(size, -1)
+    node_at[places] = np.arange(len(pixels))
+    parts = markers.ravel()[pixels]
+    around = kernels.neighbours(width, connectivity)
+    shores = np.flatnonzero(parts)
+    kernels.flood(
+        image.ravel()[pixels], places, around, node_at, parts, shores, np.empty_like(parts)
+    )
+    expected = watershed(-image, markers, mask=own, connectivity=footprint)
+    assert np.array_equal(parts, expected.ravel()[pixels])
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    n_pixels=st.integers(1, 12),
+    connectivity=st.sampled_from([4, 8]),
+    has_ties=st.booleans(),
+)
+def test_passes_over_no_source_that_a_level_separates(seed, n_pixels, connectivity, has_ties):
+    image = crowd(seed, shape=(40, 40), n=12)
+    image = np.round(image, 1) if has_ties else image
+    labels = remove_small(label_components(image > 0.3, connectivity), n_pixels)
+    for label in range(1, labels.max() + 1):
+        own = labels == label
+        pixels, values = np.flatnonzero(own), image[own]
+        place = pixels, labels.shape[1]
+        levels = np.unique(values)
+        _, n_markers = kernels.find_markers(values, *place, levels, n_pixels, connectivity)
+        may_split = kernels.may_split(values, *place, n_pixels, connectivity)
+        assert may_split or n_markers < 2
+        assert has_ties or may_split == (n_markers > 1)
 
 
 def test_too_many_markers_fall_back_to_linear_levels():
     image = np.random.default_rng(0).uniform(1, 2, (48, 48))
     image[::2] *= 100
     own = np.ones(image.shape, dtype=bool)
-    footprint = np.ones((3, 3))
-    counts = [
-        deblending._markers(
-            image, own, deblending._thresholds(image[own], 32, exponential), 1, footprint
-        ).max()
-        for exponential in (True, False)
-    ]
+    counts = []
+    for exponential in (True, False):
+        levels = deblending._thresholds(image[own], 32, exponential)
+        place = np.arange(image.size), image.shape[1]
+        counts.append(kernels.find_markers(image.ravel(), *place, levels, 1, 8)[1])
     assert counts[0] > deblending._MOST_MARKERS > 1
     assert counts[0] != counts[1]
     labels = own.astype(np.int32)

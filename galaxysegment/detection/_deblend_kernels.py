@@ -1,0 +1,435 @@
+"""Kernels of deblending: which sources may split, their markers, and flooding from markers.
+
+Pixels of a source are numbered in raster order. They lie in a box with a frame of one pixel, so
+that each has all its neighbours. numba takes a while to import, so functions import this module.
+"""
+
+import numpy as np
+from numba import njit
+
+from .._utils.compiled import OPTIONS
+
+
+@njit(**OPTIONS)
+def root_of(parent, node):
+    """Find the root of a node in a forest of nodes that know their parents; shorten the way."""
+    while parent[node] != node:
+        parent[node] = parent[parent[node]]
+        node = parent[node]
+    return node
+
+
+@njit(**OPTIONS)
+def neighbours(width, connectivity):
+    """Return the offsets to the neighbours in a box with rows of `width` pixels, nearest first."""
+    if connectivity == 4:
+        return np.array([-width, -1, 1, width])
+    return np.array([-width, -1, 1, width, -width - 1, -width + 1, width - 1, width + 1])
+
+
+@njit(**OPTIONS)
+def group_pixels(owner):
+    """Sort pixels by their label, 0…n.
+
+    Returns
+    -------
+    order : ndarray of int64
+        Indices of the pixels, label by label, those of a label in their order.
+    starts : ndarray of int64, shape (n + 2,)
+        The pixels of label k are ``order[starts[k]:starts[k + 1]]``.
+    """
+    starts = np.zeros(owner.max() + 2, dtype=np.int64)
+    for label in owner:
+        starts[label + 1] += 1
+    starts = np.cumsum(starts)
+    free = starts.copy()
+    order = np.empty(len(owner), dtype=np.int64)
+    for index in range(len(owner)):
+        order[free[owner[index]]] = index
+        free[owner[index]] += 1
+    return order, starts
+
+
+@njit(**OPTIONS)
+def place_in_box(pixels, width):
+    """Return the positions of pixels in the box around them, its width and its number of pixels.
+
+    Parameters
+    ----------
+    pixels : ndarray of int64
+        Positions in raster order in an image with rows of `width` pixels.
+    """
+    top, bottom = pixels[0] // width, pixels[-1] // width
+    left, right = width, 0
+    for pixel in pixels:
+        left, right = min(left, pixel % width), max(right, pixel % width)
+    box_width = right - left + 3
+    places = np.empty(len(pixels), dtype=np.int64)
+    for index in range(len(pixels)):
+        y, x = pixels[index] // width, pixels[index] % width
+        places[index] = (y - top + 1) * box_width + x - left + 1
+    return places, box_width, (bottom - top + 3) * box_width
+
+
+@njit(**OPTIONS)
+def has_peaks(values, places, around, node_at):
+    """Return whether two pixels of a source are as bright as all their neighbours."""
+    n_peaks = 0
+    for node in range(len(values)):
+        is_peak = True
+        for offset in around:
+            other = node_at[places[node] + offset]
+            if other >= 0 and values[other] > values[node]:
+                is_peak = False
+                break
+        n_peaks += is_peak
+        if n_peaks > 1:
+            return True
+    return False
+
+
+@njit(**OPTIONS)
+def may_split(values, pixels, width, n_pixels, connectivity):
+    """Return whether some threshold can leave two parts of `n_pixels` pixels of a source.
+
+    Pixels are added from the brightest on. The source may split if two parts that meet are both
+    large enough.
+    """
+    n = len(pixels)
+    if n < 2 * n_pixels:
+        return False
+    places, box_width, box_size = place_in_box(pixels, width)
+    around = neighbours(box_width, connectivity)
+    node_at = np.full(box_size, -1, dtype=np.int64)
+    node_at[places] = np.arange(n)
+    if not has_peaks(values, places, around, node_at):
+        return False
+    order = np.argsort(values)
+    node_at[places] = -1
+    parent, size = np.arange(n), np.ones(n, dtype=np.int64)
+    n_parts = 0
+    for step in range(n - 1, -1, -1):
+        node = order[step]
+        n_parts += 1
+        n_large = 0
+        for offset in around:
+            other = node_at[places[node] + offset]
+            if other < 0:
+                continue
+            root, own = root_of(parent, other), root_of(parent, node)
+            if root == own:
+                continue
+            n_large += size[root] >= n_pixels
+            parent[own] = root
+            size[root] += size[own]
+            n_parts -= 1
+        if n_large > 1:
+            return True
+        node_at[places[node]] = node
+    return n_parts > 1
+
+
+@njit(**OPTIONS)
+def find_candidates(values, pixels, starts, width, n_pixels, connectivity):
+    """Return which labels may split, shape (n_labels + 1,); see `may_split`."""
+    chosen = np.zeros(len(starts) - 1, dtype=np.bool_)
+    for label in range(1, len(starts) - 1):
+        own = slice(starts[label], starts[label + 1])
+        if starts[label + 1] > starts[label]:
+            chosen[label] = may_split(values[own], pixels[own], width, n_pixels, connectivity)
+    return chosen
+
+
+@njit(**OPTIONS)
+def count_parts(values, places, around, node_at, thresholds, n_pixels):
+    """Return the number of parts of at least `n_pixels` pixels above each rising threshold."""
+    n = len(values)
+    order = np.argsort(values)
+    parent, size = np.arange(n), np.ones(n, dtype=np.int64)
+    is_above = np.zeros(n, dtype=np.bool_)
+    counts = np.zeros(len(thresholds), dtype=np.int64)
+    step, n_large = n - 1, 0
+    for level in range(len(thresholds) - 1, -1, -1):
+        while step >= 0 and values[order[step]] > thresholds[level]:
+            node = order[step]
+            step -= 1
+            is_above[node] = True
+            n_large += n_pixels <= 1
+            for offset in around:
+                other = node_at[places[node] + offset]
+                if other < 0 or not is_above[other]:
+                    continue
+                root, own = root_of(parent, other), root_of(parent, node)
+                if root == own:
+                    continue
+                if size[root] < size[own]:
+                    root, own = own, root
+                n_large -= (size[root] >= n_pixels) + (size[own] >= n_pixels)
+                parent[own] = root
+                size[root] += size[own]
+                n_large += size[root] >= n_pixels
+        counts[level] = n_large
+    return counts
+
+
+@njit(**OPTIONS)
+def large_parts(values, places, around, node_at, threshold, n_pixels):
+    """Return, for each pixel, 1 + the first pixel of its part above a threshold.
+
+    0 if the pixel is fainter, or if the part has fewer than `n_pixels` pixels.
+    """
+    n = len(values)
+    part, stack = np.zeros(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    is_seen = np.zeros(n, dtype=np.bool_)
+    for first in range(n):
+        if is_seen[first] or not values[first] > threshold:
+            continue
+        stack[0], is_seen[first] = first, True
+        n_done, n_stacked = 0, 1
+        while n_done < n_stacked:
+            node = stack[n_done]
+            n_done += 1
+            for offset in around:
+                other = node_at[places[node] + offset]
+                if other >= 0 and not is_seen[other] and values[other] > threshold:
+                    stack[n_stacked], is_seen[other] = other, True
+                    n_stacked += 1
+        if n_stacked >= n_pixels:
+            for index in range(n_stacked):
+                part[stack[index]] = first + 1
+    return part
+
+
+@njit(**OPTIONS)
+def find_markers(values, pixels, width, thresholds, n_pixels, connectivity):
+    """Number the parts that a rising threshold separates.
+
+    A part is replaced by those that it falls into, if these are two or more of at least `n_pixels`
+    pixels.
+
+    Returns
+    -------
+    markers : ndarray of int64, shape (n,)
+        1… in the order of their first pixels; 0 for pixels of no marker.
+    n_markers : int
+        0 if no threshold separates parts.
+    """
+    n = len(values)
+    places, box_width, box_size = place_in_box(pixels, width)
+    around = neighbours(box_width, connectivity)
+    node_at = np.full(box_size, -1, dtype=np.int64)
+    node_at[places] = np.arange(n)
+    counts = count_parts(values, places, around, node_at, thresholds, n_pixels)
+    markers = np.zeros(n, dtype=np.int64)
+    has_markers = False
+    for level in np.flatnonzero(counts > 1):
+        part = large_parts(values, places, around, node_at, thresholds[level], n_pixels)
+        if not has_markers:
+            markers, has_markers = part, True
+            continue
+        n_inside = np.zeros(n + 1, dtype=np.int64)  # parts inside each marker
+        for index in range(n):
+            if part[index] == index + 1:
+                n_inside[markers[index]] += 1
+        n_inside[0] = 0
+        for index in range(n):
+            if n_inside[markers[index]] > 1:
+                markers[index] = part[index]
+    return number_in_order(markers)
+
+
+@njit(**OPTIONS)
+def number_in_order(parts):
+    """Number parts 1… in the order of their first pixels; return them and their number."""
+    number = np.zeros(parts.max() + 1, dtype=np.int64)
+    n_parts = 0
+    for part in parts:
+        if part and not number[part]:
+            n_parts += 1
+            number[part] = n_parts
+    return number[parts], n_parts
+
+
+@njit(**OPTIONS)
+def is_before(depth, age, node, other):
+    """Return whether a pixel is flooded before another one: it is deeper, or waits longer."""
+    return depth[node] < depth[other] or (depth[node] == depth[other] and age[node] < age[other])
+
+
+@njit(**OPTIONS)
+def push(heap, n_nodes, node, depth, age):
+    """Put a pixel into the heap of those to be flooded; return their number."""
+    place = n_nodes
+    heap[place] = node
+    while place > 0:
+        above = (place - 1) // 2
+        if not is_before(depth, age, heap[place], heap[above]):
+            break
+        heap[place], heap[above] = heap[above], heap[place]
+        place = above
+    return n_nodes + 1
+
+
+@njit(**OPTIONS)
+def pop(heap, n_nodes, depth, age):
+    """Take the next pixel to be flooded out of the heap; return it and the number of the others."""
+    n_nodes -= 1
+    first, heap[0] = heap[0], heap[n_nodes]
+    place = 0
+    while True:
+        left, least = 2 * place + 1, place
+        if left >= n_nodes:
+            break
+        if is_before(depth, age, heap[left], heap[place]):
+            least = left
+        if left + 1 < n_nodes and is_before(depth, age, heap[left + 1], heap[least]):
+            least = left + 1
+        if least == place:
+            break
+        heap[place], heap[least] = heap[least], heap[place]
+        place = least
+    return first, n_nodes
+
+
+@njit(**OPTIONS)
+def flood(values, places, around, node_at, parts, shores, flooded):
+    """Flood a source from its parts, the brightest pixels first, in place.
+
+    Ties are settled as `skimage.segmentation.watershed` does, release 0.26.
+
+    Parameters
+    ----------
+    parts : ndarray of int64, shape (n,)
+        0 where no part is.
+    shores : ndarray of int64
+        Pixels of the parts, among them all that have neighbours without a part, in raster order.
+    flooded : ndarray of int64, shape (n,)
+        Filled with the pixels that belong to a part now, in the order in which they were reached.
+
+    Returns
+    -------
+    int
+        Number of these pixels.
+    """
+    n = len(values)
+    depth, age = -values, np.zeros(n, dtype=np.int64)
+    heap = np.empty(n, dtype=np.int64)
+    n_nodes = n_flooded = 0
+    for node in shores:
+        n_nodes = push(heap, n_nodes, node, depth, age)
+    while n_nodes:
+        node, n_nodes = pop(heap, n_nodes, depth, age)
+        for offset in around:
+            other = node_at[places[node] + offset]
+            if other < 0 or parts[other]:
+                continue
+            flooded[n_flooded] = other
+            n_flooded += 1
+            parts[other], age[other] = parts[node], n_flooded
+            depth[other] = max(depth[other], depth[node])
+            n_nodes = push(heap, n_nodes, other, depth, age)
+    return n_flooded
+
+
+@njit(**OPTIONS)
+def divide(values, pixels, width, markers, n_markers, total, contrast, connectivity):
+    """Divide a source among its markers; drop the faintest part while it is below `contrast`.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (n,)
+    pixels : ndarray of int64, shape (n,)
+    width : int
+    markers : ndarray of int64, shape (n,)
+        1…`n_markers`, or 0. Becomes the part of each pixel.
+    n_markers : int
+    total, contrast : float
+        A part must have the fraction `contrast` of the flux `total`.
+    connectivity : {4, 8}
+
+    Returns
+    -------
+    int
+        Number of parts; 1 if the source stays whole.
+    """
+    n = len(values)
+    places, box_width, box_size = place_in_box(pixels, width)
+    around = neighbours(box_width, connectivity)
+    node_at = np.full(box_size, -1, dtype=np.int64)
+    node_at[places] = np.arange(n)
+    flooded, following = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    flood(values, places, around, node_at, markers, np.flatnonzero(markers), flooded)
+    flux, latest = np.zeros(n_markers + 1), np.full(n_markers + 1, -1, dtype=np.int64)
+    for node in range(n):
+        flux[markers[node]] += values[node]
+        following[node], latest[markers[node]] = latest[markers[node]], node
+    if latest[0] >= 0:  # a piece without a marker: no connected source
+        return 1
+    n_parts = n_markers
+    while n_parts > 1:
+        part = faintest_part(flux / total, latest, contrast)
+        if not part:
+            break
+        n_parts -= 1
+        shores = remove(latest[part], following, values, places, around, node_at, markers)
+        latest[part] = -1
+        n_flooded = flood(values, places, around, node_at, markers, shores, flooded)
+        for node in flooded[:n_flooded]:
+            flux[markers[node]] += values[node]
+            following[node], latest[markers[node]] = latest[markers[node]], node
+    number = np.cumsum(latest >= 0)
+    markers[:] = number[markers]
+    return n_parts
+
+
+@njit(**OPTIONS)
+def remove(latest, following, values, places, around, node_at, parts):
+    """Remove a part, in place; return the pixels of other parts that the flood starts from.
+
+    These are the neighbours of the part. If two of them are equally bright, all pixels of other
+    parts are returned, because the whole heap says which comes first.
+
+    Parameters
+    ----------
+    latest : int
+        One pixel of the part.
+    following : ndarray of int64, shape (n,)
+        The next pixel of the same part; -1 for the last.
+    """
+    node, n_pixels = latest, 0
+    while node >= 0:
+        parts[node] = 0
+        node = following[node]
+        n_pixels += 1
+    shores = np.empty(len(around) * n_pixels, dtype=np.int64)
+    n_shores, node = 0, latest
+    while node >= 0:
+        for offset in around:
+            other = node_at[places[node] + offset]
+            if other >= 0 and parts[other]:
+                shores[n_shores] = other
+                n_shores += 1
+        node = following[node]
+    shores = np.unique(shores[:n_shores])
+    ordered = np.sort(values[shores])
+    if (ordered[1:] == ordered[:-1]).any():
+        return np.flatnonzero(parts)
+    return shores
+
+
+@njit(**OPTIONS)
+def faintest_part(share, latest, contrast):
+    """Return the part with the smallest share of the flux; 0 if no share is below `contrast`.
+
+    Shares are NaN for a total of zero; the first of these goes, as by `numpy.argmin`.
+    """
+    faintest, is_faint = 0, False
+    for part in range(1, len(share)):
+        if latest[part] < 0:  # removed
+            continue
+        is_faint |= share[part] < contrast
+        if faintest == 0 or (
+            share[faintest] == share[faintest] and not share[part] >= share[faintest]
+        ):
+            faintest = part
+    return faintest if is_faint else 0

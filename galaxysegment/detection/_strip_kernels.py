@@ -1,0 +1,246 @@
+"""Kernels that detect sources in one pass over the rows of an image.
+
+Background, smoothing, threshold and connected pixels are done for a few rows at a time, which stay
+in the cache. Each sum has the order of the same sum in numpy, or in sep, so that the results are
+equal to the bit. numba takes a while to import, so functions import this module.
+"""
+
+import numpy as np
+from numba import njit
+
+from .._utils.compiled import OPTIONS
+from ._deblend_kernels import root_of
+
+
+@njit(**OPTIONS)
+def map_row(out, y, smooth_map):
+    """Fill a row of a background or noise map.
+
+    Parameters
+    ----------
+    out : ndarray of shape (width,)
+    y : int
+    smooth_map : tuple
+        For each row, four lines and their weights; the lines, shape (n, width); the lowest and the
+        highest sum, and what is added to the sum.
+    """
+    lines, weights, columns, low, high, base = smooth_map
+    a, b, c, d = lines[y, 0], lines[y, 1], lines[y, 2], lines[y, 3]
+    first, second, third, fourth = columns[a], columns[b], columns[c], columns[d]
+    for x in range(out.size):
+        value = first[x] * weights[y, 0]
+        value += second[x] * weights[y, 1]
+        value += third[x] * weights[y, 2]
+        value += fourth[x] * weights[y, 3]
+        out[x] = min(max(value, low), high) + base
+
+
+@njit(**OPTIONS)
+def smooth_row(out, padded, ring, y, profile):
+    """Smooth row `y` with a symmetric profile along both axes, as `convolve_rows` does.
+
+    Parameters
+    ----------
+    out : ndarray of shape (width,)
+    padded : ndarray of shape (width + 2 * radius,)
+        Work space, zero at its ends.
+    ring : ndarray of shape (2 * radius + 1, width)
+        Row `y` of the image is row ``y % (2 * radius + 1)``.
+    """
+    n, width = ring.shape
+    radius = n // 2
+    total = padded[radius : radius + width]
+    middle, weight = ring[y % n], profile[radius]
+    for x in range(width):
+        total[x] = middle[x] * weight
+    for shift in range(1, radius + 1):
+        above, below, weight = ring[(y - shift) % n], ring[(y + shift) % n], profile[radius - shift]
+        for x in range(width):
+            total[x] += (above[x] + below[x]) * weight
+    weight = profile[radius]
+    for x in range(width):
+        out[x] = total[x] * weight
+    for shift in range(1, radius + 1):
+        left, right = padded[radius - shift :], padded[radius + shift :]
+        weight = profile[radius - shift]
+        for x in range(width):
+            out[x] += (left[x] + right[x]) * weight
+
+
+@njit(**OPTIONS)
+def interpolate_row(smooth, share_missing):
+    """Divide a smoothed row by the weight of the pixels with data; 0 where there are none."""
+    one, zero = smooth.dtype.type(1), smooth.dtype.type(0)
+    least = smooth.dtype.type(1e-5)  # what rounding leaves of zero in float32
+    for x in range(smooth.size):
+        weight = one - share_missing[x]
+        smooth[x] = zero if weight < least else smooth[x] / weight
+
+
+@njit(**OPTIONS)
+def add_runs(runs, n_runs, first_above, y, is_above, reach):
+    """Append the runs of a row, and join them with those of the row above.
+
+    Parameters
+    ----------
+    runs : ndarray of int64, shape (n, 4)
+        Row, first column, column after the last, and parent of each run.
+    n_runs : int
+        Number of runs so far; those of the row above begin at `first_above`.
+    is_above : ndarray of bool, shape (8 * n_words,)
+        Pixels above the threshold; False behind the end of the row.
+    reach : int
+        1 if pixels that touch at a corner are connected, else 0.
+
+    Returns
+    -------
+    runs : ndarray
+        Another one if there was no room.
+    n_runs, first_own : int
+    """
+    first_own = n_runs
+    start = -1
+    words = is_above.view(np.uint64)
+    for word in range(words.size):
+        if words[word] == 0 and start < 0:
+            continue
+        for x in range(8 * word, 8 * word + 8):
+            if is_above[x] == (start >= 0):
+                continue
+            if start < 0:
+                start = x
+                continue
+            runs = with_room(runs, n_runs)
+            runs[n_runs, 0], runs[n_runs, 1], runs[n_runs, 2], runs[n_runs, 3] = y, start, x, n_runs
+            n_runs, start = n_runs + 1, -1
+    if start >= 0:
+        runs = with_room(runs, n_runs)
+        runs[n_runs, 0], runs[n_runs, 1] = y, start
+        runs[n_runs, 2], runs[n_runs, 3] = is_above.size, n_runs
+        n_runs += 1
+    above, parent = first_above, runs[:, 3]
+    for own in range(first_own, n_runs):
+        while above < first_own and runs[above, 2] + reach <= runs[own, 1]:
+            above += 1
+        other = above
+        while other < first_own and runs[other, 1] < runs[own, 2] + reach:
+            root, own_root = root_of(parent, other), root_of(parent, own)
+            parent[max(root, own_root)] = min(root, own_root)
+            other += 1
+    return runs, n_runs, first_own
+
+
+@njit(**OPTIONS)
+def with_room(runs, n_runs):
+    """Return runs with room for another one."""
+    if n_runs < len(runs):
+        return runs
+    larger = np.empty((2 * n_runs, 4), dtype=runs.dtype)
+    larger[:n_runs] = runs
+    return larger
+
+
+@njit(**OPTIONS)
+def label_runs(runs, n_pixels, labels):
+    """Paint the components with enough pixels, numbered in the order of their first pixels.
+
+    The last column of `runs` becomes the label. Returns the number of components.
+    """
+    n_runs = len(runs)
+    sizes, number = np.zeros(n_runs, dtype=np.int64), np.zeros(n_runs, dtype=np.int64)
+    for run in range(n_runs):
+        root = root_of(runs[:, 3], run)
+        runs[run, 3] = root
+        sizes[root] += runs[run, 2] - runs[run, 1]
+    n_sources = 0
+    for run in range(n_runs):
+        root = runs[run, 3]  # never after the run itself
+        if root == run and sizes[run] >= n_pixels:
+            n_sources += 1
+            number[run] = n_sources
+        runs[run, 3] = number[root]
+        if number[root]:
+            labels[runs[run, 0], runs[run, 1] : runs[run, 2]] = number[root]
+    return n_sources
+
+
+@njit(**OPTIONS)
+def detect(image, rms, background, noise, profile, n_sigma, n_pixels, reach, labels, smooth):
+    """Detect the sources of an image whose missing pixels are interpolated.
+
+    Parameters
+    ----------
+    image : ndarray of float, shape (height, width)
+        NaN is "no data".
+    rms : ndarray of float, shape (height, width) or (0, 0)
+        Noise map; of no size if the noise is that of the background.
+    background, noise : tuple
+        As for `map_row`.
+    profile : ndarray of float, shape (2 * radius + 1,)
+    n_sigma : float
+    n_pixels, reach : int
+        Smallest number of pixels of a source; 1 if corners connect, else 0.
+    labels : ndarray of int32, shape (height, width)
+        Zeros, filled with the labels.
+    smooth : ndarray of float, shape (height, width)
+        Filled with the smoothed image where it is above the threshold.
+    """
+    height, width = image.shape
+    n, radius = profile.size, profile.size // 2
+    zero = image.dtype.type(0)
+    ring, gaps = np.zeros((n, width), image.dtype), np.zeros((n, width), image.dtype)
+    has_gap = np.zeros(n, dtype=np.bool_)
+    padded = np.zeros(width + 2 * radius, image.dtype)
+    work = np.empty((3, width), image.dtype)
+    row, missing, level = work[0], work[1], work[2]
+    is_above = np.zeros(-(-width // 8) * 8, dtype=np.bool_)
+    runs = np.empty((1024, 4), dtype=np.int64)
+    n_runs = first_above = 0
+    for line in range(height + radius):
+        slot = line % n
+        if line < height:
+            map_row(level, line, background)
+            has_gap[slot] = subtract_row(ring[slot], gaps[slot], image[line], level)
+        else:
+            ring[slot], gaps[slot], has_gap[slot] = zero, zero, False
+        y = line - radius
+        if y < 0:
+            continue
+        smooth_row(row, padded, ring, y, profile)
+        if has_gap.any():
+            smooth_row(missing, padded, gaps, y, profile)
+            interpolate_row(row, missing)
+        if rms.size:
+            level[:] = rms[y]
+        else:
+            map_row(level, y, noise)
+        gap = gaps[y % n]
+        for x in range(width):
+            is_above[x] = (row[x] > n_sigma * level[x]) & (gap[x] == zero)
+        before = n_runs
+        runs, n_runs, first_above = add_runs(runs, n_runs, first_above, y, is_above, reach)
+        for run in range(before, n_runs):
+            for x in range(runs[run, 1], runs[run, 2]):
+                smooth[y, x] = row[x]
+    label_runs(runs[:n_runs], n_pixels, labels)
+
+
+@njit(**OPTIONS)
+def subtract_row(out, gap, pixels, level):
+    """Subtract the background of a row; zero where there are no data, and `gap` is 1 there.
+
+    Returns whether there is such a pixel.
+    """
+    zero, one = out.dtype.type(0), out.dtype.type(1)
+    n_missing = 0
+    for x in range(out.size):
+        out[x] = pixels[x] - level[x]
+        n_missing += out[x] != out[x]
+    if not n_missing:
+        gap[:] = zero
+        return False
+    for x in range(out.size):
+        is_missing = out[x] != out[x]
+        gap[x] = one if is_missing else zero
+        out[x] = zero if is_missing else out[x]
+    return True
