@@ -4,11 +4,14 @@ Compare time, memory and number of sources.
 
     python benchmarks/bench_mosaic.py --side 8192
     python benchmarks/bench_mosaic.py --side 25000 --methods sep-mosaic photutils-mosaic sextractor
+    python benchmarks/bench_mosaic.py --side 8192 --deblend --stages sep-mosaic
 
 Every method runs in a process of its own, at the same thresholds, and writes a segmentation map.
 Printed are wall time until the process ends and until the map is on the disk, the largest resident
 memory of any one process, and the number of sources; and times and memory relative to SExtractor,
 or to the first method.
+
+With ``--stages`` one method runs in one process and its processor seconds are told apart by stage.
 """
 
 import argparse
@@ -19,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+from importlib import import_module
 from pathlib import Path
 
 N_SIGMA, N_PIXELS, BOX = 1.5, 10, 50
@@ -163,6 +167,89 @@ def run_sextractor(arguments, output):
     )
 
 
+# Functions whose processor seconds count as a stage, without what stages inside them take.
+STAGES = {
+    "open the image": ("galaxysegment.mosaic", "open_pixels"),
+    "read pixels": ("galaxysegment.io._pixels", "read_floats"),
+    "read the mask": ("galaxysegment.io._sources", "MaskedSource.read"),
+    "look for constant regions": ("galaxysegment.detection._constant", "ConstantRegions.measure"),
+    "blank constant regions": ("galaxysegment.detection._constant", "ConstantBlanker.transform"),
+    "background boxes": ("galaxysegment.detection._bands", "_Backgrounds.measure"),
+    "background meshes": ("galaxysegment.detection._bands", "_Backgrounds.combine"),
+    "detect": ("galaxysegment.base", "BaseSegmenter._find_in_window"),
+    "detect (sep)": ("galaxysegment.segmenters._sep", "SEPSegmenter._detect"),
+    "split blends": ("galaxysegment.segmenters._photutils", "deblend"),
+    "split blends (sep)": ("galaxysegment.segmenters._sep", "SEPSegmenter._split_blend"),
+    "measure for cleaning": ("galaxysegment.segmenters._sep", "SEPSegmenter.find_candidates"),
+    "clean": ("galaxysegment.segmenters._sep", "SEPSegmenter.keep_sources"),
+    "describe tiles": ("galaxysegment.mosaic._work", "describe_tile"),
+    "save records": ("galaxysegment.mosaic._store", "WorkFolder.save"),
+    "load records": ("galaxysegment.mosaic._store", "WorkFolder.load"),
+    "join tiles": ("galaxysegment.mosaic._run", "join_tiles"),
+    "paint and write": ("galaxysegment.mosaic._output", "write_line"),
+    "wait for the disk": ("galaxysegment.mosaic._output", "flush"),
+    "everything else": ("galaxysegment.mosaic._run", "Run.execute"),
+}
+
+
+class Stopwatch:
+    """Adds up processor seconds by stage; a stage inside another one stops that one."""
+
+    def __init__(self):
+        self.seconds, self._running, self._since = {}, ["start Python and import"], 0.0
+
+    def switch(self):
+        """Book the time since the last switch to the stage that runs."""
+        now, stage = time.process_time(), self._running[-1]
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._since
+        self._since = now
+
+    def timed(self, stage, function):
+        def call(*args, **kwargs):
+            self.switch()
+            self._running.append(stage)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.switch()
+                self._running.pop()
+
+        return call
+
+    def watch(self):
+        """Replace the functions of all stages by timed ones."""
+        for stage, (module, name) in STAGES.items():
+            *owners, last = name.split(".")
+            owner = import_module(module)
+            for part in owners:
+                owner = getattr(owner, part)
+            setattr(owner, last, self.timed(stage, getattr(owner, last)))
+
+
+def print_stages(method, arguments):
+    """Run a method in this process and print its processor seconds by stage."""
+    watch = Stopwatch()
+    if "sep" in method:
+        import galaxysegment.segmenters._sep
+    else:
+        import galaxysegment.segmenters._photutils
+    import galaxysegment.mosaic  # noqa: F401
+
+    watch.switch()
+    watch.watch()
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        run(method, arguments, Path(folder) / "labels.fits")
+    watch.switch()
+    total = sum(watch.seconds.values())
+    for stage, seconds in sorted(watch.seconds.items(), key=lambda item: -item[1]):
+        print(f"{stage:<28}{seconds:>8.3f} s{100 * seconds / total:>7.1f} %")
+    print(f"{'all':<28}{total:>8.3f} s{arguments.side**2 / 1e6 / total:>7.1f} Mpx/s")
+
+
+def run(method, arguments, output):
+    globals()[f"run_{method.replace('-', '_')}"](arguments, output)
+
+
 def count_sources(path):
     from galaxysegment.io import image_shape, read_label_map
 
@@ -246,11 +333,17 @@ def main():
     parser.add_argument(
         "--image", type=Path, default=None, help="a field that `galaxysegment simulate` wrote"
     )
+    parser.add_argument(
+        "--stages",
+        choices=("sep-mosaic", "photutils-mosaic"),
+        default=None,
+        help="show where one process of this method spends its time",
+    )
     parser.add_argument("--run", choices=METHODS, default=None, help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, default=None, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.run:
-        globals()[f"run_{arguments.run.replace('-', '_')}"](arguments, arguments.output)
+        run(arguments.run, arguments, arguments.output)
         return
     if arguments.image is None:
         from galaxysegment.datasets import write_field
@@ -262,6 +355,10 @@ def main():
                 arguments.image, (arguments.side,) * 2, random_state=0, n_jobs=arguments.n_jobs
             )
             print(f"simulated in {time.perf_counter() - start:.1f} s")
+    if arguments.stages:
+        arguments.n_jobs = 1
+        print_stages(arguments.stages, arguments)
+        return
     methods = arguments.methods or [
         name for name in METHODS if name not in WHOLE or arguments.side <= 8192
     ]

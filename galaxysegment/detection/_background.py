@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage, sparse
 
+from .._utils.packages import compiling_pays
+
 _CLIP = 3.0
 _MAX_CLIPS = 10
 _MAX_FITS = 20
@@ -146,7 +148,7 @@ class MeshMap:
         return background
 
     def rows(self, height, width):
-        """Return what `_strip_kernels.map_row` makes rows of the map of, for a window at its corner.
+        """Return what `_strip_kernels.map_row` needs for a window at the corner of this map.
 
         None if a plane comes on top.
         """
@@ -220,9 +222,14 @@ def rows_of(weights):
     return columns, values
 
 
-def box_statistics(image, box, mask=None):
-    """Clipped median, clipped scatter and number of pixels left of each box, stacked."""
+def box_statistics(image, box, mask=None, n_all=0):
+    """Clipped median, clipped scatter and number of pixels left of each box, stacked.
+
+    `n_all` is the number of pixels of the mosaic if the image is a part of one: compiled functions
+    pay for many pixels only.
+    """
     height, width = image.shape
+    clip = _clip_compiled if compiling_pays(max(n_all, height * width)) else _clip_sorted
     whole = height // box[0] * box[0]
     step = box[0] * max(1, _BLOCK // (box[0] * width))
     bands = [(y, min(y + step, whole)) for y in range(0, whole, step)]
@@ -233,18 +240,17 @@ def box_statistics(image, box, mask=None):
         rows = image[y0:y1]
         if mask is not None:
             rows = np.where(mask[y0:y1], rows.dtype.type(np.nan), rows)
-        statistics.append(_boxes_of_band(rows, min(box[0], y1 - y0), box[1]))
+        statistics.append(_boxes_of_band(rows, min(box[0], y1 - y0), box[1], clip))
     return np.moveaxis(np.concatenate(statistics), 2, 0)
 
 
-def _boxes_of_band(rows, box_height, box_width):
+def _boxes_of_band(rows, box_height, box_width, clip):
     """Statistics of the boxes of some rows: (n_boxes_y, n_boxes_x, 3). The last may be narrower."""
     whole = rows.shape[1] // box_width * box_width
-    statistics = [_clipped_statistics(_cut(rows[:, :whole], box_height, box_width))]
+    statistics = [_clipped_statistics(_cut(rows[:, :whole], box_height, box_width), clip)]
     if whole < rows.shape[1]:
-        statistics.append(
-            _clipped_statistics(_cut(rows[:, whole:], box_height, rows.shape[1] - whole))
-        )
+        rest = _cut(rows[:, whole:], box_height, rows.shape[1] - whole)
+        statistics.append(_clipped_statistics(rest, clip))
     return np.concatenate(statistics, axis=1)
 
 
@@ -255,15 +261,31 @@ def _cut(rows, box_height, box_width):
     return boxes.reshape(n_y, n_x, -1)
 
 
-def _clipped_statistics(boxes):
+def _clipped_statistics(boxes, clip):
     """Median, scatter and number of what clipping at 3 sigma leaves of each box: shape (..., 3).
 
     As `astropy.stats.SigmaClip` does it: the limits of the last round hold for all pixels.
     """
     n_pixels = boxes.shape[-1]
-    samples = np.full((boxes[..., 0].size, n_pixels + 1), np.nan, dtype=boxes.dtype)
+    samples = np.empty((boxes[..., 0].size, n_pixels + 1), dtype=boxes.dtype)
     samples[:, :-1] = boxes.reshape(-1, n_pixels)
-    samples[:, :-1].sort(axis=1)  # NaN last; the extra column is NaN as well
+    samples[:, -1] = np.nan
+    samples[:, :-1].sort(axis=1)  # NaN last
+    return clip(samples).reshape(*boxes.shape[:-1], 3)
+
+
+def _clip_compiled(samples):
+    """The same as `_clip_sorted`, to the bit."""
+    from ._box_kernels import clip_boxes
+
+    statistics = np.empty((len(samples), 3))
+    clip_boxes(samples, statistics)
+    return statistics
+
+
+def _clip_sorted(samples):
+    """Clip sorted rows, whose last column is NaN, all at once."""
+    n_pixels = samples.shape[1] - 1
     row_start = np.arange(len(samples)) * (n_pixels + 1)
     low = np.zeros_like(row_start)
     high = n_pixels + 1 - np.isnan(samples).sum(axis=1)
@@ -287,7 +309,7 @@ def _clipped_statistics(boxes):
         _scatter(powers, row_start, low, high),
         high - low,
     )
-    return np.stack(statistics, axis=1).reshape(*boxes.shape[:-1], 3)
+    return np.stack(statistics, axis=1)
 
 
 def _medians(samples, row_start, low, high):

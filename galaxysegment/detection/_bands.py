@@ -90,7 +90,7 @@ class DetectionImageMixin(MosaicAware):
     On a mosaic they are learnt from the whole of it. First the seams and the backgrounds of the
     science bands; if there are seams, the backgrounds of the levelled bands; if there are several
     bands, the background of the detection image made of them. A segmenter provides ``_box(shape)``,
-    ``_measure_boxes(band, box)``, an array whose second axis runs along y, and
+    ``_measure_boxes(band, box, n_all)``, an array whose second axis runs along y, and
     ``_make_background(measured, box, dtype)``.
     """
 
@@ -212,7 +212,8 @@ class _Backgrounds(Statistic):
     def measure(self, rows, y0, shape):
         box = self.segmenter._box(shape)
         return [
-            (band.dtype, self.segmenter._measure_boxes(band, box)) for band in self._bands(rows, y0)
+            (band.dtype, self.segmenter._measure_boxes(band, box, shape[0] * shape[1]))
+            for band in self._bands(rows, y0)
         ]
 
     def combine(self, parts, shape):

@@ -332,6 +332,62 @@ def flood(values, places, around, node_at, parts, shores, flooded):
 
 
 @njit(**OPTIONS)
+def flood_by_levels(values, order, places, around, node_at, parts):
+    """Flood a source as `flood` does, level by level of brightness, in a fraction of its time.
+
+    Pixels of a level wait in the order in which they were reached. Among equally bright pixels of
+    two parts it would matter which comes first in the heap.
+
+    Parameters
+    ----------
+    order : ndarray of int64, shape (n,)
+        Pixels from the faintest to the brightest.
+
+    Returns
+    -------
+    bool
+        False if two such pixels were met: nothing is flooded then.
+    """
+    n = len(values)
+    level_of = np.empty(n, dtype=np.int64)
+    n_levels = 0
+    for step in range(n - 1, -1, -1):
+        if step < n - 1 and values[order[step]] < values[order[step + 1]]:
+            n_levels += 1
+        level_of[order[step]] = n_levels
+    n_levels += 1
+    first, last = np.full(n_levels, -1, dtype=np.int64), np.empty(n_levels, dtype=np.int64)
+    following = np.empty(n, dtype=np.int64)
+    for node in range(n):
+        if parts[node]:
+            level = level_of[node]
+            if first[level] >= 0 and parts[first[level]] != parts[node]:
+                return False
+            wait(node, level, first, last, following)
+    for level in range(n_levels):
+        node = first[level]
+        while node >= 0:
+            for offset in around:
+                other = node_at[places[node] + offset]
+                if other >= 0 and not parts[other]:
+                    parts[other] = parts[node]
+                    wait(other, max(level, level_of[other]), first, last, following)
+            node = following[node]
+    return True
+
+
+@njit(**OPTIONS)
+def wait(node, level, first, last, following):
+    """Put a pixel at the end of those that wait at a level."""
+    following[node] = -1
+    if first[level] < 0:
+        first[level] = node
+    else:
+        following[last[level]] = node
+    last[level] = node
+
+
+@njit(**OPTIONS)
 def divide(values, pixels, width, markers, n_markers, total, contrast, connectivity):
     """Divide a source among its markers; drop the faintest part while it is below `contrast`.
 
@@ -358,7 +414,8 @@ def divide(values, pixels, width, markers, n_markers, total, contrast, connectiv
     node_at = np.full(box_size, -1, dtype=np.int64)
     node_at[places] = np.arange(n)
     flooded, following = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
-    flood(values, places, around, node_at, markers, np.flatnonzero(markers), flooded)
+    if not flood_by_levels(values, np.argsort(values), places, around, node_at, markers):
+        flood(values, places, around, node_at, markers, np.flatnonzero(markers), flooded)
     flux, latest = np.zeros(n_markers + 1), np.full(n_markers + 1, -1, dtype=np.int64)
     for node in range(n):
         flux[markers[node]] += values[node]

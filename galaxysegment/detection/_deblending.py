@@ -9,7 +9,9 @@ from ..structures._labels import source_pixels
 _MOST_MARKERS = 200  # as photutils: more are noise, and slow to flood
 
 
-def deblend(labels, image, n_pixels, *, n_levels=32, contrast=0.001, connectivity=8):
+def deblend(
+    labels, image, n_pixels, *, n_levels=32, contrast=0.001, connectivity=8, in_place=False
+):
     """Split the blended sources of a label map.
 
     The result is that of `photutils.segmentation.deblend_sources` (with scikit-image 0.26),
@@ -31,6 +33,8 @@ def deblend(labels, image, n_pixels, *, n_levels=32, contrast=0.001, connectivit
         Smallest fraction of the source's flux that a part must have.
     connectivity : {4, 8}, default=8
         Whether pixels that touch at a corner belong together; as when the sources were found.
+    in_place : bool, default=False
+        Whether to change `labels`, C-ordered, instead of a copy.
 
     Returns
     -------
@@ -50,7 +54,8 @@ def deblend(labels, image, n_pixels, *, n_levels=32, contrast=0.001, connectivit
     wide = values.astype(np.float64)
     chosen = kernels.find_candidates(wide, grouped, starts, width, n_pixels, connectivity)
     n_found = int(owner.max())
-    flat, whole = labels.ravel().copy(), np.ones(n_found + 1, dtype=bool)
+    flat = labels.ravel() if in_place else labels.flatten()
+    whole = np.ones(n_found + 1, dtype=bool)
     for label in np.flatnonzero(chosen).tolist():
         own = slice(starts[label], starts[label + 1])
         source = _Source(values[own], wide[own], grouped[own], width, connectivity)

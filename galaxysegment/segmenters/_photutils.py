@@ -244,8 +244,8 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
     def _box(self, shape):
         return tuple(min(self.box_size, side) for side in shape)
 
-    def _measure_boxes(self, band, box):
-        return box_statistics(band, box)
+    def _measure_boxes(self, band, box, n_all):
+        return box_statistics(band, box, n_all=n_all)
 
     def _make_background(self, measured, box, dtype):
         return meshes_of_boxes(
@@ -278,7 +278,7 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
             "contrast": self.contrast,
             "connectivity": self.connectivity,
         }
-        return deblend(labels, smooth, self.n_pixels, **options)
+        return deblend(labels, smooth, self.n_pixels, in_place=True, **options)
 
     def _profile(self):
         return np.ones(1) if self.fwhm is None else gaussian_profile(self.fwhm, self.kernel_size)

@@ -1,0 +1,335 @@
+"""Kernels of the background mesh: clipped statistics of boxes, as numpy and as sep compute them.
+
+numba takes a while to import, so functions import this module.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from .._utils.compiled import OPTIONS
+
+_CLIP, _MAX_CLIPS = 3.0, 10
+_BLOCK = 128  # numpy sums so many numbers at a time, in eight lanes
+_LANES = 16  # boxes that are measured at once: their numbers fill a register
+_MOST_LEVELS = 4096  # of sep's histogram
+_STEP = math.sqrt(2 / math.pi) * 5 / 4  # its levels for each pixel
+_LEAST_SIGMA, _CHANGE, _MOST_ROUNDS = 0.1, 1e-4, 100  # where sep's clipping of it ends
+_NO_VALUE = -1e30  # a pixel this low is none for sep
+
+
+@njit(**OPTIONS)
+def sum_block(samples, start, stop, centre):
+    """Sum at most 128 deviations from a number, and their squares, in eight lanes as numpy does."""
+    if stop - start < 8:
+        total, square = -0.0, -0.0
+        for index in range(start, stop):
+            deviation = samples[index] - centre
+            total, square = total + deviation, square + deviation * deviation
+        return total, square
+    a, b, c, d = (
+        samples[start] - centre,
+        samples[start + 1] - centre,
+        samples[start + 2] - centre,
+        samples[start + 3] - centre,
+    )
+    e, f, g, h = (
+        samples[start + 4] - centre,
+        samples[start + 5] - centre,
+        samples[start + 6] - centre,
+        samples[start + 7] - centre,
+    )
+    aa, bb, cc, dd, ee, ff, gg, hh = a * a, b * b, c * c, d * d, e * e, f * f, g * g, h * h
+    whole = stop - (stop - start) % 8
+    for index in range(start + 8, whole, 8):
+        p, q, r, s = (
+            samples[index] - centre,
+            samples[index + 1] - centre,
+            samples[index + 2] - centre,
+            samples[index + 3] - centre,
+        )
+        t, u, v, w = (
+            samples[index + 4] - centre,
+            samples[index + 5] - centre,
+            samples[index + 6] - centre,
+            samples[index + 7] - centre,
+        )
+        a, b, c, d, e, f, g, h = a + p, b + q, c + r, d + s, e + t, f + u, g + v, h + w
+        aa, bb, cc, dd = aa + p * p, bb + q * q, cc + r * r, dd + s * s
+        ee, ff, gg, hh = ee + t * t, ff + u * u, gg + v * v, hh + w * w
+    total = ((a + b) + (c + d)) + ((e + f) + (g + h))
+    square = ((aa + bb) + (cc + dd)) + ((ee + ff) + (gg + hh))
+    for index in range(whole, stop):
+        deviation = samples[index] - centre
+        total, square = total + deviation, square + deviation * deviation
+    return total, square
+
+
+@njit(**OPTIONS)
+def sum_pairwise(samples, start, stop, centre):
+    """Sum deviations from a number, and their squares, by halves as numpy does."""
+    n = stop - start
+    if n <= _BLOCK:
+        return sum_block(samples, start, stop, centre)
+    middle = start + n // 2 - n // 2 % 8
+    total, square = sum_pairwise(samples, start, middle, centre)
+    more, more_square = sum_pairwise(samples, middle, stop, centre)
+    return total + more, square + more_square
+
+
+@njit(**OPTIONS)
+def scatter_of(samples, low, high, centre):
+    """Return the standard deviation of sorted samples ``low…high``, the bits of `_scatter`."""
+    if high <= low:  # numpy's reduceat gives the number at `low` then
+        total = samples[low] - centre
+        square = total * total
+    else:
+        total = samples[low] - centre
+        square = total * total
+        if high > low + 1:
+            more, more_square = sum_pairwise(samples, low + 1, high, centre)
+            total, square = total + more, square + more_square
+    n = max(high - low, 1)
+    mean, mean_square = total / n, square / n
+    variance = mean_square - mean * mean
+    return 0.0 if variance < 0 else math.sqrt(variance)
+
+
+@njit(**OPTIONS)
+def median_of(samples, low, high):
+    """Median of sorted samples ``low…high``."""
+    middle = low + high
+    return (np.float64(samples[max(middle - 1, 0) // 2]) + np.float64(samples[middle // 2])) / 2
+
+
+@njit(**OPTIONS)
+def number_below(samples, limit):
+    """Number of sorted samples below a limit; NaN, which is last, is below nothing."""
+    low, high = 0, samples.size
+    while low < high:
+        middle = (low + high) // 2
+        if samples[middle] < limit:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(**OPTIONS)
+def clip_boxes(boxes, statistics):
+    """Median, scatter and number of what clipping at 3 sigma leaves of sorted boxes.
+
+    Parameters
+    ----------
+    boxes : ndarray of float, shape (n_boxes, n_pixels + 1)
+        Sorted rows, NaN last; the last column is NaN.
+    statistics : ndarray of float64, shape (n_boxes, 3)
+        Filled.
+    """
+    for box in range(len(boxes)):
+        samples = boxes[box]
+        low, high = 0, number_below(samples, np.inf)
+        while not np.isnan(samples[high]):  # infinite
+            high += 1
+        centre = median_of(samples, low, high)
+        measured_low, measured_high, scatter = -1, -1, 0.0
+        new_low, new_high = low, high
+        for _ in range(_MAX_CLIPS):
+            median = median_of(samples, low, high)
+            if (low, high) != (measured_low, measured_high):
+                scatter = scatter_of(samples, low, high, centre)
+                measured_low, measured_high = low, high
+            reach = _CLIP * scatter
+            new_low = number_below(samples, median - reach)
+            new_high = number_below(samples, np.nextafter(median + reach, np.inf))
+            if new_low <= low and new_high >= high:
+                break
+            low, high = max(low, new_low), min(high, new_high)
+        if (new_low, new_high) != (measured_low, measured_high):
+            scatter = scatter_of(samples, new_low, new_high, centre)
+        statistics[box, 0] = median_of(samples, new_low, new_high)
+        statistics[box, 1] = scatter
+        statistics[box, 2] = new_high - new_low
+
+
+@njit(**OPTIONS)
+def sep_boxes(image, no_data, height, width, meshes):
+    """Background and noise of boxes, the bits of `sep.Background`.
+
+    Mean and scatter are clipped once at 2 sigma. A histogram around them is clipped at 3 sigma
+    until its scatter converges. Mode and median say what the background is.
+
+    Parameters
+    ----------
+    image : ndarray of float, shape (height, width)
+    no_data : ndarray of bool, shape (height, width) or (0, 0)
+    height, width : int
+        Of a box; the last ones may be smaller.
+    meshes : ndarray of float64, shape (3, n_boxes_y, n_boxes_x)
+        Zeros, filled with background, noise, and 1 where at least half of a box has data.
+    """
+    n_rows, n_columns = image.shape
+    n_boxes = meshes.shape[2]
+    samples = np.empty((height * width, _LANES), dtype=np.float32)
+    for row in range(meshes.shape[1]):
+        y0, y1 = row * height, min((row + 1) * height, n_rows)
+        n_whole = n_columns // width
+        for first in range(0, n_whole, _LANES):
+            own = meshes[:, row, first : min(first + _LANES, n_whole)]
+            take_boxes(samples, image, no_data, y0, y1, first * width, width, own.shape[1])
+            measure_lanes(samples[: (y1 - y0) * width], own)
+        if n_whole < n_boxes:  # a narrower box
+            rest = n_columns - n_whole * width
+            take_boxes(samples, image, no_data, y0, y1, n_whole * width, rest, 1)
+            measure_lanes(samples[: (y1 - y0) * rest], meshes[:, row, n_whole:])
+
+
+@njit(**OPTIONS)
+def take_boxes(samples, image, no_data, y0, y1, x0, width, n_boxes):
+    """Copy the pixels of boxes side by side into a column each; NaN where there are no data."""
+    samples[:] = np.nan
+    for y in range(y0, y1):
+        for box in range(n_boxes):
+            start = x0 + box * width
+            first = (y - y0) * width
+            for x in range(width):
+                value = np.float32(image[y, start + x])
+                samples[first + x, box] = value
+            if no_data.size:
+                for x in range(width):
+                    if no_data[y, start + x]:
+                        samples[first + x, box] = np.nan
+
+
+@njit(**OPTIONS)
+def measure_lanes(samples, meshes):
+    """Measure the boxes that are columns of `samples`; fill their meshes, shape (3, n_boxes)."""
+    n_pixels, n_boxes = len(samples), meshes.shape[1]
+    low = np.full(_LANES, _NO_VALUE, dtype=np.float32)
+    high = np.full(_LANES, np.inf, dtype=np.float32)
+    sums = clipped_moments(samples, low, high)
+    is_trusted = sums[0].astype(np.float32) >= np.float32(n_pixels * 0.5)
+    for box in range(_LANES):
+        mean, sigma = sums[1, box], sums[2, box]
+        low[box], high[box] = np.float32(mean - 2 * sigma), np.float32(mean + 2 * sigma)
+    sums = clipped_moments(samples, low, high)
+    n_levels = np.zeros(_LANES, dtype=np.int64)
+    scale, offset = np.ones(_LANES, dtype=np.float32), np.zeros(_LANES, dtype=np.float32)
+    zero = np.zeros(_LANES, dtype=np.float32)
+    for box in range(n_boxes):
+        n, mean, sigma = sums[0, box], sums[1, box], sums[2, box]
+        if not is_trusted[box]:
+            continue
+        n_levels[box] = min(int(_STEP * n + 1), _MOST_LEVELS)
+        if sigma > 0:
+            scale[box] = np.float32(10 * sigma / n_levels[box])
+        zero[box] = np.float32(mean - 5 * sigma)
+        offset[box] = np.float32(0.499999 - np.float64(zero[box] / scale[box]))
+    counts = histograms(samples, scale, offset, n_levels)
+    for box in range(n_boxes):
+        if is_trusted[box]:
+            mean, own = np.float64(np.float32(sums[1, box])), counts[box, : n_levels[box]]
+            mode, sigma = mode_of(own, mean, zero[box], scale[box])
+            meshes[0, box], meshes[2, box] = mode, 1.0
+            meshes[1, box] = sigma if sigma > 0 else np.float32(1)
+
+
+@njit(**OPTIONS)
+def clipped_moments(samples, low, high):
+    """Number, mean and scatter of the samples of each box from `low` to `high`, shape (3, 16).
+
+    The boxes are the inner loop, because a sum waits for itself, but not for those of other boxes.
+    """
+    sums = np.zeros((3, _LANES))
+    number, total, square = sums[0], sums[1], sums[2]
+    for index in range(len(samples)):
+        row = samples[index]
+        for box in range(_LANES):
+            value = row[box]
+            is_counted = (low[box] <= value) & (value <= high[box])
+            wide = np.float64(value) if is_counted else 0.0
+            number[box] += 1.0 if is_counted else 0.0
+            total[box] += wide
+            square[box] += wide * wide
+    for box in range(_LANES):
+        total[box] /= number[box]
+        variance = square[box] / number[box] - total[box] * total[box]
+        square[box] = math.sqrt(variance) if variance > 0 else 0.0
+    return sums
+
+
+@njit(**OPTIONS)
+def histograms(samples, scale, offset, n_levels):
+    """Histogram of each box, shape (16, 4096)."""
+    counts = np.zeros((_LANES, n_levels.max()), dtype=np.int64)
+    places = np.empty(_LANES, dtype=np.int32)
+    below, above = np.float32(-2), np.float32(_MOST_LEVELS + 1)
+    for index in range(len(samples)):
+        row = samples[index]
+        for box in range(_LANES):
+            place = row[box] / scale[box] + offset[box]
+            place = place if place > below else below  # NaN, too
+            places[box] = np.int32(place if place < above else above)
+        for box in range(_LANES):
+            if 0 <= places[box] < n_levels[box]:
+                counts[box, places[box]] += 1
+    return counts
+
+
+@njit(**OPTIONS)
+def mode_of(counts, mean, zero, scale):
+    """Background and scatter of a histogram, in the units of the image.
+
+    All sums over levels are differences of running sums of whole numbers.
+    """
+    n_levels = counts.size
+    running = np.zeros((3, n_levels + 1), dtype=np.int64)  # of pixels, of levels and their squares
+    below, firsts, seconds = running[0], running[1], running[2]
+    for level in range(n_levels):
+        below[level + 1] = below[level] + counts[level]
+        firsts[level + 1] = firsts[level] + counts[level] * level
+        seconds[level + 1] = seconds[level] + counts[level] * level * level
+    last = n_levels - 1
+    low, high = 0, last
+    sigma, before = 10.0 * last, 1.0
+    centre = middle = mean
+    for _ in range(_MOST_ROUNDS):
+        if not (sigma >= _LEAST_SIGMA and abs(sigma / before - 1.0) > _CHANGE):
+            break
+        before = sigma
+        middle = middle_level(counts, below, low, high)
+        n = below[high + 1] - below[low]
+        centre = np.float64(firsts[high + 1] - firsts[low])
+        sigma = np.float64(seconds[high + 1] - seconds[low])
+        if n:
+            centre /= n
+            sigma = sigma / n - centre * centre
+        sigma = math.sqrt(sigma) if sigma > 0 else 0.0
+        lowest, highest = middle - 3.0 * sigma, middle + 3.0 * sigma
+        low = min(np.int64(lowest + 0.5), last) if lowest > 0 else 0
+        high = last
+        if highest < last:
+            high = np.int64(highest + 0.5) if highest > 0 else np.int64(highest - 0.5)
+    place = centre
+    if sigma > 0:
+        place = 2.5 * middle - 1.5 * centre if abs((centre - middle) / sigma) < 0.3 else middle
+    return np.float32(zero + place * scale), np.float32(sigma * scale)
+
+
+@njit(**OPTIONS)
+def middle_level(counts, below, low, high):
+    """Where walks from both ends of the levels ``low…high`` meet, the fuller side waiting."""
+    n_twice = below[high + 1] + below[low]
+    first, end = low, high
+    while first < end:
+        level = (first + end) // 2
+        if below[level] + below[level + 1] >= n_twice:
+            end = level
+        else:
+            first = level + 1
+    if first == 0:
+        return 0.0
+    n_low, n_high = below[first] - below[low], below[high + 1] - below[first]
+    larger = max(counts[first], counts[first - 1])
+    return first - 0.5 + np.float64(n_high - n_low) / (2.0 * larger)
