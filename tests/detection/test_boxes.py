@@ -74,6 +74,6 @@ def test_boxes_are_those_of_sep(seed, dtype, level, kind):
 @pytest.mark.parametrize("n_all", [0, 1 << 30])
 def test_the_size_of_the_mosaic_chooses_the_functions(n_all, monkeypatch):
     asked = []
-    monkeypatch.setattr(background, "compiling_pays", lambda n: asked.append(n))
+    monkeypatch.setattr(background, "compiling_pays", asked.append)
     background.box_statistics(np.ones((20, 30)), (10, 10), n_all=n_all)
     assert asked == [max(n_all, 600)]
