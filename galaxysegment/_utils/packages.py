@@ -1,9 +1,6 @@
 """Import packages that only some estimators need, and say what to install if one is missing."""
 
-import sys
 from importlib import import_module
-
-_PAYS = 1 << 22  # pixels
 
 
 def require(user, *packages):
@@ -35,14 +32,6 @@ def require(user, *packages):
     """
     modules = [_import(user, package) for package in packages]
     return modules[0]
-
-
-def compiling_pays(n_pixels):
-    """Whether compiled functions save more time on so many pixels than numba takes to start.
-
-    numba takes 0.3 s to start; numpy takes 0.05 s longer for each million pixels.
-    """
-    return n_pixels >= _PAYS or "numba" in sys.modules
 
 
 def _import(user, package):

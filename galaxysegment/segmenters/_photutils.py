@@ -6,10 +6,15 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils._param_validation import Interval, Options
 
-from .._utils.packages import compiling_pays
 from .._utils.validation import check_odd
 from ..base import BaseSegmenter, ScoreMaps, Statistic
-from ..detection._background import MeshMap, box_statistics, meshes_of_boxes, used_boxes
+from ..detection._background import (
+    MeshMap,
+    box_statistics,
+    compiling_pays,
+    meshes_of_boxes,
+    used_boxes,
+)
 from ..detection._bands import DetectionImageMixin
 from ..detection._deblending import deblend
 from ..detection._objects import boxes_of_objects
@@ -244,7 +249,7 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
     def _box(self, shape):
         return tuple(min(self.box_size, side) for side in shape)
 
-    def _measure_boxes(self, band, box, n_all):
+    def _measure_boxes(self, band, box, n_all=0):
         return box_statistics(band, box, n_all=n_all)
 
     def _make_background(self, measured, box, dtype):

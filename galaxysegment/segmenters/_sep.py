@@ -375,7 +375,7 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         """Whether detections are cleaned once all are known."""
         return self.clean
 
-    def _measure_boxes(self, band, box, n_all):
+    def _measure_boxes(self, band, box, n_all=0):
         no_data = np.isnan(band)
         return measure_boxes(_import_sep(), _filled(band, no_data), no_data, box, n_all)
 

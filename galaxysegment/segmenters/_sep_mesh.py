@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree
 
-from .._utils.packages import compiling_pays
+from ..detection._background import compiling_pays
 
 _FEWEST = 0.5  # of a box's pixels: with fewer, sep does not trust the box
 
