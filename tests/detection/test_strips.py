@@ -39,10 +39,12 @@ def test_strips_equal_blocks(
     image[5:15, 3:20] = np.nan if share_missing else image[5:15, 3:20]
     rms = rng.uniform(0.5, 2, shape).astype(dtype) if with_rms else None
     options = {"fwhm": fwhm, "kernel_size": kernel_size, "connectivity": connectivity}
-    segmenter = PhotutilsSegmenter(n_sigma=n_sigma, n_pixels=3, box_size=20, **options)
+    segmenter = PhotutilsSegmenter(n_pixels=3, box_size=20, **options)
     meshes = segmenter._meshes(image)
-    labels, smooth = segmenter._find_in_strips(image, rms, *meshes)
-    expected, expected_smooth = segmenter._find_in_blocks(image, rms, np.isnan(image), *meshes)
+    labels, smooth = segmenter._find_in_strips(image, rms, *meshes, n_sigma)
+    expected, expected_smooth = segmenter._find_in_blocks(
+        image, rms, np.isnan(image), *meshes, n_sigma
+    )
     assert np.array_equal(labels, expected)
     assert np.array_equal(smooth[labels > 0], expected_smooth[labels > 0])
 
@@ -54,6 +56,6 @@ def test_strips_of_a_window_of_a_mosaic(corner):
     segmenter = PhotutilsSegmenter(n_pixels=3, box_size=20)
     meshes = [mesh.at(*corner) for mesh in segmenter._meshes(image)]
     window = image[corner[0] :, corner[1] : 60]
-    labels, _ = segmenter._find_in_strips(window, None, *meshes)
-    expected, _ = segmenter._find_in_blocks(window, None, None, *meshes)
+    labels, _ = segmenter._find_in_strips(window, None, *meshes, 1.5)
+    expected, _ = segmenter._find_in_blocks(window, None, None, *meshes, 1.5)
     assert labels.any() and np.array_equal(labels, expected)
