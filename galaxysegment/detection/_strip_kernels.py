@@ -70,10 +70,10 @@ def smooth_row(out, padded, ring, y, profile):
 @njit(**OPTIONS)
 def interpolate_row(smooth, share_missing):
     """Divide a smoothed row by the weight of the pixels with data; 0 where there are none."""
-    one, zero = smooth.dtype.type(1), smooth.dtype.type(0)
+    full, zero = smooth.dtype.type(1), smooth.dtype.type(0)
     least = smooth.dtype.type(1e-5)  # what rounding leaves of zero in float32
     for x in range(smooth.size):
-        weight = one - share_missing[x]
+        weight = full - share_missing[x]
         smooth[x] = zero if weight < least else smooth[x] / weight
 
 
@@ -231,7 +231,7 @@ def subtract_row(out, gap, pixels, level):
 
     Returns whether there is such a pixel.
     """
-    zero, one = out.dtype.type(0), out.dtype.type(1)
+    zero, full = out.dtype.type(0), out.dtype.type(1)
     n_missing = 0
     for x in range(out.size):
         out[x] = pixels[x] - level[x]
@@ -241,6 +241,6 @@ def subtract_row(out, gap, pixels, level):
         return False
     for x in range(out.size):
         is_missing = out[x] != out[x]
-        gap[x] = one if is_missing else zero
+        gap[x] = full if is_missing else zero
         out[x] = zero if is_missing else out[x]
     return True
