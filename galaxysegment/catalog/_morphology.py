@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
 
 from ..io import Field
@@ -36,6 +37,7 @@ def morphology(
     hdu: Hdu = None,
     mask_hdu: Hdu = None,
     labels_hdu: Hdu = None,
+    n_jobs: int | None = None,
 ) -> QTable:
     """Measure the shapes of galaxies without a model: Gini, M20 and CAS.
 
@@ -55,6 +57,8 @@ def morphology(
         What to subtract, as in `source_catalog`.
     hdu, mask_hdu, labels_hdu : int, str or (str, int), optional
         Where image, mask and label map are in their files.
+    n_jobs : int, optional
+        Processes that measure galaxies; their number changes no result.
 
     Returns
     -------
@@ -119,7 +123,11 @@ def morphology(
     rows = chosen_rows(catalog["label"], labels)
     pixels = open_pixels(image, False, mask=mask, hdu=hdu, mask_hdu=mask_hdu)
     owner, sky = open_sources(sources, labels_hdu, pixels), background_of(background, pixels)
-    return _table(catalog[rows], [_measure(row, owner, pixels, sky) for row in catalog[rows]])
+    # Stamps are cut here and sent to the workers one by one, so that few are in memory at once.
+    measured = Parallel(n_jobs=n_jobs)(
+        delayed(_measure)(*_cut(row, owner, pixels, sky)) for row in catalog[rows]
+    )
+    return _table(catalog[rows], measured)
 
 
 def chosen_rows(present, labels):
@@ -136,15 +144,20 @@ def chosen_rows(present, labels):
     return np.searchsorted(present, labels)
 
 
-def _measure(row, owner, pixels, background):
+def _cut(row, owner, pixels, background):
+    """Return light and labels of the stamp of a source, its label, and the stamp's first pixel."""
     rows, columns = _stamp(row, pixels.shape)
     image, _ = pixels.read_parts(rows, columns)
     image = image if background is None else image - background(rows, columns)
-    labels = owner.labels(rows, columns)
-    stamp = Stamp(mean_of_data(image).astype(float), labels, row["label"])
+    light = mean_of_data(image).astype(float)
+    return light, owner.labels(rows, columns), int(row["label"]), (rows.start, columns.start)
+
+
+def _measure(light, labels, label, corner):
+    stamp = Stamp(light, labels, label)
     measured = stamp.measure()
     if measured:
-        measured["x"], measured["y"] = measured["x"] + columns.start, measured["y"] + rows.start
+        measured["y"], measured["x"] = measured["y"] + corner[0], measured["x"] + corner[1]
         if not stamp.sky_is_subtracted():
             stamp.flag = BAD
     return {**measured, "morphology_flag": stamp.flag}

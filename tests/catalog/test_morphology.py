@@ -119,6 +119,13 @@ def test_files_instances_and_backgrounds_change_nothing(scene, tmp_path):
     np.testing.assert_allclose(morphology(present, image)["gini"], expected["gini"])
 
 
+def test_workers_change_no_bit(scene):
+    image, labels = scene
+    alone, many = (morphology(labels, image, n_jobs=n_jobs) for n_jobs in (1, 2))
+    for name in alone.colnames:
+        np.testing.assert_array_equal(alone[name], many[name], err_msg=name)
+
+
 def test_failures_are_flags():
     image, labels = np.zeros((60, 60)), np.zeros((60, 60), dtype=int)
     labels[10:14, 10:14], labels[40, 40] = 1, 2

@@ -71,6 +71,7 @@ WORKERS = {
     "make_blends",
     "make_field",
     "make_sky",
+    "morphology",
     "profiles",
     "stream_skies",
     "write_field",
@@ -81,8 +82,9 @@ WORKERS = {
     "RandomForestSegmenter",
 }
 # Of these, tests of their own rooms run: tests/test_completeness.py,
-# tests/catalog/test_photometry.py, tests/catalog/test_profiles.py, tests/datasets/test_sky.py,
-# tests/datasets/test_sky_stream.py, tests/mosaic/test_light.py and tests/separation/test_unet.py.
+# tests/catalog/test_morphology.py, tests/catalog/test_photometry.py,
+# tests/catalog/test_profiles.py, tests/datasets/test_sky.py, tests/datasets/test_sky_stream.py,
+# tests/mosaic/test_light.py and tests/separation/test_unet.py.
 SEEDED = {
     *("UNetSeparator", "augment", "injection_completeness", "make_blends", "make_field"),
     *("make_images", "make_sky", "stream_skies", "write_field"),
