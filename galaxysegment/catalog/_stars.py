@@ -12,7 +12,10 @@ _WIDTH = 0.04  # of the kernel that finds the locus, in ln(radius)
 _LOCUS = 0.10  # a star's half-light radius is within 10 % of that of the PSF
 _PEAK = 0.3  # the locus is at least this high, relative to the highest peak
 _OUTER = 2.0  # radius of the outer circle in half-light radii of the PSF
-_GROUP = 300  # sources of about the same flux, which share one fraction of stars
+_GROUP = 100  # sources of about the same flux, which share one fraction of stars
+_MOST_GROUPS = 300
+_FRACTIONS = 0.01, 0.9  # of stars, least and most
+_FEWER = 0.2  # dex per magnitude by which galaxies outgrow stars
 _SPOILED = CatalogFlags.MISSING | CatalogFlags.TRUNCATED | CatalogFlags.BLENDED
 
 
@@ -108,25 +111,52 @@ def _weighted_median(values, weight):
 
 
 def _probabilities(excess, error, flux):
-    """Return the probabilities of a mixture of stars and galaxies, in groups of similar flux."""
+    """Return the probabilities of a mixture of stars and galaxies, in groups of similar flux.
+
+    A group expects the stars that the next brighter group leads to, which counts as much as all its
+    own sources: among faint sources that look alike, probabilities tend to what is expected.
+    """
     probability = np.empty(len(excess))
     order = np.argsort(-flux)
-    n_groups = max(1, len(order) // _GROUP)
+    n_groups = min(max(1, len(order) // _GROUP), _MOST_GROUPS)
+    fraction = brighter = None
     for group in np.array_split(order, n_groups):
-        probability[group] = _mixture(excess[group], error[group])
+        level = np.median(flux[group]) if len(group) else np.nan
+        expected = _fainter(fraction, brighter, level)
+        probability[group] = belongs = _mixture(excess[group], error[group], expected)
+        fraction = belongs.mean() if expected is None else (belongs.mean() + expected) / 2
+        brighter = level
     return probability
 
 
-def _mixture(excess, error):
-    """Fit stars at 0 and galaxies about a free mean, each widened by the noise, by EM."""
+def _fainter(fraction, brighter, level):
+    """Return the fraction of stars to expect at a flux level, from the fraction at a brighter one.
+
+    Counts of galaxies rise faster with magnitude than counts of stars.
+    """
+    if fraction is None:
+        return None
+    fraction = np.clip(fraction, *_FRACTIONS)
+    fainter = 2.5 * np.log10(brighter / level) if level > 0 else 0.0
+    odds = fraction / (1 - fraction) * 10 ** (-_FEWER * fainter)
+    return odds / (1 + odds)
+
+
+def _mixture(excess, error, expected):
+    """Fit stars at 0 and galaxies about a free mean, each widened by the noise, by EM.
+
+    `expected` is the fraction of stars to begin with, which counts as much as the sources; None if
+    nothing is known.
+    """
     stars = _gaussian(excess, error)
-    fraction = 0.3
+    fraction = 0.3 if expected is None else expected
     mean, width = max(np.median(excess), 0.05), 0.1
     for _ in range(100):
         galaxies = _gaussian(excess - mean, np.hypot(error, width))
         belongs = fraction * stars / (fraction * stars + (1 - fraction) * galaxies + 1e-300)
         others = 1 - belongs
-        fraction = np.clip(belongs.mean(), 0.01, 0.9)
+        own = belongs.mean()
+        fraction = np.clip(own if expected is None else (own + expected) / 2, *_FRACTIONS)
         weight = others / (width**2 + error**2)
         mean = max((weight * excess).sum() / max(weight.sum(), 1e-9), 0.03)
         square = (others * ((excess - mean) ** 2 - error**2)).sum() / max(others.sum(), 1e-9)

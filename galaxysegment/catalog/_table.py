@@ -214,8 +214,10 @@ def source_catalog(
     smallest half-light radius, which is that of the PSF. Compared are the light within this radius
     and within twice this radius, because the ratio is the same for point sources of any brightness.
     A mixture of point sources and galaxies, each widened by the noise of the ratio, is fitted to
-    sources of similar flux. At least 5 unblended stars of S/N 10 must be in the image. A field
-    without stars gives the smallest galaxies high probabilities.
+    groups of about 100 sources of similar flux. A group expects the share of stars that the next
+    brighter group leads to, if galaxies outgrow stars by .2 dex per magnitude. Where stars and
+    galaxies look alike, the probability is this share. At least 5 unblended stars of S/N 10 must be
+    in the image. A field without stars gives the smallest galaxies high probabilities.
 
     References
     ----------

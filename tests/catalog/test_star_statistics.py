@@ -43,16 +43,17 @@ def test_the_mixture_is_told_apart_as_well_as_its_truth_allows(share, noise):
     stars = share * _gaussian(excess, error)
     galaxies = (1 - share) * _gaussian(excess - mean, np.hypot(error, width))
     expected = stars / (stars + galaxies)
-    probability = _mixture(excess, error)
+    probability = _mixture(excess, error, None)
     assert np.abs(probability - expected).mean() < 0.01
     assert np.abs(probability - expected).max() < 0.15
     # A source whose numbers are far off is no star, but nothing fails.
-    assert _mixture(np.array([5.0, 0.0, 0.3]), np.full(3, 0.01))[0] < 1e-3
+    assert _mixture(np.array([5.0, 0.0, 0.3]), np.full(3, 0.01), None)[0] < 1e-3
 
 
-def slow_mixture(excess, error):
+def slow_mixture(excess, error, known):
     """The steps of expectation and maximization, source by source."""
-    fraction, mean, width = 0.3, max(float(np.median(excess)), 0.05), 0.1
+    start = 0.3 if known is None else known
+    fraction, mean, width = start, max(float(np.median(excess)), 0.05), 0.1
     for _ in range(100):
         belongs = []
         for value, sigma in zip(excess, error, strict=True):
@@ -60,7 +61,8 @@ def slow_mixture(excess, error):
             star = fraction * np.exp(-0.5 * value**2 / sigma**2) / sigma
             galaxy = (1 - fraction) * np.exp(-0.5 * (value - mean) ** 2 / wide**2) / wide
             belongs.append(star / (star + galaxy + 1e-300))
-        fraction = min(max(sum(belongs) / len(belongs), 0.01), 0.9)
+        fraction = sum(belongs) / len(belongs)
+        fraction = min(max(fraction if known is None else (fraction + known) / 2, 0.01), 0.9)
         weight = [(1 - b) / (width**2 + s**2) for b, s in zip(belongs, error, strict=True)]
         mean = max(sum(w * e for w, e in zip(weight, excess, strict=True)) / sum(weight), 0.03)
         square = sum(
@@ -74,23 +76,25 @@ def slow_mixture(excess, error):
 @pytest.mark.parametrize(
     ("place", "scatter"), [(0.3, 0.1), (0.02, 0.001), (0.9, 0.6), (-0.2, 0.05)], ids=str
 )
-def test_the_mixture_is_that_of_the_slow_one(place, scatter):
+@pytest.mark.parametrize("known", [None, 0.2])
+def test_the_mixture_is_that_of_the_slow_one(place, scatter, known):
     """Also where fraction, mean and width run into their limits."""
     rng = np.random.default_rng(1)
     excess = np.concatenate([rng.normal(0, 0.02, 12), rng.normal(place, scatter, 25)])
     error = rng.uniform(0.01, 0.05, len(excess))
-    expected = slow_mixture(excess.tolist(), error.tolist())
-    np.testing.assert_allclose(_mixture(excess, error), expected, rtol=1e-6, atol=1e-9)
+    expected = slow_mixture(excess.tolist(), error.tolist(), known)
+    np.testing.assert_allclose(_mixture(excess, error, known), expected, rtol=1e-6, atol=1e-9)
     stars = np.abs(excess) < 0.03
-    expected = slow_mixture(excess[stars].tolist(), error[stars].tolist())
-    np.testing.assert_allclose(_mixture(excess[stars], error[stars]), expected, rtol=1e-6)
+    expected = slow_mixture(excess[stars].tolist(), error[stars].tolist(), known)
+    np.testing.assert_allclose(_mixture(excess[stars], error[stars], known), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("n", "n_groups"), [(1, 1), (599, 1), (600, 2), (1100, 3)])
+@pytest.mark.parametrize(("n", "n_groups"), [(1, 1), (199, 1), (200, 2), (350, 3)])
 def test_sources_of_similar_flux_share_a_mixture(monkeypatch, n, n_groups):
     seen = []
 
-    def note(excess, error):
+    def note(excess, error, expected):
+        assert (expected is None) == (not seen)
         seen.append(excess)
         np.testing.assert_array_equal(error, 2 * excess)
         return excess
@@ -104,6 +108,28 @@ def test_sources_of_similar_flux_share_a_mixture(monkeypatch, n, n_groups):
         -(-n // n_groups),
     }
     np.testing.assert_array_equal(np.concatenate(seen), np.arange(n, 0, -1))
+
+
+def test_a_mosaic_has_no_more_groups_than_it_needs(monkeypatch):
+    seen = []
+    monkeypatch.setattr(_stars, "_mixture", lambda excess, *_: seen.append(1) or excess * 0 + 0.5)
+    _probabilities(np.ones(40_000), np.ones(40_000), np.arange(40_000) + 1.0)
+    assert len(seen) == 300
+
+
+def test_faint_sources_that_look_alike_get_the_fraction_to_expect():
+    rng = np.random.default_rng(4)
+    n = 100
+    is_star = np.repeat([True, False, True, False], [20, 80, 20, 80])
+    flux = np.repeat([1000.0, 1000 * 10**-0.4], n)  # the second group is a magnitude fainter
+    error = np.repeat([0.01, 0.5], n)
+    excess = np.where(is_star, 0, 0.2) + rng.normal(0, error)
+    probability = _probabilities(excess, error, flux)
+    assert ((probability > 0.5) == is_star)[:n].all()
+    odds = 0.25 * 10**-0.2
+    assert probability[n:].mean() == pytest.approx(odds / (1 + odds), abs=0.05)
+    assert (probability[n:] < 0.5).all()
+    assert _stars._fainter(0.0, 2.0, -1.0) == pytest.approx(0.01)
 
 
 def test_point_sources_scatter_beyond_the_noise():
