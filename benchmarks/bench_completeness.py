@@ -2,15 +2,17 @@
 
     python benchmarks/bench_completeness.py [--injected 10000] [--fields 8]
 
-The truth: all galaxies of fields (`make_field`), labelled or not, that lie alone, and the fraction
-of them that the segmenter finds, by position. The injection: galaxies of the same sizes and shapes
-in one such field. Printed are both fractions in each quarter of a magnitude, their difference, the
-standard deviation of the difference from counting, and the minutes.
+The truth: all galaxies of fields (`make_field`), labelled or not, with no other source that the
+segmenter finds within 15 pixels, and the fraction of them that it finds, by position. The
+injection: galaxies of the same sizes and shapes in one such field. Printed are the true fraction of
+each quarter of a magnitude and how the fractions of the injection differ from it: as counted,
+smoothed, and with regression.
 """
 
 import argparse
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -27,8 +29,9 @@ from galaxysegment.structures import GALAXY
 CAMERA = {"pixel_scale": 0.2, "psf_fwhm": 0.7}
 RADIUS = 3.0
 DENSITY = 25.0  # labelled sources per square arcminute
-ALONE = 25  # pixels to the next source that could be seen
-FAINTEST = 26.5  # magnitude of such a source
+CLEAR = 15  # pixels without other sources around a galaxy
+SEEN = 26.0  # magnitude of the faintest sources that are found more often than not
+OWN = 5.0  # pixels from a galaxy to the centre of the source that it is part of
 
 
 def main():
@@ -36,6 +39,7 @@ def main():
     parser.add_argument("--injected", type=int, default=10_000, help="galaxies (%(default)s)")
     parser.add_argument("--fields", type=int, default=8, help="2048² fields of truth (%(default)s)")
     parser.add_argument("--side", type=int, default=2048, help="pixels of a field (%(default)s)")
+    parser.add_argument("--truth", type=Path, default=None, help=".npz file that keeps the truth")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     segmenter = PhotutilsSegmenter(deblend=True)
@@ -51,28 +55,39 @@ def main():
         n_galaxies=arguments.injected,
         random_state=0,
         radius=RADIUS,
+        clearance=CLEAR,
         gain=1.0,
+        adaptive=True,
+        method="regression",
         **CAMERA,
     )
     minutes = (time.perf_counter() - start) / 60
     truth = true_curve(segmenter, edges, arguments)
-    print("magnitude  injected     n     truth     n   difference   sigma")
-    differences, pulls = [], []
-    for row in zip(curve.centres, curve.fraction, curve.n, truth.fraction, truth.n, strict=True):
-        centre, injected, n, true, m = row
-        pooled = (injected * n + true * m) / (n + m)
-        sigma = np.sqrt(pooled * (1 - pooled) * (1 / n + 1 / max(m, 1)))
-        differences.append(injected - true)
-        pulls.append((injected - true) / sigma if sigma > 0 else 0.0)
-        print(
-            f"{centre:9.3f}{injected:10.3f}{n:6d}{true:10.3f}{m:6d}{injected - true:13.3f}"
-            f"{sigma:8.3f}"
-        )
+    report(curve, truth)
+    print(f"{minutes:.1f} minutes; truth of {truth.n.sum()} galaxies")
+
+
+def report(curve, truth):
+    """Print the truth beside what was counted, and the two estimates from it."""
+    with np.errstate(invalid="ignore"):
+        counted = curve.n_hit / curve.n
+        error = np.sqrt(truth.fraction * (1 - truth.fraction) / truth.n)
+    smooth = curve.smoothed().fraction
+    print("magnitude    truth   error       n  counted  smoothed  regression  error")
+    for row in zip(
+        *(curve.centres, truth.fraction, error, curve.n, counted - truth.fraction),
+        *(smooth - truth.fraction, curve.fraction - truth.fraction),
+        (curve.high - curve.low) / 2,
+        strict=True,
+    ):
+        print("{:9.3f}{:9.3f}{:8.3f}{:8d}{:+9.3f}{:+10.3f}{:+12.3f}{:7.3f}".format(*row))
+    for name, fraction in (
+        ("counted", counted), ("smoothed", smooth), ("regression", curve.fraction)
+    ):  # fmt: skip
+        print(f"{name}: largest difference {np.nanmax(np.abs(fraction - truth.fraction)):.3f}")
     print(
-        f"largest difference {np.nanmax(np.abs(differences)):.3f}, rms pull "
-        f"{np.sqrt(np.nanmean(np.square(pulls))):.2f}; 50 % at {curve.limit(0.5):.2f} (truth "
-        f"{truth.limit(0.5):.2f}), 90 % at {curve.limit(0.9):.2f} (truth {truth.limit(0.9):.2f}); "
-        f"{minutes:.1f} minutes"
+        f"50 % at {curve.limit(0.5):.3f} (truth {truth.limit(0.5):.3f}), 90 % at "
+        f"{curve.limit(0.9):.3f} (truth {truth.limit(0.9):.3f})"
     )
 
 
@@ -81,35 +96,56 @@ def field_of(seed, side):
 
 
 def true_curve(segmenter, edges, arguments):
-    magnitudes, hits = [], []
+    """Return the truth; with ``--truth FILE``, fields that are in the file are not made again."""
+    path = arguments.truth
+    known = {} if path is None or not path.exists() else dict(np.load(path))
     for seed in range(1, arguments.fields + 1):
-        field = field_of(seed, arguments.side)
-        labels = segmenter.predict(np.asarray(field.image).reshape(1, *field.shape))[0]
-        predicted = source_catalog(labels, field.image, background="mesh")
-        truth = all_sources(seed, arguments.side)
-        places = np.column_stack([truth["y"], truth["x"]])
-        i, _ = match_positions(places, np.column_stack([predicted["y"], predicted["x"]]), RADIUS)
-        is_hit = np.zeros(len(truth), dtype=bool)
-        is_hit[i] = True
-        inside = (places > 30).all(axis=1) & (places < arguments.side - 30).all(axis=1)
-        use = is_alone(places, truth["mag"]) & inside & (truth["class"] == GALAXY)
-        magnitudes.append(truth["mag"][use])
-        hits.append(is_hit[use])
-    return fraction_curve(np.concatenate(magnitudes), np.concatenate(hits), edges)
+        if f"mag_{seed}" not in known:
+            known[f"mag_{seed}"], known[f"hit_{seed}"] = true_hits(segmenter, seed, arguments.side)
+            if path is not None:
+                np.savez(path, **known)
+    magnitudes, hits = (
+        np.concatenate([known[f"{name}_{seed}"] for seed in range(1, arguments.fields + 1)])
+        for name in ("mag", "hit")
+    )
+    return fraction_curve(magnitudes, hits, edges)
+
+
+def true_hits(segmenter, seed, side):
+    """Return magnitudes of the galaxies of a field that lie alone, and which were found."""
+    field = field_of(seed, side)
+    labels = segmenter.predict(np.asarray(field.image).reshape(1, *field.shape))[0]
+    predicted = source_catalog(labels, field.image, background="mesh")
+    centres = np.column_stack([predicted["y"], predicted["x"]])
+    truth = all_sources(seed, side)
+    places = np.column_stack([truth["y"], truth["x"]])
+    i, _ = match_positions(places, centres, RADIUS)
+    is_hit = np.zeros(len(truth), dtype=bool)
+    is_hit[i] = True
+    inside = (places > 30).all(axis=1) & (places < side - 30).all(axis=1)
+    seen = truth["mag"] < SEEN
+    distance, neighbor = cKDTree(places[seen]).query(places, k=2)
+    is_self = np.flatnonzero(seen)[neighbor[:, 0]] == np.arange(len(places))
+    inside &= np.where(is_self, distance[:, 1], distance[:, 0]) > CLEAR
+    use = np.flatnonzero(inside & (truth["class"] == GALAXY))
+    use = use[[is_alone(place, labels, centres) for place in places[use]]]
+    return truth["mag"][use], is_hit[use]
+
+
+def is_alone(place, labels, centres):
+    """Whether no pixel of another source that was found is near."""
+    y, x = np.rint(place).astype(int)
+    window = labels[y - CLEAR : y + CLEAR + 1, x - CLEAR : x + CLEAR + 1]
+    rows, columns = np.nonzero(window)
+    near = np.hypot(rows - CLEAR, columns - CLEAR) <= CLEAR
+    present = np.unique(window[rows[near], columns[near]])
+    return bool((np.linalg.norm(centres[present - 1] - place, axis=1) <= OWN).all())
 
 
 def all_sources(seed, side):
     """Return every source of a field, seen or not; the catalog has the labelled ones only."""
     camera = Camera(*CAMERA.values(), "r", (500.0,), (27.0,), 9.0)
     return make_scene((side, side), camera, seed, DENSITY, 0.03, 0.05, 10).sources()
-
-
-def is_alone(places, magnitudes):
-    """Whether no other source that could be seen is near."""
-    bright = magnitudes < FAINTEST
-    distance, neighbor = cKDTree(places[bright]).query(places, k=2)
-    is_self = bright & (np.flatnonzero(bright)[neighbor[:, 0]] == np.arange(len(places)))
-    return np.where(is_self, distance[:, 1], distance[:, 0]) > ALONE
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.pipeline import make_pipeline
 
-from galaxysegment import PhotutilsSegmenter, completeness
-from galaxysegment.completeness import injection_completeness
+from galaxysegment import PhotutilsSegmenter
+from galaxysegment.completeness import _injection, injection_completeness
 from galaxysegment.io import Field
 from galaxysegment.preprocessing import GaussianSmoother
 
@@ -53,13 +53,13 @@ def test_galaxies_are_injected_beside_sources_and_gaps(monkeypatch):
     image += 400 * np.exp(-((y - 110) ** 2 + (x - 130) ** 2) / 900)
     image[:, :60] = np.nan
     batches = []
-    recover = completeness._recover
+    recover = _injection._recover
 
     def note(segmenter, pixels, noise, camera, batch, *rest):
         batches.append(batch)
         return recover(segmenter, pixels, noise, camera, batch, *rest)
 
-    monkeypatch.setattr(completeness, "_recover", note)
+    monkeypatch.setattr(_injection, "_recover", note)
     measure(image=image, n_galaxies=200)
     for batch in batches:
         assert (batch["x"] > 59).all()
@@ -67,6 +67,25 @@ def test_galaxies_are_injected_beside_sources_and_gaps(monkeypatch):
         places = np.column_stack([batch["y"], batch["x"]])
         distance = np.linalg.norm(places[:, None] - places[None], axis=-1)
         assert (distance[~np.eye(len(batch), dtype=bool)] > 40).all()
+
+
+def test_places_near_sources_are_left_out_on_request(monkeypatch):
+    image = SKY.copy()
+    y, x = np.indices(image.shape)
+    image += 4000 * np.exp(-((y - 110) ** 2 + (x - 130) ** 2) / 10)
+    image[200:, 200:] = np.nan
+    place, distances = _injection._place, []
+
+    def note(rng, sources, is_open, spacing):
+        rows, columns = np.nonzero(is_open)
+        distances.append(np.hypot(rows - 110, columns - 130).min())
+        return place(rng, sources, is_open, spacing)
+
+    monkeypatch.setattr(_injection, "_place", note)
+    for clearance in (0, 40):
+        curve = measure(image=image, clearance=clearance)
+        assert curve.n.sum() == 60
+    assert distances[0] < 30 and distances[1] > 40
 
 
 def test_fields_pipelines_and_photon_noise():
@@ -78,13 +97,34 @@ def test_fields_pipelines_and_photon_noise():
     assert noisy.fraction[0] < clean.fraction[0]
 
 
+def test_adaptive_injection_prefers_the_steep_bins():
+    bins = [22.0, 23.0, 24.0, 25.0, 26.0, 27.0, 28.0]
+    curve = measure(bins=bins, n_galaxies=240, adaptive=True)
+    assert curve.n.sum() == 240
+    flat = (curve.fraction == 0) | (curve.fraction == 1)
+    assert curve.n[flat].max() < curve.n[~flat].max() / 2
+
+
+def test_regression_keeps_counts_and_agrees_with_them():
+    options = {"bins": [23.0, 25.0, 26.0, 27.0, 29.0], "n_galaxies": 400}
+    counted, assisted = measure(**options), measure(**options, method="regression")
+    np.testing.assert_array_equal(counted.n_hit, assisted.n_hit)
+    error = np.sqrt(counted.fraction * (1 - counted.fraction) / counted.n) + 0.01
+    assert (np.abs(assisted.fraction - counted.fraction) < 4 * error).all()
+    assert (assisted.high - assisted.low < counted.high - counted.low).all()
+    nothing = measure(PhotutilsSegmenter(n_sigma=1e6), method="regression")
+    assert nothing.fraction.max() == 0
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        ({"method": "guess"}, "method must be 'count' or 'regression'"),
         ({"bins": [3, 2]}, "bins must be two or more increasing"),
         ({"n_galaxies": 1}, "n_galaxies must be at least the number of bins, 3"),
         ({"radius": 0}, "radius must be a positive number"),
         ({"spacing": 5}, "spacing must be between 16 pixels"),
+        ({"clearance": -1}, "clearance must be a number of pixels"),
         ({"gain": -1}, "gain must be a positive number"),
         ({"image": np.zeros((2, 50, 50))}, "image must have one band"),
         ({"image": np.full((64, 64), np.nan)}, "no pixel with data"),

@@ -7,7 +7,7 @@ from astropy.stats import binom_conf_interval
 from hypothesis import given
 from hypothesis import strategies as st
 
-from galaxysegment.metrics import fraction_curve, match_positions
+from galaxysegment.metrics import FractionCurve, fraction_curve, match_positions
 
 
 def test_fractions_and_intervals_are_those_of_astropy():
@@ -84,3 +84,59 @@ def test_bad_positions_are_refused():
         match_positions([[1, 2]], [[np.nan, 1]], 3)
     with pytest.raises(ValueError, match="radius must be a positive number"):
         match_positions([[1, 2]], [[1, 1]], 0)
+
+
+def falling(centres):
+    return 0.99 / (1 + np.exp(5 * (centres - 25.5)))
+
+
+def counted(n, seed, edges=None):
+    edges = np.arange(23, 28.1, 0.25) if edges is None else edges
+    centres = (edges[1:] + edges[:-1]) / 2
+    n = np.full(len(centres), n)
+    n_hit = np.random.default_rng(seed).binomial(n, falling(centres))
+    fraction = n_hit / n
+    return FractionCurve(edges, n, n_hit, fraction, fraction, fraction, 0.68)
+
+
+def test_a_smoothed_curve_has_less_scatter():
+    raw, smooth, inside = [], [], []
+    for seed in range(20):
+        curve = counted(100, seed)
+        truth = falling(curve.centres)
+        fit = curve.smoothed()
+        np.testing.assert_array_equal(fit.n_hit, curve.n_hit)
+        raw.append(curve.fraction - truth)
+        smooth.append(fit.fraction - truth)
+        steep = (truth > 0.05) & (truth < 0.9)
+        inside.append(((fit.low <= truth) & (truth <= fit.high))[steep])
+    assert np.std(smooth) < 0.75 * np.std(raw)
+    assert 0.5 < np.mean(inside) < 0.9
+
+
+def test_a_smoothed_curve_does_not_turn():
+    curve = counted(20, 0)
+    assert (np.diff(curve.fraction) > 0).any()
+    assert (np.diff(curve.smoothed().fraction) < 1e-4).all()
+    rising = FractionCurve(
+        curve.edges, curve.n, curve.n - curve.n_hit, *(3 * [1 - curve.fraction]), 0.68
+    )
+    assert (np.diff(rising.smoothed().fraction) > -1e-4).all()
+
+
+def test_a_smoothed_curve_fills_empty_and_wide_bins():
+    edges = np.array([23, 24, 24.5, 25, 25.2, 25.5, 26, 27, 28])
+    curve = counted(4000, 1, edges)
+    n = curve.n.copy()
+    n[3] = 0
+    holes = FractionCurve(edges, n, np.minimum(curve.n_hit, n), *(3 * [curve.fraction]), 0.68)
+    assert holes.smoothed(monotone=False).fraction == pytest.approx(
+        falling(curve.centres), abs=0.06
+    )
+
+
+def test_nothing_to_smooth_is_refused():
+    with pytest.raises(ValueError, match=r"three or more bins .* Got 2 bins"):
+        fraction_curve([1.0], [True], [0, 1, 2]).smoothed()
+    with pytest.raises(ValueError, match="Got 3 bins with 0 sources"):
+        fraction_curve([9.0], [True], [0, 1, 2, 3]).smoothed()
