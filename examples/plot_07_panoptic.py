@@ -41,28 +41,24 @@ signal_to_noise = (field.image - np.median(field.image, axis=(1, 2), keepdims=Tr
 colour = LuptonRGB(order=(2, 1, 0), stretch=6, minimum=-1).fit_transform(signal_to_noise[None])[0]
 source_colours = ListedColormap(["#20242c", *plt.get_cmap("tab20").colors])
 class_colours = ListedColormap(["#20242c", "#e8a33d", "#58a6ff"])  # sky, galaxy, star
-figure, axes = plt.subplots(2, 3, figsize=(10, 7), layout="constrained")
-axes[0, 0].imshow(np.moveaxis(colour, 0, -1), origin="lower")
-axes[0, 0].set_title("image in three bands")
-axes[1, 0].axis("off")
-axes[1, 0].text(0, 0.5, str(quality), family="monospace", va="center")
-for column, (name, panoptic) in enumerate(
-    {"truth": truth, "prediction": predicted}.items(), start=1
-):
-    axes[0, column].imshow(
-        panoptic[0],
-        origin="lower",
-        cmap=class_colours,
-        vmin=0,
-        vmax=2,
-        interpolation="nearest",
-    )
-    axes[0, column].set_title(f"{name}: class")
+figure, axes = plt.subplot_mosaic(
+    [
+        ["image", "truth: class", "prediction: class"],
+        ["image", "truth: source", "prediction: source"],
+    ],
+    figsize=(10, 5.6),
+    width_ratios=[2, 1, 1],
+    layout="constrained",
+)
+axes["image"].imshow(np.moveaxis(colour, 0, -1), origin="lower")
+axes["image"].set_title("image in three bands")
+for name, panoptic in {"truth": truth, "prediction": predicted}.items():
+    options = {"origin": "lower", "interpolation": "nearest"}
+    axes[f"{name}: class"].imshow(panoptic[0], cmap=class_colours, vmin=0, vmax=2, **options)
     sources = np.where(panoptic[1] > 0, panoptic[1] % 20 + 1, 0)
-    axes[1, column].imshow(
-        sources, origin="lower", cmap=source_colours, vmin=0, vmax=20, interpolation="nearest"
-    )
-    axes[1, column].set_title(f"{name}: source")
-for axis in axes.flat:
+    axes[f"{name}: source"].imshow(sources, cmap=source_colours, vmin=0, vmax=20, **options)
+    for kind in ("class", "source"):
+        axes[f"{name}: {kind}"].set_title(f"{name}: {kind}")
+for axis in axes.values():
     axis.set(xticks=[], yticks=[])
 plt.show()

@@ -62,7 +62,9 @@ catalog = source_catalog(
 )
 write_catalog(Path(folder.name) / "sources.ecsv", catalog)
 write_regions(Path(folder.name) / "sources.reg", catalog)
-print(catalog["label", "ra", "dec", "area", "magnitude", "magnitude_error", "blended"][:5])
+rows = catalog["label", "ra", "dec", "area", "magnitude", "magnitude_error", "blended"][:5]
+rows.round(4)
+print(rows)
 
 # %%
 # The figure shows the catalog on the sky: an ellipse of three standard deviations for each source,

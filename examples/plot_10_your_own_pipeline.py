@@ -67,15 +67,17 @@ print("IoU", round(pipe.score(field), 3))
 # The results are plain arrays and tables.
 
 catalog = source_catalog(labels, field, rms=True, zero_point=field.header["MAGZP_R"])
-print(catalog["label", "ra", "dec", "magnitude", "magnitude_error"][:3])
+rows = catalog["label", "ra", "dec", "magnitude", "magnitude_error"][:3]
+rows.round(4)
+print(rows)
 
 # %%
 # The figure shows part of the field after each step. You can run the steps of a pipeline one by
 # one.
 
-window = (slice(256, 512), slice(448, 704))
+window = (slice(0, 160), slice(0, 320))
 panels = {"image": field.image[0], "after our step and yours": pipe[:-1].transform(field).image[0]}
-figure, axes = plt.subplots(1, 3, figsize=(11, 4), layout="constrained")
+figure, axes = plt.subplots(3, 1, figsize=(6, 9.6), layout="constrained")
 for axis, (title, panel) in zip(axes, panels.items(), strict=False):
     axis.imshow(
         panel[window],

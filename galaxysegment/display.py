@@ -299,7 +299,9 @@ def _draw_panel(axis, title, sources, shown, alpha, hues=None):
     if isinstance(sources, Instances):
         _draw_instances(axis, sources)
     elif sources is not None:
-        colored = color_labels(sources if hues is None else hues, 1.0 if shown is None else alpha)
+        # numbered anew: `hues` are numbers of the true sources of this image
+        hues = relabel(sources) if hues is None else hues
+        colored = color_labels(hues, 1.0 if shown is None else alpha)
         axis.imshow(colored, origin="lower", interpolation="nearest")
     if sources is not None:
         n_sources = (

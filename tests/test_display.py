@@ -70,6 +70,13 @@ def test_a_found_source_has_the_colour_of_the_true_one():
     np.testing.assert_array_equal(truth, prediction)
 
 
+def test_sources_of_a_cut_out_have_the_colours_of_the_true_ones():
+    truth = np.where(Y[0] > 0, Y[0] + 40, 0)
+    shown = SegmentationDisplay.from_predictions(truth, Y[0])
+    panels = [axis.images[0].get_array() for axis in shown.axes_]
+    np.testing.assert_array_equal(*panels)
+
+
 def test_sources_of_a_cut_out_are_counted_not_the_largest_label():
     shown = SegmentationDisplay.from_predictions(None, np.array([[0, 7], [9, 9]]))
     assert shown.axes_[0].get_title() == "prediction: 2 sources"

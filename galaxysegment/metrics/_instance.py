@@ -43,6 +43,12 @@ class DetectionScores:
     n_pred: int
     n_matched: int
 
+    def __str__(self) -> str:
+        return (
+            f"F1 {self.f1:.3f}, precision {self.precision:.3f}, recall {self.recall:.3f} "
+            f"({self.n_matched} matched of {self.n_pred} predicted and {self.n_true} true sources)"
+        )
+
 
 @overload
 def detection_scores(

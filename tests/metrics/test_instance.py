@@ -355,3 +355,11 @@ def test_iou_is_checked(iou):
 def test_average_is_checked():
     with pytest.raises(ValueError, match=r"average must be one of .*Got .pixels."):
         detection_scores(np.eye(3, dtype=int), np.eye(3, dtype=int), average="pixels")
+
+
+def test_scores_are_printed_rounded():
+    scores = DetectionScores(2 / 3, 0.5, 4 / 7, 4, 3, 2)
+    assert str(scores) == (
+        "F1 0.571, precision 0.667, recall 0.500 (2 matched of 3 predicted and 4 true sources)"
+    )
+    assert "precision=0.6666666666666666" in repr(scores)
