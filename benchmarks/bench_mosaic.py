@@ -170,10 +170,16 @@ def run_sextractor(arguments, output):
 # Functions whose processor seconds count as a stage, without what stages inside them take.
 STAGES = {
     "open the image": ("galaxysegment.mosaic", "open_pixels"),
-    "read pixels": ("galaxysegment.io._pixels", "read_floats"),
+    "read pixels": ("galaxysegment.io._sources", "FitsSource.read"),
     "read the mask": ("galaxysegment.io._sources", "MaskedSource.read"),
     "look for constant regions": ("galaxysegment.detection._constant", "ConstantRegions.measure"),
     "blank constant regions": ("galaxysegment.detection._constant", "ConstantBlanker.transform"),
+    "medians for seams": ("galaxysegment.detection._seams", "Seams.measure"),
+    "look for seams": ("galaxysegment.detection._seams", "Seams.combine"),
+    "correlation of the noise": (
+        "galaxysegment.detection._correlation",
+        "NoiseCorrelation.measure",
+    ),
     "background boxes": ("galaxysegment.detection._bands", "_Backgrounds.measure"),
     "background meshes": ("galaxysegment.detection._bands", "_Backgrounds.combine"),
     "detect": ("galaxysegment.base", "BaseSegmenter._find_in_window"),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from galaxysegment.datasets import load_sample_field
+from galaxysegment.detection import _seams as seams_module
 from galaxysegment.detection._seams import LevelledMeshes, Seams, find_seams, steps_of
 from galaxysegment.segmenters._scaling import Scaler
 
@@ -158,3 +159,26 @@ def test_the_input_of_a_net_has_no_seam(rms_band):
     stream = Scaler("noise", rms_band=rms_band).stream(image)
     window = stream.window(slice(100, 260), slice(90, 300))[0]
     np.testing.assert_allclose(window, scaled[100:260, 90:300], atol=1e-4)
+
+
+@pytest.mark.parametrize("n", range(1, 40))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_middles_are_medians_to_the_bit(n, dtype):
+    lines = np.random.default_rng(n).normal(1000, 1, (n, 30)).astype(dtype)
+    middle = seams_module._middle(lines)
+    assert middle.dtype == dtype and np.array_equal(middle, np.median(lines, axis=0))
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_medians_along_rows_are_those_of_the_turned_band(missing):
+    rng = np.random.default_rng(2)
+    band = rng.normal(size=(70, 150))
+    if missing:
+        band[20:60, 40:90], band[3, 148] = np.nan, np.nan
+    edges = seams_module._halves(150)
+    expected = [
+        seams_module._median(band.T[start:stop:2])
+        for start, stop in zip(edges[:-1], edges[1:], strict=True)
+    ]
+    medians = seams_module._medians_along_rows(band, edges)
+    assert np.array_equal(medians, expected, equal_nan=True)
