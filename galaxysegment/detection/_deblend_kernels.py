@@ -89,11 +89,11 @@ def has_peaks(values, places, around, node_at):
 
 
 @njit(**OPTIONS)
-def may_split(values, pixels, width, n_pixels, connectivity):
+def may_split(values, pixels, width, n_pixels, connectivity, least=-np.inf):
     """Return whether some threshold can leave two parts of `n_pixels` pixels of a source.
 
     Pixels are added from the brightest on. The source may split if two parts that meet are both
-    large enough.
+    large enough, and each has more than `least` light above the pixel where they meet.
     """
     n = len(pixels)
     if n < 2 * n_pixels:
@@ -106,10 +106,11 @@ def may_split(values, pixels, width, n_pixels, connectivity):
         return False
     order = np.argsort(values)
     node_at[places] = -1
-    parent, size = np.arange(n), np.ones(n, dtype=np.int64)
+    parent, size, light = np.arange(n), np.ones(n, dtype=np.int64), values.copy()
     n_parts = 0
     for step in range(n - 1, -1, -1):
         node = order[step]
+        value = values[node]
         n_parts += 1
         n_large = 0
         for offset in around:
@@ -119,9 +120,10 @@ def may_split(values, pixels, width, n_pixels, connectivity):
             root, own = root_of(parent, other), root_of(parent, node)
             if root == own:
                 continue
-            n_large += size[root] >= n_pixels
+            n_large += size[root] >= n_pixels and light[root] - value * size[root] > least
             parent[own] = root
             size[root] += size[own]
+            light[root] += light[own]
             n_parts -= 1
         if n_large > 1:
             return True
@@ -130,13 +132,18 @@ def may_split(values, pixels, width, n_pixels, connectivity):
 
 
 @njit(**OPTIONS)
-def find_candidates(values, pixels, starts, width, n_pixels, connectivity):
-    """Return which labels may split, shape (n_labels + 1,); see `may_split`."""
+def find_candidates(values, pixels, starts, width, n_pixels, connectivity, share=0.0):
+    """Return which labels may split, shape (n_labels + 1,); see `may_split`.
+
+    With a `share`, parts need this fraction of the light of their source above where they meet.
+    """
     chosen = np.zeros(len(starts) - 1, dtype=np.bool_)
     for label in range(1, len(starts) - 1):
         own = slice(starts[label], starts[label + 1])
         if starts[label + 1] > starts[label]:
-            chosen[label] = may_split(values[own], pixels[own], width, n_pixels, connectivity)
+            light = values[own]
+            least = share * light.sum() if share > 0 else -np.inf
+            chosen[label] = may_split(light, pixels[own], width, n_pixels, connectivity, least)
     return chosen
 
 

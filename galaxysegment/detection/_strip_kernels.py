@@ -244,3 +244,144 @@ def subtract_row(out, gap, pixels, level):
         gap[x] = full if is_missing else zero
         out[x] = zero if is_missing else out[x]
     return True
+
+
+@njit(**OPTIONS)
+def smooth_row_in_full(out, ring, y, kernel):
+    """Smooth row `y` with a square kernel, pixel after pixel of the kernel, as sep does.
+
+    Parameters
+    ----------
+    out : ndarray of shape (width,)
+    ring : ndarray of shape (side, width + side - 1)
+        Row `y` of the image is row ``y % side``, with a frame of zeros at both ends.
+    kernel : ndarray of shape (side, side)
+    """
+    side, radius = len(kernel), len(kernel) // 2
+    out[:] = 0
+    for down in range(side):
+        line = ring[(y + down - radius) % side]
+        for across in range(side):
+            shifted, weight = line[across:], kernel[down, across]
+            for x in range(out.size):
+                out[x] += weight * shifted[x]
+
+
+@njit(**OPTIONS)
+def noise_row(level, y, rms, noise, floor, factor):
+    """Fill a row of the noise: the RMS map, or that of the background, at least `floor`."""
+    if rms.size:
+        for x in range(level.size):
+            level[x] = rms[y, x] * factor
+    else:
+        map_row(level, y, noise)
+        for x in range(level.size):
+            level[x] = max(level[x], floor) * factor
+
+
+@njit(**OPTIONS)
+def detect_like_sep(
+    image, rms, background, noise, floor, factor, kernel, profile, n_sigma, n_pixels, labels
+):
+    """Detect the sources of an image without gaps before they are split, the bits of `sep.extract`.
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (height, width)
+    rms : ndarray of float32, shape (height, width) or (0, 0)
+        Noise map; of no size if the noise is that of the background.
+    background, noise : tuple
+        As for `map_row`.
+    floor, factor : float
+        Lowest noise of the background, and what noise is multiplied with.
+    kernel : ndarray of float32, shape (side, side)
+        As sep normalizes it.
+    profile : ndarray of float32, shape (side,)
+        Its factor along one axis.
+    n_sigma : float
+    n_pixels : int
+        Smallest number of pixels of a source.
+    labels : ndarray of int32, shape (height, width)
+        Zeros, filled with the labels.
+
+    Returns
+    -------
+    pixels : ndarray of int64, shape (n,)
+        Positions of the pixels of sources, in raster order.
+    values : ndarray of float32, shape (4, n)
+        Without background, noise, smoothed along each axis, smoothed by the kernel.
+    """
+    height, width = image.shape
+    side, radius = len(kernel), len(kernel) // 2
+    ring = np.zeros((side, width + 2 * radius), image.dtype)
+    padded = np.zeros(width + 2 * radius, image.dtype)
+    work = np.empty((4, width), image.dtype)
+    level, row, separate, plain = work[0], work[1], work[2], work[3]
+    inside = ring[:, radius : radius + width]
+    is_above = np.zeros(-(-width // 8) * 8, dtype=np.bool_)
+    runs, values = np.empty((1024, 4), dtype=np.int64), np.empty((1 << 16, 4), image.dtype)
+    n_runs = first_above = n_values = 0
+    for line in range(height + radius):
+        if line < height:
+            map_row(level, line, background)
+            for x in range(width):
+                inside[line % side, x] = image[line, x] - level[x]
+        else:
+            inside[line % side] = 0
+        y = line - radius
+        if y < 0:
+            continue
+        smooth_row_in_full(row, ring, y, kernel)
+        noise_row(level, y, rms, noise, floor, factor)
+        for x in range(width):
+            is_above[x] = row[x] > n_sigma * level[x]
+        before = n_runs
+        runs, n_runs, first_above = add_runs(runs, n_runs, first_above, y, is_above, 1)
+        if n_runs == before:
+            continue
+        smooth_row(separate, padded, inside, y, profile)
+        plain[:] = inside[y % side]
+        while n_values + width > len(values):
+            larger = np.empty((2 * len(values), 4), values.dtype)
+            larger[:n_values] = values[:n_values]
+            values = larger
+        for run in range(before, n_runs):
+            for x in range(runs[run, 1], runs[run, 2]):
+                values[n_values, 0], values[n_values, 1] = plain[x], level[x]
+                values[n_values, 2], values[n_values, 3] = separate[x], row[x]
+                n_values += 1
+    label_runs(runs[:n_runs], n_pixels, labels)
+    return pixels_of_sources(runs[:n_runs], width, values[:n_values])
+
+
+@njit(**OPTIONS)
+def pixels_of_sources(runs, width, values):
+    """Positions of the pixels of runs with a label, and their values, shape (n_values, n)."""
+    n_pixels = 0
+    for run in range(len(runs)):
+        if runs[run, 3]:
+            n_pixels += runs[run, 2] - runs[run, 1]
+    pixels = np.empty(n_pixels, dtype=np.int64)
+    chosen = np.empty((values.shape[1], n_pixels), values.dtype)
+    place = index = 0
+    for run in range(len(runs)):
+        for x in range(runs[run, 1], runs[run, 2]):
+            if runs[run, 3]:
+                pixels[place] = runs[run, 0] * width + x
+                for kind in range(values.shape[1]):
+                    chosen[kind, place] = values[index, kind]
+                place += 1
+            index += 1
+    return pixels, chosen
+
+
+@njit(**OPTIONS)
+def subtract_window(image, rms, background, noise, floor, factor):
+    """Return an image without its background, and its noise; arguments as of `detect_like_sep`."""
+    subtracted, depth = np.empty_like(image), np.empty_like(image)
+    for y in range(len(image)):
+        map_row(subtracted[y], y, background)
+        for x in range(image.shape[1]):
+            subtracted[y, x] = image[y, x] - subtracted[y, x]
+        noise_row(depth[y], y, rms, noise, floor, factor)
+    return subtracted, depth

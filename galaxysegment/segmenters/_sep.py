@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import Interval
 from .._utils.packages import require
 from .._utils.validation import check_odd
 from ..base import BaseSegmenter, ScoreMaps
+from ..detection._background import compiling_pays
 from ..detection._bands import DetectionImageMixin
 from ..detection._objects import boxes_of_objects
 from ..detection._smoothing import convolve_block, gaussian_profile, row_blocks
@@ -18,6 +19,7 @@ from ..structures import relabel
 from ..structures._labels import source_pixels, touching_groups
 from ._sep_clean import measure_detections, surviving
 from ._sep_mesh import MosaicBackground, measure_boxes
+from ._sep_strips import Strips, close_gaps, split_candidates
 
 _LIMITS_LOCK = RLock()
 _MOST_PARTS = 1 << 20  # of a blend: more is no blend
@@ -195,19 +197,28 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         check_odd(self, ("kernel_size", "filter_size"))
 
     def _segment_image(self, image):
-        return self._detect(image)[0]
+        split = self._split(image)
+        strips = self._strips(*split)
+        return self._detect(*split)[0] if strips is None else self._detect_in_strips(strips)[0]
 
     def find_candidates(self, image: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """Detections of a window before cleaning, and numbers about them; see `MosaicAware`."""
-        labels, subtracted, noise = self._detect(image)
-        pixels = source_pixels(labels)
+        split = self._split(image)
+        strips = self._strips(*split)
+        if strips is None:
+            labels, subtracted, noise = self._detect(*split)
+            pixels = source_pixels(labels)
+            light, depth = subtracted.ravel()[pixels], noise.ravel()[pixels]
+            smooth = self._convolved(subtracted, pixels)
+        else:
+            labels, pixels, (light, depth, smooth) = self._detect_in_strips(strips)
         measured = measure_detections(
             pixels,
             labels.ravel()[pixels],
             labels.shape[1],
-            subtracted.ravel()[pixels],
-            self._convolved(subtracted, pixels),
-            subtracted.dtype.type(self.n_sigma) * noise.ravel()[pixels],
+            light,
+            smooth,
+            light.dtype.type(self.n_sigma) * depth,
             n_pixels=self.n_pixels,
             corner=self._corner,
         )
@@ -217,10 +228,30 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         """Clean the detections of a mosaic; see `galaxysegment.base.MosaicAware`."""
         return surviving(measured, self.clean_param)
 
-    def _detect(self, image):
+    def _strips(self, detection, rms, no_data):
+        """`Strips` of a large window of a mosaic without gaps; None for other images."""
+        if self._statistics is None or self.matched_filter or no_data is not None:
+            return None
+        if detection.dtype != np.float32 or not compiling_pays(detection.size):
+            return None
+        background = self._background(None, detection, None)
+        return Strips.of(detection, rms, background, self._threshold_factor(detection, rms))
+
+    def _detect_in_strips(self, strips):
+        """Labels, positions of the pixels of sources, and light, noise and smooth image there."""
+        sep = _import_sep()
+        labels, pixels, values = strips.detect(self._profile(), self.n_sigma, self.n_pixels)
+
+        def split(own):
+            return self._split_blend(sep, own, labels.shape, strips.cutout)
+
+        if self.deblend:
+            split_candidates(labels, pixels, values[3], split, self.n_pixels, self.contrast)
+        return labels, pixels, values[:3]
+
+    def _detect(self, detection, rms, no_data):
         """Label map, image without background, and noise map, raised where noise is correlated."""
         sep = _import_sep()
-        detection, rms, no_data = self._split(image)
         if detection.size == 1 or (
             no_data is not None and no_data.all()
         ):  # a lone pixel has no noise
@@ -280,6 +311,13 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         pixels = source_pixels(labels)
         if not pixels.size:
             return labels
+
+        def cutout(window):
+            return [
+                None if whole is None else np.ascontiguousarray(whole[window])
+                for whole in (image, noise, no_data)
+            ]
+
         flat = labels.ravel()
         values = flat[pixels]
         n_labels = int(values.max())
@@ -291,24 +329,24 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         for own in np.split(pixels[order], np.flatnonzero(np.diff(blend[order])) + 1):
             if not own.size:
                 continue
-            parts = self._split_blend(sep, own, image, noise, no_data)
+            parts = self._split_blend(sep, own, image.shape, cutout)
             if parts.all():
                 flat[own] = parts + n_labels
                 n_labels += int(parts.max())
-        values = flat[pixels]
-        present = np.bincount(values, minlength=n_labels + 1) > 0
-        flat[pixels] = np.cumsum(present)[values]
+        close_gaps(flat, pixels, n_labels)
         return labels
 
-    def _split_blend(self, sep, pixels, image, noise, no_data):
-        """Parts that the pixels of a blend belong to; 0 if sep sees none there."""
-        y, x = np.divmod(pixels, image.shape[1])
-        window = _around(y, x, 2 * self._radius() + 1, image.shape)
-        cutout = [
-            None if whole is None else np.ascontiguousarray(whole[window])
-            for whole in (image, noise, no_data)
-        ]
-        labels = self._extract(sep, *cutout, clean=False, pixel_stack=cutout[0].size + 2)
+    def _split_blend(self, sep, pixels, shape, cutout):
+        """Parts that the pixels of a blend belong to; 0 if sep sees none there.
+
+        ``cutout(window)`` returns image, noise and missing pixels of rows and columns.
+        """
+        y, x = np.divmod(pixels, shape[1])
+        window = _around(y, x, 2 * self._radius() + 1, shape)
+        image, noise, *no_data = cutout(window)
+        no_data = no_data[0] if no_data else None
+        options = {"clean": False, "pixel_stack": image.size + 2}
+        labels = self._extract(sep, image, noise, no_data, **options)
         return labels[y - window[0].start, x - window[1].start]
 
     def _convolved(self, image, pixels):
@@ -319,7 +357,7 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         if self.fwhm is None:
             return image.ravel()[pixels]
         width = image.shape[1]
-        profile = gaussian_profile(self.fwhm, self.kernel_size)
+        profile = self._profile()
         blocks = list(row_blocks(image.shape))
         own = np.split(pixels, np.searchsorted(pixels, [y1 * width for _, y1 in blocks[:-1]]))
         return np.concatenate(
@@ -386,11 +424,11 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
             trusted = free if free.any() else trusted
         return MosaicBackground((level, noise, trusted), box, self.filter_size)
 
+    def _profile(self):
+        return np.ones(1) if self.fwhm is None else gaussian_profile(self.fwhm, self.kernel_size)
+
     def _kernel(self):
-        if self.fwhm is None:
-            return None
-        profile = gaussian_profile(self.fwhm, self.kernel_size)
-        return np.outer(profile, profile)
+        return None if self.fwhm is None else np.outer(self._profile(), self._profile())
 
 
 def _box_side(side, box_size):

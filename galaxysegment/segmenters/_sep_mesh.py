@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree
 
-from ..detection._background import compiling_pays
+from ..detection._background import compiling_pays, rows_of
 
 _FEWEST = 0.5  # of a box's pixels: with fewer, sep does not trust the box
 
@@ -77,6 +77,10 @@ class MosaicBackground:
         placed._window = y0, y0 + shape[0], x0, x0 + shape[1]
         return placed
 
+    def rows(self):
+        """Return what `_strip_kernels.map_row` needs for the background and the noise."""
+        return tuple(spline.rows(*self._window) for spline in self._splines)
+
     def back(self, dtype=np.float32):
         """Background map."""
         return self._splines[0].window(*self._window).astype(dtype)
@@ -139,11 +143,21 @@ class _Spline:
 
     def window(self, y0, y1, x0, x1):
         """Return the map on rows ``y0…y1`` and columns ``x0…x1`` (half-open)."""
+        return self._along(y0, y1) @ self._columns(x0, x1)
+
+    def rows(self, y0, y1, x0, x1):
+        """Return what `_strip_kernels.map_row` needs for the same."""
+        limits = np.float32(-np.inf), np.float32(np.inf), np.float32(0)
+        return *rows_of(self._along(y0, y1)), self._columns(x0, x1), *limits
+
+    def _along(self, y0, y1):
         # Half a pixel of difference between the axes: that is where sep puts the centres of boxes.
-        along = _weights(np.arange(y0, y1) / self._box[0] - 0.5, self._shape[0])
+        position = np.arange(y0, y1) / self._box[0] - 0.5
+        return _weights(position, self._shape[0]).astype(np.float32)
+
+    def _columns(self, x0, x1):
         across = _weights((np.arange(x0, x1) + 0.5) / self._box[1] - 0.5, self._shape[1])
-        columns = np.ascontiguousarray((across @ self._nodes.T).T, dtype=np.float32)
-        return along.astype(np.float32) @ columns
+        return np.ascontiguousarray((across @ self._nodes.T).T, dtype=np.float32)
 
 
 def _weights(position, n_boxes):

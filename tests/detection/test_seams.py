@@ -1,5 +1,7 @@
 """Straight steps of the sky of a mosaic, and what they do to the input of a net."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -176,9 +178,6 @@ def test_medians_along_rows_are_those_of_the_turned_band(missing):
     if missing:
         band[20:60, 40:90], band[3, 148] = np.nan, np.nan
     edges = seams_module._halves(150)
-    expected = [
-        seams_module._median(band.T[start:stop:2])
-        for start, stop in zip(edges[:-1], edges[1:], strict=True)
-    ]
+    expected = [seams_module._median(band.T[start:stop:2]) for start, stop in pairwise(edges)]
     medians = seams_module._medians_along_rows(band, edges)
     assert np.array_equal(medians, expected, equal_nan=True)

@@ -1,0 +1,93 @@
+"""Detection by compiled functions in windows of a mosaic gives what sep gives."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from galaxysegment import SEPSegmenter
+from galaxysegment.mosaic import segment_mosaic
+
+pytest.importorskip("sep")
+
+
+def crowd(seed, shape, n=25):
+    """Blends on a tilted, noisy sky."""
+    rng = np.random.default_rng(seed)
+    y, x = np.indices(shape)
+    image = rng.normal(50 + 0.05 * x, 1, shape)
+    for _ in range(n):
+        cy, cx, width = rng.uniform(0, shape[0]), rng.uniform(0, shape[1]), rng.uniform(1, 3)
+        image += rng.uniform(5, 80) * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * width**2))
+    return image.astype(np.float32)
+
+
+def labels_of(image, monkeypatch, *, in_strips, rms=None, **parameters):
+    segmenter = SEPSegmenter(box_size=40, rms_band=None if rms is None else -1, **parameters)
+    with monkeypatch.context() as context:
+        if not in_strips:
+            context.setattr(SEPSegmenter, "_strips", lambda *_: None)
+        return segment_mosaic(segmenter, image, rms=rms, tile_size=70, progress=False)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    deblend=st.booleans(),
+    clean=st.booleans(),
+    n_pixels=st.sampled_from([1, 2, 5, 12]),
+    contrast=st.sampled_from([0, 0.005, 0.1]),
+    fwhm=st.sampled_from([None, 2, 3]),
+    kernel_size=st.sampled_from([3, 5, 7]),
+    with_rms=st.booleans(),
+)
+def test_strips_equal_sep(
+    seed, deblend, clean, n_pixels, contrast, fwhm, kernel_size, with_rms, monkeypatch_class
+):
+    image = crowd(seed, (130, 150))
+    options = {
+        "rms": np.random.default_rng(seed).uniform(0.8, 1.5, image.shape).astype(np.float32)
+        if with_rms
+        else None,
+        "deblend": deblend,
+        "clean": clean,
+        "n_pixels": n_pixels,
+        "contrast": contrast,
+        "fwhm": fwhm,
+        "kernel_size": kernel_size,
+        "n_sigma": 2,
+    }
+    strips = labels_of(image, monkeypatch_class, in_strips=True, **options)
+    expected = labels_of(image, monkeypatch_class, in_strips=False, **options)
+    assert np.array_equal(strips, expected)
+
+
+@pytest.fixture(scope="module")
+def monkeypatch_class():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("galaxysegment.segmenters._sep.compiling_pays", lambda _: True)
+        yield patch
+
+
+@pytest.mark.parametrize(
+    ("change", "in_strips"),
+    [
+        ({}, True),
+        ({"matched_filter": True}, False),
+        ({"dtype": np.float64}, False),
+        ({"gap": True}, False),
+    ],
+)
+def test_other_images_go_to_sep_as_a_whole(change, in_strips, monkeypatch_class):
+    image = crowd(1, (90, 100)).astype(change.get("dtype", np.float32))
+    if change.get("gap"):
+        image[10:20, 10:20] = np.nan
+    segmenter = SEPSegmenter(matched_filter=change.get("matched_filter", False), box_size=40)
+    used = []
+    strips = SEPSegmenter._strips
+    with monkeypatch_class.context() as context:
+        context.setattr(
+            SEPSegmenter, "_strips", lambda *a: used.append(strips(*a) is not None) or strips(*a)
+        )
+        segment_mosaic(segmenter, image, tile_size=100, progress=False)
+    assert used == [in_strips]
