@@ -11,14 +11,14 @@ from galaxysegment.mosaic import segment_mosaic
 pytest.importorskip("sep")
 
 
-def crowd(seed, shape, n=25):
+def crowd(seed, shape, n=90):
     """Blends on a tilted, noisy sky."""
     rng = np.random.default_rng(seed)
     y, x = np.indices(shape)
     image = rng.normal(50 + 0.05 * x, 1, shape)
     for _ in range(n):
-        cy, cx, width = rng.uniform(0, shape[0]), rng.uniform(0, shape[1]), rng.uniform(1, 3)
-        image += rng.uniform(5, 80) * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * width**2))
+        cy, cx, width = rng.uniform(0, shape[0]), rng.uniform(0, shape[1]), rng.uniform(0.8, 2)
+        image += rng.uniform(2, 12) * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * width**2))
     return image.astype(np.float32)
 
 
@@ -55,7 +55,7 @@ def test_strips_equal_sep(
         "contrast": contrast,
         "fwhm": fwhm,
         "kernel_size": kernel_size,
-        "n_sigma": 2,
+        "n_sigma": 1.5,
     }
     strips = labels_of(image, monkeypatch_class, in_strips=True, **options)
     expected = labels_of(image, monkeypatch_class, in_strips=False, **options)
