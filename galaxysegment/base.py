@@ -345,10 +345,12 @@ class BaseSegmenter(_ImageEstimator):
             scored = [self._with_scores(*pair) for pair in self._find_sources(images, scored=True)]
             _warn_if_empty(scored)
             return layout.pack_list(scored)
+        if output == "panoptic":
+            pairs = list(self._find_sources(images, scored=self._finds_stuff))
+            _warn_if_empty([sources for sources, _ in pairs])
+            return layout.pack_maps([self._panoptic(*pair) for pair in pairs])
         predicted = [sources for sources, _ in self._find_sources(images)]
         _warn_if_empty(predicted)
-        if output == "panoptic":
-            return layout.pack_maps([_as_panoptic(sources) for sources in predicted])
         return layout.pack_maps([as_label_map(sources) for sources in predicted])
 
     def score(
@@ -469,6 +471,15 @@ class BaseSegmenter(_ImageEstimator):
         owners = labels.ravel()[pixels]
         sums = sum_over_sources(maps, pixels, owners, int(owners.max(initial=0)))
         return Instances.from_label_map(labels, self._score_of(sums))
+
+    @property
+    def _finds_stuff(self):
+        """Whether panoptic maps need what scores come from; override with `_panoptic`."""
+        return False
+
+    def _panoptic(self, result, maps):
+        """Return the panoptic map of the sources of an image; `maps` are what scores come from."""
+        return _as_panoptic(result)
 
     def _segment_images(self, images):
         return [self._segment_image(image) for image in images]

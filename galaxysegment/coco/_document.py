@@ -7,10 +7,29 @@ from pathlib import Path
 
 import numpy as np
 
-from ..structures import GALAXY, STAR, Instances
+from ..structures import (
+    ARTEFACT,
+    CIRRUS,
+    CLASS_NAMES,
+    DIFFUSE,
+    GALAXY,
+    SKY,
+    STAR,
+    STUFF,
+    TRAIL,
+    Instances,
+)
 
 _NAMES = {GALAXY: "galaxy", STAR: "star"}
-_COLOURS = {0: [0, 0, 0], GALAXY: [230, 159, 0], STAR: [86, 180, 233]}
+_COLOURS = {
+    SKY: [0, 0, 0],
+    GALAXY: [230, 159, 0],
+    STAR: [86, 180, 233],
+    ARTEFACT: [213, 94, 0],
+    TRAIL: [204, 121, 167],
+    DIFFUSE: [100, 100, 100],
+    CIRRUS: [0, 158, 115],
+}
 _LARGEST_CLASS = 2**31 - 1
 #: The one category of a file whose sources have no class.
 UNCLASSIFIED = "source"
@@ -67,12 +86,21 @@ def category_entries(categories):
     return entries
 
 
-def panoptic_categories(categories):
-    """Complete categories by ``isthing`` and ``color``; by default all but class 0 have things."""
+def panoptic_categories(categories, present=()):
+    """Complete categories by ``isthing`` and ``color``.
+
+    By default they are sky, galaxy and star, and the stuff of `CLASS_NAMES` among the classes that
+    are `present`. In a dict all but class 0 have things.
+    """
+    stuff = (SKY,)
+    if categories is None:
+        stuff = STUFF
+        names = {SKY, *_NAMES, *({*STUFF} & {*present})}
+        categories = {code: CLASS_NAMES[code] for code in sorted(names)}
     rng = np.random.default_rng(0)
     complete = []
-    for entry in category_entries({0: "sky", **_NAMES} if categories is None else categories):
-        isthing = int(entry.get("isthing", entry["id"] != 0))
+    for entry in category_entries(categories):
+        isthing = int(entry.get("isthing", entry["id"] not in stuff))
         colour = _COLOURS.get(entry["id"], rng.integers(64, 256, 3).tolist())
         kind = "source" if isthing else "background"
         complete.append({"supercategory": kind, "color": colour, **entry, "isthing": isthing})

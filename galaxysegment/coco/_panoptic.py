@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..structures import GALAXY, Instances, as_label_map
+from ..structures import GALAXY, VOID, Instances, as_label_map
 from ..structures._types import Labels, Sources
 from ._document import (
     as_images,
@@ -33,8 +33,6 @@ from ._document import (
 
 __all__ = ["from_coco_panoptic", "to_coco_panoptic"]
 
-#: Class of the pixels without a truth.
-VOID = -1
 _LARGEST_ID = 2**24 - 1
 # Bytes that one byte of a PNG can unpack to.
 _MOST_UNPACKED = 1_040
@@ -69,7 +67,8 @@ def to_coco_panoptic(
         ending in ``.png``.
     categories : dict of int to str, or list of dict, optional
         Name of every class, or COCO's entries with ``isthing`` and ``color``. By default sky (0,
-        stuff), galaxy (1) and star (2). In a dict every class but 0 has things.
+        stuff), galaxy (1) and star (2), and the other kinds of stuff that `y` holds: artefact (3),
+        trail (4), diffuse light (5) and cirrus (6). In a dict every class but 0 has things.
 
     Returns
     -------
@@ -111,7 +110,8 @@ def to_coco_panoptic(
             f"Got {str(path)!r}."
         )
     maps = [_as_panoptic(image, f"y[{index}]") for index, image in enumerate(as_images(y))]
-    entries = panoptic_categories(categories)
+    present = {code for semantic, _ in maps for code in np.unique(semantic).tolist()}
+    entries = panoptic_categories(categories, present)
     stuff = [entry["id"] for entry in entries if not entry["isthing"]]
     document = {
         "info": {"description": "Panoptic maps written by galaxysegment"},

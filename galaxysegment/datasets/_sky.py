@@ -8,6 +8,7 @@ from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from sklearn.utils._param_validation import Interval
 
 from .._utils.typed import validated
@@ -65,7 +66,7 @@ _SKY_CONSTRAINTS = {
         name: [_NOT_NEGATIVE]
         for name in (
             *("large_galaxies", "clusters", "bright_stars", "cirrus", "satellites"),
-            "cosmic_rays",
+            *("cosmic_rays", "correlation"),
         )
     },
     "mosaic": ["boolean"],
@@ -94,6 +95,7 @@ def make_sky(
     cosmic_rays: float = 5.0,
     mosaic: bool = True,
     saturation: float = 50_000.0,
+    correlation: float = 0.0,
     rms_source_noise: bool = True,
     n_pixels: int = 10,
     n_jobs: int | None = None,
@@ -148,6 +150,9 @@ def make_sky(
         steps of level and depth, and perhaps borders without data.
     saturation : float, default=50000
         Electrons that fill a pixel.
+    correlation : float, default=0
+        Standard deviation, pixels, of the Gaussian that correlates the noise of neighbouring
+        pixels, as resampling does; the noise of a pixel stays the same. 0: they are independent.
     rms_source_noise : bool, default=True
         Whether the RMS map holds the photon noise of the sources too.
     n_pixels : int, default=10
@@ -238,7 +243,7 @@ def make_sky(
     coverage = (
         draw_mosaic(np.random.default_rng([seed, _MOSAIC]), shape) if mosaic else whole_frame(shape)
     )
-    image, rms, sky_rms = layers.expose(scene.sky(), coverage, seed)
+    image, rms, sky_rms = layers.expose(scene.sky(), coverage, seed, correlation)
     truth = _make_truth(layers, camera, sources, rms[reference], n_pixels)
     labels, instances, catalog, class_map = truth
     wcs = make_wcs(shape, camera.pixel_scale)
@@ -357,7 +362,7 @@ class _Layers:
         self.spilled = self.spilled.copy()
         add_cosmic_rays(self.spilled, rng, count, self.camera.sky_rms)
 
-    def expose(self, sky, coverage, seed):
+    def expose(self, sky, coverage, seed, correlation):
         """Return image, noise of everything, and noise of the sky, float32.
 
         The image is NaN and both kinds of noise are infinite where there are no data.
@@ -374,9 +379,11 @@ class _Layers:
         image = expected + level
         for band, letter in enumerate(self.camera.bands):
             rng = np.random.default_rng([seed, _NOISE, ord(letter)])
-            image[band] += rng.standard_normal(exposure.shape) * np.where(
-                exposure > 0, rms[band], 0
-            )
+            noise = rng.standard_normal(exposure.shape)
+            if correlation:
+                noise = ndimage.gaussian_filter(noise, correlation, mode="wrap")
+                noise /= noise.std()
+            image[band] += noise * np.where(exposure > 0, rms[band], 0)
         image[:, exposure == 0] = np.nan
         return tuple(item.astype(np.float32) for item in (image, rms, sky_rms))
 

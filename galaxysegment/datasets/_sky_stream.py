@@ -128,5 +128,6 @@ def draw_telescope(rng):
         "cosmic_rays": float(rng.choice([0.0, 5.0, 40.0])),
         "mosaic": bool(rng.uniform() < 0.5),
         "saturation": float(np.exp(rng.uniform(np.log(2e4), np.log(1e6)))),
+        "correlation": float(rng.choice([0.0, rng.uniform(0.3, 0.9)])),
         "rms_source_noise": bool(rng.uniform() < 0.5),
     }

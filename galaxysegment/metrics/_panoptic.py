@@ -93,7 +93,8 @@ def panoptic_quality(
         sky (class 0). Instances are painted in order of increasing score; without classes they are
         galaxies.
     stuff : sequence of int, default=(0,)
-        Classes without instances, one segment per image: by default the sky.
+        Classes without instances, one segment per image: by default the sky. Pass
+        `galaxysegment.structures.STUFF` for maps with artefacts, trails, diffuse light or cirrus.
     void : int, default=-1
         Class of the pixels without a truth. As in the paper, they are removed from the predicted
         segments before the IoU is computed. An unmatched predicted segment with more than half of

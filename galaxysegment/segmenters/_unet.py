@@ -8,15 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from .._utils.calibration import check_table
 from ..base import ProbabilisticSegmenter
 from ..metrics import detection_scores
-from ..structures import Instances, label_components, remove_small
-from ..structures._types import RandomState
+from ..structures import GALAXY, SKY, Instances, label_components, relabel, remove_small
+from ..structures._types import Floats, Images, RandomState
 from ._deep import DeepSegmenter
+from ._pixel_classes import (
+    ClassMaps,
+    check_codes,
+    class_truths,
+    panoptic_map,
+    rescaled,
+    things_of,
+    vote,
+    with_class_head,
+)
 from ._training_set import FieldTruth, class_counts, lazy_truths, tuning_windows
 
 __all__ = ["UNetSegmenter"]
@@ -86,6 +97,12 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     class_weight : dict, "balanced" or None, default=None
         Weights of pixels in the loss, ``{0: 1.0, 1: 5.0}`` for the sky and galaxies. ``"balanced"``
         weighs either class by the inverse of its frequency.
+    classes : sequence of int or None, default=None
+        Categories of pixels that the net tells apart beside the sky (0): ``(1, 2, 3)`` for
+        galaxies, stars and artefacts, see ``CLASS_NAMES`` in `galaxysegment.structures`. The truth
+        then is panoptic maps or `Instances` with classes. Galaxies and stars become sources; the
+        others are stuff, which ``output="panoptic"`` shows. ``None``: as the `weights` were
+        trained, or else sources against sky, of no class.
     max_epochs : int, default=30
         Passes over the training images.
     batch_size : int, default=8
@@ -157,6 +174,8 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     calibration_ : ndarray of shape (2, n_knots)
         Logits before and after calibration, if `calibrate` was called or ``weights="vis"`` are in
         use.
+    pixel_classes_ : ndarray of int, shape (n_classes,)
+        Categories in the order of `predict_class_proba`: the sky and `classes`.
     scaling_ : str
         The scaling in use.
     centre_, scale_ : ndarray of shape (n_bands,) or None
@@ -201,6 +220,7 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         "module": [callable, None],
         "criterion": [callable, None],
         "class_weight": [dict, StrOptions({"balanced"}), None],
+        "classes": ["array-like", None],
         "n_views": [Options(Integral, {1, 2, 4, 8})],
     }
 
@@ -220,6 +240,7 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         module: Callable[..., Any] | None = None,
         criterion: Callable[..., Any] | None = None,
         class_weight: dict[int, float] | str | None = None,
+        classes: Sequence[int] | None = None,
         max_epochs: int = 30,
         batch_size: int = 8,
         lr: float = 0.003,
@@ -254,6 +275,7 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         self.module = module
         self.criterion = criterion
         self.class_weight = class_weight
+        self.classes = classes
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -289,19 +311,36 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     def _module_params(self, n_bands):
         if self.module is not None:
             return {"n_bands": n_bands, "module": self.module}
-        return {
+        params = {
             "n_bands": n_bands,
             "base_width": self.base_width,
             "depth": self.depth,
             "dropout": self.dropout,
         }
+        codes = self._codes()
+        return params if codes is None else {**params, "n_outputs": len(codes) + 1}
+
+    # the classes of a net in a model file, which count in place of the parameter
+    _codes_known: tuple[int, ...] | None = None
+
+    def _codes(self):
+        """Return the classes that the net tells apart but the sky, or None."""
+        if self._codes_known is not None or self.classes is None:
+            return self._codes_known
+        return check_codes(self.classes)
+
+    @property
+    def pixel_classes_(self) -> NDArray[np.int64]:
+        """Categories in the order of `predict_class_proba`: the sky and `classes`."""
+        self._ready_net()
+        return np.array([SKY, *(self._codes() or (GALAXY,))])
 
     def _criterion(self):
         if self.criterion is not None:
             return self.criterion
-        from ..nets.common._losses import BCEDiceLoss
+        from ..nets.common._losses import BCEDiceLoss, ClassLoss
 
-        return BCEDiceLoss
+        return BCEDiceLoss if self._codes() is None else ClassLoss
 
     def _check_trainable(self, images, targets):
         super()._check_trainable(images, targets)
@@ -318,13 +357,25 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
                 f"negative. Got {self.class_weight!r} instead."
             )
 
+        if self._codes() is not None and (self.module or self.class_weight) is not None:
+            raise ValueError(
+                "classes cannot be told apart with a module or a class_weight of your own: leave "
+                "classes=None, or the two at None."
+            )
+
     def _check_truth(self, y, images):
-        return lazy_truths(y, images)
+        codes = self._codes()
+        return lazy_truths(y, images) if codes is None else class_truths(y, images, codes)
 
     def _field_truths(self, X, images):
         fields = [image.field for image in images]
         if not all(field.has_labels for field in fields):
             self._find_truth(X, None)  # which says that there is no truth
+        if self._codes() is not None:
+            truths = [
+                Instances.from_label_map(field.labels, classes=field.classes) for field in fields
+            ]
+            return self._check_truth(truths, images)
         return [
             FieldTruth(field) if field.instances is None else field.instances for field in fields
         ]
@@ -333,17 +384,18 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         return y, images  # the loss leaves them out
 
     def _make_dataset(self, data, training):
-        from ..nets.common._data import PixelDataset
+        from ..nets.common._data import ClassDataset, PixelDataset
 
-        return PixelDataset(
-            data.images,
-            data.targets,
-            image_weights=data.weights,
-            class_weights=self._class_weights(data.targets),
-            patch_size=self.patch_size,
-            augmenter=self._augmenter() if training else None,
-            training=training,
-        )
+        options = {
+            "image_weights": data.weights,
+            "patch_size": self.patch_size,
+            "augmenter": self._augmenter() if training else None,
+            "training": training,
+        }
+        if self._codes() is not None:
+            return ClassDataset(data.images, data.targets, **options)
+        weights = self._class_weights(data.targets)
+        return PixelDataset(data.images, data.targets, class_weights=weights, **options)
 
     def _class_weights(self, targets):
         """Return the weights of the pixels of sky and galaxies."""
@@ -405,9 +457,89 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         return self._proba(self._scale_all(images))
 
     def _proba(self, scaled_images):
+        """Return the probabilities of pixels of scaled images to belong to a source."""
+        maps = self._net_proba(scaled_images)
+        codes = self._codes()
+        if codes is None:
+            return maps
+        return [proba[things_of(codes)].sum(axis=0) for proba in maps]
+
+    def _net_proba(self, scaled_images):
         from ..nets.unet._prediction import predict_proba
 
         return predict_proba(self.net_, scaled_images, self.batch_size, self.n_views)
+
+    def _class_maps(self, images):
+        """Return the `ClassMaps` of images, before calibration."""
+        things = things_of(self._codes())
+        return [
+            ClassMaps(proba[things].sum(axis=0), proba)
+            for proba in self._net_proba(self._scale_all(images))
+        ]
+
+    def _segment_scored(self, images):
+        self._ready_net()
+        if self._codes() is None:
+            yield from super()._segment_scored(images)
+            return
+        for maps, image in zip(self._class_maps(images), images, strict=True):
+            yield self._sources(maps.light, image), self._calibrated_maps(maps)
+
+    def _calibrated_maps(self, maps):
+        light = self._calibrated(maps.light)
+        return ClassMaps(light, rescaled(maps.classes, things_of(self._codes()), light))
+
+    def _with_scores(self, result, maps):
+        sources = super()._with_scores(result, maps)
+        if not isinstance(maps, ClassMaps):
+            return sources
+        classes = vote(relabel(result), maps.classes, self._codes())
+        return Instances(sources.shape, sources.boxes, sources.crops, sources.scores, classes)
+
+    @property
+    def _finds_stuff(self):
+        self._ready_net()
+        return self._codes() is not None
+
+    def _panoptic(self, result, maps):
+        if not isinstance(maps, ClassMaps):
+            return super()._panoptic(result, maps)
+        return panoptic_map(result, maps, self._codes())
+
+    def predict_class_proba(self, X: Images) -> Floats | list[Floats]:
+        """Probability of each pixel to be of each class, in the order of `pixel_classes_`.
+
+        Parameters
+        ----------
+        X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), or list
+            Images, or one `Field` or `NDData`, as in `predict`.
+
+        Returns
+        -------
+        array of float32, shape (n_images, n_classes, height, width), or list
+            Packed as `X` was; the classes of a pixel add up to 1. Pixels without data are sky.
+
+        Raises
+        ------
+        ValueError
+            If the net tells no classes apart: use `predict_proba`.
+        """
+        images, layout = self._check_images(X)
+        self._validate_params()
+        self._ready_net()
+        if self._codes() is None:
+            raise ValueError(
+                "The net tells sources from the sky, but no classes apart: use predict_proba, or "
+                "train with classes=(1, 2, 3)."
+            )
+        bridged, shown = self._prepared(images)
+        probas = []
+        for maps, image in zip(self._class_maps(bridged), shown, strict=True):
+            proba = self._calibrated_maps(maps).classes
+            proba[:, self._no_data(image)] = 0
+            proba[0, self._no_data(image)] = 1
+            probas.append(proba.astype(np.float32))
+        return layout.pack_maps(probas)
 
     def _threshold(self):
         if self.threshold == "auto":
@@ -423,10 +555,34 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     # ---- what a model file keeps ----
 
     def _get_own_state(self):
-        return {"threshold": self.threshold_, **self._calibration_state()}
+        state = {"threshold": self.threshold_, **self._calibration_state()}
+        codes = self._codes()
+        return state if codes is None else {**state, "classes": list(codes)}
+
+    def _set_net_state(self, state):
+        known = state.get("classes")
+        if self.classes is not None:
+            codes = check_codes(self.classes)
+            if known is None:
+                state = with_class_head(state, codes)
+            elif tuple(known) != codes:
+                raise ValueError(
+                    f"classes={self.classes!r}, but the net of the file has {tuple(known)}: leave "
+                    "classes=None."
+                )
+        super()._set_net_state(state)
+
+    def _training_set(self, X, y, mask, weights, n_bands_fitted):
+        if n_bands_fitted is None:  # a new net, whose classes decide what counts as a truth
+            self._codes_known = None
+            if self.weights is not None and self.classes is None:
+                self._seed = 0
+                self._load_weights()
+        return super()._training_set(X, y, mask, weights, n_bands_fitted)
 
     def _set_own_state(self, state):
         self.threshold_ = state["threshold"]
+        self._codes_known = None if "classes" not in state else check_codes(state["classes"])
         if "calibration" in state:
             self.calibration_ = check_table(state["calibration"])
 

@@ -6,7 +6,19 @@ holds the light of each.
 """
 
 from ..exceptions import NoSourcesWarning
-from ._classes import ARTEFACT, CIRRUS, CLASS_NAMES, DIFFUSE, GALAXY, SKY, STAR, TRAIL, VOID
+from ._classes import (
+    ARTEFACT,
+    CIRRUS,
+    CLASS_NAMES,
+    DIFFUSE,
+    GALAXY,
+    SKY,
+    STAR,
+    STUFF,
+    THINGS,
+    TRAIL,
+    VOID,
+)
 from ._instances import Instances
 from ._labels import check_label_map, label_components, relabel, remove_small
 from ._separated import Separated
@@ -20,6 +32,8 @@ __all__ = [
     "GALAXY",
     "SKY",
     "STAR",
+    "STUFF",
+    "THINGS",
     "TRAIL",
     "VOID",
     "Instances",

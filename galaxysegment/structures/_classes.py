@@ -32,3 +32,5 @@ CLASS_NAMES = {
 }
 #: Categories whose sources are counted.
 THINGS = (GALAXY, STAR)
+#: Categories of which all pixels of an image are one segment.
+STUFF = (SKY, ARTEFACT, TRAIL, DIFFUSE, CIRRUS)

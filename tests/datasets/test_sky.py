@@ -163,3 +163,10 @@ def test_the_catalog_names_forms_and_redshifts(rich):
 def test_unknown_bands_are_refused(bands):
     with pytest.raises(ValueError, match="each at most once"):
         make_sky((64, 64), bands=bands)
+
+
+def test_correlated_noise_keeps_its_size():
+    field, _ = make_sky((200, 200), **EMPTY, correlation=0.8, random_state=0)
+    residual = (field.image[0] - 500) / field.rms
+    assert residual.std() == pytest.approx(1, abs=0.03)
+    assert np.mean(residual[:, 1:] * residual[:, :-1]) > 0.4

@@ -25,7 +25,7 @@ def test_a_field_can_be_made_again_by_make_sky():
         **{"density": 20.0, "star_fraction": 0.1, "sky_level": 300.0, "sky_gradient": 0.0},
         **{"read_noise": 5.0, "large_galaxies": 5.0, "clusters": 0.0, "bright_stars": 5.0},
         **{"cirrus": 0.0, "satellites": 0.0, "cosmic_rays": 0.0, "saturation": 1e5},
-        "rms_source_noise": True,
+        **{"correlation": 0.0, "rms_source_noise": True},
     }
     [(field, class_map)] = stream_skies(1, (128, 128), random_state=1, **settings, **rest)
     seed = field.header["SEED"]

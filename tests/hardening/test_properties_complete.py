@@ -45,6 +45,8 @@ TAKES_NEITHER = {
     "structures.NoSourcesWarning": "a warning",
     "structures.SKY": "a number",
     "structures.STAR": "a number",
+    "structures.STUFF": "a list",
+    "structures.THINGS": "a list",
     "structures.TRAIL": "a number",
     "structures.VOID": "a number",
     "testing.EXTRA_CHECKS": "a list",

@@ -8,6 +8,7 @@ from ..._utils.streams import as_stream
 from ...structures import Instances
 
 __all__ = [
+    "ClassDataset",
     "PatchDataset",
     "PixelDataset",
     "batches_by_shape",
@@ -125,6 +126,24 @@ class PixelDataset(PatchDataset):
         if self.image_weights is not None:
             weight = weight * np.float32(self.image_weights[index])
         return image, target > 0, weight
+
+
+class ClassDataset(PatchDataset):
+    """Patches of images with the class and the weight of each pixel.
+
+    Parameters
+    ----------
+    images, patch_size, augmenter, training, image_weights
+        As for `PatchDataset`; an image's weight is the weight of its pixels.
+    targets : list of ndarray or streams, shape (height, width)
+        Index of the class of each pixel, 0 for the sky; negative values do not count.
+    """
+
+    def _item(self, index, image, target):
+        weight = (target >= 0).astype(np.float32)
+        if self.image_weights is not None:
+            weight = weight * np.float32(self.image_weights[index])
+        return image, np.maximum(target, 0), weight
 
 
 def cut(instances, rows, columns):

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["BCEDiceLoss"]
+__all__ = ["BCEDiceLoss", "ClassLoss"]
 
 
 class BCEDiceLoss(nn.Module):
@@ -39,3 +39,34 @@ class BCEDiceLoss(nn.Module):
         overlap = (proba * truth).sum()
         dice = (2 * overlap + 1) / (proba.sum() + (truth * weight).sum() + 1)
         return entropy + self.dice_weight * (1 - dice)
+
+
+class ClassLoss(nn.Module):
+    """Cross-entropy of several classes plus one minus the mean soft Dice coefficient.
+
+    The mean is over the classes but the sky, and each coefficient over the whole batch.
+
+    Parameters
+    ----------
+    dice_weight : float, default=0.5
+        Weight of the Dice term against the cross-entropy.
+    """
+
+    def __init__(self, dice_weight=0.5):
+        super().__init__()
+        self.dice_weight = dice_weight
+
+    def forward(self, logits, target):
+        """Return the loss of logits (n, n_classes, h, w) for a target (n, 2, h, w).
+
+        The target holds the index of the class and the weight of each pixel.
+        """
+        logits, index, weight = logits.float(), target[:, 0].long(), target[:, 1]
+        entropy = functional.cross_entropy(logits, index, reduction="none") * weight
+        proba = torch.softmax(logits, dim=1)[:, 1:] * weight[:, None]
+        classes = torch.arange(1, logits.shape[1], device=logits.device)[:, None, None]
+        truth = (index[:, None] == classes) * weight[:, None]
+        overlap = (proba * truth).sum(dim=(0, 2, 3))
+        sizes = (proba.sum(dim=(0, 2, 3)), truth.sum(dim=(0, 2, 3)))
+        dice = (2 * overlap + 1) / (sizes[0] + sizes[1] + 1)
+        return entropy.sum() / weight.sum().clamp(min=1) + self.dice_weight * (1 - dice.mean())

@@ -27,8 +27,9 @@ VIEWS = (
 def predict_proba(net, images, batch_size, n_views=1):
     """Return the probabilities of each scaled image, float32 of shape (height, width).
 
-    Images of one shape go together, at most `batch_size` and at most a tile's worth of pixels at a
-    time. The result is the mean over `n_views` mirrored views of each.
+    Of a net with several outputs they are the probabilities of its classes, of shape (n_classes,
+    height, width). Images of one shape go together, at most `batch_size` and at most a tile's worth
+    of pixels at a time. The result is the mean over `n_views` mirrored views of each.
     """
     with kept_memory():
         return _predict_all(net, images, batch_size, VIEWS[:n_views])
@@ -54,13 +55,15 @@ def _predict_batch(net, images, views):
     multiple = net.module_.multiple
     batch = functional.pad(batch, (0, -width % multiple, 0, -height % multiple))
     proba = sum(_predict_view(net, batch, *view) for view in views) / len(views)
-    return proba[:, :height, :width].cpu().numpy()
+    return proba[..., :height, :width].cpu().numpy()
 
 
 def _predict_view(net, batch, mirrored, transposed):
     """Predict from another side, and turn the answer back."""
     batch = batch.flip(mirrored)
-    proba = torch.sigmoid(net.evaluation_step((batch.mT if transposed else batch, None))[:, 0])
+    logits = net.evaluation_step((batch.mT if transposed else batch, None))
+    several = logits.shape[1] > 1
+    proba = torch.softmax(logits.float(), dim=1) if several else torch.sigmoid(logits[:, 0])
     return (proba.mT if transposed else proba).flip(mirrored)
 
 
@@ -71,13 +74,15 @@ def _predict_tiled(net, image, views):
     core = (
         max(_TILE - 2 * halo, net.module_.multiple) // net.module_.multiple * net.module_.multiple
     )
-    proba = np.empty((height, width), dtype=np.float32)
+    proba = None
     for y in range(0, height, core):
         for x in range(0, width, core):
             y0, x0 = max(y - halo, 0), max(x - halo, 0)
             tile = image[:, y0 : y + core + halo, x0 : x + core + halo]
             inside = _predict_batch(net, [tile], views)[0]
-            proba[y : y + core, x : x + core] = inside[
-                y - y0 : y - y0 + core, x - x0 : x - x0 + core
+            if proba is None:
+                proba = np.empty((*inside.shape[:-2], height, width), dtype=np.float32)
+            proba[..., y : y + core, x : x + core] = inside[
+                ..., y - y0 : y - y0 + core, x - x0 : x - x0 + core
             ]
     return proba

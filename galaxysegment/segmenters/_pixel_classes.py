@@ -1,0 +1,228 @@
+"""What a U-Net needs to tell several classes of pixels apart: truth, votes, panoptic maps."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .._utils.validation import check_same_shape
+from ..detection._scores import ScoreMaps
+from ..structures import SKY, THINGS, VOID, Instances, check_label_map, relabel
+
+__all__ = [
+    "ClassMaps",
+    "ClassTruth",
+    "check_codes",
+    "class_truths",
+    "panoptic_map",
+    "rescaled",
+    "things_of",
+    "vote",
+    "with_class_head",
+]
+
+# Logit that classes begin with which the net has never seen.
+_UNSEEN = -4.0
+
+
+class ClassMaps(NamedTuple):
+    """Probability of a source, and of each class, of the pixels of an image.
+
+    Parameters
+    ----------
+    light : ndarray of float, shape (height, width)
+        Probability to belong to a source, a thing.
+    classes : ndarray of float, shape (n_classes, height, width)
+        Probability of each class, the sky first.
+    """
+
+    light: np.ndarray
+    classes: np.ndarray
+    noise: float = 0.0
+
+    def within(self, window):
+        """Return the `ScoreMaps` of a window."""
+        return ScoreMaps(self.light[window])
+
+
+class ClassTruth:
+    """The class of each pixel, as an index of the net's classes, and the label of its source.
+
+    Parameters
+    ----------
+    index : ndarray of int8, shape (height, width)
+        0 is the sky, −1 does not count.
+    sources : ndarray of int32, shape (height, width)
+        Label map.
+    """
+
+    def __init__(self, index, sources):
+        self.index, self.sources, self.shape = index, sources, index.shape
+
+    def any(self):
+        """Return whether there is anything but sky."""
+        return bool((self.index > 0).any())
+
+    def window(self, rows, columns):
+        """Return the class indices of two slices."""
+        return self.index[rows, columns]
+
+    def labels(self, rows, columns):
+        """Return the label map of a window, numbered from 1."""
+        return relabel(self.sources[rows, columns])
+
+
+def check_codes(classes):
+    """Return the parameter `classes` as a tuple of ints, or refuse it."""
+    codes = tuple(int(code) for code in classes)
+    if len(set(codes)) < len(codes) or not codes or min(codes) < 1 or not set(codes) & set(THINGS):
+        raise ValueError(
+            "classes must be different whole numbers from 1 on, among them 1 (galaxy) or 2 (star). "
+            f"Got {classes!r} instead."
+        )
+    return codes
+
+
+def class_truths(y, images, codes):
+    """Check the truth of images for a net of several classes; return a list of `ClassTruth`.
+
+    Parameters
+    ----------
+    y : sequence of panoptic maps (2, height, width) or `Instances` with classes
+    images : list of streams of shape (n_bands, height, width)
+    codes : tuple of int
+        Classes of the net but the sky.
+    """
+    targets = list(y)
+    if len(targets) != len(images):
+        raise ValueError(
+            f"X holds {len(images)} images, but y holds {len(targets)} targets: give one per image."
+        )
+    truths = []
+    for number, (target, image) in enumerate(zip(targets, images, strict=True)):
+        semantic, labels = _take_apart(target, f"y[{number}]")
+        check_same_shape(semantic.shape, image.shape[1:], f"y[{number}]", f"X[{number}]")
+        truths.append(ClassTruth(_as_index(semantic, codes, f"y[{number}]"), labels))
+    return truths
+
+
+def _take_apart(target, name):
+    if isinstance(target, Instances):
+        if target.classes is None and len(target):
+            raise ValueError(
+                f"{name} has no classes, but the net tells classes apart: give its Instances "
+                "classes, or pass a panoptic map."
+            )
+        target = target.to_panoptic()
+    target = np.asarray(target)
+    if target.ndim != 3 or len(target) != 2 or target.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name} must be a panoptic map of integers, (2, height, width), or Instances with "
+            f"classes, because the net tells classes apart. Got shape {target.shape}, dtype "
+            f"{target.dtype}, instead."
+        )
+    is_thing = np.isin(target[0], THINGS)
+    return target[0], relabel(check_label_map(np.where(is_thing, target[1], 0), name))
+
+
+def _as_index(semantic, codes, name):
+    known = np.array([VOID, SKY, *codes])
+    unknown = np.setdiff1d(semantic, known)
+    if unknown.size:
+        raise ValueError(
+            f"{name} holds the class {unknown[0]}, but classes={codes!r}: name it in classes, or "
+            "set its pixels to 0 (sky) or -1 (does not count)."
+        )
+    order = np.argsort(known)
+    places = order[np.searchsorted(known[order], semantic)]
+    return (places - 1).astype(np.int8)
+
+
+def things_of(codes):
+    """Whether each class of the net is a thing; the sky comes first."""
+    return np.isin([SKY, *codes], THINGS)
+
+
+def rescaled(classes, things, calibrated):
+    """Return class probabilities whose things add up to `calibrated`.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (n_classes, height, width)
+    things : ndarray of bool, shape (n_classes,)
+    calibrated : ndarray of shape (height, width)
+        Probability to belong to a source.
+    """
+    proba = classes[things].sum(axis=0)
+    least = np.finfo(np.float32).tiny
+    scaled = classes.copy()
+    scaled[things] *= calibrated / np.maximum(proba, least)
+    scaled[~things] *= (1 - calibrated) / np.maximum(1 - proba, least)
+    return scaled
+
+
+def vote(labels, classes, codes):
+    """Return the class of each source: the thing with the largest mean probability of its pixels.
+
+    Parameters
+    ----------
+    labels : ndarray of int32, shape (height, width)
+        Consecutive.
+    classes : ndarray of float, shape (n_classes, height, width)
+    codes : tuple of int
+        Classes of the net but the sky.
+    """
+    n_sources = int(labels.max(initial=0))
+    things = [place for place, code in enumerate(codes, start=1) if code in THINGS]
+    sums = np.array(
+        [
+            np.bincount(labels.ravel(), classes[place].ravel(), minlength=n_sources + 1)[1:]
+            for place in things
+        ]
+    )
+    return np.array(codes)[np.array(things)[sums.argmax(axis=0)] - 1]
+
+
+def panoptic_map(labels, maps, codes):
+    """Class and instance id of each pixel; what is in no source is sky or another kind of stuff.
+
+    Parameters
+    ----------
+    labels : ndarray of int32, shape (height, width)
+        Consecutive.
+    maps : ClassMaps
+    codes : tuple of int
+        Classes of the net but the sky.
+
+    Returns
+    -------
+    ndarray of int32, shape (2, height, width)
+    """
+    stuff = np.flatnonzero(~things_of(codes))
+    names = np.array([SKY, *codes])[stuff]
+    semantic = names[maps.classes[stuff].argmax(axis=0)]
+    owners = np.concatenate([[SKY], vote(labels, maps.classes, codes)])[labels]
+    return np.stack([np.where(labels > 0, owners, semantic), labels]).astype(np.int32)
+
+
+def with_class_head(state, codes):
+    """Return the state of a net of one class with a head for several, which begins as it was.
+
+    Things share the probability of a source; other classes begin improbable.
+
+    Parameters
+    ----------
+    state : dict
+        What a model file keeps of a net.
+    codes : tuple of int
+        Classes of the new net but the sky.
+    """
+    tensors = dict(state["tensors"])
+    weight, bias = (tensors[f"head.{name}"].astype(np.float32) for name in ("weight", "bias"))
+    things = things_of(codes)
+    tensors["head.weight"] = np.where(things[:, None, None, None], weight, np.float32(0))
+    known = np.where(
+        things, bias - np.log(things.sum()), np.where(np.arange(len(things)), _UNSEEN, 0)
+    )
+    tensors["head.bias"] = known.astype(np.float32)
+    params = {**state["module_params"], "n_outputs": len(things)}
+    return {**state, "tensors": tensors, "module_params": params, "classes": list(codes)}

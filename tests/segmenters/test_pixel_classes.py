@@ -1,0 +1,222 @@
+"""A U-Net that tells several classes of pixels apart: training, votes, panoptic maps, files."""
+
+import copy
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from galaxysegment import UNetSegmenter
+from galaxysegment.coco import from_coco_panoptic, to_coco_panoptic
+from galaxysegment.metrics import panoptic_quality
+from galaxysegment.persistence import load, save
+from galaxysegment.segmenters._pixel_classes import rescaled, vote, with_class_head
+from galaxysegment.structures import ARTEFACT, GALAXY, STAR, STUFF, Instances
+
+CODES = (GALAXY, STAR, ARTEFACT)
+
+
+def scene(seed, side=64):
+    """Wide blobs are galaxies, narrow ones stars, bright rows trails; returns X and panoptic y."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.indices((side, side))
+    image = rng.standard_normal((side, side))
+    semantic, labels = np.zeros((2, side, side), dtype=np.int32)
+    kinds = [(GALAXY, 5.0, 15.0), (STAR, 1.6, 300.0)] * 2
+    for label, (code, sigma, peak) in enumerate(kinds, start=1):
+        y, x = rng.uniform(10, side - 10, 2)
+        light = peak * np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * sigma**2))
+        image += light
+        semantic[light > 3], labels[light > 3] = code, label
+    row = int(rng.integers(4, side - 4))
+    image[row : row + 2] += 30
+    semantic[row : row + 2], labels[row : row + 2] = ARTEFACT, 0
+    return image.astype(np.float32), np.stack([semantic, labels])
+
+
+@pytest.fixture(scope="module")
+def data():
+    images, truths = zip(*(scene(seed) for seed in range(12)), strict=True)
+    return np.stack(images), np.stack(truths)
+
+
+@pytest.fixture(scope="module")
+def unet(data):
+    unet = UNetSegmenter(
+        classes=CODES,
+        base_width=6,
+        depth=3,
+        dropout=0,
+        max_epochs=40,
+        batch_size=3,
+        lr=0.01,
+        validation_fraction=0,
+        n_views=1,
+        random_state=0,
+    )
+    return unet.fit(*data)
+
+
+def test_panoptic_maps_name_galaxies_stars_and_stuff(unet):
+    images, truths = map(np.stack, zip(*(scene(seed) for seed in range(100, 105)), strict=True))
+    panoptic = unet.predict(images, output="panoptic")
+    assert panoptic.dtype == np.int32 and panoptic.shape == truths.shape
+    for code in CODES:
+        both = np.count_nonzero((panoptic[:, 0] == code) & (truths[:, 0] == code))
+        either = np.count_nonzero((panoptic[:, 0] == code) | (truths[:, 0] == code))
+        assert both > 0.5 * either, code
+    things = np.isin(panoptic[:, 0], (GALAXY, STAR))
+    np.testing.assert_array_equal(panoptic[:, 1] > 0, things)
+    np.testing.assert_array_equal(panoptic[:, 1], unet.predict(images))
+
+
+def test_sources_have_classes_and_scores(unet):
+    images, truths = map(np.stack, zip(*(scene(seed) for seed in range(100, 105)), strict=True))
+    right = []
+    for sources, truth in zip(unet.predict(images, output="instances"), truths, strict=True):
+        assert ((sources.scores > 0.3) & (sources.scores <= 1)).all()
+        for (y0, x0, y1, x1), crop, code in zip(
+            sources.boxes, sources.crops, sources.classes, strict=True
+        ):
+            inside = truth[0, y0:y1, x0:x1][crop]
+            right.append(code == np.bincount(inside, minlength=4)[1:3].argmax() + 1)
+    assert len(right) > 12
+    assert np.mean(right) > 0.8
+
+
+def test_class_probabilities_add_up(unet, data):
+    image = data[0][:2].copy()
+    image[0, :5] = np.nan
+    proba = unet.predict_class_proba(image)
+    assert proba.shape == (2, 4, 64, 64) and proba.dtype == np.float32
+    np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(proba[0, 0, :5], 1)
+    things = proba[:, 1] + proba[:, 2]
+    np.testing.assert_allclose(things, unet.predict_proba(image), atol=1e-5)
+    np.testing.assert_array_equal(unet.pixel_classes_, [0, *CODES])
+
+
+def test_calibration_moves_classes_along(unet, data):
+    calibrated = copy.deepcopy(unet).calibrate(data[0], data[1], method="temperature")
+    proba = calibrated.predict_class_proba(data[0][:1])
+    np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(
+        proba[:, 1] + proba[:, 2], calibrated.predict_proba(data[0][:1]), atol=1e-5
+    )
+    np.testing.assert_array_equal(calibrated.predict(data[0]), unet.predict(data[0]))
+
+
+def test_a_model_file_keeps_the_classes(unet, data, tmp_path):
+    save(unet, tmp_path / "net.safetensors")
+    again = load(tmp_path / "net.safetensors")
+    np.testing.assert_array_equal(
+        again.predict(data[0], output="panoptic"), unet.predict(data[0], output="panoptic")
+    )
+    named = UNetSegmenter(weights=tmp_path / "net.safetensors", n_views=1)
+    np.testing.assert_array_equal(
+        named.predict(data[0], output="panoptic"), unet.predict(data[0], output="panoptic")
+    )
+    tuned = clone(named).set_params(max_epochs=1, validation_fraction=0).fit(*data)
+    np.testing.assert_array_equal(tuned.pixel_classes_, [0, *CODES])
+    other = UNetSegmenter(weights=tmp_path / "net.safetensors", classes=(1, 2))
+    with pytest.raises(ValueError, match="the net of the file has"):
+        other.predict(data[0])
+
+
+def test_a_net_of_one_class_learns_more(data):
+    start = UNetSegmenter(weights="vis", classes=CODES, n_views=1)
+    plain = UNetSegmenter(weights="vis", n_views=1)
+    image = data[0][:1]
+    np.testing.assert_allclose(start.predict_proba(image), plain.predict_proba(image), atol=0.03)
+    tuned = start.set_params(max_epochs=2, validation_fraction=0, lr=1e-3).fit(
+        data[0][:4], data[1][:4]
+    )
+    assert np.isfinite(tuned.history_[-1]["train_loss"])
+
+
+def test_ignored_pixels_do_not_count(data):
+    images, truths = data[0][:2], data[1][:2].copy()
+    truths[:, 0, :32] = -1
+    truths[:, 1, :32] = 0
+    unet = UNetSegmenter(classes=CODES, base_width=4, depth=2, max_epochs=1, random_state=0)
+    unet.fit(images, truths)
+
+
+def test_instances_with_classes_are_a_truth(data):
+    sources = [
+        Instances.from_panoptic(truth * np.isin(truth[0], (GALAXY, STAR))) for truth in data[1][:3]
+    ]
+    unet = UNetSegmenter(classes=(1, 2), base_width=4, depth=2, max_epochs=1, random_state=0)
+    assert unet.fit(data[0][:3], sources).pixel_classes_.tolist() == [0, 1, 2]
+
+
+def test_a_truth_without_classes_is_refused(data):
+    unet = UNetSegmenter(classes=(1, 2), base_width=4, depth=2, max_epochs=1)
+    with pytest.raises(ValueError, match="must be a panoptic map"):
+        unet.fit(data[0], data[1][:, 1])
+    with pytest.raises(ValueError, match="has no classes"):
+        unet.fit(data[0][:2], [Instances.from_label_map(truth[1]) for truth in data[1][:2]])
+    with pytest.raises(ValueError, match="holds the class 3"):
+        unet.fit(data[0], data[1])
+    with pytest.raises(ValueError, match="11 targets"):
+        unet.fit(data[0], data[1][:-1])
+
+
+@pytest.mark.parametrize("classes", [(), (1, 1), (0, 1), (3, 4)])
+def test_bad_classes_are_refused(data, classes):
+    with pytest.raises(ValueError, match="classes must be different"):
+        UNetSegmenter(classes=classes).fit(*data)
+
+
+def test_classes_and_a_module_of_your_own_are_refused(data):
+    with pytest.raises(ValueError, match="leave classes=None"):
+        UNetSegmenter(classes=CODES, class_weight="balanced").fit(*data)
+
+
+def test_a_net_without_classes_has_no_class_probabilities(data):
+    unet = UNetSegmenter(weights="vis", n_views=1)
+    with pytest.raises(ValueError, match="no classes apart"):
+        unet.predict_class_proba(data[0][:1])
+    assert unet.pixel_classes_.tolist() == [0, 1]
+
+
+def test_votes_and_rescaling():
+    labels = np.array([[1, 1, 2], [0, 2, 2]], dtype=np.int32)
+    classes = np.zeros((4, 2, 3))
+    classes[1] = [[0.9, 0.2, 0.1], [0.0, 0.1, 0.6]]
+    classes[2] = [[0.05, 0.6, 0.8], [0.0, 0.8, 0.3]]
+    classes[0] = 1 - classes[1:].sum(axis=0)
+    assert vote(labels, classes, CODES).tolist() == [GALAXY, STAR]
+    assert vote(np.zeros((2, 3), dtype=np.int32), classes, CODES).tolist() == []
+    moved = rescaled(classes, np.array([False, True, True, False]), np.full((2, 3), 0.5))
+    np.testing.assert_allclose(moved.sum(axis=0), np.where(classes[0] == 1, 0.5, 1))
+
+
+def test_a_head_for_several_classes_keeps_the_probability_of_a_source():
+    rng = np.random.default_rng(0)
+    head = {"head.weight": rng.normal(size=(1, 5, 1, 1)), "head.bias": rng.normal(size=1)}
+    state = with_class_head({"tensors": head, "module_params": {"n_bands": 1}}, CODES)
+    features = rng.normal(size=5)
+    logit = features @ head["head.weight"][0, :, 0, 0] + head["head.bias"][0]
+    new = state["tensors"]["head.weight"][:, :, 0, 0] @ features + state["tensors"]["head.bias"]
+    odds = np.exp(new)
+    things = (odds[1] + odds[2]) / odds.sum()
+    np.testing.assert_allclose(things, 1 / (1 + np.exp(-logit)), atol=0.02)
+    assert state["module_params"]["n_outputs"] == 4 and state["classes"] == list(CODES)
+
+
+def test_stuff_survives_scoring_and_coco(unet, tmp_path):
+    images, truths = map(np.stack, zip(*(scene(seed) for seed in range(100, 103)), strict=True))
+    panoptic = unet.predict(images, output="panoptic")
+    quality = panoptic_quality(truths, panoptic, stuff=STUFF)
+    assert {0, *CODES} <= set(quality.per_class)
+    assert quality.per_class[ARTEFACT].tp >= 1
+    assert quality.stuff.pq > 0.5
+    assert "artefact" in str(quality)
+    document = to_coco_panoptic(panoptic, tmp_path / "maps.json")
+    is_thing = {entry["name"]: entry["isthing"] for entry in document["categories"]}
+    assert is_thing == {"sky": 0, "galaxy": 1, "star": 1, "artefact": 0}
+    again = np.stack(from_coco_panoptic(tmp_path / "maps.json"))
+    np.testing.assert_array_equal(again[:, 0], panoptic[:, 0])
+    np.testing.assert_array_equal(again[:, 1] > 0, panoptic[:, 1] > 0)
+    assert panoptic_quality(panoptic, again, stuff=STUFF).pq == 1
