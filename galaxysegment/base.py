@@ -25,7 +25,7 @@ from ._utils.typed import fit_context
 from ._utils.validation import check_images, check_window, common_shape, split_rms
 from .detection._constant import blank_constant
 from .detection._contract import MosaicAware, Statistic
-from .detection._deblending import deblend
+from .detection._deblending import DEBLEND, split_blends
 from .detection._scores import ScoreMaps, mean_light, signal_to_noise, sum_over_sources
 from .io import Field
 from .io._inputs import FieldLayout, is_observation, open_observations, stack, truth_of
@@ -494,24 +494,25 @@ class SemanticSegmenter(BaseSegmenter):
 
     A subclass writes ``_image_proba(image)``, the probability or the binary mask of one image. Its
     pixels above `threshold` become sources by connected components of at least `n_pixels` pixels,
-    which ``deblend=True`` splits at saddles of the smoothed first band. A part must have at least
+    which ``deblend=True`` splits at saddles of the smoothed first band, and ``deblend="galaxy"``
+    only where galaxies or stars meet. A part must have at least
     the fraction `contrast` of the light of its blend: 0.001 splits sources that differ by up to 7.5
     magnitudes. The score of a source is the mean probability of its pixels, 1 for binary masks.
     """
 
     _parameter_constraints: dict = {
         "n_pixels": [Interval(Integral, 1, None, closed="left")],
-        "deblend": ["boolean"],
+        "deblend": DEBLEND,
         "contrast": [Interval(Real, 0, 1, closed="both")],
     }
-    deblend = False
+    deblend: bool | str = False
     contrast = 0.001
     threshold: float | str = 0.5
 
     @property
     def splits_blends(self) -> bool:  # type: ignore[override]
         """Whether sources depend on the whole blend they are in."""
-        return self.deblend
+        return bool(self.deblend)
 
     def _threshold(self):
         """Probability above which a pixel belongs to a source."""
@@ -537,8 +538,9 @@ class SemanticSegmenter(BaseSegmenter):
     def _sources(self, proba, image):
         labels = remove_small(label_components(proba > self._threshold()), self.n_pixels)
         if self.deblend:
-            labels = deblend(
-                labels, self._deblending_image(proba, image), self.n_pixels, contrast=self.contrast
+            image = self._deblending_image(proba, image)
+            labels = split_blends(
+                self.deblend, labels, image, self.n_pixels, contrast=self.contrast
             )
         return labels
 

@@ -3,10 +3,32 @@
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.utils._param_validation import StrOptions
 
 from ..structures._labels import source_pixels
 
+#: What the parameter `deblend` of a segmenter may be.
+DEBLEND = ["boolean", StrOptions({"galaxy"})]
 _MOST_MARKERS = 200  # as photutils: more are noise, and slow to flood
+
+
+def split_blends(how, labels, image, n_pixels, *, connectivity=8, in_place=False, **options):
+    """Split blended sources as the parameter `deblend` of a segmenter says.
+
+    Parameters
+    ----------
+    how : {True, "galaxy"}
+    labels, image, n_pixels, connectivity, in_place
+        As of `deblend` and `deblend_galaxies`.
+    **options
+        `n_levels` and `contrast` of `deblend`; "galaxy" needs neither.
+    """
+    shared = {"connectivity": connectivity, "in_place": in_place}
+    if how == "galaxy":
+        from ._galaxies import deblend_galaxies
+
+        return deblend_galaxies(labels, image, n_pixels, **shared)
+    return deblend(labels, image, n_pixels, **shared, **options)
 
 
 def deblend(
@@ -65,7 +87,7 @@ def deblend(
             n_found += n_parts
             whole[label] = False
     if not whole.all():
-        _close_gaps(flat, pixels, whole, n_found)
+        close_gaps(flat, pixels, whole, n_found)
     return flat.reshape(labels.shape)
 
 
@@ -129,7 +151,7 @@ def _thresholds(values, n_levels, exponential):
     return (low * (high / low) ** ((linear - low) / (high - low)))[1:-1]
 
 
-def _close_gaps(flat, pixels, whole, n_found):
+def close_gaps(flat, pixels, whole, n_found):
     """Renumber 1…n, in place, once sources that are not `whole` have given way to their parts."""
     stays = np.concatenate([whole, np.ones(n_found + 1 - len(whole), dtype=bool)])
     stays[0] = False

@@ -38,11 +38,12 @@ class KMeansSegmenter(SemanticSegmenter):
         Band of the images that is an RMS map and stays out of the clustering.
     n_pixels : int, default=10
         Smallest number of connected pixels of a source.
-    deblend : bool, default=False
-        Whether to split blended sources.
+    deblend : bool or "galaxy", default=False
+        Whether to split blended sources. ``"galaxy"`` splits them and keeps each galaxy whole, with
+        its arms, knots and dust.
     contrast : float, default=0.001
         Smallest fraction of the light of a blend that a part must have: 0.001 splits sources that
-        differ by up to 7.5 magnitudes, 0.05 by up to 3.3. Ignored if ``deblend=False``.
+        differ by up to 7.5 magnitudes, 0.05 by up to 3.3. Only for ``deblend=True``.
     random_state : int, RandomState instance or None, default=None
         Seed of the starting points and the sample of pixels.
     bridge : int, default=0
@@ -114,7 +115,7 @@ class KMeansSegmenter(SemanticSegmenter):
         max_samples: int | None = 100000,
         rms_band: int | None = None,
         n_pixels: int = 10,
-        deblend: bool = False,
+        deblend: bool | str = False,
         contrast: float = 0.001,
         random_state: RandomState = None,
         bridge: int = 0,

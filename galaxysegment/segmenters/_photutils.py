@@ -16,7 +16,7 @@ from ..detection._background import (
     used_boxes,
 )
 from ..detection._bands import DetectionImageMixin
-from ..detection._deblending import deblend
+from ..detection._deblending import DEBLEND, split_blends
 from ..detection._objects import boxes_of_objects
 from ..detection._smoothing import convolve_block, gaussian_profile, row_blocks
 from ..structures import label_components
@@ -64,13 +64,14 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         no box would be left: then every box counts that has a pixel.
     connectivity : {8, 4}, default=8
         Whether pixels that touch at a corner belong to one source.
-    deblend : bool, default=False
-        Whether to split blended sources.
+    deblend : bool or "galaxy", default=False
+        Whether to split blended sources. ``"galaxy"`` splits them and keeps each galaxy whole, with
+        its arms, knots and dust.
     n_levels : int, default=32
-        Number of thresholds of the deblending.
+        Number of thresholds of ``deblend=True``.
     contrast : float, default=0.001
         Smallest fraction of a blend's flux that a part must have: 0.001 splits sources that differ
-        by up to 7.5 magnitudes, 0.005 by up to 5.8.
+        by up to 7.5 magnitudes, 0.005 by up to 5.8. Only for ``deblend=True``.
     fast : bool, default=True
         Whether to do steps 1 and 2 with own routines, and to show step 4 only the sources that can
         split. They are several times as fast and round differently: an intensity differs by about
@@ -143,7 +144,7 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         "filter_size": [Interval(Integral, 1, None, closed="left")],
         "exclude_percentile": [Interval(Real, 0, 100, closed="both")],
         "connectivity": [Options(Integral, {4, 8})],
-        "deblend": ["boolean"],
+        "deblend": DEBLEND,
         "n_levels": [Interval(Integral, 1, None, closed="left")],
         "contrast": [Interval(Real, 0, 1, closed="both")],
         "fast": ["boolean"],
@@ -161,7 +162,7 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         filter_size: int = 3,
         exclude_percentile: float = 15,
         connectivity: int = 8,
-        deblend: bool = False,
+        deblend: bool | str = False,
         n_levels: int = 32,
         contrast: float = 0.001,
         fast: bool = True,
@@ -244,7 +245,7 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
     @property
     def splits_blends(self) -> bool:  # type: ignore[override]
         """Whether sources depend on the whole blend they are in."""
-        return self.deblend
+        return bool(self.deblend)
 
     def _box(self, shape):
         return tuple(min(self.box_size, side) for side in shape)
@@ -283,7 +284,7 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
             "contrast": self.contrast,
             "connectivity": self.connectivity,
         }
-        return deblend(labels, smooth, self.n_pixels, in_place=True, **options)
+        return split_blends(self.deblend, labels, smooth, self.n_pixels, in_place=True, **options)
 
     def _profile(self):
         return np.ones(1) if self.fwhm is None else gaussian_profile(self.fwhm, self.kernel_size)
@@ -351,6 +352,14 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
             )
             if sources is None:
                 return np.zeros(image.shape, dtype=np.int32)
+            if self.deblend == "galaxy":
+                return split_blends(
+                    "galaxy",
+                    sources.data.astype(np.int32, copy=False),
+                    smooth,
+                    self.n_pixels,
+                    connectivity=self.connectivity,
+                )
             if self.deblend:
                 sources = deblend_sources(
                     smooth,

@@ -60,11 +60,12 @@ class RandomForestSegmenter(ProbabilisticSegmenter):
         gives fewer and rounder sources. None leaves it.
     n_pixels : int, default=8
         Smallest number of pixels of a source.
-    deblend : bool, default=False
-        Split sources at saddles.
+    deblend : bool or "galaxy", default=False
+        Whether to split blended sources. ``"galaxy"`` splits them and keeps each galaxy whole, with
+        its arms, knots and dust.
     contrast : float, default=0.001
         Smallest fraction of the light of a blend that a part must have: 0.001 splits sources that
-        differ by up to 7.5 magnitudes, 0.05 by up to 3.3. Ignored if ``deblend=False``.
+        differ by up to 7.5 magnitudes, 0.05 by up to 3.3. Only for ``deblend=True``.
     n_jobs : int, optional
         Number of threads; results do not depend on it.
     random_state : int, RandomState instance or None, default=None
@@ -169,7 +170,7 @@ class RandomForestSegmenter(ProbabilisticSegmenter):
         threshold: float = 0.5,
         smoothing: float | None = None,
         n_pixels: int = 8,
-        deblend: bool = False,
+        deblend: bool | str = False,
         contrast: float = 0.001,
         n_jobs: int | None = None,
         random_state: RandomState = None,

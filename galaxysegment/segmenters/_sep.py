@@ -13,6 +13,7 @@ from .._utils.validation import check_odd
 from ..base import BaseSegmenter, ScoreMaps
 from ..detection._background import compiling_pays
 from ..detection._bands import DetectionImageMixin
+from ..detection._deblending import DEBLEND, split_blends
 from ..detection._objects import boxes_of_objects
 from ..detection._smoothing import convolve_block, gaussian_profile, row_blocks
 from ..structures import relabel
@@ -62,13 +63,14 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         Whether to weight pixels with their noise while smoothing and to compare with the noise of
         the smoothed image: better where the noise varies from pixel to pixel. `n_sigma` then wants
         to be larger.
-    deblend : bool, default=False
-        Whether to split blended sources.
+    deblend : bool or "galaxy", default=False
+        Whether to split blended sources. ``"galaxy"`` splits them and keeps each galaxy whole, with
+        its arms, knots and dust.
     n_levels : int, default=32
-        Number of thresholds of the deblending.
+        Number of thresholds of ``deblend=True``.
     contrast : float, default=0.005
         Smallest fraction of a blend's flux that a part must have: 0.001 splits sources that differ
-        by up to 7.5 magnitudes, 0.005 by up to 5.8.
+        by up to 7.5 magnitudes, 0.005 by up to 5.8. Only for ``deblend=True``.
     clean : bool, default=True
         Whether to drop detections that would not be there without the wings of a brighter
         neighbour.
@@ -142,7 +144,7 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         "box_size": [Interval(Integral, 2, None, closed="left")],
         "filter_size": [Interval(Integral, 1, None, closed="left")],
         "matched_filter": ["boolean"],
-        "deblend": ["boolean"],
+        "deblend": DEBLEND,
         "n_levels": [Interval(Integral, 1, None, closed="left")],
         "contrast": [Interval(Real, 0, 1, closed="both")],
         "clean": ["boolean"],
@@ -160,7 +162,7 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         box_size: int = 50,
         filter_size: int = 3,
         matched_filter: bool = False,
-        deblend: bool = False,
+        deblend: bool | str = False,
         n_levels: int = 32,
         contrast: float = 0.005,
         clean: bool = True,
@@ -197,21 +199,34 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         check_odd(self, ("kernel_size", "filter_size"))
 
     def _segment_image(self, image):
+        if self.deblend == "galaxy":
+            labels, pixels, *_, smooth = self._candidates(image)
+            return self._split_galaxies(labels, pixels, smooth)
         split = self._split(image)
         strips = self._strips(*split)
         return self._detect(*split)[0] if strips is None else self._detect_in_strips(strips)[0]
 
-    def find_candidates(self, image: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        """Detections of a window before cleaning, and numbers about them; see `MosaicAware`."""
+    def _candidates(self, image):
+        """Labels, positions of the pixels of sources, and light, noise and smooth image there."""
         split = self._split(image)
         strips = self._strips(*split)
-        if strips is None:
-            labels, subtracted, noise = self._detect(*split)
-            pixels = source_pixels(labels)
-            light, depth = subtracted.ravel()[pixels], noise.ravel()[pixels]
-            smooth = self._convolved(subtracted, pixels)
-        else:
-            labels, pixels, (light, depth, smooth) = self._detect_in_strips(strips)
+        if strips is not None:
+            labels, pixels, values = self._detect_in_strips(strips)
+            return labels, pixels, *values
+        labels, subtracted, noise = self._detect(*split)
+        pixels = source_pixels(labels)
+        light, depth = subtracted.ravel()[pixels], noise.ravel()[pixels]
+        return labels, pixels, light, depth, self._convolved(subtracted, pixels)
+
+    def _split_galaxies(self, labels, pixels, smooth):
+        """Split the detections that sep left whole, given the smooth image at their pixels."""
+        image = np.zeros(labels.shape, dtype=smooth.dtype)
+        image.ravel()[pixels] = smooth
+        return split_blends("galaxy", labels, image, self.n_pixels)
+
+    def find_candidates(self, image: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Detections of a window before cleaning, and numbers about them; see `MosaicAware`."""
+        labels, pixels, light, depth, smooth = self._candidates(image)
         measured = measure_detections(
             pixels,
             labels.ravel()[pixels],
@@ -222,6 +237,12 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
             n_pixels=self.n_pixels,
             corner=self._corner,
         )
+        if self.deblend == "galaxy":
+            # whole images are cleaned before they are split: parts go with their detection
+            parts = self._split_galaxies(labels, pixels, smooth)
+            parent = np.zeros(int(parts.max(initial=0)) + 1, dtype=np.int64)
+            parent[parts.ravel()[pixels]] = labels.ravel()[pixels]
+            labels, measured = parts, measured[parent[1:] - 1]
         return labels, measured
 
     def keep_sources(self, measured: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -245,7 +266,7 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         def split(own):
             return self._split_blend(sep, own, labels.shape, strips.cutout)
 
-        if self.deblend:
+        if self._splits:
             split_candidates(labels, pixels, values[3], split, self.n_pixels, self.contrast)
         return labels, pixels, values[:3]
 
@@ -265,6 +286,11 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         else:
             labels = self._split_alone(sep, subtracted, noise, no_data)
         return labels, subtracted, noise
+
+    @property
+    def _splits(self):
+        """Whether sep splits blends."""
+        return bool(self.deblend) and self.deblend != "galaxy"
 
     def _subtract(self, sep, detection, rms, no_data):
         """Image without background, and noise map."""
@@ -290,7 +316,7 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
             filter_kernel=self._kernel(),
             filter_type="matched" if self.matched_filter else "conv",
             deblend_nthresh=self.n_levels,
-            deblend_cont=self.contrast if self.deblend else 1.0,
+            deblend_cont=self.contrast if self._splits else 1.0,
             **options,
         )
         if no_data is None:
@@ -306,7 +332,7 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         pixels depend on the window.
         """
         labels = self._extract(sep, image, noise, no_data, clean=False)
-        if not self.deblend:
+        if not self._splits:
             return labels
         pixels = source_pixels(labels)
         if not pixels.size:
@@ -406,7 +432,7 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
     @property
     def splits_blends(self) -> bool:  # type: ignore[override]
         """Whether sources depend on the whole blend they are in."""
-        return self.deblend or self.clean
+        return bool(self.deblend) or self.clean
 
     @property
     def compares_sources(self) -> bool:  # type: ignore[override]

@@ -73,12 +73,13 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     n_pixels : int, default=8
         Sources with fewer pixels are dropped. Masks of faint sources come out a little smaller than
         the truth: 8 finds most sources of 10 true pixels.
-    deblend : bool, default=True
+    deblend : bool or "galaxy", default=True
         Whether to split blended sources at saddles of the smoothed signal-to-noise image.
+        ``"galaxy"`` splits them and keeps each galaxy whole, with its arms, knots and dust.
     contrast : float, default=0.001
         Fraction of the blend's light that a part needs to be split off. 0.001 splits sources that
         differ by up to 7.5 mag, 0.05 sources that differ by up to 3.25 mag; 1 splits nothing.
-        Arms and knots of large spirals become sources at 0.001; 0.05 keeps more of them whole.
+        Only for ``deblend=True``.
     n_views : {1, 2, 4, 8}, default=4
         Number of mirrored (8: also transposed) views of an image whose mean is the prediction. 4
         views take four times as long as 1.
@@ -234,7 +235,7 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         rms_band: int | None = None,
         threshold: float | str = "auto",
         n_pixels: int = 8,
-        deblend: bool = True,
+        deblend: bool | str = True,
         contrast: float = 0.001,
         n_views: int = 4,
         module: Callable[..., Any] | None = None,

@@ -1,0 +1,147 @@
+"""How many large galaxies come out in pieces, and how many of their companions are found.
+
+Run ``GALAXYSEGMENT_DATA=data python -m benchmarks.bench_one_galaxy``. Scenes are those of
+`galaxy_scenes` with seeds that the boosted trees have not seen. Then the source F1 and pixel IoU on
+fields of small galaxies, where ``deblend="galaxy"`` must be no worse than ``deblend=True``.
+"""
+
+import argparse
+import time
+import warnings
+
+import numpy as np
+from scipy import ndimage
+
+from galaxysegment import NoSourcesWarning, PhotutilsSegmenter, SEPSegmenter, UNetSegmenter
+from galaxysegment.metrics import detection_scores, iou_score
+
+from .bench_defaults import simulated_fields
+from .galaxy_scenes import KINDS, make_scene
+from .real_sky import run_sextractor
+
+FIRST_SEED = 2 * 10**6
+ACROSS = 60  # pixels
+PIECE = 0.05  # of the light of a galaxy
+SETTINGS = {"n_sigma": 1.0, "box_size": 128}
+
+
+def systems(with_unet):
+    """Name and function of every row."""
+    yield "SExtractor", lambda images: [run_sextractor(image, np.isnan(image)) for image in images]
+    for name, cls in (("photutils", PhotutilsSegmenter), ("sep", SEPSegmenter)):
+        for how in (True, "galaxy"):
+            yield f"{name} deblend={how!r}", cls(deblend=how, **SETTINGS).predict
+    if with_unet:
+        for how in (True, "galaxy"):
+            segmenter = UNetSegmenter(weights="vis", deblend=how)
+            yield f"unet deblend={how!r}", segmenter.predict
+
+
+def pieces(scene, labels):
+    """Largest share of the galaxy's light in a second label, and the label of the galaxy."""
+    truth = scene.truth()
+    inside = truth == 1
+    light = np.bincount(labels[inside], weights=scene.light[0][inside], minlength=2)
+    light[0] = 0
+    main = int(light.argmax())
+    total = light.sum()
+    light[main] = 0
+    return (light.max() / total if total > 0 else 0.0), main
+
+
+def companions(scene, labels, main):
+    """Signal to noise of the companions in the galaxy's mask, their contrast, which are found."""
+    rows, taken = [], {0, main}
+    light = scene.light[0]
+    for index in np.argsort(-scene.snr[1:], kind="stable") + 1:
+        y, x = np.rint(scene.centres[index]).astype(int)
+        if light[y, x] < 1 or scene.snr[index] < 20:
+            continue
+        near = labels[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]
+        own = [number for number in np.unique(near).tolist() if number not in taken]
+        taken.update(own[:1])
+        rows.append((scene.snr[index], scene.light[index, y, x] / light[y, x], bool(own)))
+    return rows
+
+
+def is_large(scene):
+    """Whether the galaxy is over 60 pixels across, and most of its mask is one piece."""
+    mask = scene.light[0] > 1
+    parts, n_parts = ndimage.label(mask)
+    if not n_parts:
+        return False
+    sizes = np.bincount(parts.ravel())[1:]
+    box = ndimage.find_objects(parts)[sizes.argmax()]
+    return max(side.stop - side.start for side in box) > ACROSS
+
+
+def large_galaxies(n, with_unet):
+    scenes, seed = [], FIRST_SEED
+    kinds = [*sorted(set(KINDS) - {"field", "pair"}), "spiral", "spiral"]
+    while len(scenes) < n:
+        scene = make_scene(seed, kind=kinds[seed % len(kinds)])
+        seed += 1
+        if is_large(scene):
+            scenes.append(scene)
+    print(f"{len(scenes)} galaxies; split by kind; companions found: S/N 20-50, 50+, and of those")
+    print("that are as bright as the galaxy behind them; labels in the mask; CPU s")
+    for name, predict in systems(with_unet):
+        start = time.process_time()
+        maps = [predict([scene.image])[0] for scene in scenes]
+        spent = time.process_time() - start
+        split, rows, kind_of = [], [], []
+        for scene, labels in zip(scenes, maps, strict=True):
+            share, main = pieces(scene, labels)
+            split.append(share > PIECE)
+            kind_of.append(scene.kind)
+            rows += companions(scene, labels, main)
+        split, kind_of, rows = np.array(split), np.array(kind_of), np.array(rows)
+        snr, contrast, seen = rows[:, 0], rows[:, 1], rows[:, 2] > 0
+        by_kind = " ".join(f"{kind} {split[kind_of == kind].mean():.2f}" for kind in set(kinds))
+        groups = (
+            (snr < 50),
+            (snr >= 50),
+            (snr < 50) & (contrast > 1),
+            (snr >= 50) & (contrast > 1),
+        )
+        found_of = " ".join(f"{seen[own].mean():.3f} of {own.sum()}" for own in groups)
+        print(
+            f"{name:28} split {split.mean():.3f} ({by_kind}); found {found_of}; {spent:.1f} s",
+            flush=True,
+        )
+
+
+def small_galaxies(with_unet):
+    fields = simulated_fields()
+    print("F1 and IoU of", *fields, sep="; ")
+    for name, predict in systems(with_unet):
+        cells = []
+        start = time.process_time()
+        for images, truth in fields.values():
+            maps = predict(images)
+            cells.append((detection_scores(truth, maps).f1, iou_score(truth, maps)))
+        cells.append(np.mean(cells, axis=0))
+        spent = time.process_time() - start
+        print(
+            f"{name:28}",
+            " ".join(f"{f1:.3f}/{iou:.3f}" for f1, iou in cells),
+            f"{spent:.1f} s",
+            flush=True,
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=int, default=200)
+    parser.add_argument("--unet", action="store_true", help="the shipped U-Net too")
+    parser.add_argument("--only", choices=["large", "small"])
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore", NoSourcesWarning)
+    if arguments.only != "small":
+        large_galaxies(arguments.n, arguments.unet)
+    if arguments.only != "large":
+        small_galaxies(arguments.unet)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,470 @@
+"""Kernels of `_galaxies`: what the peaks of a source look like, and which galaxy they belong to.
+
+A *part* is a peak of a source with the pixels that lead up to it. A *host* is a part that is a
+galaxy or star of its own.
+"""
+
+import numpy as np
+from numba import njit
+
+from .._utils.compiled import OPTIONS
+
+N_FEATURES = 23
+N_BINS = 24  # of the radial profile of a host
+_MAX_HOSTS = 3  # hosts that a part is compared with
+_FIRST_HOSTS = 8  # parts among which the first host is sought
+
+
+@njit(**OPTIONS)
+def _symmetric_light(light, y0, x0, reach):
+    """Sum over the pairs of pixels opposite of each other of twice the fainter."""
+    height, width = light.shape
+    total = 0.0
+    for y in range(max(0, y0 - reach, 2 * y0 - height + 1), min(height, y0 + reach + 1)):
+        if 2 * y0 - y < 0:
+            break
+        for x in range(max(0, x0 - reach, 2 * x0 - width + 1), min(width, x0 + reach + 1)):
+            if 2 * x0 - x < 0:
+                break
+            total += max(0.0, min(light[y, x], light[2 * y0 - y, 2 * x0 - x]))
+    return total
+
+
+@njit(**OPTIONS)
+def _radius(host, y, x):
+    dy, dx = y - host[0], x - host[1]
+    return np.sqrt(host[4] * dx * dx + host[3] * dy * dy + host[5] * dx * dy)
+
+
+@njit(**OPTIONS)
+def _symmetric_model(light, y0, x0, top, left, model):
+    """Fill `model` with the fainter of each pixel and the one opposite of it.
+
+    `top` and `left` are the first pixel of the model. Returns sum and second moments yy, xx, xy.
+    """
+    height, width = light.shape
+    flux, yy, xx, xy = 1e-12, 1e-9, 1e-9, 0.0
+    for y in range(top, top + model.shape[0]):
+        my = 2 * y0 - y
+        if my < 0 or my >= height:
+            continue
+        for x in range(left, left + model.shape[1]):
+            mx = 2 * x0 - x
+            if mx < 0 or mx >= width:
+                continue
+            value = min(light[y, x], light[my, mx])
+            if value > 0:
+                model[y - top, x - left] = value
+                dy, dx = y - y0, x - x0
+                flux += value
+                yy += value * dy * dy
+                xx += value * dx * dx
+                xy += value * dx * dy
+    return flux, yy / flux + 0.3, xx / flux + 0.3, xy / flux
+
+
+@njit(**OPTIONS)
+def _set_ellipse(host, flux, yy, xx, xy):
+    """Write light, ellipse, width of the bins and axis ratio of a host."""
+    middle, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
+    major, minor = np.sqrt(middle + spread), np.sqrt(max(middle - spread, 0.05))
+    ratio = max(minor / major, 0.15)
+    angle = 0.5 * np.arctan2(2 * xy, xx - yy)
+    cosine, sine = np.cos(angle), np.sin(angle)
+    host[2] = flux
+    # squared radius of the circle with the area of the ellipse
+    host[3] = ratio * sine**2 + cosine**2 / ratio
+    host[4] = ratio * cosine**2 + sine**2 / ratio
+    host[5] = 2 * cosine * sine * (ratio - 1 / ratio)
+    host[7] = max(4.5 * np.sqrt(major * minor) / N_BINS, 1.0)
+    host[10] = ratio
+
+
+@njit(**OPTIONS)
+def _set_profile(host, profile, sums, counts):
+    """Write the profile of a host, which never rises outwards, and its half-light radius."""
+    half = np.sum(sums) / 2
+    inside, half_bin = 0.0, -1
+    for index in range(N_BINS):
+        profile[index] = sums[index] / max(counts[index], 1.0)
+        if index and profile[index] > profile[index - 1]:
+            profile[index] = profile[index - 1]
+        if half_bin < 0:
+            if inside + sums[index] >= half:
+                half_bin = index
+            else:
+                inside += sums[index]
+    share = (half - inside) / max(sums[half_bin], 1e-12)
+    host[6] = max(host[7] * (half_bin + share), 0.7)
+
+
+@njit(**OPTIONS)
+def _take_host(light, y0, x0, reach, host, profile, scatter, noise):
+    """Model the light that is symmetric about a peak, and subtract it.
+
+    `host` gets position, light, the coefficients of the ellipse, half-light radius, width of the
+    bins, share of the light within half of that radius, roughness, axis ratio.
+    """
+    height, width = light.shape
+    top, bottom = max(0, y0 - reach), min(height, y0 + reach + 1)
+    left, right = max(0, x0 - reach), min(width, x0 + reach + 1)
+    model = np.zeros((bottom - top, right - left))
+    host[0], host[1] = y0, x0
+    _set_ellipse(host, *_symmetric_model(light, y0, x0, top, left, model))
+    sums, counts = np.zeros(N_BINS), np.zeros(N_BINS)
+    for y in range(top, bottom):
+        for x in range(left, right):
+            index = int(_radius(host, y, x) / host[7])
+            if index < N_BINS:
+                sums[index] += model[y - top, x - left]
+                counts[index] += 1
+    _set_profile(host, profile, sums, counts)
+    inner = 0.0
+    scatter[:] = 0
+    for y in range(top, bottom):
+        for x in range(left, right):
+            radius = _radius(host, y, x)
+            index = int(radius / host[7])
+            if index < N_BINS:
+                most = profile[index] + 3 * noise
+                scatter[index] += min(abs(light[y, x] - profile[index]), most)
+            if radius < host[6] / 2:
+                inner += model[y - top, x - left]
+            light[y, x] -= model[y - top, x - left]
+    rough, weight = 0.0, 1e-12
+    for index in range(N_BINS):
+        if index * host[7] < 2 * host[6]:
+            rough += scatter[index]
+            weight += counts[index] * profile[index]
+        scatter[index] /= max(counts[index], 1.0)
+    host[8], host[9] = inner / max(np.sum(sums), 1e-12), rough / weight
+
+
+@njit(**OPTIONS)
+def _model(host, profile, radius):
+    """Profile of a host at a radius; falls as the last bins do, beyond them."""
+    place = radius / host[7] - 0.5
+    if place <= 0:
+        return profile[0]
+    if place < N_BINS - 1:
+        index = int(place)
+        return profile[index] + (place - index) * (profile[index + 1] - profile[index])
+    return profile[N_BINS - 1] * np.exp(-(place - N_BINS + 1) / 4)
+
+
+@njit(**OPTIONS)
+def _above(image, own, start, level, seen, mark, stack, result):
+    """Flood from a pixel over the pixels above a level: their number, light, moments, centre.
+
+    `result` gets number, light above the level, mean y and x, moments yy, xx, xy.
+    """
+    height, width = image.shape
+    n, light, sy, sx, syy, sxx, sxy = 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    stack[0], depth = start, 1
+    seen[start // width, start % width] = mark
+    while depth:
+        depth -= 1
+        y, x = stack[depth] // width, stack[depth] % width
+        n += 1
+        light += image[y, x] - level
+        sy += y
+        sx += x
+        syy += y * y
+        sxx += x * x
+        sxy += y * x
+        for dy in range(-1, 2):
+            for dx in range(-1, 2):
+                ny, nx = y + dy, x + dx
+                if ny < 0 or ny >= height or nx < 0 or nx >= width:
+                    continue
+                if own[ny, nx] and seen[ny, nx] != mark and image[ny, nx] > level:
+                    seen[ny, nx] = mark
+                    stack[depth] = ny * width + nx
+                    depth += 1
+    sy, sx = sy / n, sx / n
+    result[0], result[1], result[2], result[3] = n, light, sy, sx
+    result[4], result[5], result[6] = syy / n - sy * sy, sxx / n - sx * sx, sxy / n - sy * sx
+
+
+@njit(**OPTIONS)
+def _re_root(first, saddle, saddle_pixel, winner):
+    """Make `first` the part that all others meet in the end."""
+    node, met, value, pixel = first, winner[first], saddle[first], saddle_pixel[first]
+    root_value = saddle[0]
+    winner[first], saddle[first], saddle_pixel[first] = -1, root_value, -1
+    while met >= 0:
+        following, next_value, next_pixel = winner[met], saddle[met], saddle_pixel[met]
+        winner[met], saddle[met], saddle_pixel[met] = node, value, pixel
+        node, met, value, pixel = met, following, next_value, next_pixel
+
+
+@njit(**OPTIONS)
+def _log(value):
+    return np.log10(max(value, 1e-6))
+
+
+@njit(**OPTIONS)
+def _ring(image, y, x, radius):
+    """Mean of 16 pixels on a circle."""
+    total = 0.0
+    for step in range(16):
+        ny = y + int(np.rint(radius * np.sin(np.pi * step / 8)))
+        nx = x + int(np.rint(radius * np.cos(np.pi * step / 8)))
+        if 0 <= ny < image.shape[0] and 0 <= nx < image.shape[1]:
+            total += image[ny, nx]
+    return total / 16
+
+
+@njit(**OPTIONS)
+def _describe(row, image, light, host, profile, scatter, y, x, rise, group, core, noise):
+    """Features of a part beside a host; `group` and `core` are what `_above` returns."""
+    height, width = image.shape
+    radius = _radius(host, y, x)
+    model = _model(host, profile, radius)
+    index = min(int(radius / host[7]), N_BINS - 1)
+    peak = max(image[y, x], 1e-12)
+    spread = max(scatter[index], noise)
+    my, mx = int(2 * host[0]) - y, int(2 * host[1]) - x
+    partner = 0.0
+    if 0 <= my < height and 0 <= mx < width:
+        partner = image[my, mx]
+    n_group, n_core = group[0], core[0]
+    middle, bend = (core[4] + core[5]) / 2, np.hypot((core[5] - core[4]) / 2, core[6])
+    across = np.sqrt((max(middle - bend, 0.0) + 0.1) / (middle + bend + 0.1))
+    mid_group = (group[4] + group[5]) / 2
+    bend_group = np.hypot((group[5] - group[4]) / 2, group[6])
+    across_group = np.sqrt(
+        (max(mid_group - bend_group, 0.0) + 0.1) / (mid_group + bend_group + 0.1)
+    )
+    # along the circle around the host (1), or towards it (-1)
+    angle = 0.5 * np.arctan2(2 * group[6], group[5] - group[4])
+    towards = np.arctan2(y - host[0], x - host[1])
+    row[0] = _log(rise / max(noise, 1e-12))
+    row[1] = _log(rise / peak)
+    row[2] = _log(model / peak)
+    row[3] = _log(radius / host[6])
+    row[4] = _log(host[6])
+    row[5] = _log(group[1] / host[2])
+    row[6] = _log(n_group / (np.pi * host[6] ** 2))
+    row[7] = _log(n_core)
+    row[8] = _log(n_core / n_group)
+    row[9] = across
+    row[10] = across_group
+    row[11] = -np.cos(2 * (angle - towards)) * (1 - across_group)
+    row[12] = min(max((partner - model) / max(peak - model, 0.05 * peak), -1.0), 2.0)
+    row[13] = _log((peak - model) / spread)
+    row[14] = host[8]
+    row[15] = _log(host[9])
+    row[16] = _log(host[2] / max(noise, 1e-12))
+    row[17] = light[y, x] / peak
+    row[18] = host[10]
+    for place in range(3):
+        row[20 + place] = 1 - _ring(image, y, x, 2 << place) / peak
+    reach = int(min(np.sqrt(n_group / np.pi) + 1, 40.0))
+    total = 1e-12
+    for ny in range(max(0, y - reach), min(height, y + reach + 1)):
+        for nx in range(max(0, x - reach), min(width, x + reach + 1)):
+            total += max(0.0, light[ny, nx])
+    row[19] = _symmetric_light(light, y, x, reach) / total
+
+
+@njit(**OPTIONS)
+def probability(row, feature, threshold, low, high, value, starts, bias):
+    """Probability by boosted trees that a part belongs to a host."""
+    score = bias
+    for tree in range(starts.size):
+        node = starts[tree]
+        while feature[node] >= 0:
+            node = low[node] if row[feature[node]] <= threshold[node] else high[node]
+        score += value[node]
+    return 1 / (1 + np.exp(-score))
+
+
+@njit(**OPTIONS)
+def _first_host(light, peak, group_light):
+    """The peak with most light that is symmetric about it, among the parts with most light."""
+    width = light.shape[1]
+    first, most = 0, -1.0
+    for index in np.argsort(-group_light, kind="mergesort")[:_FIRST_HOSTS]:
+        y, x = peak[index] // width, peak[index] % width
+        symmetric = _symmetric_light(light, y, x, max(light.shape))
+        if symmetric > most:
+            first, most = index, symmetric
+    return first
+
+
+@njit(**OPTIONS)
+def _survey(image, own, light, peak, saddle, saddle_pixel, winner):
+    """Find the first host, hang the tree of parts from it, and measure what lies above saddles.
+
+    Returns the first host, and what `_above` says of each part above its saddle, and halfway from
+    there to the peak.
+    """
+    n = peak.size
+    seen, stack = np.full(image.shape, -1, np.int32), np.empty(own.sum() + 1, np.int64)
+    groups, cores = np.zeros((n, 7)), np.zeros((n, 7))
+    values = image.ravel()[peak]
+    mark, first = 0, -1
+    for turn in range(3):  # above saddles, again where the tree has changed, above half
+        for index in range(n):
+            level = saddle[index]
+            if index == max(first, 0):
+                level = -np.inf
+            if turn == 2:
+                level = saddle[index] + (values[index] - saddle[index]) / 2
+            elif turn == 1 and groups[index, 0] >= 0:
+                continue
+            table = cores if turn == 2 else groups
+            _above(image, own, peak[index], level, seen, mark, stack, table[index])
+            mark += 1
+        if turn == 0:
+            first = _first_host(light, peak, groups[:, 1])
+            chain = first
+            while chain >= 0:
+                groups[chain, 0] = -1
+                chain = winner[chain]
+            _re_root(first, saddle, saddle_pixel, winner)
+    return first, groups, cores
+
+
+@njit(**OPTIONS)
+def _nearest_hosts(host_list, hosts, profiles, y, x, near, shine):
+    """Fill `near` with the hosts that shine most at a pixel, `shine` with their light."""
+    n_near = 0
+    for host in host_list:
+        value = _model(hosts[host], profiles[host], _radius(hosts[host], y, x))
+        if n_near < near.size:
+            near[n_near], shine[n_near] = host, value
+            n_near += 1
+        elif value > shine.min():
+            place = shine.argmin()
+            near[place], shine[place] = host, value
+    return n_near
+
+
+@njit(**OPTIONS)
+def judge_parts(image, own, peak, saddle, saddle_pixel, winner, noise, limit, trees, teacher, rows):
+    """Decide which parts belong together.
+
+    Parameters
+    ----------
+    image, own : ndarray of shape (height, width)
+        The image, 0 outside the source; the pixels of the source.
+    peak, saddle, saddle_pixel, winner
+        As of `grow_parts`; the last three change.
+    noise : float
+        Scatter of the pixels of `image`.
+    limit : float
+        A part belongs to a host if the probability is larger.
+    trees : tuple of ndarray
+        As `probability` takes them.
+    teacher : ndarray of int64, shape (n,) or (0,)
+        The source that each part truly belongs to: decides instead of the trees, if there.
+    rows : ndarray of float64, shape (n_rows, 2 + N_FEATURES)
+        Gets the part, whether it belongs to the host, and the features of each comparison, with a
+        teacher.
+
+    Returns
+    -------
+    owner : ndarray of int64, shape (n,)
+        The host that each part belongs to; that of a host is itself.
+    hosts, profiles : ndarray of shape (n, 11) and (n, N_BINS)
+    inside : ndarray of int64, shape (n,)
+        The host in whose light a host lies, or -1.
+    area : ndarray of float64, shape (n,)
+        Pixels of each part above its saddle.
+    n_rows : int
+    """
+    width, n = image.shape[1], peak.size
+    light, values = image.copy(), image.ravel()[peak]
+    hosts, profiles, scatters = np.zeros((n, 11)), np.zeros((n, N_BINS)), np.zeros((n, N_BINS))
+    owner, inside = np.full(n, -1, np.int64), np.full(n, -1, np.int64)
+    first, groups, cores = _survey(image, own, light, peak, saddle, saddle_pixel, winner)
+    groups[first, 1] = np.inf
+    row, host_list = np.zeros(N_FEATURES), np.empty(n, np.int64)
+    near, shine = np.empty(_MAX_HOSTS, np.int64), np.empty(_MAX_HOSTS)
+    n_hosts, n_rows = 0, 0
+    for index in np.argsort(-groups[:, 1], kind="mergesort"):
+        y, x = peak[index] // width, peak[index] % width
+        n_near = _nearest_hosts(host_list[:n_hosts], hosts, profiles, y, x, near, shine)
+        if n_near:
+            inside[index] = near[shine[:n_near].argmax()]
+        chosen, chance = -1, limit
+        for host in near[:n_near]:
+            rise = values[index] - saddle[index]
+            _describe(
+                row,
+                image,
+                light,
+                hosts[host],
+                profiles[host],
+                scatters[host],
+                y,
+                x,
+                rise,
+                groups[index],
+                cores[index],
+                noise,
+            )
+            if not teacher.size:
+                belongs = probability(row, *trees)
+                if belongs > chance:
+                    chosen, chance = host, belongs
+                continue
+            same = teacher[index] == teacher[host]
+            if same:
+                chosen = host
+            rows[n_rows, 0], rows[n_rows, 1] = index, same
+            rows[n_rows, 2:] = row
+            n_rows += 1
+        if chosen >= 0:
+            owner[index] = chosen
+            continue
+        owner[index] = host_list[n_hosts] = index
+        n_hosts += 1
+        reach = max(image.shape)
+        if index != first:
+            reach = int(2.5 * np.sqrt(groups[index, 0] / np.pi) + 4)
+        _take_host(light, y, x, reach, hosts[index], profiles[index], scatters[index], noise)
+    return owner, hosts, profiles, inside, groups[:, 0], n_rows
+
+
+@njit(**OPTIONS)
+def draw_objects(image, own, part, peak, saddle, area, owner, hosts, profiles, inside):
+    """Give the pixels of each part to its host, or to the host behind it that shines more there.
+
+    The light of a host is its profile less what the host behind it leaves under the part, where it
+    rises over its saddle.
+
+    Returns
+    -------
+    ndarray of int32, shape (height, width)
+        Number of the host of each pixel, -1 outside.
+    """
+    height, width = image.shape
+    result = np.full((height, width), -1, np.int32)
+    values = image.ravel()[peak]
+    floor = np.zeros(peak.size)
+    for host in range(peak.size):
+        if owner[host] != host or inside[host] < 0:
+            continue
+        y, x = int(hosts[host, 0]), int(hosts[host, 1])
+        behind = inside[host]
+        shine = _model(hosts[behind], profiles[behind], _radius(hosts[behind], y, x))
+        share = min(shine / max(saddle[host], 1e-12), 1.0)
+        floor[host] = share * _model(hosts[host], profiles[host], 1.5 * np.sqrt(area[host] / np.pi))
+    for y in range(height):
+        for x in range(width):
+            if not own[y, x]:
+                continue
+            index = part[y, x]
+            host = owner[index]
+            behind = inside[host]
+            result[y, x] = host
+            half = saddle[host] + (values[host] - saddle[host]) / 2
+            if behind < 0 or (index == host and image[y, x] >= half):
+                continue
+            light = _model(hosts[host], profiles[host], _radius(hosts[host], y, x)) - floor[host]
+            if light < _model(hosts[behind], profiles[behind], _radius(hosts[behind], y, x)):
+                result[y, x] = behind
+    return result

@@ -1,0 +1,262 @@
+"""One galaxy, one label: arms and knots stay with their galaxy, companions and stars do not."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from galaxysegment import KMeansSegmenter, PhotutilsSegmenter, RandomForestSegmenter, SEPSegmenter
+from galaxysegment.detection._deblending import deblend, split_blends
+from galaxysegment.detection._galaxies import deblend_galaxies, load_trees
+from galaxysegment.mosaic import segment_mosaic
+from galaxysegment.structures import label_components, remove_small
+
+
+def disk(shape, centre, radius, peak):
+    y, x = np.indices(shape)
+    return peak * np.exp(-np.hypot(y - centre[0], x - centre[1]) / radius)
+
+
+def star(shape, centre, peak, sigma=1.3):
+    y, x = np.indices(shape)
+    return peak * np.exp(-((y - centre[0]) ** 2 + (x - centre[1]) ** 2) / (2 * sigma**2))
+
+
+def spiral(shape=(160, 160), centre=(80, 80), radius=18, peak=60.0, seed=0):
+    """Disk with two knotty arms."""
+    y, x = np.indices(shape)
+    y, x = y - centre[0], x - centre[1]
+    r, phi = np.hypot(y, x), np.arctan2(y, x)
+    arms = np.exp(4 * (np.cos(2 * (phi - 2.5 * np.log(np.maximum(r, 1) / radius))) - 1))
+    patches = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(shape), 2)
+    arms = arms * np.exp(0.6 * patches / patches.std()) * (r > 0.4 * radius)
+    return peak * np.exp(-r / radius) * (1 + 2.5 * arms) + 3 * peak * np.exp(-((r / 3) ** 2))
+
+
+def observe(light, seed=1, sigma=1.3):
+    noise = np.random.default_rng(seed).standard_normal(light.shape)
+    return (light + noise).astype(np.float32), ndimage.gaussian_filter(light + noise, sigma)
+
+
+def components(smooth, threshold=1.0, n_pixels=10):
+    return remove_small(label_components(smooth > threshold), n_pixels)
+
+
+def same_partition(first, second):
+    """Whether two label maps hold the same sources, whatever their numbers."""
+    pairs = np.unique(np.stack([first.ravel(), second.ravel()]), axis=1)
+    return all(len(np.unique(side)) == pairs.shape[1] for side in pairs)
+
+
+def crowd(seed, shape=(80, 90), n=40):
+    rng = np.random.default_rng(seed)
+    light = np.zeros(shape)
+    for _ in range(n):
+        place = rng.uniform(0, shape[0]), rng.uniform(0, shape[1])
+        light += star(shape, place, rng.uniform(3, 60), rng.uniform(1, 4))
+    return observe(light, seed, 1.0)[1]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_spiral_is_one_source(seed):
+    smooth = observe(spiral(seed=seed), seed)[1]
+    labels = components(smooth)
+    assert len(np.unique(deblend(labels, smooth, 10))) > 4
+    parts = deblend_galaxies(labels, smooth, 10)
+    light = np.bincount(parts.ravel(), weights=smooth.ravel())[1:]
+    assert light.max() > 0.97 * light.sum()
+
+
+def test_stars_and_companions_in_front_of_a_spiral_come_apart():
+    light = spiral()
+    places = {"star": (60, 100), "companion": (115, 75)}
+    light += star(light.shape, places["star"], 600)
+    light += disk(light.shape, places["companion"], 3, 200)
+    smooth = observe(light)[1]
+    parts = deblend_galaxies(components(smooth), smooth, 10)
+    own = [parts[80, 80], *(parts[place] for place in places.values())]
+    assert len(set(own)) == 3
+    # and take little of the galaxy with them
+    assert np.bincount(parts.ravel())[own[1:]].max() < 400
+
+
+def test_two_galaxies_of_like_size_come_apart():
+    shape = (120, 140)
+    light = disk(shape, (60, 50), 8, 100) + disk(shape, (60, 90), 7, 80)
+    smooth = observe(light)[1]
+    labels = components(smooth)
+    assert labels[60, 50] == labels[60, 90]
+    parts = deblend_galaxies(labels, smooth, 10)
+    assert parts[60, 50] != parts[60, 90]
+    assert parts[60, 45] == parts[60, 50]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    threshold=st.sampled_from([-0.5, 0.3, 1.0, 3.0]),
+    n_pixels=st.integers(1, 12),
+    connectivity=st.sampled_from([4, 8]),
+    scale=st.sampled_from([1.0, 1e-12, 1e9]),
+)
+def test_divides_each_source_among_parts(seed, threshold, n_pixels, connectivity, scale):
+    smooth = crowd(seed)
+    labels = remove_small(label_components(smooth > threshold, connectivity), n_pixels)
+    given_labels = labels.copy()
+    parts = deblend_galaxies(labels, smooth, n_pixels, connectivity=connectivity)
+    assert np.array_equal(labels, given_labels)
+    assert parts.dtype == np.int32
+    assert np.array_equal(parts > 0, labels > 0)
+    assert np.array_equal(np.unique(parts[parts > 0]), np.arange(1, parts.max() + 1))
+    sizes = np.bincount(parts.ravel())[1:]
+    assert (sizes >= n_pixels).all()
+    pairs = np.unique(np.stack([parts[parts > 0], labels[parts > 0]]), axis=1)
+    assert pairs.shape[1] == parts.max()  # no part reaches into a second source
+    # neither the unit nor the level of the sky matters
+    again = deblend_galaxies(labels, (smooth + 7) * scale, n_pixels, connectivity=connectivity)
+    assert np.mean(again != parts) < 0.002
+
+
+def test_a_source_is_split_alike_wherever_it_lies():
+    smooth = crowd(3)
+    labels = components(smooth)
+    whole = deblend_galaxies(labels, smooth, 5)
+    for label, window in enumerate(ndimage.find_objects(labels), 1):
+        own = labels[window] == label
+        alone = deblend_galaxies(own.astype(np.int32), smooth[window], 5)
+        assert same_partition(np.where(own, whole[window], 0), alone)
+
+
+def test_mirrored_sources_are_split_alike():
+    smooth = observe(spiral() + star((160, 160), (60, 100), 150))[1]
+    parts = deblend_galaxies(components(smooth), smooth, 10)
+    turned = np.ascontiguousarray(smooth[::-1].T)
+    assert same_partition(deblend_galaxies(components(turned), turned, 10), parts[::-1].T)
+
+
+@pytest.mark.parametrize("value", [0.0, -3.0, 5.0, np.nan])
+def test_flat_source_stays_whole(value):
+    labels = np.zeros((20, 20), dtype=np.int32)
+    labels[3:9, 3:9] = 1
+    assert np.array_equal(deblend_galaxies(labels, np.full((20, 20), value), 1), labels)
+
+
+def test_nothing_to_do():
+    labels = np.zeros((5, 6), dtype=np.int32)
+    assert not deblend_galaxies(labels, np.ones((5, 6)), 1).any()
+
+
+def test_missing_pixels_and_masks_as_image():
+    smooth = crowd(7)
+    labels = components(smooth)
+    smooth[labels == 2] = np.nan
+    smooth[np.indices(smooth.shape).sum(axis=0) % 9 == 0] = np.nan
+    assert np.array_equal(deblend_galaxies(labels, smooth, 5) > 0, labels > 0)
+    assert np.array_equal(deblend_galaxies(labels, labels > 0, 5), labels)
+
+
+def test_the_word_decides():
+    smooth = crowd(3)
+    labels = components(smooth)
+    options = {"n_levels": 8, "contrast": 0.1}
+    assert np.array_equal(
+        split_blends(True, labels, smooth, 5, **options), deblend(labels, smooth, 5, **options)
+    )
+    assert np.array_equal(
+        split_blends("galaxy", labels, smooth, 5, **options), deblend_galaxies(labels, smooth, 5)
+    )
+
+
+def test_trees_refer_to_features_and_nodes_that_exist():
+    from galaxysegment.detection._galaxy_kernels import N_FEATURES
+
+    feature, threshold, low, high, value, starts, bias = load_trees()
+    inner = np.flatnonzero(feature >= 0)
+    assert feature.max() < N_FEATURES
+    assert np.isfinite(threshold[inner]).all()
+    assert np.isfinite(value).all()
+    assert np.isfinite(bias)
+    for child in (low, high):
+        assert (child[inner] > inner).all()
+        assert (child[inner] < len(feature)).all()
+    assert (starts < len(feature)).all()
+
+
+def scene():
+    """A spiral with a star, two more galaxies and a blend of small sources, in 240 × 260."""
+    shape = (240, 260)
+    light = np.zeros(shape)
+    light[20:180, 30:190] += spiral()
+    light += star(shape, (80, 130), 150) + disk(shape, (190, 210), 6, 60)
+    light += disk(shape, (200, 180), 7, 50)
+    for offset in (0, 7, 15):
+        light += star(shape, (30 + offset, 215 - offset), 40, 2.0)
+    return observe(light)[0]
+
+
+@pytest.mark.parametrize("cls", [PhotutilsSegmenter, SEPSegmenter])
+def test_large_galaxies_stay_whole_in_segmenters(cls):
+    image = scene()
+    whole = cls(n_sigma=1, box_size=128, deblend="galaxy").predict(image[None])[0]
+    many = cls(n_sigma=1, box_size=128, deblend=True).predict(image[None])[0]
+    inside = np.hypot(*(np.indices(image.shape) - np.array([100, 110])[:, None, None])) < 35
+    assert len(np.unique(whole[inside])) <= 3
+    assert len(np.unique(many[inside])) > 4
+    assert whole[80, 130] != whole[100, 110]
+    assert whole[190, 210] != whole[200, 180]
+
+
+@pytest.mark.parametrize("clean", [False, True])
+def test_sep_cleans_before_it_splits(clean):
+    image = scene()
+    options = {"n_sigma": 1, "box_size": 128, "clean": clean}
+    parts = SEPSegmenter(deblend="galaxy", **options).predict(image[None])
+    blends = SEPSegmenter(deblend=False, **options).predict(image[None])
+    assert np.array_equal(parts > 0, blends > 0)
+
+
+@pytest.mark.parametrize("tile_size", [70, 110])
+@pytest.mark.parametrize(
+    "segmenter",
+    [
+        PhotutilsSegmenter(n_sigma=1, box_size=128, deblend="galaxy"),
+        PhotutilsSegmenter(n_sigma=1, box_size=128, deblend="galaxy", connectivity=4),
+        SEPSegmenter(n_sigma=1, box_size=128, deblend="galaxy", clean=False),
+    ],
+    ids=["photutils", "photutils-4", "sep"],
+)
+def test_tiles_do_not_show(segmenter, tile_size):
+    image = scene()
+    whole = segmenter.predict(image[None])[0]
+    tiled = segment_mosaic(segmenter, image, tile_size=tile_size, overlap=60, progress=False)
+    assert same_partition(whole, tiled)
+
+
+def test_semantic_segmenters_take_the_word():
+    image = scene()
+    mask = ndimage.gaussian_filter(image, 1) > 3
+    for segmenter in (
+        KMeansSegmenter(deblend="galaxy", random_state=0),
+        RandomForestSegmenter(deblend="galaxy", features=None, n_estimators=3, random_state=0),
+    ):
+        labels = segmenter.fit(image[None], mask[None]).predict(image[None])[0]
+        split = segmenter.set_params(deblend=True).predict(image[None])[0]
+        assert np.array_equal(labels > 0, split > 0)
+        assert 1 < labels.max() < split.max()
+
+
+@pytest.mark.parametrize("cls", [PhotutilsSegmenter, SEPSegmenter, KMeansSegmenter])
+def test_other_words_are_refused(cls):
+    segmenter = cls(deblend="galaxies")
+    with pytest.raises(ValueError, match=r"'deblend' parameter of .* must be .*'galaxy'"):
+        segmenter.fit(np.ones((1, 20, 20)))
+
+
+def test_photutils_itself_hands_its_sources_over():
+    image = scene()
+    options = {"n_sigma": 1, "box_size": 128, "deblend": "galaxy"}
+    fast, slow = (
+        PhotutilsSegmenter(fast=fast, **options).predict(image[None])[0] for fast in (True, False)
+    )
+    assert np.mean(fast != slow) < 0.01
