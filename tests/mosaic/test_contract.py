@@ -182,3 +182,27 @@ def test_a_net_that_scales_by_an_rms_map_sees_the_noise_of_the_mosaic():
     for (y0, x0), tile in scaled:
         expected = whole[:, y0 : y0 + tile.shape[1], x0 : x0 + tile.shape[2]]
         np.testing.assert_allclose(tile, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [1, 2, 5])
+@pytest.mark.parametrize("seed", range(6))
+def test_gaps_are_bridged_in_a_window_as_in_the_whole_image(width, seed):
+    """Pixels up to the reach around a window decide about it."""
+    from galaxysegment.mosaic._plan import Window, _Bridge
+
+    rng = np.random.default_rng(seed)
+    image = rng.normal(size=(2, 30, 34))
+    for _ in range(60):
+        y, x, n = *rng.integers(0, 30, 2), rng.integers(1, width + 2)
+        band = rng.integers(2)
+        image[(band, slice(y, y + n), x) if rng.random() < 0.5 else (band, y, slice(x, x + n))] = (
+            np.nan
+        )
+    bridge = _Bridge(width, None)
+    (whole,) = bridge.transform([image])
+    assert np.isnan(image).sum() > np.isnan(whole).sum()
+    for y, x in rng.integers(0, 29, (40, 2)).tolist():
+        window = Window(y, x, y + 1, x + 1)
+        around = window.grow(bridge.reach, (30, 34))
+        (part,) = bridge.transform([image[:, *around.slices]])
+        np.testing.assert_array_equal(part[:, *window.within(around)], whole[:, *window.slices])

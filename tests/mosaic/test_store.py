@@ -331,4 +331,6 @@ def test_another_version_of_a_package_is_another_run(tmp_path, image, event, mon
         segment_mosaic(Threshold(), image, output=output, resume=True, **OPTIONS)
     about = json.loads((_run.work_path(output) / "run.json").read_text())
     names = {"format", *(f"version of {name}" for name in ("galaxysegment", "numpy", "sep"))}
-    assert names | {"version of photutils", "version of torch"} <= set(about)
+    packages = ("scipy", "scikit-learn", "astropy", "photutils", "torch", "torchvision")
+    packages += ("transformers",)
+    assert names | {f"version of {name}" for name in packages} <= set(about)
