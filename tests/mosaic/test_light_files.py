@@ -406,12 +406,12 @@ def unfinished(tmp_path, monkeypatch):
         ({"kind": "fluxes"}, "kind"),
         ({"background": "mesh"}, "background"),
         ({"separator": Bells(growth=1.5)}, "separator"),
-        ({"image": IMAGE + 1}, "image"),
+        ({"image": 2 * IMAGE}, "image"),
         ({"rms": 2 * RMS}, "image"),
         ({"sources": LABELS[::-1]}, "image"),
         ({"sources": TABLE}, "image"),
     ],
-    ids=str,
+    ids=["tile_size", "kind", "background", "separator", "image", "rms", "labels", "places"],
 )
 def test_a_run_with_other_arguments_is_another_run(unfinished, changes, name):
     arguments = {"separator": Bells(), "image": IMAGE, "sources": LABELS} | unfinished | changes

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from galaxysegment import Instances
+from galaxysegment.io._windows import ArrayPixels
 from galaxysegment.mosaic._light_run import (
     LightRun,
     Survey,
@@ -17,7 +18,7 @@ from galaxysegment.mosaic._light_run import (
     plan_pieces,
 )
 from galaxysegment.mosaic._light_sources import InstanceSources, LabelSources, PlaceSources
-from galaxysegment.mosaic._light_work import _is_own, survey_tile
+from galaxysegment.mosaic._light_work import LightJob, _is_own, survey_tile
 from galaxysegment.mosaic._plan import Window, cut_tiles
 from galaxysegment.mosaic._run import Memory
 from galaxysegment.separation import TemplateSeparator
@@ -29,7 +30,9 @@ def tiles_of(shape, tile_size):
 
 def survey_of(sources, tile_size):
     """Survey tile by tile."""
-    job = SimpleNamespace(sources=sources, folder=Memory(), exposure=None)
+    pixels = ArrayPixels(np.zeros((1, *sources.shape)), np.ones(sources.shape))
+    unknown = dict.fromkeys(("separator", "background", "levels"))
+    job = LightJob(lambda: pixels, Memory(), sources=sources, **unknown)
     tiles = tiles_of(sources.shape, tile_size)
     for tile in tiles:
         survey_tile(job, tile)

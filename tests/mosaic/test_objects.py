@@ -118,6 +118,45 @@ def test_classes_are_kept_only_if_all_tiles_have_them():
         assert (joined if joined is None else joined.tolist()) == expected
 
 
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**31), margin=st.integers(0, 4))
+def test_a_tile_keeps_what_has_a_pixel_in_its_core(seed, margin):
+    """Boxes may be larger than their masks."""
+    rng = np.random.default_rng(seed)
+    tile = TILES[rng.integers(len(TILES))]
+    read, core = tile.read, tile.core
+    boxes, crops, kept, cut = [], [], [], []
+    for _ in range(8):
+        y0, x0 = (int(rng.integers(side)) for side in read.shape)
+        y1 = min(y0 + int(rng.integers(1, 12)), read.shape[0])
+        x1 = min(x0 + int(rng.integers(1, 12)), read.shape[1])
+        crop = rng.random((y1 - y0, x1 - x0)) < 0.08
+        if not crop.any():
+            continue
+        boxes.append((y0, x0, y1, x1))
+        crops.append(crop)
+        whole = np.zeros(SHAPE, dtype=bool)
+        whole[read.y0 + y0 : read.y0 + y1, read.x0 + x0 : read.x0 + x1] = crop
+        if whole[core.slices].any():
+            kept.append(len(boxes) - 1)
+            low, high = (read.y0, read.x0), (read.y1, read.x1)
+            cut.append(
+                any(at <= margin and start > 0 for at, start in zip((y0, x0), low, strict=True))
+                or any(
+                    stop - start - at <= margin and stop < side
+                    for at, start, stop, side in zip((y1, x1), low, high, SHAPE, strict=True)
+                )
+            )
+    scores = rng.random(len(boxes))
+    record = describe_instances(Instances(read.shape, boxes, crops, scores), tile, SHAPE, margin)
+    corner = [read.y0, read.x0] * 2
+    assert record["boxes"].tolist() == [np.add(boxes[k], corner).tolist() for k in kept]
+    assert record["scores"].tolist() == [scores[k] for k in kept]
+    assert record["cut"].tolist() == cut and record["classes"].tolist() == [-1] * len(kept)
+    for k, crop in zip(kept, _instances._unpack(record), strict=True):
+        np.testing.assert_array_equal(crop, crops[k])
+
+
 # ---- painting into a file ----
 
 
