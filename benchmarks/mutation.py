@@ -16,6 +16,8 @@ at a time. Constants, defaults and decorated functions are changed as well, whic
 alone.
 
 ``--measured FILE`` keeps what the first run of all tests measured, for runs with other seeds.
+``--without processes`` leaves out the test files whose path holds this word: a run is shorter then,
+and its score a lower bound.
 """
 
 import argparse
@@ -486,6 +488,19 @@ def _files_of(package):
         yield from (str(file.relative_to(ROOT)) for file in files if file.exists())
 
 
+def _without(places, left_out):
+    """Test files of some folders, without those whose path holds one of the words `left_out`."""
+    if not left_out:
+        return places
+    paths = [
+        file
+        for place in places
+        for file in (sorted((ROOT / place).rglob("test_*.py")) or [ROOT / place])
+    ]
+    names = [str(path.relative_to(ROOT)) for path in paths]
+    return [name for name in names if not any(word in name for word in left_out)]
+
+
 def run_package(package, options, equivalents):
     """Try a sample of the mutants of one package; print survivors; return the counts."""
     files = [path for path in _files_of(package) if options.file in path]
@@ -502,7 +517,7 @@ def run_package(package, options, equivalents):
         scratch = Path(folder).resolve() / "copy"
         ignored = shutil.ignore_patterns(".git", "docs", "*.pyc", ".venv", "build")
         shutil.copytree(ROOT, scratch, ignore=ignored)
-        tests = [*(PACKAGES[package][1]), *files, *options.tests]
+        tests = [*_without(PACKAGES[package][1], options.without), *files, *options.tests]
         seconds, lines = measure_once(scratch, files, tests, options.measured)
         print(f"{package}: {n_all} mutants, {len(mutants)} tried, {len(seconds)} tests", flush=True)
         for number, mutant in enumerate(mutants, start=1):
@@ -547,6 +562,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--file", default="", help="only files whose path holds this")
     parser.add_argument("--tests", action="append", default=[], help="more tests to run")
+    parser.add_argument("--without", nargs="+", default=[], help="words of test files left out")
     parser.add_argument("--budget", type=float, default=_BUDGET, help="seconds of tests a mutant")
     parser.add_argument("--measured", help="file for what all tests measured, read if it fits")
     parser.add_argument("--least", type=float, default=0, help="fail below this percentage")

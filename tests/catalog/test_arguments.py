@@ -232,3 +232,12 @@ def test_bands_of_a_header_have_zero_points_of_their_own():
     for zero_point in ([25, 26, 27], [[25, 26]], np.inf, [25, np.nan]):
         with pytest.raises(ValueError, match="zero_point must be one number, or one per band"):
             source_catalog(np.eye(9, dtype=int), field, zero_point=zero_point)
+
+
+def test_classes_are_asked_for_up_to_the_highest_label():
+    """Labels may be large and far apart."""
+    labels = np.zeros((9, 9), dtype=np.int64)
+    labels[2, 2:5], labels[6, 2:5] = 3, 2_000_000_000
+    for name in ("classes", "scores"):
+        with pytest.raises(ValueError, match=rf"{name} has shape \(5,\), but labels go up to 2000"):
+            source_catalog(labels, np.ones((9, 9)), **{name: np.ones(5)})
