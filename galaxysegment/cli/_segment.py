@@ -187,9 +187,7 @@ def _segment_tiles(field, segmenter, output, arguments, tile_size):
     """Segment in bounded memory; a method that learns does so from the middle of the field."""
     from ..mosaic import segment_mosaic
 
-    if not is_fitted(segmenter):
-        middle = field.section(*(_middle(side, tile_size) for side in field.shape))
-        segmenter.fit(stack_field(middle, segmenter))
+    fit_on_middle(segmenter, field, tile_size)
     options = {
         "n_jobs": arguments.n_jobs,
         "resume": arguments.resume,
@@ -199,6 +197,13 @@ def _segment_tiles(field, segmenter, output, arguments, tile_size):
     height, width = field.shape
     print(f"Segmented {height} x {width} pixels in tiles: wrote {output}.")
     return output
+
+
+def fit_on_middle(segmenter, field, tile_size):
+    """Fit a segmenter that is not fitted on a tile in the middle of a field."""
+    if not is_fitted(segmenter):
+        middle = field.section(*(_middle(side, tile_size) for side in field.shape))
+        segmenter.fit(stack_field(middle, segmenter))
 
 
 def _middle(side, length):

@@ -14,14 +14,16 @@ from ._choose import (
     segment_field,
 )
 from ._inputs import READ_WORDS, add_image_arguments, open_field, parse_hdu
+from ._measure import MEASURE_WORDS, add_measure_arguments, measure_options
 from ._outputs import check_outputs
-from ._segment import LARGEST_SIDE, count_sources, default_output
+from ._segment import LARGEST_SIDE, count_sources, default_output, fit_on_middle
 
 _TILE_SIZE = 2048
 _MOST_SOURCES = 9_999  # extensions of a FITS file beside the first that readers take by default
 
 _WORDS = {
     **READ_WORDS,
+    **MEASURE_WORDS,
     "overwrite": "--overwrite",
     "output": "--output",
     "zero_point": "--zero-point",
@@ -66,6 +68,7 @@ def add_arguments(parser):
         "(%(default)s)",
     )
     _add_output_arguments(parser)
+    add_measure_arguments(parser)
     _add_tile_arguments(parser)
     # None tells whether the user chose a method, which a label map leaves no use for.
     parser.set_defaults(method=None, words=_WORDS)
@@ -101,8 +104,8 @@ def _add_output_arguments(parser):
 def _add_tile_arguments(parser):
     tiles = parser.add_argument_group(
         "work in tiles",
-        "With one of these, or if the image is large, the light of the sources of a label map is "
-        "divided tile by tile, in bounded memory, and --output is one table of fluxes.",
+        "With one of these, or if the image is large, sources are found and their light is divided "
+        "tile by tile, in bounded memory, and --output is one table of fluxes.",
     )
     tiles.add_argument("--tile-size", type=int, default=None, help="largest side of a tile (2048)")
     tiles.add_argument(
@@ -143,6 +146,7 @@ def run(arguments):
 
 
 def _check_files(arguments, output):
+    measure_options(arguments)  # refused before work starts
     from ..catalog._files import CATALOG_FORMATS, require_pyarrow
     from ..io._write import FITS_ENDINGS
 
@@ -189,7 +193,7 @@ def _needs_tiles(arguments, field):
 
 
 def _separate_tiles(arguments, field, separator, output):
-    """Divide the light of a label map's sources in bounded memory; write a table."""
+    """Find the sources, if there is no label map, and divide their light in bounded memory."""
     from ..mosaic import separate_mosaic
 
     useless = {"--residual": arguments.residual, "--catalog": arguments.catalog}
@@ -200,11 +204,9 @@ def _separate_tiles(arguments, field, separator, output):
             f"--resume, --parts, or more than {LARGEST_SIDE} x {LARGEST_SIDE} pixels): the table "
             "of --output holds fluxes, and with --parts the residual is beside it."
         )
+    tile_size = arguments.tile_size or _TILE_SIZE
     if not arguments.labels:
-        raise ValueError(
-            "The work is done in tiles, which takes a label map: run `galaxysegment segment` "
-            "first, and pass its map after the image."
-        )
+        separator = _find_and(separator, arguments, field, tile_size)
     path = separate_mosaic(
         separator,
         field,
@@ -212,13 +214,31 @@ def _separate_tiles(arguments, field, separator, output):
         output=output,
         kind="parts" if arguments.parts else "fluxes",
         background=None if arguments.background == "none" else "mesh",
-        tile_size=arguments.tile_size or _TILE_SIZE,
+        tile_size=tile_size,
         n_jobs=arguments.n_jobs,
         resume=arguments.resume,
         overwrite=arguments.overwrite,
         labels_hdu=parse_hdu(arguments.labels_hdu),
     )
     print(f"Separated in tiles: wrote {path.name}.")
+
+
+def _find_and(separator, arguments, field, tile_size):
+    """Return an estimator that finds the sources before the separator divides their light."""
+    from ..separation import SegmentThenSeparate
+
+    both = SegmentThenSeparate(separator=separator)
+    both.segmenter_ = _segmenter(arguments, field)
+    fit_on_middle(both.segmenter_, field, tile_size)
+    return both
+
+
+def _segmenter(arguments, field):
+    """Return the segmenter that ``--method`` or ``--model`` names."""
+    arguments.method = arguments.method or "photutils"
+    segmenter = ready_segmenter(arguments, with_rms=field.has_rms)
+    bridge_gaps(segmenter, arguments.bridge, label=arguments.label_bridge)
+    return segmenter
 
 
 def _find_sources(arguments, field):
@@ -234,10 +254,7 @@ def _find_sources(arguments, field):
         )
         sources, labels = label_map, np.unique(label_map[label_map > 0]).astype(np.int64)
     else:
-        arguments.method = arguments.method or "photutils"
-        segmenter = ready_segmenter(arguments, with_rms=field.has_rms)
-        bridge_gaps(segmenter, arguments.bridge, label=arguments.label_bridge)
-        sources = segment_field(field, segmenter, output="instances")
+        sources = segment_field(field, _segmenter(arguments, field), output="instances")
         labels = np.arange(1, len(sources) + 1)
     if sources.shape != field.shape:
         raise ValueError(
@@ -247,7 +264,7 @@ def _find_sources(arguments, field):
     if len(labels) > _MOST_SOURCES:
         raise ValueError(
             f"There are {len(labels)} sources, and a file takes at most {_MOST_SOURCES}, one "
-            f"extension each. Pass a label map and --tile-size {_TILE_SIZE} to write one table."
+            f"extension each. Pass --tile-size {_TILE_SIZE} to write one table."
         )
     if isinstance(sources, Instances):
         return sources, labels
@@ -355,6 +372,7 @@ def _measure(separated, labels, field, arguments):
 
     background = None if arguments.background == "none" else "mesh"
     options = {"background": background, "zero_point": arguments.zero_point}
+    options |= measure_options(arguments)
     catalog = source_catalog(separated, field, **options)
     catalog["label"] = labels
     write_catalog(arguments.catalog, catalog, overwrite=arguments.overwrite)

@@ -9,7 +9,6 @@ from typing import Literal, TypeAlias, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import check_is_fitted
 
 from .._utils.paths import check_paths
 from ..base import takes_rms
@@ -19,7 +18,7 @@ from ..io._write import check_target
 from ..structures import Instances
 from ..structures._types import Hdu, Predictor
 from ._light import separate_mosaic
-from ._run import Run, check_counts
+from ._run import Run, check_counts, check_segmenter
 from ._work import TileError
 
 __all__ = ["TileError", "segment_mosaic", "separate_mosaic"]
@@ -226,7 +225,7 @@ def segment_mosaic(
     pixels = open_pixels(image, rms, mask=mask, takes_rms=takes, **hdus, **kinds)
     if output is not None:
         check_paths(pixels.paths(), {"output": output})
-    _check_segmenter(segmenter, pixels, with_rms=rms is not None and rms is not False)
+    check_segmenter(segmenter, pixels, with_rms=rms is not None and rms is not False)
     settings = {
         "kind": kind,
         "tile_size": tile_size,
@@ -237,23 +236,3 @@ def segment_mosaic(
         "overwrite": overwrite,
     }
     return Run(segmenter, pixels, output, **settings).execute()
-
-
-def _check_segmenter(segmenter, pixels, with_rms):
-    """Refuse, before any work, what every tile would refuse."""
-    if hasattr(segmenter, "fit"):
-        check_is_fitted(segmenter)
-    if hasattr(segmenter, "_validate_params"):
-        segmenter._validate_params()
-    n_bands = getattr(segmenter, "n_bands_in_", None)
-    if n_bands is not None and n_bands != pixels.n_bands:
-        raise ValueError(
-            f"image has {pixels.n_bands} bands, RMS map included, but the segmenter was fitted "
-            f"with {n_bands}: pass the same bands in the same order."
-        )
-    has_parameter = hasattr(segmenter, "get_params") and "rms_band" in segmenter.get_params()
-    if with_rms and has_parameter and segmenter.rms_band is None:
-        raise ValueError(
-            f"rms is given, but {type(segmenter).__name__} has rms_band=None and would take the "
-            "RMS map for an image: set rms_band=-1."
-        )

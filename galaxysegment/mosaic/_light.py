@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted
 
 from .._utils.paths import check_paths
 from .._utils.validation import is_path
+from ..base import takes_rms
 from ..io import Field
 from ..io._hdus import find_labels, scan
 from ..io._windows import open_pixels
 from ..io._write import check_target
-from ..separation import BaseSeparator
+from ..separation import BaseSeparator, SegmentThenSeparate
 from ..separation._positions import check_positions
 from ..structures import Instances, Separated, as_label_map
 from ..structures._types import Hdu
+from ._light_find import FindingRun
 from ._light_run import LightRun
 from ._light_sources import InstanceSources, LabelSources, PlaceSources
-from ._run import check_counts
+from ._run import check_counts, check_segmenter
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
 def separate_mosaic(
     separator: Any,
     image: ArrayLike | str | Path | Sequence[str | Path] | Field,
-    sources: ArrayLike | str | Path | Instances | Table,
+    sources: ArrayLike | str | Path | Instances | Table | None = None,
     *,
     rms: ArrayLike | str | Path | bool | None = None,
     mask: ArrayLike | str | Path | None = None,
@@ -58,11 +62,13 @@ def separate_mosaic(
 
     Parameters
     ----------
-    separator : separator
-        Such as `TemplateSeparator`.
+    separator : separator or SegmentThenSeparate
+        Such as `TemplateSeparator`. A fitted `SegmentThenSeparate` finds the sources itself, as
+        `segment_mosaic` does: leave `sources` out. Its segmenter gets the RMS map as the last band
+        if it takes one.
     image : path, list of paths, `galaxysegment.io.Field`, `NDData`, or array
         As for `segment_mosaic`; linear in flux.
-    sources : path, array, `Instances` or `~astropy.table.Table`
+    sources : path, array, `Instances` or `~astropy.table.Table`, optional
         The sources: a label map of the image's shape, in a FITS file or in memory, sources that may
         overlap, or positions in columns ``x`` and ``y``, in 0-based pixels.
     rms : path, array or bool, optional
@@ -89,7 +95,8 @@ def separate_mosaic(
     progress : bool, default=True
         Show a bar with an estimate of the time left on the standard error stream.
     resume : bool, default=False
-        Go on with an unfinished run of the same arguments, if there is one.
+        Go on with an unfinished run of the same arguments, if there is one. Sources that were found
+        are kept beside `output` until it is finished.
     overwrite : bool, default=False
         Replace `output` if it exists. An input is never replaced.
     hdu, labels_hdu, rms_hdu, mask_hdu, rms_kind, mask_bits
@@ -109,9 +116,10 @@ def separate_mosaic(
     Raises
     ------
     TypeError
-        If `separator` or `sources` is something else.
+        If `separator` or `sources` is something else, or `sources` is missing.
     ValueError
-        If the sources are of an image of another shape, positions are outside it, not finite or
+        If there are sources and `separator` finds its own, the sources are of an image of another
+        shape, positions are outside it, not finite or
         within half a pixel of each other, the RMS map has no positive value, or `resume` finds a
         run with other arguments.
     FileExistsError
@@ -145,36 +153,58 @@ def separate_mosaic(
     [300, 100]
     """
     check_counts(tile_size, n_jobs)
-    _check_separator(separator)
+    finder = _check_separator(separator, sources)
+    separator = separator if finder is None else finder._separator()
     kind = _check_choices(kind, output, background)
     output = _check_output(image, sources, rms, mask, output, resume=resume, overwrite=overwrite)
     hdus = {"hdu": hdu, "rms_hdu": rms_hdu, "mask_hdu": mask_hdu}
-    pixels = open_pixels(image, rms, mask=mask, rms_kind=rms_kind, mask_bits=mask_bits, **hdus)
-    known = _open_sources(sources, pixels.shape, labels_hdu)
+    kinds = {"mask": mask, "rms_kind": rms_kind, "mask_bits": mask_bits, **hdus}
+    pixels = open_pixels(image, rms, **kinds)
     check_paths(pixels.paths(), {"output": output})
-    run = LightRun(
-        separator,
-        pixels,
-        known,
-        output,
-        kind=kind,
-        background=background,
-        tile_size=tile_size,
-        n_jobs=n_jobs,
-        progress=progress,
-        resume=resume,
-        overwrite=overwrite,
-    )
-    return run.execute()
+    settings = {
+        "kind": kind,
+        "background": background,
+        "tile_size": tile_size,
+        "n_jobs": n_jobs,
+        "progress": progress,
+        "resume": resume,
+        "overwrite": overwrite,
+    }
+    if finder is None:
+        known = _open_sources(sources, pixels.shape, labels_hdu)
+        return LightRun(separator, pixels, known, output, **settings).execute()
+    segmenter = finder.segmenter_
+    takes = partial(takes_rms, segmenter)
+    if rms is not None and not takes(pixels.n_bands - pixels.with_rms):
+        rms = False
+    seen = open_pixels(image, rms, takes_rms=takes, **kinds)
+    check_segmenter(segmenter, seen, with_rms=rms is not None and rms is not False)
+    return FindingRun(segmenter, seen, separator, pixels, output, **settings).execute()
 
 
-def _check_separator(separator):
+def _check_separator(separator, sources):
+    """Return the separator if it finds the sources itself, else None."""
+    if isinstance(separator, SegmentThenSeparate):
+        check_is_fitted(separator)
+        if sources is not None:
+            raise ValueError(
+                "sources are given, but SegmentThenSeparate finds its own: leave sources out, or "
+                "pass its separator alone."
+            )
+        separator._separator()._validate_params()
+        return separator
     if not isinstance(separator, BaseSeparator):
         raise TypeError(
-            "separator must be a separator, such as TemplateSeparator(). Got "
-            f"{type(separator).__name__} instead."
+            "separator must be a separator, such as TemplateSeparator(), or a fitted "
+            f"SegmentThenSeparate. Got {type(separator).__name__} instead."
+        )
+    if sources is None:
+        raise TypeError(
+            "sources is missing: pass a label map, Instances or a table of positions, or a fitted "
+            "SegmentThenSeparate as the separator, which finds them."
         )
     separator._validate_params()
+    return None
 
 
 def _check_choices(kind, output, background):

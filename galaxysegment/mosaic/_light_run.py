@@ -81,7 +81,11 @@ class LightRun(TileRun):
             "separator": identify(self.separator),
         }
 
+    def _find(self):
+        """Make the sources known, if they are not yet."""
+
     def _work(self):
+        self._find()
         self._share()
         if self.background == "mesh":
             self._learn_background()

@@ -7,6 +7,7 @@ from numbers import Integral
 from uuid import uuid4
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from .. import __version__
 from .._utils.identity import identify
@@ -16,7 +17,7 @@ from ._instances import join_instances
 from ._join import NOWHERE, drop_sources, join_tiles, number_sources, paint
 from ._output import FileOutput, check_space
 from ._plan import Plan, choose_overlap, cut_tiles
-from ._store import RecordError, WorkFolder
+from ._store import RecordError, WorkFolder, work_path
 from ._work import (
     Blend,
     Job,
@@ -81,6 +82,26 @@ def check_counts(tile_size, n_jobs, overlap=None):
         if not is_whole or value < lowest or (name == "n_jobs" and value == 0):
             allowed = "not 0" if name == "n_jobs" else f"at least {lowest}"
             raise ValueError(f"{name} must be a whole number, {allowed}. Got {value!r} instead.")
+
+
+def check_segmenter(segmenter, pixels, with_rms):
+    """Refuse, before any work, what every tile would refuse."""
+    if hasattr(segmenter, "fit"):
+        check_is_fitted(segmenter)
+    if hasattr(segmenter, "_validate_params"):
+        segmenter._validate_params()
+    n_bands = getattr(segmenter, "n_bands_in_", None)
+    if n_bands is not None and n_bands != pixels.n_bands:
+        raise ValueError(
+            f"image has {pixels.n_bands} bands, RMS map included, but the segmenter was fitted "
+            f"with {n_bands}: pass the same bands in the same order."
+        )
+    has_parameter = hasattr(segmenter, "get_params") and "rms_band" in segmenter.get_params()
+    if with_rms and has_parameter and segmenter.rms_band is None:
+        raise ValueError(
+            f"rms is given, but {type(segmenter).__name__} has rms_band=None and would take the "
+            "RMS map for an image: set rms_band=-1."
+        )
 
 
 class TileRun:
@@ -396,8 +417,3 @@ def _version_of(package):
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def work_path(output):
-    """Folder of the unfinished work on an output file."""
-    return output.with_name(f".{output.name}.unfinished")

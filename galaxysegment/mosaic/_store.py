@@ -18,6 +18,8 @@ from joblib.externals.loky.backend import resource_tracker
 from .._utils.identity import identify
 
 _ABOUT, _LOCK = "run.json", "lock"
+#: Label map of the sources, if the run finds them itself; it is made by a run of its own.
+FOUND = "sources.fits"
 _SUM = "checksum"
 _MAGIC = b"galaxysegment 2\n"  # of a record; the number changes with what records hold
 _SUM_BYTES = 32
@@ -148,7 +150,8 @@ class WorkFolder:
 
     def _sweep(self):
         """Delete the drafts, jobs and copies of the image that a killed run left."""
-        self._delete(lambda name: name not in {_ABOUT, _LOCK} and not name.endswith(".record"))
+        kept = {_ABOUT, _LOCK, FOUND, work_path(Path(FOUND)).name}
+        self._delete(lambda name: name not in kept and not name.endswith(".record"))
 
     def _delete(self, is_chosen):
         for entry in list(self.path.iterdir()):
@@ -236,6 +239,11 @@ class WorkFolder:
             self.path.rmdir()
         except OSError:  # another process waits at the lock already, or the folder is gone
             return
+
+
+def work_path(output):
+    """Folder of the unfinished work on an output file."""
+    return output.with_name(f".{output.name}.unfinished")
 
 
 def _open_lock(path):

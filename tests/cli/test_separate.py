@@ -175,7 +175,6 @@ def test_refusals_write_nothing(folder, capsys, options, words):
 @pytest.mark.parametrize(
     ("name", "value", "options", "words"),
     [
-        ("LARGEST_SIDE", 50, "", "run `galaxysegment segment` first"),
         ("LARGEST_SIDE", 50, "labels.fits --residual r.fits", "--residual is not written"),
         ("_MOST_SOURCES", 2, "labels.fits", "at most 2"),
     ],
@@ -202,6 +201,25 @@ def test_in_tiles_a_table_holds_the_fluxes(folder, capsys, options):
         assert len(read_separated("image_parts.fits")) == 3
         sky, residual = (WCS(fits.getheader(*which)) for which in (("image.fits",), HDU))
         assert np.allclose(sky.wcs.crval, residual.wcs.crval)
+
+
+@pytest.mark.parametrize("method", ["photutils", "kmeans"])
+def test_tiles_find_their_sources(folder, capsys, method):
+    options = f"image.fits --rms rms.fits --method {method} --tile-size 60"
+    assert separate(f"{options} --set-separator n_iterations=8") == 0
+    assert "Separated in tiles: wrote image_parts.fits" in capsys.readouterr().out
+    table = Table.read("image_parts.fits", hdu="SEPARATED")
+    if method == "photutils":
+        assert sorted(table["FLUX"]) == pytest.approx(sorted(FLUXES), rel=0.1)
+    assert len(table) >= 2 and not list(folder.glob(".*unfinished*"))
+
+
+def test_the_catalog_of_light_measures_more(folder):
+    options = "--measure kron half-light --apertures 3 --flux-unit adu"
+    assert separate(f"image.fits labels.fits --rms rms.fits --catalog c.ecsv {options}") == 0
+    catalog = Table.read("c.ecsv")
+    assert {"flux_kron", "half_light_radius", "flux_separated"} <= set(catalog.colnames)
+    assert separate("image.fits labels.fits --measure kron --overwrite") == 1
 
 
 def test_a_large_image_goes_in_tiles_by_itself(folder, monkeypatch):
