@@ -157,7 +157,7 @@ class LightRun(TileRun):
         spreads = self.levels
         if self.pixels.with_rms:
             rms = np.concatenate([sample["rms"] for sample in samples], axis=1)
-            spreads = np.nanmedian(rms, axis=1)
+            spreads = [np.median(band[band > 0]) if (band > 0).any() else 1.0 for band in rms]
         if self.background is None:
             sky = np.concatenate([sample["sky"] for sample in samples], axis=1)
             warn_of_sky(sky, spreads, stacklevel=5)

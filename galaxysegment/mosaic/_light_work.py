@@ -115,11 +115,13 @@ def _sample_noise(job, core, covered, seen):
         return sample
     image, rms = job.pixels.read_parts(*core.slices)
     grid = sample_grid((core.y0, core.x0), job.sources.shape)
+    is_known = True
     if rms is not None:
+        is_known = (rms > 0).all(axis=0)
         sample["has_noise"] = bool((rms > 0).any())
         sample["rms"] = np.broadcast_to(rms, image.shape)[:, *grid].reshape(n_bands, -1)
     if job.background is None:
-        values = image[:, *grid]
+        values = np.where(is_known, image, np.nan)[:, *grid]
         covered = covered[core.y0 - seen.y0 : core.y1 - seen.y0, core.x0 - seen.x0 :][
             :, : core.shape[1]
         ]

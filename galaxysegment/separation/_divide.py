@@ -76,7 +76,7 @@ def separate_image(separator, image, noise, entry):
         The sources given, and after them those that the separator added.
     """
     masks = entry if isinstance(entry, Instances) else None
-    values, outside = sample_sky(image, masks, (0, 0), image.shape[1:])
+    values, outside = sample_sky(image, masks, (0, 0), image.shape[1:], noise)
     if noise is None:
         noise = noise_levels(values, outside)[:, None, None]
         noise = np.broadcast_to(noise, image.shape)
@@ -85,7 +85,7 @@ def separate_image(separator, image, noise, entry):
     instances = entry
     if places is not None:
         instances = masks_at(places, exposure.smooth, exposure.detection_noise)
-        values, outside = sample_sky(image, instances, (0, 0), image.shape[1:])
+        values, outside = sample_sky(image, instances, (0, 0), image.shape[1:], noise)
     _check_sky(values, outside, noise)
     canvas, _ = divide(separator, exposure, instances, places)
     from_light = places is not None or separator.masks == "light"
@@ -94,7 +94,7 @@ def separate_image(separator, image, noise, entry):
 
 def _check_sky(values, outside, noise):
     """Warn if the sky outside the sources is more than 1 RMS from zero."""
-    spreads = [np.nanmedian(rms) for rms in noise]
+    spreads = [np.median(rms[rms > 0]) for rms in noise]
     warn_of_sky(values[:, outside], spreads, stacklevel=5)
 
 
@@ -235,7 +235,7 @@ def all_masks(canvas, instances, *, from_light):
     return replace(instances, scores=canvas.signal_to_noise()) if from_light else instances
 
 
-def sample_sky(image, masks, corner, shape):
+def sample_sky(image, masks, corner, shape, noise=None):
     """Take the pixels that tell the noise of an image: about 4 million of a large image.
 
     Parameters
@@ -248,6 +248,8 @@ def sample_sky(image, masks, corner, shape):
         ``y, x`` of the first pixel of the window.
     shape : tuple of int
         ``(height, width)`` of the whole image.
+    noise : ndarray of float, shape (n_bands, height, width), optional
+        RMS; pixels where it is not positive have no data.
 
     Returns
     -------
@@ -259,6 +261,8 @@ def sample_sky(image, masks, corner, shape):
     grid = sample_grid(corner, shape)
     image = image[:, *grid]
     has_data = ~np.isnan(image).any(axis=0)
+    if noise is not None:
+        has_data &= (noise[:, *grid] > 0).all(axis=0)
     covered = np.zeros_like(has_data) if masks is None else masks.to_mask()[grid]
     return image[:, has_data], ~covered[has_data]
 

@@ -205,7 +205,7 @@ def test_in_tiles_a_table_holds_the_fluxes(folder, capsys, options):
 
 @pytest.mark.parametrize("method", ["photutils", "kmeans"])
 def test_tiles_find_their_sources(folder, capsys, method):
-    options = f"image.fits --rms rms.fits --method {method} --tile-size 60"
+    options = f"image.fits --rms rms.fits --method {method} --set deblend=True --tile-size 60"
     assert separate(f"{options} --set-separator n_iterations=8") == 0
     assert "Separated in tiles: wrote image_parts.fits" in capsys.readouterr().out
     table = Table.read("image_parts.fits", hdu="SEPARATED")
@@ -215,7 +215,7 @@ def test_tiles_find_their_sources(folder, capsys, method):
 
 
 def test_the_catalog_of_light_measures_more(folder):
-    options = "--measure kron half-light --apertures 3 --flux-unit adu"
+    options = "--measure kron half-light --apertures 3 --flux-unit uJy --zero-point 27"
     assert separate(f"image.fits labels.fits --rms rms.fits --catalog c.ecsv {options}") == 0
     catalog = Table.read("c.ecsv")
     assert {"flux_kron", "half_light_radius", "flux_separated"} <= set(catalog.colnames)

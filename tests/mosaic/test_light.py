@@ -191,6 +191,17 @@ def test_a_sky_that_was_not_subtracted_is_noticed(sources, with_rms):
     )
 
 
+@pytest.mark.parametrize("n_bands", [1, 2])
+def test_pixels_without_noise_are_no_sky(n_bands):
+    image, rms = np.where(MASKS.to_mask(), IMAGE, 0.1), RMS.copy()
+    rms[:, 70:], image[:, 70:] = 0, 50
+    if n_bands > 1:
+        image, rms = np.stack([image] * n_bands), np.stack([rms] * n_bands)
+    (whole,) = TemplateSeparator(n_iterations=2).separate([image], [LABELS], rms=[rms])
+    options = {"rms": rms, "tile_size": 60, **QUIET}
+    check_same(whole, separate_mosaic(TemplateSeparator(n_iterations=2), image, LABELS, **options))
+
+
 @pytest.mark.parametrize("background", [None, "mesh"])
 def test_an_rms_map_of_zeros_is_refused(background, tmp_path):
     with pytest.raises(ValueError, match="rms has no positive value"):
