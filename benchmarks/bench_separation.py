@@ -1,8 +1,14 @@
 """Separate simulated blends, beside sep's and photutils' Kron fluxes, in one run.
 
-    python -m benchmarks.bench_separation               # pairs and quads of make_blends
-    python -m benchmarks.bench_separation --data FOLDER  # and blends of two other simulators
-    python -m benchmarks.bench_separation --weights blends     # and a UNetSeparator
+    python -m benchmarks.bench_separation                        # pairs and quads of make_blends
+    python -m benchmarks.bench_separation --weights blends       # and a UNetSeparator
+    python -m benchmarks.bench_separation pairs                  # or quads: one of them alone
+    python -m benchmarks.bench_separation simulators --data FOLDER    # four other simulators
+    python -m benchmarks.bench_separation bands --data FOLDER    # errors of each band
+    python -m benchmarks.bench_separation bad-input              # what is refused, what is divided
+    python -m benchmarks.bench_separation pictures --data FOLDER      # four blends of a real survey
+
+With --data and no name, pairs, quads and simulators are run.
 
 The images are ``make_blends(n, random_state=777)``: two or four overlapping galaxies in 120 × 120
 pixels. Errors are ``|flux / true flux - 1|`` in percent over all true galaxies; a missed galaxy
@@ -212,30 +218,167 @@ def run_scene(name, scene, separators):
     show("sep Kron, own detection", np.minimum(errors, 5), seconds)
 
 
+def run_bands(n, separators):
+    """Pairs in three bands, divided together and band by band."""
+    X, _, lights, catalog = make_blends(
+        n, bands="grz", return_isolated=True, return_catalog=True, random_state=777
+    )
+    x, y = (np.asarray(catalog[name]).reshape(n, 2) for name in ("x", "y"))
+    places = [Table({"x": row_x, "y": row_y}) for row_x, row_y in zip(x, y, strict=True)]
+    fluxes = lights.sum(axis=(-2, -1))
+    print(f"{n} pairs in three bands: mean and median error in %, ms a source and band")
+    show_bands("grz", X, places, [_NOISE] * 3, fluxes, separators)
+
+
+def run_scarlet_bands(folder, separators):
+    """The six bands of scarlet's blend of seven sources."""
+    data = np.load(folder / "scarlet_sim_blends" / "psf_matched_sim.npz")
+    catalog, images = data["catalog"], data["images"].astype(float)
+    names = [name for name in catalog.dtype.names if name.startswith("intensity_")]
+    lights = np.stack([catalog[name].astype(float) for name in names], axis=1)
+    noises = (images - lights.sum(axis=0)).std(axis=(1, 2))
+    places = [Table({"x": catalog["x"], "y": catalog["y"]})]
+    letters = [name.removeprefix("intensity_") for name in names]
+    print("scarlet_sim_blends, six bands: mean and median error in %, ms a source and band")
+    show_bands(letters, images[None], places, noises, lights.sum(axis=(-2, -1))[None], separators)
+
+
+def show_bands(names, X, places, noises, fluxes, separators):
+    """Print the errors of each band; `fluxes` has the shape (n_images, n_sources, n_bands)."""
+    rms = np.broadcast_to(np.reshape(noises, (-1, 1, 1)), X.shape).astype(X.dtype)
+    for separator in separators:
+        separator.separate([X[0, 0]], places[:1], rms=[rms[0, 0]])  # compiles
+        together, seconds = timed(separator.separate, list(X), places, rms=list(rms))
+        errors = np.abs([result.fluxes for result in together] / fluxes - 1)
+        for band, name in enumerate(names):
+            alone, spent = timed(
+                separator.separate, list(X[:, band]), places, rms=list(rms[:, band])
+            )
+            own = np.abs([result.fluxes for result in alone] / fluxes[..., band] - 1)
+            title = f"{type(separator).__name__}, band {name}"
+            show(f"{title}, with the others", errors[..., band].ravel(), seconds / len(names))
+            show(f"{title}, alone", own.ravel(), spent)
+
+
+def run_bad_input():
+    """Say of each kind of bad input what is refused, and what is divided without losing light."""
+    rows, columns = np.indices((60, 70))
+    image = 300 * np.exp(-np.hypot(rows - 30, columns - 30) / 3)
+    image += 200 * np.exp(-np.hypot(rows - 32, columns - 42) / 3)
+    image += np.random.default_rng(0).normal(size=image.shape)
+    holes = np.where((np.abs(rows - 30) < 3) & (np.abs(columns - 33) < 2), np.nan, image)
+    pair = Table({"x": [30.0, 42.0], "y": [30.0, 32.0]})
+    ones, whole = np.ones_like(image), np.ones(image.shape, dtype=int)
+    cases = {
+        "position outside the image": (image, Table({"x": [30.0, 99.0], "y": [30.0, 5.0]}), ones),
+        "two positions at one place": (image, Table({"x": [30.0, 30.2], "y": [30.0, 30.0]}), ones),
+        "RMS map that is zero everywhere": (image, pair, 0 * ones),
+        "no RMS map": (image, pair, None),
+        "NaN inside a source": (holes, pair, ones),
+        "source that covers the image": (image, whole, ones),
+    }
+    for name, (light, sources, rms) in cases.items():
+        try:
+            (separated,) = TemplateSeparator().separate(
+                [light], [sources], rms=None if rms is None else [rms]
+            )
+        except ValueError as error:
+            print(f"  {name}: refused: {error}")
+            continue
+        lost = np.nanmax(np.abs(separated.total() + separated.residual - light))
+        fluxes = ", ".join(f"{flux:.0f}" for flux in separated.fluxes)
+        print(f"  {name}: fluxes {fluxes}; parts and residual miss the image by {lost:.1g}")
+
+
+_REAL = ("43158172147384804", "43158172147388153", "43158172147391068")
+
+
+def real_blends(folder):
+    """Yield name, bands, RMS maps and positions of four blends of Hyper Suprime-Cam."""
+    folder = folder / "hsc_cosmos_blends"
+    data = np.load(folder / "hsc_cosmos_35.npz")
+    peaks = np.stack([data["catalog"]["x"], data["catalog"]["y"]], axis=1)
+    yield "hsc_cosmos_35", data["images"], np.sqrt(data["variance"]), peaks
+    with np.load(folder / "dev.npz") as data:
+        for name in _REAL:
+            weights = data[f"{name}_weights"]
+            rms = 1 / np.sqrt(np.where(weights > 0, weights, np.inf))
+            yield name, data[f"{name}_images"], rms, data[f"{name}_peaks"]
+
+
+def draw_real_blends(folder, separators, output):
+    """Draw real blends taken apart: image, the brightest parts, residual; a row a separator."""
+    import matplotlib.pyplot as plt
+
+    for name, image, rms, peaks in real_blends(folder):
+        positions = Table(peaks, names=("x", "y"))
+        noise = [np.median(band[band > 0]) for band in rms]
+
+        def to_screen(bands, noise=noise):
+            scaled = np.arcsinh(bands[2::-1] / np.reshape(noise[2::-1], (3, 1, 1)) / 3)
+            return np.clip(scaled / np.arcsinh(100), 0, 1).transpose(1, 2, 0)
+
+        size = {"figsize": (16, 2.6 * len(separators)), "layout": "constrained"}
+        figure, axes = plt.subplots(len(separators), 8, squeeze=False, **size)
+        for row, separator in zip(axes, separators, strict=True):
+            (result,) = separator.separate([image], [positions], rms=[rms])
+            brightest = np.argsort(-result.fluxes[:, 1])[:6]
+            row[0].imshow(to_screen(image), origin="lower")
+            row[0].plot(*peaks.T, "+", color="white")
+            row[0].set_title(type(separator).__name__)
+            for axis, index in zip(row[1:7], brightest, strict=False):
+                axis.imshow(to_screen(result.isolated(index)), origin="lower")
+                axis.set_title(f"{index}: {result.fluxes[index, 1]:.1f}")
+            sky = np.divide(result.residual[1], rms[1], where=rms[1] > 0, out=0 * rms[1])
+            row[7].imshow(sky, cmap="gray", origin="lower", vmin=-4, vmax=4)
+            row[7].set_title("residual, ±4 RMS")
+        for axis in axes.flat:
+            axis.set_axis_off()
+        figure.savefig(output / f"{name}.png", dpi=70)
+        plt.close(figure)
+        print(f"  wrote {output / name}.png: {len(peaks)} sources, {image.shape[1:]} pixels")
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
+    names = ("pairs", "quads", "simulators", "bands", "bad-input", "pictures")
+    parser.add_argument("what", nargs="*", choices=[*names, []], help="what to run")
     parser.add_argument("--pairs", type=int, default=300)
     parser.add_argument("--quads", type=int, default=150)
     parser.add_argument(
         "--data",
         type=Path,
         default=None,
-        help="folder with sim_btk_blends, lsst_deblender_sims and scarlet_sim_blends",
+        help="folder with sim_btk_blends, lsst_deblender_sims, scarlet_sim_blends and "
+        "hsc_cosmos_blends",
     )
     parser.add_argument("--weights", default=None, help="of a UNetSeparator: name or file")
+    parser.add_argument("--output", type=Path, default=Path(), help="folder of the pictures")
     arguments = parser.parse_args()
     separators = [TemplateSeparator()]
     if arguments.weights:
         separators.append(UNetSeparator(weights=arguments.weights, device="cpu"))
     warnings.simplefilter("ignore", NoSourcesWarning)
-    run_blends(arguments.pairs, 2, separators)
-    run_blends(arguments.quads, 4, separators)
-    if arguments.data:
+    simulators = ("simulators",) if arguments.data else ()
+    what = arguments.what or ("pairs", "quads", *simulators)
+    if "pairs" in what:
+        run_blends(arguments.pairs, 2, separators)
+    if "quads" in what:
+        run_blends(arguments.quads, 4, separators)
+    if "simulators" in what:
         run_toolkit(arguments.data, separators)
         run_scene("lsst_deblender_sims", lsst_scene(arguments.data), separators)
         run_scene("scarlet_sim_blends", scarlet_scene(arguments.data), separators)
+    if "bands" in what:
+        run_bands(arguments.pairs, separators)
+        if arguments.data:
+            run_scarlet_bands(arguments.data, separators)
+    if "bad-input" in what:
+        run_bad_input()
+    if "pictures" in what:
+        draw_real_blends(arguments.data, separators, arguments.output)
 
 
 if __name__ == "__main__":
