@@ -222,9 +222,11 @@ def test_the_catalog_of_light_measures_more(folder):
     assert separate("image.fits labels.fits --measure kron --overwrite") == 1
 
 
-def test_a_large_image_goes_in_tiles_by_itself(folder, monkeypatch):
+@pytest.mark.filterwarnings("default")
+def test_a_large_image_goes_in_tiles_by_itself(folder, monkeypatch, capsys):
     monkeypatch.setattr(_separate, "LARGEST_SIDE", 50)
     assert separate("image.fits labels.fits --background none") == 0
+    assert "UnsubtractedSkyWarning: The sky of band 0 is at 12" in capsys.readouterr().err
     assert len(Table.read("image_parts.fits", hdu="SEPARATED")) == 3
 
 
