@@ -19,7 +19,7 @@ _MOST_LOPSIDED = 1.5
 _MOVES = (3, 6, 10, 14)  # rounds in which centres move
 _STEPS = 16  # of a pixel at which profiles are tabulated
 #: Level of a profile, in units of the noise, up to which all pixels of an annulus are equal.
-_BRIGHT = 0.1
+_BRIGHT = 0.03
 #: Part of its light by which a template changes in a round until it counts as settled.
 _SETTLED = 1e-3
 

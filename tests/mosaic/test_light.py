@@ -427,8 +427,8 @@ def test_found_sources_are_kept_for_another_try(tmp_path, monkeypatch):
             IMAGE,
             **{**options, "overwrite": True},
         )
-    found = tmp_path / ".light.fits.unfinished" / "sources.fits"
-    found.write_bytes(found.read_bytes())  # a file that somebody touched is made anew
+    label_map = tmp_path / ".light.fits.unfinished" / "sources.fits"
+    label_map.write_bytes(label_map.read_bytes())  # a file that somebody touched is made anew
     tiles.clear()
     with pytest.raises(TileError):
         separate_mosaic(
