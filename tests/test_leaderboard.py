@@ -443,3 +443,11 @@ def test_the_page_begins_with_what_is_lost():
     # nets that saw more images than the peers are not compared with them
     labels = [system.label for system in SYSTEMS.values() if system.more_data]
     assert labels and not [pair for pair in pairs if pair.name in labels]
+
+
+def test_long_tables_scroll():
+    from benchmarks.leaderboard.tables import rst_table
+
+    short, tall = (rst_table(["name"], [["a"]] * count) for count in (12, 13))
+    assert "   :class: tall" in tall and "   :class: tall" not in short
+    assert tall.count('   "a"') == 13 and tall[-1] == ""

@@ -49,11 +49,15 @@ COST_COLUMNS = {
 }
 
 
+_TALL = 12  # rows
+
+
 def rst_table(header, rows):
-    """Make a csv-table of rows of text."""
+    """Make a csv-table of rows of text; a long table scrolls in a box of its own."""
     if not rows:
         return ["No run has this yet.", ""]
-    lines = [".. csv-table::", f"   :header: {_csv(header)}", "   :widths: auto", ""]
+    lines = [".. csv-table::", f"   :header: {_csv(header)}", "   :widths: auto"]
+    lines += ["   :class: tall", ""] if len(rows) > _TALL else [""]
     return [*lines, *(f"   {_csv(row)}" for row in rows), ""]
 
 
