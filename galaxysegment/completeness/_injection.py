@@ -120,7 +120,7 @@ def injection_completeness(
 
     ``method="regression"`` fits the probability of recovery by logistic regression on magnitude,
     size, bulge fraction, axis ratio, and the smoothed image at the place before the injection. The
-    fraction of a bin is the mean probability of 3000 galaxies at random places, plus the mean of
+    fraction of a bin is the mean probability of 20,000 galaxies at random places, plus the mean of
     what the injected galaxies differ from their probabilities: the difference estimator [1]_, which
     is right even if the regression is not.
 

@@ -9,7 +9,7 @@ from scipy import ndimage, stats
 from ..datasets._population import draw_galaxies
 from ..detection._background import background_maps
 
-_N_DRAWN = 3000  # galaxies of each bin whose probability is averaged
+_N_DRAWN = 20_000  # galaxies of each bin whose probability is averaged
 _SCALES = (1.0, 2.0)  # widths of the smoothing, in units of the PSF
 _SIGMA_TO_FWHM = 2 * np.sqrt(2 * np.log(2))
 
@@ -77,17 +77,23 @@ def assist(curve, sources, hits, noise, rng):
     bin_of = np.clip(np.searchsorted(edges, sources["mag"], side="right") - 1, 0, len(n) - 1)
     surplus = np.bincount(bin_of, hits - chance, minlength=len(n)) / n
     scatter = np.sqrt(np.bincount(bin_of, (hits - chance) ** 2, minlength=len(n))) / n
-    generator = np.random.default_rng(rng.randint(2**31 - 1))
-    expected = np.array([
-        model.predict_proba(
-            _features(draw_galaxies(generator, _N_DRAWN, low, high), noise.draw(rng, _N_DRAWN))
-        )[:, 1].mean()
-        for low, high in pairwise(edges)
-    ])  # fmt: skip
+    expected, error = _expected(model, edges, noise, rng)
     fraction = np.where(curve.n > 0, np.clip(expected + surplus, 0, 1), np.nan)
-    half = stats.norm.ppf((1 + curve.confidence) / 2) * scatter
+    half = stats.norm.ppf((1 + curve.confidence) / 2) * np.hypot(scatter, error)
     low, high = np.maximum(fraction - half, 0), np.minimum(fraction + half, 1)
     return replace(curve, fraction=fraction, low=low, high=high)
+
+
+def _expected(model, edges, noise, rng):
+    """Return the mean probability of galaxies of each bin at random places, and its error."""
+    generator = np.random.default_rng(rng.randint(2**31 - 1))
+    means, errors = [], []
+    for low, high in pairwise(edges):
+        galaxies = draw_galaxies(generator, _N_DRAWN, low, high)
+        chance = model.predict_proba(_features(galaxies, noise.draw(rng, _N_DRAWN)))[:, 1]
+        means.append(chance.mean())
+        errors.append(chance.std() / np.sqrt(_N_DRAWN))
+    return np.array(means), np.array(errors)
 
 
 def _features(sources, light):

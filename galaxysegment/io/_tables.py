@@ -8,10 +8,10 @@ from astropy.io import fits
 
 from ..structures import Instances
 from ._excerpt import open_whole_table
-from ._hdus import check_complete
+from ._hdus import check_complete, scan
 from ._headers import quiet
 
-CLASSES, INSTANCES, CATALOG = "CLASSES", "INSTANCES", "CATALOG"
+CLASSES, INSTANCES, CATALOG, SCORES = "CLASSES", "INSTANCES", "CATALOG", "SCORES"
 
 
 def classes_hdu(classes):
@@ -31,6 +31,25 @@ def read_classes(hdu, shape):
         classes = np.zeros(int(labels.max(initial=0)), dtype=np.int64)
         classes[labels - 1] = table["CLASS"]
     return classes
+
+
+def scores_hdu(scores):
+    """Table of labels and their scores, beside a label map."""
+    labels = np.arange(1, len(scores) + 1)
+    columns = [fits.Column("LABEL", "K", array=labels), fits.Column("SCORE", "D", array=scores)]
+    return fits.BinTableHDU.from_columns(columns, name=SCORES)
+
+
+def read_scores(path):
+    """Read the scores of labels 1, 2… beside the label map of a file; None if it has none."""
+    tables = [hdu for hdu in scan(path) if hdu.kind == "table" and hdu.name == SCORES]
+    if not tables:
+        return None
+    with _opened(tables[0]) as opened:
+        labels = np.asarray(opened.data["LABEL"])
+        if not np.array_equal(labels, np.arange(1, len(labels) + 1)):
+            raise ValueError("its labels are not 1, 2, 3 and so on")
+        return np.asarray(opened.data["SCORE"], dtype=np.float64)
 
 
 def instances_hdu(instances):

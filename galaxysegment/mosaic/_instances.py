@@ -274,9 +274,15 @@ def write_instances(path, offset, instances):
         for y0, y1 in blocks:
             file.seek(offset + y0 * width * numbers.itemsize)
             file.write(numbers[_paint_rows(instances, order, y0, y1)].data)
+    append_table(path, instances_hdu(instances))
+
+
+def append_table(path, hdu):
+    """Append a table to a FITS file."""
+    table = BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(table)
+    with path.open("r+b") as file:
         file.seek(0, os.SEEK_END)
-        table = BytesIO()
-        fits.HDUList([fits.PrimaryHDU(), instances_hdu(instances)]).writeto(table)
         file.write(table.getvalue()[2880:])  # without the primary HDU
 
 

@@ -10,9 +10,10 @@ import numpy as np
 from astropy.io import fits
 
 from .._utils.paths import reserve_space
+from ..io._tables import scores_hdu
 from ..io._wcs import kept_cards
 from ..io._write import _provenance
-from ._instances import write_instances
+from ._instances import append_table, write_instances
 from ._join import paint_line
 from ._work import TileError
 
@@ -42,13 +43,18 @@ class FileOutput:
         self.path, self.folder, self.pixels = path, folder, pixels
         self.segmenter, self.check, self.what_is_safe = segmenter, check, what_is_safe
 
-    def labels(self, lines, dtype, each):
-        """Write the label map of lines of tiles, several at a time; return the path."""
+    def labels(self, lines, dtype, each, scores=None):
+        """Write the label map of lines of tiles, several at a time; return the path.
+
+        `scores` of the labels follow as a table.
+        """
         stored = np.dtype(dtype).newbyteorder(">")
         with self._draft(stored) as (draft, offset):
             items = [(line, draft, offset, stored) for line in lines]
             for _ in each(write_line, "row of tiles", items):
                 pass
+            if scores is not None:
+                append_table(draft, scores_hdu(scores))
         return self.path
 
     def instances(self, instances):

@@ -343,30 +343,29 @@ class Run(TileRun):
             _warn_of_no_source()
         dtype = np.int32 if n_sources <= _LARGEST else np.int64
         lines = [self._line_work(line, join, numbers, numbers_redone) for line in self.lines]
+        numbers, sums = np.concatenate([numbers, *numbers_redone]), np.concatenate(sums)
         if self.output is not None:
-            return self.writer.labels(lines, dtype, self._each)
+            scores = self._scores(numbers, sums, n_sources)
+            return self.writer.labels(lines, dtype, self._each, scores)
         labels = paint(lines, self.pixels.shape, dtype, self.folder)
         self._check_before_publishing()
         if self.kind == "labels":
             return labels
-        numbers = np.concatenate([numbers, *numbers_redone])
-        return Instances.from_label_map(
-            labels, self._scores(labels, numbers, np.concatenate(sums), n_sources)
-        )
+        scores = self._scores(numbers, sums, n_sources)
+        if scores is not None:
+            # A source that lies in bridged gaps has a number, but no pixel.
+            has_pixels = np.zeros(n_sources + 1, dtype=bool)
+            has_pixels[labels.ravel()] = True
+            scores = scores[has_pixels[1:]]
+        return Instances.from_label_map(labels, scores)
 
-    def _scores(self, labels, numbers, sums, n_sources):
-        """Scores of the sources of a label map, in the order of their numbers; None if all are 1.
-
-        A source that lies in bridged gaps has a number, but no pixel.
-        """
+    def _scores(self, numbers, sums, n_sources):
+        """Scores of the sources of a label map, by their numbers; None if all are 1."""
         if not self.plan.scored:
             return None
-        has_pixels = np.zeros(n_sources + 1, dtype=bool)
-        has_pixels[labels.ravel()] = True
-        has_pixels[0] = False
         of_source = np.zeros((n_sources + 1, sums.shape[1]))
         of_source[numbers] = sums
-        return self.plan.score_of(of_source[has_pixels])
+        return self.plan.score_of(of_source[1:])
 
     def _line_work(self, line, join, numbers, numbers_redone):
         """Return the tiles of a line, the tables of their numbers, and the blends in its rows."""

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from galaxysegment import (
     KMeansSegmenter,
@@ -11,6 +12,7 @@ from galaxysegment import (
 )
 from galaxysegment.catalog import source_catalog
 from galaxysegment.io import read_label_map
+from galaxysegment.io._tables import read_scores
 from galaxysegment.mosaic import segment_mosaic
 
 
@@ -78,19 +80,37 @@ def test_workers_and_catalog():
     np.testing.assert_allclose(catalog["score"], whole.scores, rtol=1e-5)
 
 
-def test_a_file_holds_the_map_without_scores(tmp_path):
+@pytest.mark.parametrize("name", ["photutils", "with a bridge"])
+def test_a_file_holds_the_map_and_its_scores(tmp_path, name):
+    image = draw()
+    segmenter = PhotutilsSegmenter(n_sigma=3, rms_band=-1, deblend=True)
+    if name == "with a bridge":
+        segmenter.set_params(bridge=5)
+        image[0, :, 130:133] = np.nan
+    options = {"kind": "instances", "tile_size": 100, "progress": False}
+    path = segment_mosaic(segmenter, image, output=tmp_path / "map.fits", **options)
+    labels = read_label_map(path)
+    np.testing.assert_array_equal(
+        labels, segment_mosaic(segmenter, image, tile_size=100, progress=False)
+    )
+    scores = read_scores(path)
+    expected = segment_mosaic(segmenter, image, **options).scores
+    present = np.unique(labels[labels > 0])
+    np.testing.assert_allclose(scores[present - 1], expected)
+    catalog = source_catalog(path, image[0], rms=image[1])
+    np.testing.assert_allclose(catalog["score"], expected)
+    with fits.open(path) as file:
+        file.verify("exception")
+        assert [hdu.name for hdu in file] == ["LABELS", "SCORES"]
+
+
+def test_a_label_map_has_no_scores_unless_asked_for(tmp_path):
     image, segmenter = draw(), PhotutilsSegmenter(n_sigma=3, rms_band=-1)
     path = segment_mosaic(
-        segmenter,
-        image,
-        output=tmp_path / "map.fits",
-        kind="instances",
-        tile_size=100,
-        progress=False,
+        segmenter, image, output=tmp_path / "map.fits", tile_size=100, progress=False
     )
-    np.testing.assert_array_equal(
-        read_label_map(path), segment_mosaic(segmenter, image, tile_size=100, progress=False)
-    )
+    assert read_scores(path) is None
+    assert "score" not in source_catalog(path, image[0]).colnames
 
 
 @pytest.mark.filterwarnings("ignore::galaxysegment.structures.NoSourcesWarning")
