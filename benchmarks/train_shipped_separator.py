@@ -2,8 +2,8 @@
 
     python -m benchmarks.train_shipped_separator --output blends.safetensors
 
-The blends are those that `UNetSeparator.fit` simulates: two to five galaxies, 1.5 to 36 pixels from
-each other, some of them dimmed, with a PSF, pixel scale and depth of their own.
+The blends are those that `UNetSeparator.fit` simulates: two to seven galaxies, 1.5 to 36 pixels
+from each other, some of them lopsided or dimmed, with a PSF, pixel scale and depth of their own.
 """
 
 import argparse
@@ -32,8 +32,8 @@ def halve(path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--n-blends", type=int, default=1600)
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--n-blends", type=int, default=4800)
+    parser.add_argument("--epochs", type=int, default=11)
     parser.add_argument("--base-width", type=int, default=16)
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--checkpoints", default="separator_epochs", help="folder, for each epoch")

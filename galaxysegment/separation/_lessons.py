@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from ._blends import offset_of_peak
 from ._divide import Exposure, divide, divide_light
@@ -158,6 +159,8 @@ def _peak(light):
 
 _SKY, _READ_NOISE = 500.0, 9.0
 _CHUNK = 20  # blends with the same camera
+_NUMBERS = (2, 2, 2, 3, 4, 4, 5, 7)  # of galaxies in a blend
+_FARTHEST = 4  # pixels from the centre of a galaxy to that of its second half
 
 
 def simulate_blends(n, random_state):
@@ -171,22 +174,24 @@ def simulate_blends(n, random_state):
     Returns
     -------
     list of Blend
-        Two to five galaxies, 1.5 to 36 pixels from each other. In half of the blends some are
-        dimmed to 3 to 100 %; in half of them the places are off by .3 pixels.
+        Two to seven galaxies, 1.5 to 36 pixels from each other, of which three in ten are lopsided.
+        The FWHM of the PSF is 1.6 to 5 pixels. In half of the blends some galaxies are dimmed to 3
+        to 100 %, in half of them all are dimmed to 5 to 100 %, and in half of them the places are
+        off by .3 pixels.
     """
     from ..datasets import make_blends
 
     blends = []
     while len(blends) < n:
-        n_sources = int(random_state.choice([2, 2, 2, 3, 4, 4, 5]))
-        pixel_scale = random_state.uniform(0.17, 0.27)
+        n_sources = int(random_state.choice(_NUMBERS))
+        pixel_scale = random_state.uniform(0.14, 0.3)
         _, _, isolated, catalog = make_blends(
             min(_CHUNK, n - len(blends)),
             n_sources=n_sources,
             separation=(1.5, 36.0),
             pixel_scale=pixel_scale,
-            psf_fwhm=pixel_scale * random_state.uniform(2.5, 5.0),
-            depth=random_state.uniform(26.3, 27.7),
+            psf_fwhm=pixel_scale * np.exp(random_state.uniform(np.log(1.6), np.log(5))),
+            depth=random_state.uniform(26.0, 27.7),
             sky_level=_SKY,
             read_noise=_READ_NOISE,
             return_isolated=True,
@@ -201,11 +206,13 @@ def simulate_blends(n, random_state):
 
 
 def _expose(lights, places, random_state):
-    """Dim some of the sources, and draw noise."""
-    lights = lights.astype(np.float64)
+    """Make some of the sources lopsided or faint, and draw noise."""
+    lights = np.stack([_lopsided(light, random_state) for light in lights.astype(np.float64)])
     if random_state.uniform() < 0.5:
         factors = np.exp(random_state.uniform(np.log(0.03), 0, len(lights)))
         lights *= np.where(random_state.uniform(size=len(lights)) < 0.5, factors, 1)[:, None, None]
+    if random_state.uniform() < 0.5:
+        lights *= np.exp(random_state.uniform(np.log(0.05), 0))
     expected = _SKY + lights.sum(axis=0)
     image = random_state.poisson(expected) + random_state.normal(0, _READ_NOISE, expected.shape)
     noise = np.full(image.shape, np.sqrt(_SKY + _READ_NOISE**2))
@@ -213,3 +220,14 @@ def _expose(lights, places, random_state):
     places = places + freedom * np.clip(random_state.normal(0, 0.3, places.shape), -0.9, 0.9)
     places = np.clip(places, 0, np.array(image.shape) - 1)
     return Blend(image - _SKY, noise, lights, places, freedom)
+
+
+def _lopsided(light, random_state):
+    """Put a part of the light of three galaxies in ten beside their centre."""
+    part, offset = (
+        random_state.uniform(0.05, 0.3),
+        random_state.integers(-_FARTHEST, _FARTHEST + 1, 2),
+    )
+    if random_state.uniform() > 0.3:
+        return light
+    return (1 - part) * light + part * ndimage.shift(light, offset, order=0)

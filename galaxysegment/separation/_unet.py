@@ -167,7 +167,7 @@ class UNetSeparator(TemplateSeparator):
         ----------
         X : array of shape (n_images, height, width), or list, optional
             Images of blends, the background subtracted. By default `n_blends` are simulated by
-            `galaxysegment.datasets.make_blends`, with two to five galaxies and a new PSF, pixel
+            `galaxysegment.datasets.make_blends`, with two to seven galaxies and a new PSF, pixel
             scale and depth for each 20.
         y : list of arrays of shape (n_sources, height, width), or of `Separated`, optional
             Noise-free light of each source, as ``make_blends(…, return_isolated=True)`` returns it.
