@@ -153,13 +153,15 @@ def notebook():
 
 def cluster_command(walk):
     """Write what the page on clusters shows, and return the command that runs it."""
+    folder = walk.folder / "cluster"
+    folder.mkdir()
     for name in ("segment.py", "job.sh"):
-        (walk.folder / name).write_text(snippet("clusters.rst", name), encoding="utf-8")
+        (folder / name).write_text(snippet("clusters.rst", name), encoding="utf-8")
     srun = walk.programs / "srun"  # Slurm's, here: as many processes as tasks
     srun.write_text('#!/bin/bash\nfor n in $(seq "${1#--ntasks=}"); do "${@:2}" & done; wait\n')
     srun.chmod(0o755)
-    variables = [f"SLURM_SUBMIT_DIR={walk.folder}", "SLURM_JOB_ID=1", "SLURM_NTASKS=2"]
-    return ["env", *variables, "bash", "job.sh"]
+    variables = [f"SLURM_SUBMIT_DIR={folder}", "SLURM_JOB_ID=1", "SLURM_NTASKS=2"]
+    return ["env", *variables, "bash", folder / "job.sh"]
 
 
 def take_steps(walk, wheel, full):
@@ -192,8 +194,10 @@ def take_steps(walk, wheel, full):
         [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "starfinder/tests"],
     )
     walk.step("install dask", [*pip, "dask", "distributed"])
-    field = "from galaxysegment.datasets import load_sample_field as f; f().write('field.fits')"
-    walk.step("a mosaic on a dask cluster", [python, "-c", field], cluster_command(walk))
+    job = cluster_command(walk)
+    field = "from galaxysegment.datasets import load_sample_field as load; "
+    field += "load().write('cluster/field.fits')"
+    walk.step("a mosaic on a dask cluster", [python, "-c", field], job)
 
 
 def main():

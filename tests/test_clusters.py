@@ -96,6 +96,9 @@ def test_the_slurm_job_gives_the_map_of_one_process(folder, environment):
     assert job.returncode == 0, said
     assert (folder / "labels.fits").read_bytes() == (folder / "alone.fits").read_bytes()
     assert len(list((folder / "tasks").iterdir())) == 2
+    with group_of(command, cwd=elsewhere, env={**environment, **variables}) as job:
+        job.wait(timeout=200)  # the map exists: the script fails, and the job ends
+    assert job.returncode == 1
 
 
 def test_the_commands_for_kubernetes_make_a_cluster(folder, environment):
