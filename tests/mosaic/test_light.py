@@ -12,8 +12,10 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
+from scipy import ndimage
 
 from galaxysegment import Instances, PhotutilsSegmenter
+from galaxysegment.base import BaseSegmenter
 from galaxysegment.exceptions import LargeBlendWarning, UnsubtractedSkyWarning
 from galaxysegment.io import read_header, read_separated, write_label_map
 from galaxysegment.mosaic import TileError, _run, separate_mosaic
@@ -382,6 +384,30 @@ def test_sources_are_found_and_separated_in_one_call(both, tmp_path):
     from_file = read_separated(separate_mosaic(both, IMAGE, **options))
     check_same_in_any_order(whole, from_file)
     assert not (tmp_path / ".light.fits.unfinished").exists()
+
+
+class Grown(BaseSegmenter):
+    """Finds sources whose masks overlap."""
+
+    _requires_fit = False
+    finds_instances = True
+
+    def _segment_image(self, image):
+        pieces = label_components(image[0] > 5 * NOISE)
+        masks = [
+            ndimage.binary_dilation(pieces == number, iterations=3)
+            for number in range(1, pieces.max() + 1)
+        ]
+        return Instances.from_masks(masks, shape=image.shape[1:])
+
+
+def test_sources_that_overlap_are_kept_in_the_file(tmp_path):
+    both = found_by(Grown())
+    options = {"rms": RMS, "tile_size": 90, **QUIET}
+    separated = separate_mosaic(both, IMAGE, **options)
+    assert len(separated) > 5 and separated.sources.areas.sum() > separated.sources.to_mask().sum()
+    path = separate_mosaic(both, IMAGE, output=tmp_path / "light.fits", kind="parts", **options)
+    check_same(separated, read_separated(path))
 
 
 def test_a_segmenter_that_takes_no_rms_leaves_it_to_the_separator():

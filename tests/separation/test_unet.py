@@ -1,5 +1,7 @@
 """A net that corrects the shares of templates."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,8 @@ from galaxysegment.metrics import separation_scores
 from galaxysegment.nets.shares._data import LessonDataset, collate_lessons
 from galaxysegment.nets.shares._loss import ShareLoss, changed_shares
 from galaxysegment.separation import TemplateSeparator, UNetSeparator
-from galaxysegment.separation._lessons import blends_of, lessons_of, simulate_blends
+from galaxysegment.separation._lessons import _lopsided, blends_of, lessons_of, simulate_blends
+from galaxysegment.separation._maps import corrected
 
 SHAPE = (64, 72)
 ROWS, COLUMNS = np.indices(SHAPE)
@@ -129,6 +132,42 @@ def test_it_simulates_blends_to_learn_from():
     for blend in first:
         noise = (blend.image - blend.lights.sum(axis=0))[blend.lights.sum(axis=0) < 5]
         assert np.std(noise) == pytest.approx(blend.noise[0, 0], rel=0.1)
+
+
+def test_some_simulated_galaxies_are_lopsided():
+    light, random = galaxy(30, 34, 1000, 2), np.random.default_rng(0)
+    made = [_lopsided(light, random) for _ in range(100)]
+    changed = [own for own in made if not np.array_equal(own, light)]
+    assert 15 < len(changed) < 45
+    for own in changed:
+        assert own.sum() == pytest.approx(1000, rel=1e-3)
+        assert np.unravel_index(own.argmax(), SHAPE) == (30, 34)
+
+
+def test_the_net_divides_stamps_as_its_loss_does_whole_images():
+    """Stamps that reach beyond the image, boxes that reach beyond stamps."""
+    random = np.random.default_rng(0)
+    boxes = np.array([[0, 0, 60, 72], [10, 20, 64, 72], [50, 3, 64, 9]])
+    templates = [random.uniform(1, 5, (y1 - y0, x1 - x0)) for y0, x0, y1, x1 in boxes]
+    corners = np.array([[-20, -7], [25, 30], [24, -30]])
+    changes = random.normal(size=(3, 64, 64)).astype(np.float32)
+    total, shares = np.zeros(SHAPE), np.zeros((3, *SHAPE))
+    for share, template, (y0, x0, y1, x1) in zip(shares, templates, boxes, strict=True):
+        share[y0:y1, x0:x1] = template
+        total += share
+    shares /= np.maximum(total, 1e-9)
+    expected = changed_shares(
+        torch.from_numpy(changes),
+        torch.from_numpy(shares),
+        torch.zeros(3, dtype=torch.int64),
+        torch.from_numpy(corners),
+        1,
+    )
+    scene = SimpleNamespace(boxes=boxes)
+    changed = corrected(scene, templates, total, changes, corners)
+    for light, share, (y0, x0, y1, x1) in zip(changed, expected.numpy(), boxes, strict=True):
+        np.testing.assert_allclose(light, (share * total)[y0:y1, x0:x1], rtol=1e-4)
+    assert np.abs(changed[0] / templates[0] - 1).max() > 0.1
 
 
 def lessons():
