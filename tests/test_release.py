@@ -33,6 +33,21 @@ def test_the_citation_names_this_version():
     assert re.match(r'"?galaxysegment\b', fields["title"])
 
 
+def test_the_page_on_citing_names_this_version():
+    page = (ROOT / "docs" / "guide" / "citing.rst").read_text(encoding="utf-8")
+    assert f"version = {{{galaxysegment.__version__}}}," in page
+
+
+def test_a_released_version_has_a_day():
+    if "dev" in galaxysegment.__version__:
+        pytest.skip("a development version has no day")
+    version = re.escape(galaxysegment.__version__)
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    day = re.search(rf"^## \[{version}\] - (\d{{4}}-\d\d-\d\d)$", changelog, re.MULTILINE)[1]
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.search(rf"^date-released: ['\"]?{day}['\"]?$", citation, re.MULTILINE)
+
+
 def test_versions_are_semantic():
     assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+|rc\d+)?", galaxysegment.__version__)
 
