@@ -124,6 +124,7 @@ def test_regression_keeps_counts_and_agrees_with_them():
         ({"n_galaxies": 1}, "n_galaxies must be at least the number of bins, 3"),
         ({"radius": 0}, "radius must be a positive number"),
         ({"spacing": 5}, "spacing must be between 16 pixels"),
+        ({"adaptive": True, "bins": [22, 24, 26]}, "adaptive=True needs three or more bins"),
         ({"clearance": -1}, "clearance must be a number of pixels"),
         ({"gain": -1}, "gain must be a positive number"),
         ({"image": np.zeros((2, 50, 50))}, "image must have one band"),

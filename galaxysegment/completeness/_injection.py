@@ -146,8 +146,7 @@ def injection_completeness(
     field = image if isinstance(image, Field) else Field(image, rms=rms)
     pixels, noise = _pixels(field)
     edges = _check(pixels, bins, n_galaxies, radius, spacing, gain)
-    if method not in ("count", "regression"):
-        raise ValueError(f"method must be 'count' or 'regression'. Got {method!r} instead.")
+    _check_method(method, adaptive, clearance, len(edges) - 1)
     camera = _camera(pixels, noise, zero_point, pixel_scale, psf_fwhm)
     rng = check_random_state(random_state)
     work = _Injection(segmenter, pixels, noise, camera, radius, gain, spacing, n_jobs, progress)
@@ -161,6 +160,20 @@ def injection_completeness(
     if method == "count":
         return curve
     return assist(curve, sources, hits, LocalNoise(pixels, work.is_open, camera), rng)
+
+
+def _check_method(method, adaptive, clearance, n_bins):
+    if method not in ("count", "regression"):
+        raise ValueError(f"method must be 'count' or 'regression'. Got {method!r} instead.")
+    if adaptive and n_bins < 3:
+        raise ValueError(
+            f"adaptive=True needs three or more bins to see where the curve is steep. Got "
+            f"{n_bins}: give more bins, or adaptive=False."
+        )
+    if not isinstance(clearance, Real) or not 0 <= clearance < np.inf:
+        raise ValueError(
+            f"clearance must be a number of pixels, at least 0. Got {clearance!r} instead."
+        )
 
 
 def _first_counts(n_galaxies, n_bins, adaptive):
@@ -187,10 +200,6 @@ class _Injection:
 
     def keep_clear(self, distance):
         """Close the places within a distance of sources."""
-        if not isinstance(distance, Real) or not 0 <= distance < np.inf:
-            raise ValueError(
-                f"clearance must be a number of pixels, at least 0. Got {distance!r} instead."
-            )
         if distance > 0:
             is_source = np.isfinite(self.pixels) & ~self.is_open
             self.is_open &= ndimage.distance_transform_edt(~is_source) > distance
