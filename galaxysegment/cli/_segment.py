@@ -156,11 +156,10 @@ def _choose_tile_size(arguments, shape, output):
     """Return the side of the tiles, or None to work on the image as a whole."""
     needs_tiles = arguments.resume or arguments.n_jobs != 1 or min(shape) > LARGEST_SIDE
     tile_size = arguments.tile_size or (_TILE_SIZE if needs_tiles else None)
-    if tile_size is not None and output.suffix != ".fits":
+    if tile_size is not None and not output.name.endswith((".fits", ".fits.fz")):
         raise ValueError(
-            "--output must end in .fits if the work is done in tiles: what is written piece by "
-            "piece cannot be "
-            f"packed. Got {output} instead."
+            "--output must end in .fits or .fits.fz if the work is done in tiles: what is written "
+            f"piece by piece cannot be packed as a whole. Got {output} instead."
         )
     return tile_size
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 from contextlib import contextmanager
+from io import BytesIO
 from math import ceil
 from uuid import uuid4
 
@@ -49,7 +50,8 @@ class FileOutput:
         `scores` of the labels follow as a table.
         """
         stored = np.dtype(dtype).newbyteorder(">")
-        with self._draft(stored) as (draft, offset):
+        with self._draft() as draft:
+            offset = self._reserve(draft, stored)
             items = [(line, draft, offset, stored) for line in lines]
             for _ in each(write_line, "row of tiles", items):
                 pass
@@ -59,19 +61,23 @@ class FileOutput:
 
     def instances(self, instances):
         """Paint the sources into the label map and append their table; return the path."""
-        with self._draft(np.dtype(">i4")) as (draft, offset):
-            write_instances(draft, offset, instances)
+        with self._draft() as draft:
+            write_instances(draft, self._reserve(draft, np.dtype(">i4")), instances)
         return self.path
 
-    @contextmanager
-    def _draft(self, dtype):
-        """Make a file with a header; publish it when it is filled, or say what is safe."""
-        draft = self.folder.path / f"labels-{uuid4().hex}.fits"
+    def _reserve(self, draft, dtype):
+        """Make a file of the final size with a header; return where its pixels begin."""
         header = label_header(self.pixels, dtype, self.segmenter)
+        reserve(draft, header, self.pixels.shape, dtype)
+        return len(header)
+
+    @contextmanager
+    def _draft(self):
+        """Name a file; publish it when it is filled, or say what is safe."""
+        draft = self.folder.path / f"labels-{uuid4().hex}.fits"
         try:
             try:
-                reserve(draft, header, self.pixels.shape, dtype)
-                yield draft, len(header)
+                yield draft
                 flush(draft)
             except (OSError, TileError) as error:
                 reason = str(error).rstrip(".")
@@ -81,6 +87,90 @@ class FileOutput:
             draft.replace(self.path)
         finally:
             draft.unlink(missing_ok=True)
+
+
+class CompressedOutput(FileOutput):
+    """The map is compressed as it is painted, row by row in their order."""
+
+    def labels(self, lines, dtype, each):
+        """Write the label map of lines of tiles; return the path."""
+        shape = self.pixels.shape
+        with self._draft() as draft, draft.open("w+b") as file:
+            table = CompressedTable(file, shape, dtype, label_cards(self.pixels, self.segmenter))
+            for line in lines:
+                for y0, rows in paint_line(line, shape, np.dtype(dtype), self.folder):
+                    table.add(y0, rows)
+            table.finish()
+        return self.path
+
+
+class CompressedTable:
+    """A tile-compressed image that grows by blocks of rows; each row is a tile of its own.
+
+    Parameters
+    ----------
+    file : binary file, open for reading and writing
+    shape : tuple of int
+        ``(height, width)``.
+    dtype : dtype
+    cards : `astropy.io.fits.Header`
+        What the header holds about the image.
+    """
+
+    def __init__(self, file, shape, dtype, cards):
+        self.file, self.shape, self.cards = file, shape, cards
+        self.start = file.write(fits.PrimaryHDU().header.tostring().encode("ascii"))
+        self.places = np.zeros((shape[0], 2), dtype=">i8")  # length and offset of each row
+        self.n_bytes = 0
+        self.header = self._header_of(compressed_rows(np.zeros((1, shape[1]), dtype))[0])
+        self.heap = self.start + len(self._text()) + self.places.nbytes
+
+    def add(self, y0, rows):
+        """Append the rows from `y0` on."""
+        _, lengths, heap = compressed_rows(rows)
+        own = self.places[y0 : y0 + len(rows)]
+        own[:, 0], own[:, 1] = lengths, self.n_bytes + np.cumsum(lengths) - lengths
+        self.file.seek(self.heap + self.n_bytes)
+        self.file.write(heap)
+        self.n_bytes += len(heap)
+
+    def finish(self):
+        """Write where the rows are, and the header."""
+        self.file.seek(self.heap + self.n_bytes)
+        self.file.write(bytes(-(self.places.nbytes + self.n_bytes) % _BLOCK))
+        self.header["PCOUNT"] = self.n_bytes
+        self.header["TFORM1"] = f"1QB({int(self.places[:, 0].max())})"
+        self.file.seek(self.start)
+        self.file.write(self._text() + self.places.tobytes())
+
+    def _header_of(self, header):
+        """Header of the whole table, given that of one row."""
+        header["NAXIS1"], header["NAXIS2"] = 16, self.shape[0]
+        header["ZNAXIS2"] = self.shape[0]
+        header.extend(self.cards, strip=False, update=True)
+        return header
+
+    def _text(self):
+        return self.header.tostring(padding=True).encode("ascii")
+
+
+def compressed_rows(rows):
+    """Compress each of some rows; return a header, the lengths of the rows and their bytes."""
+    algorithm = "RICE_1" if rows.dtype.itemsize <= 4 else "GZIP_2"  # RICE has up to 32 bits
+    tile = 1, rows.shape[1]
+    hdu = fits.CompImageHDU(rows, name="LABELS", compression_type=algorithm, tile_shape=tile)
+    file = BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(file)
+    data, n_rows = file.getvalue(), len(rows)
+    with fits.open(BytesIO(data), disable_image_compression=True) as hdus:
+        header, start = hdus[1].header.copy(), hdus.fileinfo(1)["datLoc"]
+    places = np.frombuffer(data, ">i4", 2 * n_rows, start).reshape(n_rows, 2).astype(np.int64)
+    start += header["NAXIS1"] * n_rows
+    heap = b"".join(
+        data[start + offset : start + offset + length] for length, offset in places.tolist()
+    )
+    lengths = places[:, 0]
+    return header, lengths, heap
 
 
 def write_line(job, work, path, offset, dtype):
@@ -100,11 +190,18 @@ def label_header(pixels, dtype, segmenter):
     header.insert("NAXIS", ("NAXIS1", width), after=True)
     header.insert("NAXIS1", ("NAXIS2", height), after=True)
     header["EXTNAME"] = "LABELS"
-    header.extend(kept_cards(pixels.header, pixels.shape), strip=False)
+    header.extend(label_cards(pixels, segmenter), strip=False)
+    return header.tostring(padding=True).encode("ascii")
+
+
+def label_cards(pixels, segmenter):
+    """Cards of a label map: the WCS of the image, and what made the map."""
+    cards = fits.Header()
+    cards.extend(kept_cards(pixels.header, pixels.shape), strip=False)
     made_by = _provenance(segmenter)
     del made_by["DATE"]  # a run that was resumed, or ran elsewhere, gives the same file to the byte
-    header.extend(made_by, strip=False)
-    return header.tostring(padding=True).encode("ascii")
+    cards.extend(made_by, strip=False)
+    return cards
 
 
 def check_space(folder, shape):

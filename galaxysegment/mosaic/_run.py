@@ -15,7 +15,7 @@ from ..exceptions import LargeBlendWarning, NoSourcesWarning
 from ..structures import Instances
 from ._instances import join_instances
 from ._join import NOWHERE, drop_sources, join_tiles, number_sources, paint
-from ._output import FileOutput, check_space
+from ._output import CompressedOutput, FileOutput, check_space
 from ._plan import Plan, choose_overlap, cut_tiles
 from ._store import RecordError, WorkFolder, work_path
 from ._work import (
@@ -263,7 +263,13 @@ class Run(TileRun):
         self.writer = None if output is None else self._make_writer()
 
     def _make_writer(self):
-        return FileOutput(
+        if self.is_compressed and self.plan.output == "instances":
+            raise ValueError(
+                f"output must end in .fits: {type(self.plan.segmenter).__name__} finds sources "
+                "that may overlap, whose table follows a map that is not compressed. Got "
+                f"{self.output}."
+            )
+        return (CompressedOutput if self.is_compressed else FileOutput)(
             self.output,
             self.folder,
             self.pixels,
@@ -272,8 +278,14 @@ class Run(TileRun):
             lambda: self._what_is_safe("tile", len(self.tiles), len(self.tiles)),
         )
 
+    @property
+    def is_compressed(self):
+        """Whether the map is compressed."""
+        return self.output.suffix == ".fz"
+
     def _check_space(self):
-        check_space(self.output.parent, self.pixels.shape)
+        if not self.is_compressed:
+            check_space(self.output.parent, self.pixels.shape)
 
     def _about(self):
         return super()._about() | {

@@ -94,7 +94,7 @@ def test_a_map_in_tiles_is_not_packed(tmp_path, capsys, option):
     fits.writeto(tmp_path / "a.fits", X[0])
     output = tmp_path / "o.fits.gz"
     assert main(["segment", str(tmp_path / "a.fits"), "--output", str(output), option]) == 1
-    assert "--output must end in .fits if the work is done in tiles" in capsys.readouterr().err
+    assert "--output must end in .fits or .fits.fz if the work is done" in capsys.readouterr().err
 
 
 def test_a_streamed_field_is_not_packed(tmp_path, capsys, monkeypatch):
