@@ -42,7 +42,7 @@ def main():
     parser.add_argument("--truth", type=Path, default=None, help=".npz file that keeps the truth")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    segmenter = PhotutilsSegmenter(deblend=True)
+    segmenter = PhotutilsSegmenter(n_sigma=1.5, box_size=50, deblend=True)
     field = field_of(0, arguments.side)
     zero_point = field.header["MAGZP_R"]
     edges = np.arange(22.0, 27.01, 0.25)

@@ -1,8 +1,9 @@
 """Settings of `PhotutilsSegmenter` and `SEPSegmenter` on simulated fields, and on noise alone.
 
 Run ``GALAXYSEGMENT_DATA=data python -m benchmarks.bench_defaults``. Prints the source F1 of each
-setting on nine fields, their mean and the mean pixel IoU, beside SExtractor with its defaults; then
-how many sources each finds on 1024 × 1024 pixels of noise without any. Fields of other simulators
+setting on ten fields, their mean and the mean pixel IoU, beside SExtractor with its defaults; then
+how many sources each finds on 1024 × 1024 pixels without any: noise, white or smoothed, steps of
+level and depth, gaps and borders. Fields of other simulators
 are left out if the data are not there.
 """
 
@@ -20,13 +21,14 @@ from galaxysegment.metrics import detection_scores, iou_score
 from .leaderboard.elsewhere import btk_parts, galsim_parts
 from .real_sky import run_sextractor
 
+PLAIN = {"level_seams": False, "correlated_noise": False, "mask_objects": False}
 SETTINGS = [
     {},
-    {"n_sigma": 1.2, "n_pixels": 8, "deblend": True, "contrast": 0.005},
-    {"n_sigma": 1.0, "deblend": True, "contrast": 0.005},
-    {"n_sigma": 1.0, "deblend": True, "contrast": 0.02},
-    {"n_sigma": 1.0, "deblend": True, "contrast": 0.005, "box_size": 128},
-    {"n_sigma": 1.0, "deblend": True, "contrast": 0.02, "box_size": 128},
+    {"deblend": "galaxy", "n_pixels": 10},
+    {"deblend": True, "n_pixels": 8, "contrast": 0.01},
+    PLAIN,
+    {"n_sigma": 1.5, "n_pixels": 10, "box_size": 50, "deblend": False},
+    {"n_sigma": 1.5, "n_pixels": 10, "box_size": 50, "deblend": False, **PLAIN},
 ]
 GROUND = {"pixel_scale": 0.2, "psf_fwhm": 0.8}
 FIELDS = {
@@ -68,6 +70,13 @@ def blank_images(side=1024):
     images["level step 2"] = white + np.float32(2) * right
     images["depth step 2"] = white * np.where(right, np.float32(2), np.float32(1))
     images["both"] = images["depth step 2"] + np.float32(2) * right
+    y, x = np.indices((side, side))
+    tilted = x >= side // 2 + 5 + np.tan(np.radians(7)) * (y - side // 2)
+    images["tilted by 7°"] = white + np.float32(2) * tilted
+    images["gap at the step"] = images["level step 2"].copy()
+    images["gap at the step"][:, side // 2 - 12 : side // 2 + 8] = np.nan
+    images["zero borders"] = white + np.float32(5)
+    images["zero borders"][:40] = images["zero borders"][:, -60:] = 0
     return images
 
 

@@ -102,7 +102,7 @@ def tuned_sep(training, n_fit=48):
     """
     X, y = (part[:n_fit] for part in training)
     choices = [
-        SEPSegmenter(n_sigma=n_sigma, fwhm=fwhm, n_pixels=n_pixels, deblend=True, rms_band=-1)
+        SEPSegmenter(n_sigma=n_sigma, fwhm=fwhm, n_pixels=n_pixels, box_size=50, rms_band=-1)
         for n_sigma, fwhm, n_pixels in itertools.product((0.8, 1.0, 1.2, 1.5), (1.5, 2.5), (8, 12))
     ]
     return max(
@@ -193,7 +193,9 @@ def table(options):
     counts = test[1].max(axis=(1, 2))
     print(f"{len(test[0])} test patches of {SIZE}², {counts.mean():.1f} sources each")
     print(HEADER)
-    evaluate("photutils", PhotutilsSegmenter(deblend=True, rms_band=-1), test)
+    evaluate(
+        "photutils", PhotutilsSegmenter(n_sigma=1.5, box_size=50, deblend=True, rms_band=-1), test
+    )
     some = [part[:64] for part in make_patches(1, 100, options.side, SIZE)]
     evaluate("sep, tuned", tuned_sep(some), test)
     evaluate(

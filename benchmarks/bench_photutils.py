@@ -65,7 +65,9 @@ def segmenter(name, **options):
     """Return a function of an image that predicts with a segmenter of galaxysegment."""
     import galaxysegment.segmenters
 
-    estimator = getattr(galaxysegment.segmenters, name)(deblend=True, **SETTINGS, **options)
+    ground = {"level_seams": False, "correlated_noise": False, "mask_objects": False}
+    cls = getattr(galaxysegment.segmenters, name)
+    estimator = cls(deblend=True, **ground, **SETTINGS, **options)
     return lambda image: estimator.predict(image[np.newaxis])[0]
 
 

@@ -77,8 +77,18 @@ def table(field, n_jobs):
         RandomForestSegmenter(rms_band=-1, random_state=0, n_jobs=n_jobs),
         *with_rms,
     )
-    run("PhotutilsSegmenter, defaults", PhotutilsSegmenter(), train, test)
-    run("SEPSegmenter, defaults", SEPSegmenter(), train, test)
+    run(
+        "PhotutilsSegmenter, 1.5 sigma",
+        PhotutilsSegmenter(n_sigma=1.5, box_size=50, deblend=False),
+        train,
+        test,
+    )
+    run(
+        "SEPSegmenter, 1.5 sigma",
+        SEPSegmenter(n_sigma=1.5, box_size=50, n_pixels=10, deblend=False),
+        train,
+        test,
+    )
     print("importances: " + ", ".join(f"{name} {value:.3f}" for value, name in importances))
 
 

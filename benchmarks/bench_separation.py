@@ -35,7 +35,7 @@ _MATCH = 4.0  # pixels between a detection and a true centre
 
 def detector():
     """Return sep's detection with a low contrast, the same for all rows with own detection."""
-    return SEPSegmenter(rms_band=-1, deblend=True, contrast=1e-4)
+    return SEPSegmenter(rms_band=-1, n_sigma=1.5, n_pixels=10, box_size=50, contrast=1e-4)
 
 
 def kron_of_sep(image, noise):

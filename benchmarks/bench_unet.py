@@ -103,7 +103,7 @@ def tuned_sep(train, n_fit=64):
     patches = Patches(
         X, y, [Instances.from_label_map(target) for target in y], list(y), unknown, unknown
     )
-    pipeline = make_pipeline(SEPSegmenter(deblend=True, rms_band=-1))
+    pipeline = make_pipeline(SEPSegmenter(n_sigma=1.5, box_size=50, n_pixels=10, rms_band=-1))
     print(f"  tuned sep: {choose(pipeline, SEP_GRID, patches)}")
     return pipeline
 
@@ -122,7 +122,13 @@ def table(options):
     )
     print(HEADER)
     print(REPORT)
-    run("photutils", PhotutilsSegmenter(deblend=True, rms_band=-1), train, test, 1)
+    run(
+        "photutils",
+        PhotutilsSegmenter(n_sigma=1.5, box_size=50, deblend=True, rms_band=-1),
+        train,
+        test,
+        1,
+    )
     run(
         "k-means, variant 4",
         make_pipeline(make_variant(4), KMeansSegmenter(random_state=0)),
@@ -139,7 +145,13 @@ def table(options):
     )
     if find_sextractor(required=False):
         run("SExtractor, defaults", SExtractor(rms_band=-1), train, test, 1)
-    run("sep, defaults", SEPSegmenter(deblend=True, rms_band=-1), train, test, 1)
+    run(
+        "sep, defaults",
+        SEPSegmenter(n_sigma=1.5, box_size=50, n_pixels=10, rms_band=-1),
+        train,
+        test,
+        1,
+    )
     run("sep, tuned", tuned_sep(train), train, test, 1)
     start = time.perf_counter()
     labels = UNetSegmenter(weights="vis", rms_band=-1).predict(test[0])

@@ -109,7 +109,17 @@ def run_photutils(image, rms):
 def make_maps(field):
     image = np.ascontiguousarray(np.squeeze(field.image), dtype=np.float32)
     rms = np.ascontiguousarray(field.rms, dtype=np.float32)
-    options = {"rms_band": -1, "deblend": True, "contrast": CONTRAST}
+    options = {
+        "rms_band": -1,
+        "n_sigma": N_SIGMA,
+        "n_pixels": N_PIXELS,
+        "box_size": BOX_SIZE,
+        "deblend": True,
+        "contrast": CONTRAST,
+        "level_seams": False,
+        "correlated_noise": False,
+        "mask_objects": False,
+    }
     maps = {
         "SExtractor": run_sextractor(image, rms),
         "sep": run_sep(image, rms),

@@ -131,7 +131,7 @@ def test_a_mosaic_in_a_file_starts_without_sky_positions(tmp_path):
     pixels = np.random.default_rng(0).normal(size=(60, 60)).astype("f4")
     pixels[20:30, 20:30] += 30
     fits.writeto(image, pixels, fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN"}))
-    run = f"segment_mosaic(PhotutilsSegmenter(), {image!r}, progress=False)"
+    run = f"segment_mosaic(PhotutilsSegmenter(deblend=False), {image!r}, progress=False)"
     start = "from galaxysegment import PhotutilsSegmenter"
     start += "; from galaxysegment.mosaic import segment_mosaic"
     unneeded = {"astropy.wcs", "astropy.coordinates", "numba", "photutils"}

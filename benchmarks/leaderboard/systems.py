@@ -147,10 +147,12 @@ def make_smp(setting, variant, seed, **params):  # noqa: ARG001 - preprocessing 
 
 def refined(setting, variant, seed, **params):  # noqa: ARG001 - it is random in nothing
     """`PhotutilsSegmenter`, then the light divided among its sources and their neighbours."""
-    segmenter = PhotutilsSegmenter(n_sigma=1.5, n_pixels=10, contrast=0.001, deblend=True)
+    segmenter = PhotutilsSegmenter(n_sigma=1.5, box_size=50, contrast=0.001, deblend=True)
     return SegmentThenSeparate(segmenter, refine=True, **params)
 
 
+# The threshold that photutils and SExtractor recommend; tuned systems change it.
+THRESHOLD = {"n_sigma": 1.5, "n_pixels": 10, "box_size": 50}
 RAW = {"A": ("raw",), "B": ("raw",), "C": ("raw",)}
 EVERYWHERE = {"A": (*PREPARED, "raw"), "B": ("raw",), "C": ("raw",)}
 NETS = {"A": PREPARED, "B": ("raw",), "C": ("lupton", "snr")}
@@ -175,13 +177,13 @@ FEW = {"A": 16, "B": 60, "C": 4}
 SYSTEMS = {
     "photutils": System(
         "PhotutilsSegmenter",
-        ours("PhotutilsSegmenter", rms=True, deblend=True),
+        ours("PhotutilsSegmenter", rms=True, deblend=True, **THRESHOLD),
         EVERYWHERE,
         sweep=("n_sigma", SIGMAS),
     ),
     "photutils_tuned": System(
         "PhotutilsSegmenter, tuned",
-        ours("PhotutilsSegmenter", rms=True, deblend=True),
+        ours("PhotutilsSegmenter", rms=True, deblend=True, **THRESHOLD),
         RAW,
         n_train=FEW,
         grid=PEER_GRID | CONTRAST,
@@ -194,13 +196,13 @@ SYSTEMS = {
     ),
     "sep": System(
         "SEPSegmenter",
-        ours("SEPSegmenter", rms=True, deblend=True),
+        ours("SEPSegmenter", rms=True, deblend=True, **THRESHOLD),
         EVERYWHERE,
         sweep=("n_sigma", SIGMAS),
     ),
     "sep_tuned": System(
         "SEPSegmenter, tuned",
-        ours("SEPSegmenter", rms=True, deblend=True),
+        ours("SEPSegmenter", rms=True, deblend=True, **THRESHOLD),
         RAW,
         n_train=FEW,
         grid=SEP_GRID | CONTRAST,

@@ -59,14 +59,27 @@ def _pipelines():
     from ..preprocessing._variants import VARIANTS
     from ..segmenters import KMeansSegmenter, PhotutilsSegmenter
 
+    # The threshold of the study, and what photutils does without additions.
+    recipe = {
+        "n_sigma": 1.5,
+        "box_size": 50,
+        "deblend": False,
+        "level_seams": False,
+        "correlated_noise": False,
+        "mask_objects": False,
+    }
     for name, segmenter in (
-        ("photutils", PhotutilsSegmenter()),
+        ("photutils", PhotutilsSegmenter(**recipe)),
         ("k-means", KMeansSegmenter(random_state=0)),
     ):
         for variant in VARIANTS:
             yield name, variant, make_pipeline(make_variant(variant), segmenter)
-    yield "photutils", "raw image", make_pipeline(BandSelector(bands=0), PhotutilsSegmenter())
-    yield "photutils", "image and RMS", make_pipeline(PhotutilsSegmenter(rms_band=-1))
+    yield (
+        "photutils",
+        "raw image",
+        make_pipeline(BandSelector(bands=0), PhotutilsSegmenter(**recipe)),
+    )
+    yield "photutils", "image and RMS", make_pipeline(PhotutilsSegmenter(rms_band=-1, **recipe))
     # Clustering cuts halfway between the mean values of sky and sources: clip where sources begin.
     clipped = make_pipeline(
         NoiseNormalizer(rms_band=-1), GaussianSmoother(fwhm=3), ImageNormalizer(interval=(0, 3))
@@ -105,7 +118,7 @@ def _segment_whole_field(field, folder):
     from ..segmenters import PhotutilsSegmenter
 
     folder.mkdir(parents=True, exist_ok=True)
-    segmenter = PhotutilsSegmenter(rms_band=-1, n_sigma=1, deblend=True)
+    segmenter = PhotutilsSegmenter(rms_band=-1, box_size=50, deblend=True)
     labels = segmenter.predict(field)
     sources = detection_scores(field.labels, labels)
     iou = iou_score(field.labels, labels)

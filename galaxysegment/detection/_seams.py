@@ -185,8 +185,11 @@ def _median(lines):
         return _middle(lines)
     count = len(lines) - missing.sum(axis=0)
     ordered = np.sort(lines, axis=0)  # NaN last
-    middle = np.take_along_axis(ordered, np.maximum(count - 1, 0)[np.newaxis] // 2, axis=0)[0]
-    return np.where(2 * count > len(lines), middle, np.nan)
+    low, high = (
+        np.take_along_axis(ordered, np.maximum(index, 0)[np.newaxis], axis=0)[0]
+        for index in ((count - 1) // 2, count // 2)
+    )
+    return np.where(2 * count > len(lines), (low + high) / 2, np.nan)
 
 
 def _middle(lines):

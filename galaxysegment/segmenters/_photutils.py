@@ -27,17 +27,18 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
 
     The steps, with the default values:
 
-    1. `photutils.background.Background2D`: median and scatter of boxes of 50×50 pixels after
+    1. `photutils.background.Background2D`: median and scatter of boxes of 64×64 pixels after
        clipping at 3 sigma, median-filtered over 3×3 boxes, boxes with more than 15 % of their
        pixels missing or clipped left out; the interpolated background is subtracted;
     2. a Gaussian kernel of FWHM 3 on 5×5 pixels smooths the image;
-    3. sources are 10 or more connected pixels that are brighter than 1.5 × the background RMS, or
-       than 1.5 × the RMS map that travels with the image;
-    4. with ``deblend=True``, `photutils.segmentation.deblend_sources` splits blends.
+    3. sources are 10 or more connected pixels that are brighter than the background RMS, or than
+       the RMS map that travels with the image;
+    4. blends are split, but large galaxies stay whole; with ``deblend=True``,
+       `photutils.segmentation.deblend_sources` splits them.
 
     Before them, seams are levelled. Boxes that a large object fills are left out in step 1, and the
-    threshold is raised if the noise is correlated. ``level_seams=False, mask_objects=False,
-    correlated_noise=False, no_data="nan"`` is photutils alone.
+    threshold is raised if the noise is correlated. ``deblend=True, level_seams=False,
+    mask_objects=False, correlated_noise=False, no_data="nan"`` is photutils alone.
 
     It learns nothing: `predict` works without `fit`. It expects images that are linear in flux: a
     stretch before it changes what a sigma means.
@@ -48,14 +49,14 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         FWHM in pixels of the Gaussian kernel; ``None`` leaves the image unsmoothed.
     kernel_size : int, default=5
         Side of the kernel in pixels, odd.
-    n_sigma : float, default=1.5
+    n_sigma : float, default=1.0
         Threshold above the background in units of the noise of an (unsmoothed) pixel.
     n_pixels : int, default=10
         Smallest number of connected pixels of a source.
     rms_band : int or None, default=None
         Band of the images that is the RMS map; ``None`` takes the noise from the image's
         background. Pixels whose RMS is not positive count as "no data".
-    box_size : int, default=50
+    box_size : int, default=64
         Side of the boxes of the background mesh in pixels; cut to the image where that is smaller.
     filter_size : int, default=3
         Side of the median filter of the background mesh in boxes, odd.
@@ -64,7 +65,7 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         no box would be left: then every box counts that has a pixel.
     connectivity : {8, 4}, default=8
         Whether pixels that touch at a corner belong to one source.
-    deblend : bool or "galaxy", default=False
+    deblend : bool or "galaxy", default="galaxy"
         Whether to split blended sources. ``"galaxy"`` splits them and keeps each galaxy whole, with
         its arms, knots and dust.
     n_levels : int, default=32
@@ -155,14 +156,14 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         *,
         fwhm: float | None = 3,
         kernel_size: int = 5,
-        n_sigma: float = 1.5,
+        n_sigma: float = 1.0,
         n_pixels: int = 10,
         rms_band: int | None = None,
-        box_size: int = 50,
+        box_size: int = 64,
         filter_size: int = 3,
         exclude_percentile: float = 15,
         connectivity: int = 8,
-        deblend: bool | str = False,
+        deblend: bool | str = "galaxy",
         n_levels: int = 32,
         contrast: float = 0.001,
         fast: bool = True,

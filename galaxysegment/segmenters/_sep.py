@@ -46,15 +46,15 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         FWHM in pixels of the Gaussian kernel; ``None`` leaves the image unsmoothed.
     kernel_size : int, default=5
         Side of the kernel in pixels, odd.
-    n_sigma : float, default=1.5
+    n_sigma : float, default=1.0
         Threshold above the background in units of the noise of an (unsmoothed) pixel, or of the
         smoothed image with ``matched_filter=True``.
-    n_pixels : int, default=10
+    n_pixels : int, default=8
         Smallest number of connected pixels of a source.
     rms_band : int or None, default=None
         Band of the images that is the RMS map, the threshold of each pixel; ``None`` takes the
         noise from the image's background. Pixels whose RMS is not positive count as "no data".
-    box_size : int, default=50
+    box_size : int, default=64
         Side of the boxes of the background mesh in pixels, at least 2; cut to the image where that
         is smaller, and stretched where a sliver of less than a tenth of a box would be left.
     filter_size : int, default=3
@@ -63,7 +63,7 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         Whether to weight pixels with their noise while smoothing and to compare with the noise of
         the smoothed image: better where the noise varies from pixel to pixel. `n_sigma` then wants
         to be larger.
-    deblend : bool or "galaxy", default=False
+    deblend : bool or "galaxy", default=True
         Whether to split blended sources. ``"galaxy"`` splits them and keeps each galaxy whole, with
         its arms, knots and dust.
     n_levels : int, default=32
@@ -156,13 +156,13 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         *,
         fwhm: float | None = 3,
         kernel_size: int = 5,
-        n_sigma: float = 1.5,
-        n_pixels: int = 10,
+        n_sigma: float = 1.0,
+        n_pixels: int = 8,
         rms_band: int | None = None,
-        box_size: int = 50,
+        box_size: int = 64,
         filter_size: int = 3,
         matched_filter: bool = False,
-        deblend: bool | str = False,
+        deblend: bool | str = True,
         n_levels: int = 32,
         contrast: float = 0.005,
         clean: bool = True,

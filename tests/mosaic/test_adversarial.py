@@ -19,6 +19,8 @@ CENTRE_Y, CENTRE_X = 74.5, 84.5
 RADIUS = np.hypot(Y - CENTRE_Y, X - CENTRE_X)
 ANGLE = np.arctan2(Y - CENTRE_Y, X - CENTRE_X)
 
+SIMPLE = {"n_sigma": 1.5, "n_pixels": 10, "box_size": 50, "deblend": False}
+
 
 def _noise(seed=0, shape=SHAPE):
     return np.random.default_rng(seed).normal(size=shape)
@@ -148,7 +150,7 @@ def test_sep_in_tiles_is_sep(name):
     pytest.importorskip("sep")
     from galaxysegment import SEPSegmenter
 
-    whole, tiled = whole_and_tiled(SEPSegmenter(clean=False), name, 48)
+    whole, tiled = whole_and_tiled(SEPSegmenter(**SIMPLE, clean=False), name, 48)
     np.testing.assert_array_equal(tiled, whole)
 
 
@@ -157,7 +159,7 @@ def test_cleaning_in_tiles_is_that_of_the_whole_image(name):
     pytest.importorskip("sep")
     from galaxysegment import SEPSegmenter
 
-    whole, tiled, coarser = whole_and_tiled(SEPSegmenter(), name, 48, 70)
+    whole, tiled, coarser = whole_and_tiled(SEPSegmenter(**SIMPLE), name, 48, 70)
     np.testing.assert_array_equal(coarser, tiled)
     if name == "checkerboard":  # one chain of neighbours, which depends on the order of judging
         assert n_unmatched(whole, tiled) + n_unmatched(tiled, whole) <= 2
@@ -171,7 +173,9 @@ def test_blends_of_sep_do_not_merge_at_seams(name):
     pytest.importorskip("sep")
     from galaxysegment import SEPSegmenter
 
-    whole, tiled, coarser = whole_and_tiled(SEPSegmenter(deblend=True, clean=False), name, 48, 70)
+    whole, tiled, coarser = whole_and_tiled(
+        SEPSegmenter(n_sigma=1.5, n_pixels=10, clean=False), name, 48, 70
+    )
     np.testing.assert_array_equal(coarser, tiled)
     assert tiled.max() == whole.max()
     np.testing.assert_array_equal(tiled > 0, whole > 0)

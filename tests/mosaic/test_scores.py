@@ -34,12 +34,13 @@ def scores_by_pixel(instances):
 
 
 SEGMENTERS = {
-    "photutils": PhotutilsSegmenter(n_sigma=3),
+    "photutils": PhotutilsSegmenter(n_sigma=3, deblend=False),
+    "photutils, galaxies": PhotutilsSegmenter(n_sigma=2),
     "photutils, deblending": PhotutilsSegmenter(n_sigma=2, rms_band=-1, deblend=True),
     "photutils, bridges": PhotutilsSegmenter(n_sigma=2, rms_band=-1, bridge=4),
     "photutils, labelled bridges": PhotutilsSegmenter(n_sigma=2, bridge=4, label_bridge=True),
-    "sep": SEPSegmenter(n_sigma=3, clean=False),
-    "sep, cleaning": SEPSegmenter(n_sigma=2, rms_band=-1),
+    "sep": SEPSegmenter(n_sigma=3, deblend=False, clean=False),
+    "sep, cleaning": SEPSegmenter(n_sigma=2, deblend=False, rms_band=-1),
     "sep, deblending": SEPSegmenter(n_sigma=2, deblend=True, clean=False),
     "k-means": KMeansSegmenter(random_state=0, rms_band=-1, deblend=True),
     "forest": RandomForestSegmenter(n_estimators=5, window=5, random_state=0, rms_band=-1),
@@ -70,7 +71,7 @@ def test_tiles_give_the_scores_of_the_whole(name):
 
 def test_workers_and_catalog():
     image = draw()
-    segmenter = PhotutilsSegmenter(n_sigma=3, rms_band=-1)
+    segmenter = PhotutilsSegmenter(n_sigma=3, deblend=False, rms_band=-1)
     (whole,) = segmenter.predict(image[np.newaxis], output="instances")
     tiled = segment_mosaic(
         segmenter, image, kind="instances", tile_size=100, n_jobs=2, progress=False

@@ -139,12 +139,14 @@ def test_tiles_see_what_the_whole_image_shows(kind, options):
     segmenter = PhotutilsSegmenter(n_sigma=3, n_pixels=5, bridge=3, **options)
     whole = segmenter.predict(image[None])[0]
     tiled = segment_mosaic(segmenter, image, tile_size=40, progress=False)
-    np.testing.assert_array_equal(tiled, by_first_pixel(whole))
+    # Parts of a blend whose first pixels lie in a gap may be numbered in another order.
+    np.testing.assert_array_equal(by_first_pixel(tiled), by_first_pixel(whole))
 
 
 def test_tiles_of_sep_and_of_workers_bridge_gaps(tmp_path):
     image = crowded(5, "columns")
-    for segmenter in (SEPSegmenter(n_sigma=3, bridge=3), PhotutilsSegmenter(n_sigma=3, bridge=3)):
+    for cls in (SEPSegmenter, PhotutilsSegmenter):
+        segmenter = cls(n_sigma=3, deblend=False, bridge=3)
         whole = segmenter.predict(image[None])[0]
         tiled = segment_mosaic(segmenter, image, tile_size=60, n_jobs=2, progress=False)
         np.testing.assert_array_equal(tiled, by_first_pixel(whole))

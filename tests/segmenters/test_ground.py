@@ -97,7 +97,7 @@ def test_the_background_does_not_swallow_a_large_galaxy(segmenter):
     alone = labels_of(segmenter, image, mask_objects=False)
     labels = labels_of(segmenter, image)
     label = labels[150, 180]
-    assert (alone[disk] == alone[150, 180]).mean() < 0.9
+    assert (alone[disk] == alone[150, 180]).mean() < 0.95
     assert label > 0 and (labels[disk] == label).mean() > 0.97
     assert len(np.unique(labels)) > 20
 
@@ -134,3 +134,17 @@ def test_tiles_know_the_ground_of_the_mosaic(segmenter, n_bands, with_rms):
 def test_options_are_checked(segmenter, name):
     with pytest.raises(ValueError, match=name):
         segmenter(**{name: "yes"}).predict(noise()[np.newaxis])
+
+
+def test_defaults_find_what_most_users_tune_to(segmenter):
+    """Sources of a crowded field, and none on noise that steps or is correlated."""
+    from galaxysegment.datasets import make_field
+    from galaxysegment.metrics import detection_scores
+
+    field = make_field((320, 320), density=250, random_state=3)
+    former = {"n_sigma": 1.5, "n_pixels": 10, "box_size": 50, "deblend": False}
+    images = [field.image[0]]
+    f1 = detection_scores([field.labels], segmenter().predict(images)).f1
+    assert f1 > detection_scores([field.labels], segmenter(**former).predict(images)).f1 + 0.1
+    for image in (noise(), with_step(), correlated()):
+        assert labels_of(segmenter, image).max() == 0

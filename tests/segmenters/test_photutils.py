@@ -21,7 +21,12 @@ from galaxysegment.preprocessing import ImageNormalizer
 from galaxysegment.structures import NoSourcesWarning
 from galaxysegment.testing import make_images
 
+# The settings of `by_photutils`, and nothing that photutils does not do.
 PHOTUTILS_ALONE = {
+    "n_sigma": 1.5,
+    "n_pixels": 10,
+    "box_size": 50,
+    "deblend": False,
     "level_seams": False,
     "correlated_noise": False,
     "mask_objects": False,
@@ -69,7 +74,7 @@ def by_photutils(image, rms=None, deblend=False, exclude_percentile=15):
 
 
 def predict(image, **parameters):
-    return PhotutilsSegmenter(**parameters).predict(image[np.newaxis])[0]
+    return PhotutilsSegmenter(**PHOTUTILS_ALONE | parameters).predict(image[np.newaxis])[0]
 
 
 def assert_agrees(image, rms=None, exclude_percentile=15):
@@ -78,7 +83,7 @@ def assert_agrees(image, rms=None, exclude_percentile=15):
     The default agrees on at least 99 % of the pixels of sources.
     """
     X = image if rms is None else np.stack([image, rms])
-    parameters = {"rms_band": None if rms is None else -1, **PHOTUTILS_ALONE}
+    parameters = {"rms_band": None if rms is None else -1}
     for deblend in (False, True):
         expected = by_photutils(image, rms, deblend, exclude_percentile)
         assert np.array_equal(predict(X, fast=False, deblend=deblend, **parameters), expected)

@@ -20,6 +20,19 @@ from galaxysegment.testing import make_images
 sep = pytest.importorskip("sep", reason="sep is not installed")
 
 
+# The settings of `by_sep`, and nothing that sep does not do.
+SEP_ALONE = {
+    "n_sigma": 1.5,
+    "n_pixels": 10,
+    "box_size": 50,
+    "deblend": False,
+    "level_seams": False,
+    "correlated_noise": False,
+    "mask_objects": False,
+    "no_data": "nan",
+}
+
+
 def sky(shape=(200, 250), n=30, seed=0, pedestal=50.0, dtype=np.float32):
     """Round sources of many sizes on a noisy sky."""
     rng = np.random.default_rng(seed)
@@ -46,7 +59,7 @@ def by_sep(image, rms=None, deblend=False, filter_type="conv"):
 
 
 def predict(image, **parameters):
-    return SEPSegmenter(**parameters).predict(image[np.newaxis])[0]
+    return SEPSegmenter(**SEP_ALONE | parameters).predict(image[np.newaxis])[0]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
