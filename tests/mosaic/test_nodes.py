@@ -195,7 +195,11 @@ def test_a_source_that_two_tiles_see_whole_is_one_where_seams_tell_nothing(corne
         part = labels.copy()
         if core.x0:  # the second sees nothing at the seam but a corner
             part[corner[0] + 1 :, 18:21] = 0
-        record = describe_tile(part, core, Window(0, 0, *shape), shape, 1, splits=False)
+        record = describe_tile(
+            *(part, core, Window(0, 0, *shape), shape, 1),
+            splits=False,
+            measured=np.full((1, 2), 7.0),
+        )
         record["sums"] = np.ones((len(record["key"]), 2))
         records.append(record)
     assert all(corner[0] * 40 + corner[1] in record["key"] for record in records)
@@ -211,6 +215,7 @@ def test_a_source_that_two_tiles_see_whole_is_one_where_seams_tell_nothing(corne
     assert join.first[source] == first
     n_nodes = np.count_nonzero(join.source == source)
     assert join.sums[source].tolist() == [n_nodes, n_nodes]
+    assert join.measured[source].tolist() == [7, 7]
 
 
 def _keys(records):
