@@ -41,6 +41,7 @@ def asked(monkeypatch):
         asked.update(sources=sources, labels_hdu=labels_hdu)
         raise StopError
 
+    monkeypatch.setattr(_table, "read_scores", lambda *_: None)
     for module in MODULES.values():
         monkeypatch.setattr(module, "open_pixels", open_pixels)
         monkeypatch.setattr(module, "open_sources", open_sources)
