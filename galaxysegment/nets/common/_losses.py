@@ -48,11 +48,11 @@ class ClassLoss(nn.Module):
 
     Parameters
     ----------
-    dice_weight : float, default=0.5
+    dice_weight : float, default=1.0
         Weight of the Dice term against the cross-entropy.
     """
 
-    def __init__(self, dice_weight=0.5):
+    def __init__(self, dice_weight=1.0):
         super().__init__()
         self.dice_weight = dice_weight
 
