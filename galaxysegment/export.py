@@ -24,7 +24,8 @@ def to_onnx(segmenter: UNetSegmenter, path: str | Path) -> None:
     The file takes ``image``, float32 of shape (n, n_bands, height, width), scaled as `net_inputs`
     does it, with NaN or 0 in pixels without data. It gives ``probability``, float32 of shape (n,
     height, width): the mean over the `n_views` views of the segmenter, before calibration. Images
-    may have any size from 32 × 32 pixels on (twice the deepest level's pixel).
+    may have any size from 32 × 32 pixels on (twice the deepest level's pixel). Of a net that tells
+    classes apart the probabilities are those of each class, (n, n_classes, height, width).
 
     Parameters
     ----------
@@ -56,8 +57,8 @@ def to_onnx(segmenter: UNetSegmenter, path: str | Path) -> None:
     The metadata of the file are strings: ``scaling``, ``rms_band``, ``centre`` and ``scale`` (of
     ``scaling="asinh"``), ``n_bands``, ``halo`` (pixels that the net looks around a pixel: let tiles
     overlap by twice as many), ``multiple`` (let tiles begin at multiples of it), ``threshold``,
-    ``n_pixels``, and ``calibration`` (logits before and after calibration), those after ``scaling``
-    as JSON.
+    ``n_pixels``, ``classes`` (the sky and the others), and ``calibration`` (logits before and after
+    calibration), those after ``scaling`` as JSON.
 
     Examples
     --------
@@ -129,6 +130,7 @@ def _metadata(segmenter: UNetSegmenter) -> dict[str, str]:
         "multiple": module.multiple,
         "threshold": float(segmenter._threshold()),
         "n_pixels": segmenter.n_pixels,
+        "classes": segmenter.pixel_classes_.tolist(),
         "calibration": segmenter._calibration_state().get("calibration"),
     }
     if numbers["calibration"] is not None:

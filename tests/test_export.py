@@ -67,6 +67,18 @@ def test_the_shipped_net_is_exported_with_its_thresholds(tmp_path):
     assert json.loads(metadata["halo"]) == unet.net_.module_.halo
 
 
+def test_classes_are_exported(tmp_path):
+    pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
+    X, y = make_images(2, shape=(64, 64))
+    truth = np.stack([np.where(y > 0, 1 + y % 2, 0), y], axis=1)
+    tiny = {"base_width": 4, "depth": 2, "max_epochs": 2, "validation_fraction": 0, "n_views": 1}
+    unet = UNetSegmenter(classes=(1, 2), **tiny, precision="float32", random_state=0).fit(X, truth)
+    to_onnx(unet, tmp_path / "unet.onnx")
+    probability, metadata = run(tmp_path / "unet.onnx", np.stack(net_inputs(unet, X)))
+    np.testing.assert_allclose(probability, unet.predict_class_proba(X), rtol=0, atol=1e-4)
+    assert json.loads(metadata["classes"]) == [0, 1, 2]
+
+
 def test_what_goes_into_the_net_is_what_the_page_says(unet):
     X, _ = make_images(2)
     expected = np.arcsinh((X - unet.centre_[0]) / unet.scale_[0])

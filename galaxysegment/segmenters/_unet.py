@@ -573,6 +573,15 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
                 )
         super()._set_net_state(state)
 
+    def _check_module_params(self, params, n_bands):
+        super()._check_module_params(params, n_bands)
+        n_classes = len(self._codes() or ())
+        if params.get("n_outputs", 1) != (n_classes + 1 if n_classes else 1):
+            raise ValueError(
+                f"The net has {params.get('n_outputs', 1)!r} outputs, but the file names "
+                f"{n_classes} classes beside the sky."
+            )
+
     def _training_set(self, X, y, mask, weights, n_bands_fitted):
         if n_bands_fitted is None:  # a new net, whose classes decide what counts as a truth
             self._codes_known = None

@@ -7,6 +7,7 @@ import pytest
 from sklearn.base import clone
 
 from galaxysegment import UNetSegmenter
+from galaxysegment._utils.model_file import read_model_file, write_model_file
 from galaxysegment.coco import from_coco_panoptic, to_coco_panoptic
 from galaxysegment.metrics import panoptic_quality
 from galaxysegment.persistence import load, save
@@ -121,6 +122,18 @@ def test_a_model_file_keeps_the_classes(unet, data, tmp_path):
     other = UNetSegmenter(weights=tmp_path / "net.safetensors", classes=(1, 2))
     with pytest.raises(ValueError, match="the net of the file has"):
         other.predict(data[0])
+
+
+@pytest.mark.parametrize("classes", [[1, 2], [1, 1, 2], 7, ["a"], None])
+def test_a_file_whose_classes_do_not_fit_its_net_is_refused(tmp_path, classes):
+    unet = UNetSegmenter(weights="vis", classes=CODES)
+    path = tmp_path / "net.safetensors"
+    save(unet, path)
+    tree = read_model_file(path)
+    tree["state"]["classes"] = classes
+    write_model_file(path, tree)
+    with pytest.raises(ValueError, match="cannot be used"):
+        UNetSegmenter(weights=path).predict(np.zeros((1, 32, 32), dtype=np.float32))
 
 
 def test_a_net_of_one_class_learns_more(data):

@@ -23,7 +23,10 @@ class _Probability(nn.Module):
         self.views = VIEWS[:n_views]
 
     def forward(self, image):
-        """Return probabilities (n, height, width) of images (n, n_bands, height, width)."""
+        """Return probabilities of images (n, n_bands, height, width).
+
+        They have the shape (n, height, width), or (n, n_classes, height, width) of several classes.
+        """
         height, width = image.shape[-2:]
         image = torch.where(torch.isnan(image), 0.0, image)
         multiple = self.module.multiple
@@ -31,11 +34,13 @@ class _Probability(nn.Module):
         rows, columns = (multiple * ((side + multiple - 1) // multiple) for side in (height, width))
         padded = functional.pad(image, (0, columns - width, 0, rows - height))
         proba = sum(self._view(padded, *view) for view in self.views) / len(self.views)
-        return proba[:, :height, :width]
+        return proba[..., :height, :width]
 
     def _view(self, image, mirrored, transposed):
         image = image.flip(mirrored) if mirrored else image
-        proba = torch.sigmoid(self.module(image.mT if transposed else image)[:, 0])
+        logits = self.module(image.mT if transposed else image)
+        several = logits.shape[1] > 1
+        proba = torch.softmax(logits, dim=1) if several else torch.sigmoid(logits[:, 0])
         proba = proba.mT if transposed else proba
         return proba.flip(mirrored) if mirrored else proba
 
@@ -46,8 +51,8 @@ def onnx_graph(module, n_bands, n_views, metadata):
     Parameters
     ----------
     module : torch.nn.Module
-        Images (n, n_bands, height, width) to logits (n, 1, height, width), with the attribute
-        ``multiple``.
+        Images (n, n_bands, height, width) to logits (n, n_outputs, height, width), with the
+        attribute ``multiple``.
     n_bands : int
     n_views : int
         Mirrored views whose mean is the probability.
