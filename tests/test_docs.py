@@ -143,6 +143,12 @@ def test_markdown_becomes_a_page(configuration, tmp_path):
     assert "   * - name\n     - value\n   * - x\n     - 1\n" in page
 
 
+def test_the_changelog_is_a_page_without_warnings(configuration):
+    docutils = pytest.importorskip("docutils.core", reason="it comes with Sphinx")
+    page = configuration.as_page(ROOT / "CHANGELOG.md")
+    docutils.publish_doctree(page, settings_overrides={"halt_level": 2, "report_level": 5})
+
+
 def test_the_examples_are_numbered():
     numbers = [re.fullmatch(r"plot_(\d\d)_\w+", example.stem) for example in GALLERY]
     assert [int(match.group(1)) for match in numbers if match] == list(range(1, len(GALLERY) + 1))
