@@ -25,6 +25,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
+# Commits are compared at the same settings, whatever their defaults are.
+SETTINGS = {"n_sigma": 1.5, "n_pixels": 10, "box_size": 50}
+
 # ---- the ten pairs: what the package does, and what a peer does ----
 
 
@@ -54,7 +57,7 @@ def pair_sep():
     from galaxysegment import SEPSegmenter
 
     field, _, _, image = load_data()
-    segmenter = SEPSegmenter(deblend=True)
+    segmenter = SEPSegmenter(deblend=True, **SETTINGS)
 
     def peer():
         background = sep.Background(image, bw=50, bh=50)
@@ -72,7 +75,7 @@ def pair_photutils():
     from galaxysegment import PhotutilsSegmenter
 
     field, _, _, image = load_data()
-    segmenter = PhotutilsSegmenter(deblend=True)
+    segmenter = PhotutilsSegmenter(deblend=True, **SETTINGS)
     finder = SourceFinder(n_pixels=10, progress_bar=False)
 
     def peer():
@@ -173,7 +176,7 @@ def pair_mosaic():
     from galaxysegment.mosaic import segment_mosaic
 
     image = np.tile(load_data()[3], (2, 2))
-    segmenter = SEPSegmenter()
+    segmenter = SEPSegmenter(deblend=False, **SETTINGS)
     return (
         lambda: segment_mosaic(segmenter, image, tile_size=512, progress=False),
         sep_on(image),
