@@ -156,7 +156,11 @@ def test_nodes_that_share_a_pixel_are_pairs(border, ring):
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), min_size=1, max_size=10),
+    st.integers(1, 4).flatmap(  # groups in a tile
+        lambda n: st.lists(
+            st.tuples(st.integers(0, 5), st.integers(0, n - 1)), min_size=1, max_size=10
+        )
+    ),
     st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=6),
 )
 def test_a_blend_is_all_that_groups_and_pairs_join(nodes, pairs):
