@@ -14,15 +14,13 @@ import numpy as np
 from scipy import ndimage, special
 
 KINDS = (
-    "spiral",
-    "spiral",
-    "spiral",
-    "irregular",
-    "edge-on",
-    "elliptical",
-    "pair",
-    "cluster",
-    "field",
+    *("spiral",) * 7,
+    *("irregular",) * 2,
+    *("edge-on",) * 2,
+    *("elliptical",) * 2,
+    *("pair",) * 2,
+    *("cluster",) * 2,
+    *("field",) * 2,
 )
 
 
@@ -259,7 +257,7 @@ def make_scene(seed, kind=None, side=None, n_companions=None):
     rng = np.random.default_rng([seed, 18])
     kind = kind or str(rng.choice(KINDS))
     side = side or int(200 * 2.6 ** rng.uniform() * (0.6 if kind == "field" else 1))
-    shape, fwhm = (side, side), rng.uniform(2, 6)
+    shape, fwhm = (side, side), 1.5 * 4 ** rng.uniform()
     centre = side / 2 + rng.uniform(-0.08, 0.08, 2) * side
     radius = side * rng.uniform(0.07, 0.16)
     layers, centres = [], []

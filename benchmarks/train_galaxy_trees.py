@@ -116,15 +116,15 @@ def as_arrays(model):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path)
-    parser.add_argument("--n", type=int, default=400)
-    parser.add_argument("--trees", type=int, default=120)
+    parser.add_argument("--n", type=int, default=2500)
+    parser.add_argument("--trees", type=int, default=200)
     arguments = parser.parse_args()
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.metrics import roc_auc_score
 
     start = time.process_time()
     X, y = collect(range(arguments.n))
-    held, truth = collect(range(HELD_OUT, HELD_OUT + arguments.n // 4))
+    held, truth = collect(range(HELD_OUT, HELD_OUT + arguments.n // 10))
     print(f"{len(X)} comparisons, {y.mean():.3f} belong; {time.process_time() - start:.0f} s")
     model = HistGradientBoostingClassifier(
         max_iter=arguments.trees,
