@@ -73,9 +73,10 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     n_pixels : int, default=8
         Sources with fewer pixels are dropped. Masks of faint sources come out a little smaller than
         the truth: 8 finds most sources of 10 true pixels.
-    deblend : bool or "galaxy", default=True
-        Whether to split blended sources at saddles of the smoothed signal-to-noise image.
-        ``"galaxy"`` splits them and keeps each galaxy whole, with its arms, knots and dust.
+    deblend : bool or "galaxy", default="galaxy"
+        Whether to split blended sources. ``"galaxy"`` splits them and keeps each galaxy whole, with
+        its arms, knots and dust. True splits them at all saddles of the smoothed signal-to-noise
+        image.
     contrast : float, default=0.001
         Fraction of the blend's light that a part needs to be split off. 0.001 splits sources that
         differ by up to 7.5 mag, 0.05 sources that differ by up to 3.25 mag; 1 splits nothing.
@@ -235,7 +236,7 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         rms_band: int | None = None,
         threshold: float | str = "auto",
         n_pixels: int = 8,
-        deblend: bool | str = True,
+        deblend: bool | str = "galaxy",
         contrast: float = 0.001,
         n_views: int = 4,
         module: Callable[..., Any] | None = None,

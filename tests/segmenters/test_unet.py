@@ -377,14 +377,15 @@ def test_automatic_threshold_is_the_best_on_the_validation_images():
     assert unet.threshold_ == unet._threshold() != 0.5
 
 
-def test_deblending_splits_touching_sources(fitted):
+@pytest.mark.parametrize("how", [True, "galaxy"])
+def test_deblending_splits_touching_sources(fitted, how):
     rows, columns = np.indices((48, 48))
     image = make_images(1, shape=(48, 48), random_state=3)[0][0] * 0 + 5
     image += np.random.default_rng(0).normal(size=image.shape).astype(np.float32)
     for x in (19, 28):
         image += 40 * np.exp(-((rows - 24) ** 2 + (columns - x) ** 2) / 10)
     merged, split = (
-        clone_with(fitted, deblend=deblend).predict(image[None])[0] for deblend in (False, True)
+        clone_with(fitted, deblend=deblend).predict(image[None])[0] for deblend in (False, how)
     )
     assert merged[24, 19] == merged[24, 28]
     assert split[24, 19] != split[24, 28] and split[24, 19] > 0
@@ -396,14 +397,15 @@ def test_contrast_is_the_share_of_the_light_that_a_part_needs(fitted, contrast, 
     rows, columns = np.indices((48, 48))
     light = 2000 * np.exp(-((rows - 24) ** 2 + (columns - 17) ** 2) / 10)
     light += 60 * np.exp(-((rows - 24) ** 2 + (columns - 30) ** 2) / 10)
-    unet = clone_with(fitted, contrast=contrast)
+    unet = clone_with(fitted, deblend=True, contrast=contrast)
     labels = unet._sources((light > 1).astype(np.float32), 5 + light[None])
     assert labels[24, 17] > 0 and labels[24, 30] > 0
     assert (labels[24, 17] != labels[24, 30]) == is_split
 
 
-def test_faint_companions_are_split_by_default():
+def test_faint_companions_are_split_and_galaxies_stay_whole_by_default():
     assert UNetSegmenter().contrast == 0.001
+    assert UNetSegmenter().deblend == "galaxy"
 
 
 # ---- around it ----
