@@ -118,7 +118,7 @@ def _knots(rng, shape, light, where, radius):
     chance = np.maximum(where, 0).ravel().cumsum()
     places = np.searchsorted(chance, rng.uniform(0, chance[-1], n))
     flux = light.sum() * 10 ** rng.uniform(-3.5, -1.8) * rng.pareto(1.3, n) / max(n, 1)
-    flux = np.minimum(flux, 0.03 * light.sum())
+    flux = np.minimum(flux, 0.015 * light.sum())
     knots = np.zeros(shape)
     small = rng.uniform(size=n) < 0.6
     for group, scale in (
@@ -272,7 +272,7 @@ def make_scene(seed, kind=None, side=None, n_companions=None):
     inside = np.argwhere(ndimage.gaussian_filter(sum(layers), 1) > 0.5)
     n = rng.poisson(5) if n_companions is None else n_companions
     for _ in range(n):
-        strength = 10 ** rng.uniform(1, 2.7)
+        strength = 10 ** (rng.uniform(1, 2.7) if rng.uniform() < 0.65 else rng.uniform(2, 4.3))
         near = rng.uniform() < 0.8 and len(inside)
         place = inside[rng.integers(len(inside))] if near else rng.uniform(0, side - 1, 2)
         place = np.clip(place + rng.uniform(-0.5, 0.5, 2), 1, side - 2)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from joblib import Parallel, delayed
 from scipy import ndimage
 
 from benchmarks.galaxy_scenes import make_scene
@@ -78,12 +79,14 @@ def examples(scene, rng):
     return tables
 
 
-def collect(seeds):
-    tables = []
-    for seed in seeds:
-        rng = np.random.default_rng([seed, 7])
-        tables += examples(make_scene(seed), rng)
-    table = np.concatenate(tables)
+def _table_of(seed):
+    return examples(make_scene(seed), np.random.default_rng([seed, 7]))
+
+
+def collect(seeds, n_jobs=1):
+    """Features and truths of all comparisons of the scenes of some seeds."""
+    tables = Parallel(n_jobs=n_jobs)(delayed(_table_of)(seed) for seed in seeds)
+    table = np.concatenate([part for parts in tables for part in parts])
     return table[:, 2:], table[:, 1]
 
 
@@ -116,15 +119,16 @@ def as_arrays(model):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path)
-    parser.add_argument("--n", type=int, default=2500)
+    parser.add_argument("--n", type=int, default=1800)
     parser.add_argument("--trees", type=int, default=200)
+    parser.add_argument("--n-jobs", type=int, default=1)
     arguments = parser.parse_args()
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.metrics import roc_auc_score
 
     start = time.process_time()
-    X, y = collect(range(arguments.n))
-    held, truth = collect(range(HELD_OUT, HELD_OUT + arguments.n // 10))
+    X, y = collect(range(arguments.n), arguments.n_jobs)
+    held, truth = collect(range(HELD_OUT, HELD_OUT + arguments.n // 10), arguments.n_jobs)
     print(f"{len(X)} comparisons, {y.mean():.3f} belong; {time.process_time() - start:.0f} s")
     model = HistGradientBoostingClassifier(
         max_iter=arguments.trees,
