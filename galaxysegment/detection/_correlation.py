@@ -7,9 +7,10 @@ their noise, and smoothing lowers it less than a threshold in units of a pixel's
 from math import ceil
 
 import numpy as np
+from scipy import ndimage
 
 from ._contract import Statistic
-from ._smoothing import convolve_block, gaussian_profile
+from ._smoothing import gaussian_profile
 
 _BOX = 32  # pixels of the side of a box
 _MOST_BOXES = 400
@@ -79,8 +80,8 @@ class NoiseCorrelation(Statistic):
         """Ratio of each box that holds little but noise."""
         profile = gaussian_profile(self.fwhm, self.kernel_size)
         white = (profile**2).sum()  # scatter of white noise smoothed by a product of two profiles
-        smooth = _spread(np.stack([_smoothed(box, profile) for box in boxes]))
         boxes = np.stack(boxes)
+        smooth = _spread(_smoothed(boxes, profile))
         pixel = _spread(boxes)
         near, far = (_spread(boxes[..., lag:] - boxes[..., :-lag]) / np.sqrt(2) for lag in (1, 2))
         depth = pixel if depths is None else _median_rms(depths)
@@ -121,19 +122,10 @@ def _spread(boxes):
     return np.where(count >= _LEAST_PIXELS, (high - low) / 2, np.nan)
 
 
-def _smoothed(box, profile):
-    """Smooth a box; NaN where the kernel leaves the box or meets pixels without data."""
-    smooth = convolve_block(box, 0, len(box), profile)
+def _smoothed(boxes, profile):
+    """Smooth each box; NaN where the kernel meets pixels without data, without the rim of a box."""
     radius = len(profile) // 2
-    if radius:
-        inside = np.full(box.shape, True)
-        inside[:radius] = inside[-radius:] = False
-        inside[:, :radius] = inside[:, -radius:] = False
-        smooth = np.where(inside, smooth, np.nan)
-    missing = np.isnan(box)
-    if missing.any():
-        from scipy import ndimage
-
-        near = ndimage.binary_dilation(missing, np.ones((len(profile),) * 2, dtype=bool))
-        smooth = np.where(near, np.nan, smooth)
-    return smooth
+    smooth = boxes
+    for axis in (1, 2):
+        smooth = ndimage.correlate1d(smooth, profile, axis=axis)
+    return smooth[:, radius : boxes.shape[1] - radius, radius : boxes.shape[2] - radius]
