@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from galaxysegment.base import BaseSegmenter
 from galaxysegment.structures import label_components, relabel, remove_small
@@ -185,6 +186,67 @@ def find_sextractor(required=True):
             "SExtractor is not installed: Debian's package is source-extractor."
         )
     return program
+
+
+class NoiseChisel(BaseSegmenter):
+    """NoiseChisel and Segment of the GNU Astronomy Utilities, on the S/N image.
+
+    Both estimate the sky on a mesh of tiles. Their tutorial has large images: `interpnumngb` and
+    `minnumfalse` are lowered as the programs themselves advise for a patch. A patch where they give
+    up has no sources. Their objects reach far below the noise, whereas the true masks end at 1 RMS:
+    `isophote` cuts both at so many times the noise of the smoothed image (None: no cut). `hdu` says
+    whether "OBJECTS" or the "CLUMPS" within them are the sources.
+    """
+
+    _requires_fit = False
+
+    def __init__(
+        self, *, qthresh=0.3, detgrowquant=0.9, hdu="OBJECTS", isophote=None, rms_band=None
+    ):
+        self.qthresh = qthresh
+        self.detgrowquant = detgrowquant
+        self.hdu = hdu
+        self.isophote = isophote
+        self.rms_band = rms_band
+
+    def _segment_images(self, images):
+        for name in ("astnoisechisel", "astsegment"):
+            if shutil.which(name) is None:
+                raise NotInstalledError(f"{name} is not installed: Debian's package is gnuastro.")
+        with tempfile.TemporaryDirectory() as folder:
+            return [self._run(image, Path(folder)) for image in images]
+
+    def _run(self, image, folder):
+        from astropy.io import fits
+
+        science, rms = detection_image(image, self.rms_band)
+        no_data = missing(science, rms)
+        snr = science if rms is None else science / np.where(no_data, 1, rms)
+        snr = np.where(no_data, np.nan, snr).astype(np.float32)
+        fits.writeto(folder / "image.fits", snr, overwrite=True)
+        common = {"numthreads": 1, "tilesize": "20,20", "interpnumngb": 6, "minnumfalse": 20}
+        done = _run_gnuastro(
+            folder,
+            ["astnoisechisel", "image.fits", "--hdu=0", "--output=detected.fits"],
+            common | {"qthresh": self.qthresh, "detgrowquant": self.detgrowquant},
+        ) and _run_gnuastro(
+            folder, ["astsegment", "detected.fits", "--output=segments.fits"], common
+        )
+        if not done:
+            return np.zeros(snr.shape, dtype=np.int32)
+        labels = np.maximum(fits.getdata(folder / "segments.fits", self.hdu), 0).astype(np.int32)
+        if self.isophote is not None:
+            sky = fits.getdata(folder / "detected.fits", "SKY")
+            noise = fits.getdata(folder / "detected.fits", "SKY_STD")
+            smooth = gaussian_filter(np.nan_to_num((snr - sky) / noise), 2 / 2.355)
+            labels[smooth < self.isophote] = 0
+        return relabel(labels)
+
+
+def _run_gnuastro(folder, words, options):
+    """Run one of the programs; whether it got to its end."""
+    words = [*words, "--quiet", *(f"--{name}={value}" for name, value in options.items())]
+    return subprocess.run(words, cwd=folder, capture_output=True, check=False).returncode == 0
 
 
 class SmpUNet(BaseSegmenter):

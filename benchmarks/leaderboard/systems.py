@@ -18,7 +18,7 @@ from galaxysegment.preprocessing import (
 )
 from galaxysegment.separation import SegmentThenSeparate
 
-from .peers import NotInstalledError, PlainPhotutils, PlainSep, SExtractor, SmpUNet
+from .peers import NoiseChisel, NotInstalledError, PlainPhotutils, PlainSep, SExtractor, SmpUNet
 from .recipes import RECIPES
 
 PREPARED = ("1", "2", "3", "4", "snr")
@@ -170,6 +170,11 @@ PEER_GRID = {
 MATCHED = (0.65, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0)
 CONTRAST = {"contrast": (0.0005, 0.005, 0.02)}
 PHOTUTILS = {"fwhm": 3.0, "n_pixels": 10, "contrast": 0.001}
+NOISECHISEL_GRID = {
+    "qthresh": (0.3, 0.6),
+    "hdu": ("OBJECTS", "CLUMPS"),
+    "isophote": (1.0, 1.3, 1.6),
+}
 CANDIDATES = ("scores", {"score_threshold": 0.005})
 SAMPLE = {"A": 64, "B": 200, "C": 16}
 FEW = {"A": 16, "B": 60, "C": 4}
@@ -297,6 +302,15 @@ SYSTEMS = {
         n_train=FEW,
         grid=PEER_GRID,
         sweep=("n_sigma", SIGMAS),
+        peer=True,
+    ),
+    "noisechisel": System("NoiseChisel", peer(NoiseChisel), RAW, peer=True),
+    "noisechisel_tuned": System(
+        "NoiseChisel, tuned",
+        peer(NoiseChisel),
+        RAW,
+        n_train=FEW,
+        grid=NOISECHISEL_GRID,
         peer=True,
     ),
     "smp_unet": System(
