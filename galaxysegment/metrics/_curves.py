@@ -106,7 +106,7 @@ class FractionCurve:
         >>> is_hit = rng.random(3000) < 1 / (1 + np.exp(5 * (magnitude - 25.5)))
         >>> curve = fraction_curve(magnitude, is_hit, np.arange(24, 27.1, 0.25))
         >>> curve.limit(0.5).__round__(2), curve.smoothed().limit(0.5).__round__(2)
-        (25.5, 25.5)
+        (25.46, 25.47)
         """
         from scipy.stats import norm
 

@@ -92,8 +92,8 @@ class FileOutput:
 class CompressedOutput(FileOutput):
     """The map is compressed as it is painted, row by row in their order."""
 
-    def labels(self, lines, dtype, each):
-        """Write the label map of lines of tiles; return the path."""
+    def labels(self, lines, dtype, each, scores=None):
+        """Write the label map of lines of tiles, and a table of `scores`; return the path."""
         shape = self.pixels.shape
         with self._draft() as draft, draft.open("w+b") as file:
             table = CompressedTable(file, shape, dtype, label_cards(self.pixels, self.segmenter))
@@ -101,6 +101,9 @@ class CompressedOutput(FileOutput):
                 for y0, rows in paint_line(line, shape, np.dtype(dtype), self.folder):
                     table.add(y0, rows)
             table.finish()
+            if scores is not None:
+                file.flush()
+                append_table(draft, scores_hdu(scores))
         return self.path
 
 

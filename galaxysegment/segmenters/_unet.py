@@ -346,11 +346,6 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
 
     def _check_trainable(self, images, targets):
         super()._check_trainable(images, targets)
-        if self.module is not None and self.weights is not None:
-            raise ValueError(
-                f"weights={str(self.weights)!r} are those of a U-Net, but module={self.module!r} "
-                "takes its place: pass one of the two."
-            )
         if isinstance(self.class_weight, dict) and not (
             set(self.class_weight) == {0, 1} and min(self.class_weight.values()) >= 0
         ):
@@ -584,6 +579,11 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
             )
 
     def _training_set(self, X, y, mask, weights, n_bands_fitted):
+        if self.module is not None and self.weights is not None:
+            raise ValueError(
+                f"weights={str(self.weights)!r} are those of a U-Net, but module={self.module!r} "
+                "takes its place: pass one of the two."
+            )
         if n_bands_fitted is None:  # a new net, whose classes decide what counts as a truth
             self._codes_known = None
             if self.weights is not None and self.classes is None:

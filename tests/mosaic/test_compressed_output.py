@@ -45,6 +45,17 @@ def test_a_compressed_map_holds_the_same_labels(tmp_path, n_jobs):
     assert not list(tmp_path.glob(".*"))
 
 
+def test_scores_follow_a_compressed_map(tmp_path):
+    image, segmenter = image_file(tmp_path), PhotutilsSegmenter()
+    options = {"tile_size": 64, "progress": False, "kind": "instances"}
+    plain = segment_mosaic(segmenter, image, output=tmp_path / "map.fits", **options)
+    packed = segment_mosaic(segmenter, image, output=tmp_path / "map.fits.fz", **options)
+    with fits.open(packed) as hdus:
+        hdus.verify("exception")
+        assert np.array_equal(hdus["LABELS"].data, fits.getdata(plain))
+        assert np.array_equal(hdus["SCORES"].data["SCORE"], fits.getdata(plain, "SCORES")["SCORE"])
+
+
 def test_a_map_without_sources_is_compressed(tmp_path):
     image = tmp_path / "image.fits"
     fits.writeto(image, np.random.default_rng(0).normal(size=(40, 50)).astype("f4"))
