@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from .segmenters import *  # noqa: F403
     from .structures import Instances as Instances
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 _SUBMODULES = (
     "base",
