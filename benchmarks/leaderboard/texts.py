@@ -77,5 +77,10 @@ LIMITS = """\
   differ, because sep alone neither smooths by the seeing nor measures the noise on a mesh.
 - The segmentation_models_pytorch U-Net has the same patches and preprocessing as ours, but no flips
   in training, views, tuned threshold or deblending.
+- NoiseChisel looks for light far below the noise of a pixel, and its masks reach there. Ours, and
+  the truth, end at 1 RMS. The tuned row cuts its masks at an isophote; the other row measures this
+  difference more than the program.
+- ``PhotutilsSegmenter`` and ``SEPSegmenter`` have the thresholds of 1.5 RMS and 10 pixels that were
+  their defaults when the table was begun.
 - Peers of the instance nets (plain torchvision, StarDist, Cellpose) are missing.
 """
