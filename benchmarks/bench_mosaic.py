@@ -55,21 +55,33 @@ def segment_in_tiles(segmenter, arguments, output):
     )
 
 
+def options_of(arguments):
+    """The parameters that make our segmenters' thresholds and boxes those of the others."""
+    options = {
+        "n_sigma": N_SIGMA,
+        "n_pixels": N_PIXELS,
+        "box_size": BOX,
+        "deblend": arguments.deblend,
+        "contrast": CONTRAST,
+    }
+    if arguments.bare:
+        options |= {"level_seams": False, "mask_objects": False, "correlated_noise": False}
+        options |= {"no_data": "nan"}
+    return options
+
+
 def run_sep_mosaic(arguments, output):
     from galaxysegment import SEPSegmenter
 
-    segmenter = SEPSegmenter(
-        deblend=arguments.deblend, contrast=CONTRAST, rms_band=-1 if arguments.rms else None
-    )
-    segment_in_tiles(segmenter, arguments, output)
+    options = options_of(arguments) | {"rms_band": -1 if arguments.rms else None}
+    segment_in_tiles(SEPSegmenter(**options), arguments, output)
 
 
 def run_photutils_mosaic(arguments, output):
     from galaxysegment import PhotutilsSegmenter
 
-    band = -1 if arguments.rms else None
-    segmenter = PhotutilsSegmenter(deblend=arguments.deblend, contrast=CONTRAST, rms_band=band)
-    segment_in_tiles(segmenter, arguments, output)
+    options = options_of(arguments) | {"rms_band": -1 if arguments.rms else None}
+    segment_in_tiles(PhotutilsSegmenter(**options), arguments, output)
 
 
 def run_photutils_whole(arguments, output):
@@ -78,9 +90,7 @@ def run_photutils_whole(arguments, output):
     from galaxysegment.io import read_image, write_label_map
 
     image = read_image(arguments.image, hdu="SCI")
-    labels = PhotutilsSegmenter(deblend=arguments.deblend, contrast=CONTRAST).predict(image[None])[
-        0
-    ]
+    labels = PhotutilsSegmenter(**options_of(arguments)).predict(image[None])[0]
     write_label_map(output, labels)
 
 
@@ -184,7 +194,7 @@ STAGES = {
     "background meshes": ("galaxysegment.detection._bands", "_Backgrounds.combine"),
     "detect": ("galaxysegment.base", "BaseSegmenter._find_in_window"),
     "detect (sep)": ("galaxysegment.segmenters._sep", "SEPSegmenter._detect"),
-    "split blends": ("galaxysegment.segmenters._photutils", "deblend"),
+    "split blends": ("galaxysegment.segmenters._photutils", "split_blends"),
     "split blends (sep)": ("galaxysegment.segmenters._sep", "SEPSegmenter._split_blend"),
     "measure for cleaning": ("galaxysegment.segmenters._sep", "SEPSegmenter.find_candidates"),
     "clean": ("galaxysegment.segmenters._sep", "SEPSegmenter.keep_sources"),
@@ -333,6 +343,11 @@ def main():
     )
     parser.add_argument("--deblend", action="store_true")
     parser.add_argument("--rms", action="store_true", help="take the noise from the RMS map")
+    parser.add_argument(
+        "--bare",
+        action="store_true",
+        help="no seams, masked objects, correlated noise or constant regions in our segmenters",
+    )
     parser.add_argument(
         "--folder", type=Path, default=Path(tempfile.gettempdir()), help="where to put the field"
     )

@@ -15,12 +15,17 @@ from typing import Any, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
-from sklearn.utils.validation import check_is_fitted
 
 from ._utils.calibration import METHODS, apply_calibration, fit_calibration
 from ._utils.gaps import bridge_gaps
+from ._utils.learn import (
+    BaseEstimator,
+    Interval,
+    StrOptions,
+    TransformerMixin,
+    check_is_fitted,
+    validate_parameter_constraints,
+)
 from ._utils.typed import fit_context
 from ._utils.validation import check_images, check_window, common_shape, split_rms
 from .detection._constant import blank_constant
@@ -683,6 +688,17 @@ class ProbabilisticSegmenter(SemanticSegmenter):
         )
 
 
+def pipeline_steps(estimator):
+    """List the steps of a `sklearn.pipeline.Pipeline`; anything else is its only step."""
+    if isinstance(estimator, _ImageEstimator):
+        return [estimator]
+    from sklearn.pipeline import Pipeline
+
+    if isinstance(estimator, Pipeline):
+        return [step for _, step in estimator.steps]
+    return [estimator]
+
+
 def takes_rms(estimator, n_bands):
     """Whether a segmenter or pipeline takes the RMS map of a field of `n_bands` bands.
 
@@ -691,12 +707,7 @@ def takes_rms(estimator, n_bands):
     ValueError
         If a step before the one that uses the RMS map would take the map for an image.
     """
-    steps = [estimator]
-    if not isinstance(estimator, _ImageEstimator):
-        from sklearn.pipeline import Pipeline
-
-        if isinstance(estimator, Pipeline):
-            steps = [step for _, step in estimator.steps]
+    steps = pipeline_steps(estimator)
     users = [
         index for index, step in enumerate(steps) if getattr(step, "rms_band", None) is not None
     ]

@@ -121,9 +121,27 @@ def test_importing_stays_light(statement):
 
 
 def test_a_segmenter_starts_without_its_neighbours():
-    unneeded = {"sklearn.ensemble", "sklearn.metrics", "sklearn.pipeline"}
+    unneeded = {"sklearn.ensemble", "sklearn.metrics", "sklearn.pipeline", "scipy.stats"}
     unneeded |= {"astropy.wcs", "astropy.table", "astropy.nddata"}
     assert not modules_after("from galaxysegment import PhotutilsSegmenter") & unneeded
+
+
+def test_a_module_that_was_put_off_is_there_when_asked_for():
+    from galaxysegment._utils.learn import _put_off
+
+    sys.modules.pop("colorsys", None)
+    with _put_off("colorsys"):
+        import colorsys as stand_in
+
+        assert sys.modules["colorsys"] is stand_in
+        assert not hasattr(stand_in, "__wrapped__")
+    assert "colorsys" not in sys.modules
+    assert stand_in.rgb_to_hsv(1, 0, 0) == (0, 1, 1)
+    assert sys.modules["colorsys"] is not stand_in
+    del sys.modules["colorsys"]
+    with _put_off("colorsys"):  # a name is taken from the module itself
+        from colorsys import rgb_to_hsv
+    assert rgb_to_hsv is sys.modules["colorsys"].rgb_to_hsv
 
 
 def test_a_mosaic_in_a_file_starts_without_sky_positions(tmp_path):
@@ -135,6 +153,7 @@ def test_a_mosaic_in_a_file_starts_without_sky_positions(tmp_path):
     start = "from galaxysegment import PhotutilsSegmenter"
     start += "; from galaxysegment.mosaic import segment_mosaic"
     unneeded = {"astropy.wcs", "astropy.coordinates", "numba", "photutils"}
+    unneeded |= {"scipy.stats", "sklearn.metrics", "sklearn.pipeline", "galaxysegment.separation"}
     assert not modules_after(f"{start}; {run}") & unneeded
 
 

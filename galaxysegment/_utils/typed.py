@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sklearn.base import _fit_context
-from sklearn.utils._param_validation import validate_params
+from .learn import _fit_context, validate_params
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 

@@ -214,9 +214,9 @@ def bridge_gaps(segmenter, bridge, *, label):
                 "--label-bridge says what becomes of bridged gaps: pass --bridge PIXELS too."
             )
         return
-    from sklearn.pipeline import Pipeline
+    from ..base import pipeline_steps
 
-    last = segmenter[-1] if isinstance(segmenter, Pipeline) else segmenter
+    last = pipeline_steps(segmenter)[-1]
     if "bridge" not in last.get_params():
         raise ValueError(
             f"{type(last).__name__} cannot bridge gaps: leave --bridge out, or fill them with "

@@ -4,8 +4,8 @@ Segmenters that subtract a background share it, on whole images and in the tiles
 """
 
 import numpy as np
-from sklearn.utils._param_validation import validate_parameter_constraints
 
+from .._utils.learn import validate_parameter_constraints
 from .._utils.validation import check_rms_band, split_rms
 from ._contract import MosaicAware, Statistic
 from ._correlation import NoiseCorrelation, noise_factor

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.utils._param_validation import StrOptions
 
+from .._utils.learn import StrOptions
 from ..structures._labels import source_pixels
 
 #: What the parameter `deblend` of a segmenter may be.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeAlias, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,11 +17,23 @@ from ..io._windows import open_pixels
 from ..io._write import check_target
 from ..structures import Instances
 from ..structures._types import Hdu, Predictor
-from ._light import separate_mosaic
 from ._run import Run, check_counts, check_segmenter
 from ._work import TileError
 
+if TYPE_CHECKING:
+    from ._light import separate_mosaic as separate_mosaic
+
 __all__ = ["TileError", "segment_mosaic", "separate_mosaic"]
+
+
+if not TYPE_CHECKING:  # else every misspelt name would pass
+
+    def __getattr__(name):
+        if name == "separate_mosaic":  # its imports take longer than those of segment_mosaic
+            from ._light import separate_mosaic
+
+            return separate_mosaic
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class _Options(TypedDict, total=False):

@@ -11,11 +11,10 @@ from itertools import pairwise
 from math import ceil, lcm
 
 import numpy as np
-from sklearn.pipeline import Pipeline
 
 from .._utils.gaps import bridge_gaps
 from .._utils.shared import ignored
-from ..base import BaseSegmenter, MosaicAware, clear_no_data
+from ..base import BaseSegmenter, MosaicAware, clear_no_data, pipeline_steps
 from ..detection._constant import ConstantBlanker
 from ..exceptions import ChannelsLastWarning, NoSourcesWarning
 
@@ -139,11 +138,7 @@ class Plan:
     """
 
     def __init__(self, segmenter, kind="labels"):
-        steps = (
-            [step for _, step in segmenter.steps]
-            if isinstance(segmenter, Pipeline)
-            else [segmenter]
-        )
+        steps = pipeline_steps(segmenter)
         self.steps = [step for step in steps if step not in (None, "passthrough")]
         self.segmenter = self.steps[-1]
         self._bridges = isinstance(self.segmenter, BaseSegmenter) and self.segmenter.bridge > 0

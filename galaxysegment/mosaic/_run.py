@@ -7,10 +7,10 @@ from numbers import Integral
 from uuid import uuid4
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
 from .. import __version__
 from .._utils.identity import identify
+from .._utils.learn import check_is_fitted
 from ..exceptions import LargeBlendWarning, NoSourcesWarning
 from ..structures import Instances
 from ._instances import join_instances

@@ -4,8 +4,8 @@ import warnings
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, Options
 
+from .._utils.learn import Interval, Options
 from .._utils.validation import check_odd
 from ..base import BaseSegmenter, ScoreMaps, Statistic
 from ..detection._background import (

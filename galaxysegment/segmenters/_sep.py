@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import Interval
 
+from .._utils.learn import Interval
 from .._utils.packages import require
 from .._utils.validation import check_odd
 from ..base import BaseSegmenter, ScoreMaps
