@@ -16,16 +16,9 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._utils import learn
 from ._utils.calibration import METHODS, apply_calibration, fit_calibration
 from ._utils.gaps import bridge_gaps
-from ._utils.learn import (
-    BaseEstimator,
-    Interval,
-    StrOptions,
-    TransformerMixin,
-    check_is_fitted,
-    validate_parameter_constraints,
-)
 from ._utils.typed import fit_context
 from ._utils.validation import check_images, check_window, common_shape, split_rms
 from .detection._constant import blank_constant
@@ -62,7 +55,7 @@ SMOOTHING_REACH = 4
 _OUTPUTS = ("labels", "instances", "panoptic")
 
 
-class _ImageEstimator(MosaicAware, BaseEstimator, metaclass=ABCMeta):
+class _ImageEstimator(MosaicAware, learn.BaseEstimator, metaclass=ABCMeta):
     """What transformers and segmenters share: checking of images, tags, statelessness."""
 
     _parameter_constraints: dict = {}
@@ -86,7 +79,7 @@ class _ImageEstimator(MosaicAware, BaseEstimator, metaclass=ABCMeta):
         return vars(self).get("n_bands_in_")
 
     def _check_images(self, X):
-        check_is_fitted(self)
+        learn.check_is_fitted(self)
         return self._unpack(X, self._n_bands_fitted)
 
     def _unpack(self, X, n_bands_fitted):
@@ -129,7 +122,7 @@ class _ImageEstimator(MosaicAware, BaseEstimator, metaclass=ABCMeta):
 
 
 class BaseImageTransformer(  # type: ignore[call-arg]
-    TransformerMixin, _ImageEstimator, auto_wrap_output_keys=None
+    learn.TransformerMixin, _ImageEstimator, auto_wrap_output_keys=None
 ):
     """Template of a transformer of images: same container out as in, NaN stays NaN.
 
@@ -397,12 +390,12 @@ class BaseSegmenter(_ImageEstimator):
     def _validate_params(self):
         super()._validate_params()
         constraints = {
-            "bridge": [Interval(Integral, 0, None, closed="left")],
+            "bridge": [learn.Interval(Integral, 0, None, closed="left")],
             "label_bridge": ["boolean"],
-            "no_data": [StrOptions({"auto", "nan"})],
+            "no_data": [learn.StrOptions({"auto", "nan"})],
         }
         values = {name: getattr(self, name) for name in constraints}
-        validate_parameter_constraints(constraints, values, caller_name=type(self).__name__)
+        learn.validate_parameter_constraints(constraints, values, caller_name=type(self).__name__)
 
     def _with_data(self, images):
         """Set the regions to NaN that are taken for "no data"."""
@@ -432,7 +425,7 @@ class BaseSegmenter(_ImageEstimator):
         maps : ScoreMaps or None
             What scores come from, if they are wanted of a label map.
         """
-        check_is_fitted(self)
+        learn.check_is_fitted(self)
         self._validate_params()
         image = check_window(image, self._n_bands_fitted)
         as_instances = output == "instances"
@@ -506,9 +499,9 @@ class SemanticSegmenter(BaseSegmenter):
     """
 
     _parameter_constraints: dict = {
-        "n_pixels": [Interval(Integral, 1, None, closed="left")],
+        "n_pixels": [learn.Interval(Integral, 1, None, closed="left")],
         "deblend": DEBLEND,
-        "contrast": [Interval(Real, 0, 1, closed="both")],
+        "contrast": [learn.Interval(Real, 0, 1, closed="both")],
     }
     deblend: bool | str = False
     contrast = 0.001
@@ -688,17 +681,6 @@ class ProbabilisticSegmenter(SemanticSegmenter):
         )
 
 
-def pipeline_steps(estimator):
-    """List the steps of a `sklearn.pipeline.Pipeline`; anything else is its only step."""
-    if isinstance(estimator, _ImageEstimator):
-        return [estimator]
-    from sklearn.pipeline import Pipeline
-
-    if isinstance(estimator, Pipeline):
-        return [step for _, step in estimator.steps]
-    return [estimator]
-
-
 def takes_rms(estimator, n_bands):
     """Whether a segmenter or pipeline takes the RMS map of a field of `n_bands` bands.
 
@@ -707,7 +689,7 @@ def takes_rms(estimator, n_bands):
     ValueError
         If a step before the one that uses the RMS map would take the map for an image.
     """
-    steps = pipeline_steps(estimator)
+    steps = learn.pipeline_steps(estimator)
     users = [
         index for index, step in enumerate(steps) if getattr(step, "rms_band", None) is not None
     ]
