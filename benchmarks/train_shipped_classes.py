@@ -2,152 +2,213 @@
 
     python -m benchmarks.train_shipped_classes --output sky.safetensors --folder training
 
-It begins with the shipped weights "vis" and a head for more classes. After every round, some new
-fields and some of earlier rounds, the net is written to the folder; started again, the training
-goes on after the last round. Half of the fields are `make_sky`'s with all that it adds, a third
-`make_sky`'s without, the others `make_field`'s, each of another telescope.
+It begins with the shipped weights "vis" and a head for more classes. Every few steps a new field of
+`class_fields` joins those that patches are drawn from. The rate rises over the first steps and
+falls along a cosine. Every few hundred steps the net is scored on held-out fields and written to
+the folder with the optimizer; started again, the training goes on from there. At the end
+`tune_shipped_classes` chooses thresholds and calibrates.
 """
 
 import argparse
-import os
 import time
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch.nn import functional
 
 from galaxysegment import UNetSegmenter
-from galaxysegment._utils.model_file import read_model_file, write_model_file
-from galaxysegment.datasets import make_field, make_sky
-from galaxysegment.datasets._sky_stream import draw_telescope
-from galaxysegment.detection._background import background_maps
-from galaxysegment.persistence import load, save
-from galaxysegment.structures import ARTEFACT, GALAXY, SKY, STAR, TRAIL, VOID
+from galaxysegment.nets.common._net import autocast_dtype
+from galaxysegment.persistence import save
+from galaxysegment.structures import ARTEFACT, GALAXY, STAR
 
-CLASSES = (GALAXY, STAR, ARTEFACT)
-SHAPE = (512, 512)
-N_PIXELS = 4  # smallest source in the truth
-PLAIN = {
-    **dict.fromkeys(("large_galaxies", "clusters", "bright_stars", "cirrus", "satellites"), 0.0),
-    "cosmic_rays": 0.0,
-}
+from .class_fields import CLASSES, Fields, cached, prepared
+from .tune_shipped_classes import tune, write
+
+HELD_OUT = range(7_000_000, 7_000_012)  # seeds of the fields that the net is scored on meanwhile
 
 
-def simulate(seed):
-    """Make one field: image and RMS, float32 (2, height, width), and its panoptic truth, int32."""
-    rng = np.random.default_rng([seed, 11])
-    settings, kind = draw_telescope(rng), rng.uniform()
-    if kind < 0.17:
-        names = "pixel_scale psf_fwhm depth sky_level sky_gradient read_noise density star_fraction"
-        chosen = {name: settings[name] for name in names.split()}
-        field = make_field(SHAPE, n_pixels=N_PIXELS, **chosen, random_state=seed)
-        class_map = np.concatenate([[SKY], field.classes])[field.labels]
-    else:
-        settings |= PLAIN if kind < 0.5 else {}
-        field, class_map = make_sky(SHAPE, n_pixels=N_PIXELS, **settings, random_state=seed)
-    image, rms = np.array(field.image[0]), np.array(field.rms)
-    if rng.uniform() < 0.3 and kind >= 0.5:  # cores of saturated stars are masked
-        image[image > 0.98 * (settings["saturation"] + settings["sky_level"])] = np.nan
-    if rng.uniform() < 0.2:  # a pipeline took light of large sources for the sky
-        level = background_maps(np.where(np.isnan(image), np.nanmedian(image), image), box_size=128)
-        image -= level[0]
-    if rng.uniform() < 0.5:
-        no_data = np.isnan(image)
-        rms = background_maps(np.where(no_data, 0, image), mask=no_data, box_size=64)[1]
-    unit = np.exp(rng.uniform(-8, 4))
-    planes = np.stack([image * unit, rms * unit]).astype(np.float32)
-    return planes, np.stack([to_classes(class_map, image), field.labels]).astype(np.int32)
+# ---- the loss ----
 
 
-def to_classes(class_map, image):
-    """Class of each pixel as the net learns it: trails are artefacts, diffuse light is sky."""
-    classes = np.where(class_map == TRAIL, ARTEFACT, class_map)
-    classes = np.where(np.isin(classes, CLASSES), classes, SKY)
-    return np.where(np.isnan(image), VOID, classes)
+def loss_of(logits, classes, weights):
+    """Cross-entropy in three questions, plus soft Dice coefficients.
+
+    Sources or not, of all pixels; galaxy or star, of the pixels of sources; sky or artefact, of the
+    others. Of one cross-entropy over four classes the few pixels of stars would be a small part.
+
+    Parameters
+    ----------
+    logits : tensor of shape (n, 4, height, width)
+    classes : tensor of int8, shape (n, height, width)
+    weights : tensor of shape (n, height, width)
+        Of the second question.
+    """
+    valid = classes >= 0
+    is_thing = (classes == GALAXY) | (classes == STAR)
+    things, others = (torch.logsumexp(logits[:, part], dim=1) for part in ([1, 2], [0, 3]))
+    proba = torch.sigmoid(things - others)
+    entropy = functional.binary_cross_entropy_with_logits
+    light = entropy(things - others, is_thing.float(), valid.float(), reduction="sum")
+    kind = entropy(logits[:, 2] - logits[:, 1], (classes == STAR).float(), weights, reduction="sum")
+    empty = valid & ~is_thing
+    defect = entropy(
+        logits[:, 3] - logits[:, 0],
+        (classes == ARTEFACT).float(),
+        empty.float(),
+        reduction="sum",
+    )
+    artefacts = torch.softmax(logits, dim=1)[:, 3]
+    losses = (
+        light / valid.sum().clamp(min=1),
+        kind / weights.sum().clamp(min=1),
+        defect / empty.sum().clamp(min=1),
+        dice(proba, is_thing, valid),
+    )
+    return sum(losses) + 0.3 * dice(artefacts, classes == ARTEFACT, valid), losses
 
 
-def cached(seed, folder):
-    """Simulate a field, or read it back."""
-    path = folder / f"{seed}.npz"
-    if path.exists():
-        with np.load(path) as stored:
-            return stored["planes"], stored["truth"]
-    planes, truth = simulate(seed)
-    part = path.with_name(f".{seed}.{os.getpid()}.npz")
-    np.savez(part, planes=planes, truth=truth)
-    part.replace(path)
-    return planes, truth
+def dice(proba, truth, valid):
+    """One minus the soft Dice coefficient of the pixels that count."""
+    proba, truth = proba * valid, truth & valid
+    return 1 - (2 * (proba * truth).sum() + 1) / (proba.sum() + truth.sum() + 1)
+
+
+# ---- training ----
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--folder", type=Path, required=True, help="fields and checkpoints")
-    parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--new", type=int, default=16, help="new fields in a round")
-    parser.add_argument("--old", type=int, default=16, help="fields of earlier rounds in a round")
-    parser.add_argument("--lr", type=float, default=1e-3, help="learning rate of the first round")
+    parser.add_argument("--steps", type=int, default=5600)
+    parser.add_argument("--stop", type=int, help="stop after this step, to go on another time")
+    parser.add_argument("--fields", type=int, default=560, help="all that are simulated")
+    parser.add_argument("--begin-with", type=int, default=217, help="fields before the first step")
+    parser.add_argument("--lr", type=float, default=2e-3, help="highest learning rate")
+    parser.add_argument("--every", type=int, default=400, help="steps between two checkpoints")
     parser.add_argument("--seed", type=int, default=2027)
-    parser.add_argument("--minutes", type=float, help="begin no round after so many minutes")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    start, unet = time.monotonic(), None
-    for number in range(last_round(options.folder) + 1, options.rounds):
-        if options.minutes and time.monotonic() - start > 60 * options.minutes:
-            break
-        unet = unet or checkpoint(options.folder, number - 1, options.seed)
-        train(unet, number, options)
-        save(unet, options.folder / f"round_{number:03d}.safetensors")
-    write(options.folder / f"round_{last_round(options.folder):03d}.safetensors", options.output)
+    torch.manual_seed(options.seed)
+    unet = UNetSegmenter(
+        weights="vis", classes=CLASSES, rms_band=-1, n_views=1, random_state=options.seed
+    )
+    unet._ready_net()
+    unet._drop_calibration()
+    unet.threshold_ = 0.5
+    train(unet, options)
+    tune(unet, options.folder)
+    write(unet, options.output)
 
 
-def last_round(folder):
-    """Number of the last round whose net is in the folder, −1 for none."""
-    return max((int(path.stem[6:]) for path in folder.glob("round_*.safetensors")), default=-1)
+def train(unet, options):
+    """Train from the last checkpoint in the folder, or from the beginning."""
+    module = unet.net_.module_
+    optimizer = torch.optim.AdamW(module.parameters(), lr=options.lr, weight_decay=0.01)
+    begun = resume(module, optimizer, options.folder)
+    fields = Fields(unet, options.folder, options.seed * 100_000)
+    test = [prepared(unet, *cached(seed, options.folder)) for seed in HELD_OUT]
+    clock, sums = time.monotonic(), []
+    last = options.stop or options.steps
+    for step in range(begun, last):
+        wanted = fields_at(step, options)
+        while len(fields.fields) < wanted:
+            fields.add()
+        for group in optimizer.param_groups:
+            group["lr"] = float(options.lr * rate(step / options.steps))
+        rng = np.random.default_rng([options.seed, step])
+        sums.append(take_step(module, optimizer, fields.batch(rng)))
+        if (step + 1) % 50 == 0:
+            means, sums = np.mean(sums, axis=0), []
+            print(
+                f"step {step + 1}: source {means[0]:.3f}, star {means[1]:.3f}, artefact "
+                f"{means[2]:.4f}, Dice {means[3]:.3f}; {wanted} fields, "
+                f"{time.monotonic() - clock:.0f} s",
+                flush=True,
+            )
+        if (step + 1) % options.every == 0 or step + 1 == last:
+            print(score(module, test), flush=True)
+            keep(unet, optimizer, step + 1, options.folder)
 
 
-def checkpoint(folder, number, seed):
-    """Return the net after a round, or the net to begin with."""
-    if number >= 0:
-        return load(folder / f"round_{number:03d}.safetensors")
-    return UNetSegmenter(
-        weights="vis",
-        classes=CLASSES,
-        rms_band=-1,
-        max_epochs=1,
-        schedule=None,
-        threshold=0.5,
-        validation_fraction=0,
-        random_state=seed,
-        verbose=1,
+def fields_at(step, options):
+    """Number of fields that are there at a step; none joins in the last fifth."""
+    grown = min(1, step / (0.8 * options.steps))
+    return options.begin_with + int(grown * (options.fields - options.begin_with))
+
+
+def rate(done):
+    """Learning rate at a fraction of the steps, relative to the highest: a one-cycle schedule."""
+    if done < 0.03:
+        return 0.04 + 0.96 * done / 0.03
+    return 0.005 + 0.4975 * (1 + np.cos(np.pi * (done - 0.03) / 0.97))
+
+
+def take_step(module, optimizer, batch):
+    """Take one step; return the parts of the loss."""
+    images, classes, weights = batch
+    module.train()
+    loss, parts = loss_of(logits_of(module, images), classes, weights)
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(module.parameters(), 2.0)
+    optimizer.step()
+    return [part.item() for part in parts]
+
+
+def logits_of(module, images):
+    """Run the net in half precision where the processor can."""
+    dtype = autocast_dtype("auto", images.device)
+    images = images.to(memory_format=torch.channels_last)
+    with torch.autocast(images.device.type, dtype, enabled=dtype is not None):
+        return module(images).float()
+
+
+def score(module, fields):
+    """Describe how the net does on held-out fields: pixels of sources, kinds, artefacts."""
+    module.eval()
+    things, artefacts, kinds = np.zeros(2), np.zeros(3), np.zeros((2, 2))
+    for scaled, classes, weights in fields:
+        with torch.inference_mode():
+            logits = logits_of(module, torch.from_numpy(scaled[None]))[0].numpy()
+        truth, valid = np.isin(classes, (GALAXY, STAR)), classes >= 0
+        light = np.logaddexp(logits[1], logits[2]) > np.logaddexp(logits[0], logits[3])
+        things += (light & truth).sum(), ((light | truth) & valid).sum()
+        called = (logits.argmax(axis=0) == ARTEFACT) & valid
+        real = classes == ARTEFACT
+        artefacts += (called & real).sum(), called.sum(), real.sum()
+        is_star = logits[2] > logits[1]
+        for row, kind in enumerate((GALAXY, STAR)):
+            for column, answer in enumerate((~is_star, is_star)):
+                kinds[row, column] += weights[(classes == kind) & answer].sum()
+    shares = kinds / np.maximum(kinds.sum(axis=1, keepdims=True), 1e-9)
+    both, called, real = artefacts
+    return (
+        f"held out: source IoU {things[0] / things[1]:.3f}; galaxies right {shares[0, 0]:.3f}, "
+        f"stars {shares[1, 1]:.3f}; artefact pixels found {both / max(real, 1):.3f}, right "
+        f"{both / max(called, 1):.3f}"
     )
 
 
-def train(unet, number, options):
-    """Train one round."""
-    begun = time.process_time()
-    first = options.seed * 100_000
-    new = range(number * options.new, (number + 1) * options.new)
-    rng = np.random.default_rng([options.seed, number])
-    n_old = min(options.old, number * options.new)
-    old = rng.choice(max(number * options.new, 1), n_old, replace=False)
-    fields = [cached(first + int(index), options.folder) for index in (*new, *old)]
-    drawn = time.process_time()
-    # a cosine, as of the schedule "one-cycle"
-    unet.set_params(lr=options.lr * (0.02 + 0.49 * (1 + np.cos(np.pi * number / options.rounds))))
-    unet.partial_fit(*zip(*fields, strict=True))
-    loss = unet.history_[-1]["train_loss"]
-    spent = drawn - begun, time.process_time() - drawn
-    print(f"round {number}: loss {loss:.4f}, {spent[0]:.0f} + {spent[1]:.0f} CPU s", flush=True)
+def keep(unet, optimizer, step, folder):
+    """Write the net and what its training needs to go on."""
+    save(unet, folder / f"step_{step:05d}.safetensors")
+    part = folder / ".state.pt"
+    module = unet.net_.module_.state_dict()
+    torch.save({"module": module, "optimizer": optimizer.state_dict(), "step": step}, part)
+    part.replace(folder / "state.pt")
 
 
-def write(path, output):
-    """Write a net with half floats."""
-    tree = read_model_file(path)
-    tensors = tree["state"]["tensors"]
-    for name, tensor in tensors.items():
-        if tensor.dtype == np.float32:
-            tensors[name] = tensor.astype(np.float16)
-    write_model_file(output, tree)
+def resume(module, optimizer, folder):
+    """Load the last checkpoint, if there is one; return the number of steps that are done."""
+    path = folder / "state.pt"
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    module.load_state_dict(state["module"])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["step"]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,260 @@
+"""Compare shipped U-Nets: sources, stars against galaxies, artefacts, and false sources.
+
+    python -m benchmarks.bench_classes scores
+    python -m benchmarks.bench_classes negative
+
+`scores` segments simulated fields that no net was trained on: those of `train_shipped_classes`,
+`make_field` at three densities and, if GALAXYSEGMENT_DATA is set, two fields of other simulators.
+`negative` counts sources on real images times −1, which hold noise, and troughs where a pipeline
+took too much light away, but no source. ``--nets`` names weights or files.
+"""
+
+import argparse
+import os
+import warnings
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from galaxysegment import SEPSegmenter, UNetSegmenter
+from galaxysegment.datasets import make_field
+from galaxysegment.io import read_field
+from galaxysegment.metrics import detection_scores
+from galaxysegment.structures import ARTEFACT, GALAXY, STAR, relabel, remove_small
+
+from .class_fields import simulate
+from .real_sky import list_fields, open_field
+
+BINS = (5, 10, 20, 50, np.inf)  # of the signal to noise of a true source
+N_PIXELS = 8  # smaller sources are ignored
+FIRST = 7_100_000  # seed of the first held-out field
+
+
+# ---- fields: image and RMS map (2, height, width), classes and label map (2, height, width) ----
+
+
+def sky_fields(n_fields):
+    """Fields as in training."""
+    return [simulate(FIRST + index) for index in range(n_fields)]
+
+
+def plain_fields(density):
+    """Fields of `make_field` as a large ground-based survey sees them, three tenths stars."""
+    settings = {"pixel_scale": 0.2, "psf_fwhm": 0.8, "depth": 26.0, "star_fraction": 0.3}
+    fields = []
+    for seed in range(900, 904):
+        field = make_field((512, 512), density=density, **settings, random_state=seed)
+        fields.append((np.stack([field.image[0], field.rms]), truth_of(field)))
+    return fields
+
+
+def truth_of(field):
+    """Panoptic truth of a field; a pixel belongs to the first of the sources that cover it."""
+    return np.stack([np.concatenate([[0], field.classes])[field.labels], field.labels])
+
+
+def galsim_field(data):
+    """HST galaxies and stars drawn by GalSim, r band."""
+    folder = data / "sim_galsim_fields"
+    field = read_field(folder / "dev_r.fits.fz", labels=folder / "dev_truth.fits.fz")
+    is_star = np.asarray(field.catalog["is_star"], dtype=bool)
+    classes = np.concatenate([[0], np.where(is_star, STAR, GALAXY)])
+    labels = np.asarray(field.labels)
+    truth = np.stack([classes[labels], labels])
+    rms = np.where(field.rms > 0, field.rms, np.nan)
+    truth[0][np.isnan(field.image[0]) | np.isnan(rms)] = -1
+    return [(np.stack([field.image[0], rms]), truth)]
+
+
+def dc2_field(data):
+    """A field of the second data challenge of LSST DESC, i band; its masks are oversized."""
+    with np.load(next((data / "dc2_deepdisc").glob("*.npz"))) as stored:
+        image = stored["images"][stored["bands"].tolist().index("i")]
+        labels, catalog = stored["labels"], stored["catalog"]
+    classes = np.zeros(max(catalog["label"].max(), labels.max()) + 1, dtype=np.int32)
+    classes[catalog["label"]] = np.where(catalog["redshift"] > 0, GALAXY, STAR)
+    return [(np.stack([image, np.full_like(image, np.nan)]), np.stack([classes[labels], labels]))]
+
+
+def list_sets(data, n_fields):
+    """Yield names and fields."""
+    yield f"as in training, {n_fields} fields", sky_fields(n_fields)
+    for density in (40, 100, 250):
+        yield f"make_field, {density} per arcmin²", plain_fields(density)
+    if data:
+        yield "another simulator (GalSim, HST galaxies)", galsim_field(data)
+        yield "another simulator (DC2)", dc2_field(data)
+
+
+# ---- scores ----
+
+
+class Tally:
+    """Counts of one net over fields."""
+
+    def __init__(self):
+        self.pixels, self.sources, self.artefacts = np.zeros(3), np.zeros(3), np.zeros(4)
+        self.kinds = []  # (S/N, true class, predicted class, score of a star) of matched sources
+
+    def add(self, planes, truth, prediction):
+        """Count a field."""
+        labels, is_star_score, artefact = prediction
+        void = truth[0] < 0
+        is_thing = np.isin(truth[0], (GALAXY, STAR))
+        all_true = np.where(is_thing, truth[1], 0)
+        wanted = remove_small(all_true, N_PIXELS)
+        ignored = void | ((all_true > 0) & (wanted == 0))
+        seen = np.where(ignored, 0, labels)
+        light = seen > 0
+        self.pixels += (light & (wanted > 0)).sum(), light.sum(), (wanted > 0).sum()
+        scores = detection_scores(relabel(wanted), relabel(remove_small(seen, N_PIXELS)))
+        self.sources += scores.n_matched, scores.n_true, scores.n_pred
+        real = truth[0] == ARTEFACT
+        self.artefacts[:2] += (light & real).sum(), real.sum()
+        if artefact is not None:
+            called = artefact & ~void & ~light
+            self.artefacts[2:] += (called & real).sum(), called.sum()
+            self.kinds += list(kinds_of(planes, truth, wanted, labels, is_star_score))
+
+    def describe(self):
+        """Sources and artefacts in words."""
+        both, seen, true = self.pixels
+        matched, n_true, n_pred = self.sources
+        text = (
+            f"IoU {both / (seen + true - both):.3f}, Dice {2 * both / (seen + true):.3f}, "
+            f"F1 {2 * matched / (n_true + n_pred):.3f} (recall {matched / n_true:.3f}, precision "
+            f"{matched / n_pred:.3f})"
+        )
+        in_sources, real, found, called = self.artefacts
+        if real:
+            text += f"; artefact pixels in sources {in_sources / real:.3f}"
+        if real and called:
+            text += f", called artefacts {found / real:.3f}, right {found / called:.3f}"
+        return text
+
+    def describe_kinds(self):
+        """Stars and galaxies that are called by their names, by signal to noise."""
+        if not self.kinds:
+            return
+        snr, true, predicted, score = np.transpose(self.kinds)
+        for low, high in pairwise(BINS):
+            inside = (snr >= low) & (snr < high)
+            parts = []
+            for kind, name in ((STAR, "stars"), (GALAXY, "galaxies")):
+                chosen = inside & (true == kind)
+                right = np.mean(predicted[chosen] == kind) if chosen.any() else np.nan
+                parts.append(f"{name} {right:.3f} of {chosen.sum()}")
+            right = np.mean(predicted[inside] == true[inside]) if inside.any() else np.nan
+            if len(np.unique(true[inside])) == 2:
+                parts.append(f"AUC {roc_auc_score(true[inside] == STAR, score[inside]):.3f}")
+            yield f"S/N {low:g} to {high:g}: all {right:.3f}; {', '.join(parts)}"
+
+
+def kinds_of(planes, truth, wanted, labels, scores):
+    """Yield S/N, true class, predicted class and score of each true source that is detected.
+
+    A true source is detected if a predicted source covers half of its pixels.
+    """
+    signal = signal_to_noise(planes)
+    for label in np.unique(wanted[wanted > 0]):
+        inside = (wanted == label) & (truth[0] >= 0)
+        votes = np.bincount(labels[inside])
+        votes[0] = 0
+        if not inside.any() or 2 * votes.max() < inside.sum():
+            continue
+        source = votes.argmax()
+        kind = truth[0][inside][0]
+        score = scores[source]
+        yield (
+            np.nansum(signal[inside]) / np.sqrt(inside.sum()),
+            kind,
+            STAR if score > 0.5 else GALAXY,
+            score,
+        )
+
+
+def signal_to_noise(planes):
+    """Signal to noise of each pixel, as the nets see it before the arcsinh."""
+    with_rms = np.isfinite(planes[1]).any()
+    unet = UNetSegmenter(weights="vis", rms_band=-1 if with_rms else None)
+    return np.sinh(unet._scale_all([planes if with_rms else planes[:1]])[0][0])
+
+
+def predict(net, planes, n_views):
+    """Label map, score of a star of each label, and the pixels called artefacts."""
+    with_rms = np.isfinite(planes[1]).any()
+    unet = UNetSegmenter(weights=net, rms_band=-1 if with_rms else None, n_views=n_views)
+    X = (planes if with_rms else planes[:1])[None]
+    unet._ready_net()
+    if len(unet.pixel_classes_) == 2:
+        return unet.predict(X)[0], None, None
+    panoptic = unet.predict(X, output="panoptic")[0]
+    proba = unet.predict_class_proba(X)[0]
+    labels = panoptic[1]
+    star, galaxy = (
+        np.bincount(labels.ravel(), proba[list(unet.pixel_classes_).index(kind)].ravel())
+        for kind in (STAR, GALAXY)
+    )
+    return labels, star / np.maximum(star + galaxy, 1e-9), panoptic[0] == ARTEFACT
+
+
+def score(options):
+    """Print all scores."""
+    for name, fields in list_sets(options.data, options.fields):
+        print(f"\n{name}")
+        for net in options.nets:
+            tally = Tally()
+            for planes, truth in fields:
+                tally.add(planes, truth, predict(net, planes, options.views))
+            print(f"  {Path(net).stem:10s} {tally.describe()}", flush=True)
+            for line in tally.describe_kinds():
+                print(f"    {line}", flush=True)
+
+
+# ---- false sources ----
+
+
+def count_false(options):
+    """Print sources per 10⁶ pixels on real images times −1."""
+    segmenters = {Path(net).stem: unet_maker(net, options.views) for net in options.nets}
+    segmenters["SEP, 1 sigma"] = lambda rms_band: SEPSegmenter(n_sigma=1.0, rms_band=rms_band)
+    segmenters["SEP, defaults"] = lambda rms_band: SEPSegmenter(rms_band=rms_band)
+    print(f"{'field':44s}", *(f"{name:>14s}" for name in segmenters))
+    totals, n_pixels = dict.fromkeys(segmenters, 0), 0
+    for field in list_fields(options.data):
+        image, rms = open_field(options.data, field)
+        image, rms = (None if plane is None else plane[:1024, :1024] for plane in (image, rms))
+        X = -image[None] if rms is None else np.stack([-image, rms])[None]
+        no_data = np.isnan(image) if rms is None else np.isnan(image) | ~(rms > 0)
+        n_pixels += (~no_data).sum()
+        cells = []
+        for name, make in segmenters.items():
+            labels = make(None if rms is None else -1).predict(X)[0]
+            count = len(np.unique(labels[labels > 0]))
+            totals[name] += count
+            cells.append(f"{1e6 * count / (~no_data).sum():14.0f}")
+        print(f"{field.name:44s}", *cells, flush=True)
+    print(f"{'all':44s}", *(f"{1e6 * count / n_pixels:14.0f}" for count in totals.values()))
+
+
+def unet_maker(net, n_views):
+    """Return a function of the RMS band that makes a U-Net."""
+    return lambda rms_band: UNetSegmenter(weights=net, rms_band=rms_band, n_views=n_views)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("scores", "negative"))
+    parser.add_argument("--nets", nargs="+", default=["vis", "sky"])
+    parser.add_argument("--fields", type=int, default=24, help="held-out fields as in training")
+    parser.add_argument("--views", type=int, default=4)
+    parser.add_argument("--data", type=Path, default=os.environ.get("GALAXYSEGMENT_DATA"))
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    {"scores": score, "negative": count_false}[options.what](options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Choose the thresholds of a net that tells classes apart, and calibrate it, on held-out fields.
+
+    python -m benchmarks.tune_shipped_classes step_05600.safetensors --output sky.safetensors
+
+`train_shipped_classes` does this at its end; the command does it for one of its checkpoints.
+Stars are made more or less probable until as many sources as possible have the right class. Then
+come the threshold of sources and the calibration. Half of the fields have an RMS map.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from galaxysegment import UNetSegmenter
+from galaxysegment._utils.calibration import fit_calibration
+from galaxysegment._utils.model_file import read_model_file, write_model_file
+from galaxysegment.persistence import save
+from galaxysegment.segmenters._unet import _best_threshold
+from galaxysegment.structures import GALAXY, STAR, VOID, remove_small
+
+from .class_fields import cached
+
+TUNING = range(7_200_000, 7_200_040)  # seeds
+SHIFTS = np.linspace(-1, 2, 13)  # of the logit of stars
+FAINTEST = 10.0  # signal to noise of the sources that must have the right class
+
+
+def tune(unet, folder):
+    """Tune a net in place."""
+    fields = [Example(unet, index, *cached(seed, folder)) for index, seed in enumerate(TUNING)]
+    right = np.sum([field.right(SHIFTS) for field in fields], axis=0)
+    shift = SHIFTS[right.sum(axis=1).argmax()]
+    for candidate, counts in zip(SHIFTS, right, strict=True):
+        print(f"stars {candidate:+.2f}: {counts[0]:.0f} galaxies, {counts[1]:.0f} stars right")
+    unet.net_.module_.head.bias.data[STAR] += shift
+    pairs = [field.light(shift) for field in fields]
+    unet.threshold_ = _best_threshold(pairs, n_pixels=8)
+    counted = [field.truth[0] != VOID for field in fields]
+    unet.calibration_ = fit_calibration(
+        [proba[valid] for (proba, _), valid in zip(pairs, counted, strict=True)],
+        [labels[valid] > 0 for (_, labels), valid in zip(pairs, counted, strict=True)],
+    )
+    print(
+        f"stars {shift:+.2f}, threshold {unet.threshold_:.2f} ({unet.proba_threshold_:.2f} "
+        f"calibrated), from {len(fields)} fields"
+    )
+
+
+class Example:
+    """A held-out field and what the net says of it.
+
+    Parameters
+    ----------
+    unet : UNetSegmenter
+    index : int
+        Fields of odd numbers go without their RMS map.
+    planes, truth : ndarray of shape (2, height, width)
+        As `class_fields.simulate` makes them.
+    """
+
+    def __init__(self, unet, index, planes, truth):
+        unet.set_params(rms_band=None if index % 2 else -1)
+        image = planes[:1] if index % 2 else planes
+        self.proba = unet._class_maps([image])[0].classes
+        self.signal = np.nan_to_num(np.sinh(unet._scale_all([image])[0][0]))
+        unset = np.isnan(planes[0])
+        self.truth = np.stack([np.where(unset, VOID, truth[0]), truth[1]])
+
+    def shifted(self, shift):
+        """Return the probabilities with another logit of stars."""
+        proba = self.proba.copy()
+        proba[STAR] *= np.exp(shift)
+        return proba / proba.sum(axis=0)
+
+    def light(self, shift):
+        """Return the probability of a source, and the label map; 0 where a pixel does not count."""
+        proba = self.shifted(shift)
+        valid = self.truth[0] != VOID
+        is_thing = np.isin(self.truth[0], (GALAXY, STAR))
+        return (
+            np.where(valid, proba[GALAXY] + proba[STAR], 0),
+            np.where(is_thing, self.truth[1], 0),
+        )
+
+    def right(self, shifts):
+        """Return how many galaxies and stars get the right class, shape (n_shifts, 2)."""
+        is_thing = np.isin(self.truth[0], (GALAXY, STAR))
+        labels = remove_small(np.where(is_thing, self.truth[1], 0), 8)
+        flat = labels.ravel()
+        sizes = np.maximum(np.bincount(flat), 1)
+        bright = np.bincount(flat, self.signal.ravel()) / np.sqrt(sizes) > FAINTEST
+        bright[0] = False
+        is_star = np.bincount(flat, (self.truth[0] == STAR).ravel()) > sizes / 2
+        counts = []
+        for shift in shifts:
+            proba = self.shifted(shift)
+            star, galaxy = (np.bincount(flat, proba[kind].ravel()) for kind in (STAR, GALAXY))
+            right = bright & ((star > galaxy) == is_star)
+            counts.append(((right & ~is_star).sum(), (right & is_star).sum()))
+        return np.array(counts)
+
+
+def write(unet, output):
+    """Write a net with half floats."""
+    save(unet, output)
+    tree = read_model_file(output)
+    tensors = tree["state"]["tensors"]
+    for name, tensor in tensors.items():
+        if tensor.dtype == np.float32:
+            tensors[name] = tensor.astype(np.float16)
+    write_model_file(output, tree)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("net", type=Path)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--folder", type=Path, required=True, help="where fields are kept")
+    options = parser.parse_args()
+    unet = UNetSegmenter(weights=options.net)
+    unet._ready_net()
+    unet._drop_calibration()
+    tune(unet, options.folder)
+    write(unet, options.output)
+
+
+if __name__ == "__main__":
+    main()

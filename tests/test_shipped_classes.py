@@ -1,0 +1,138 @@
+"""The recipe of the net that tells galaxies, stars and artefacts apart."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("galsim", reason="simulates fields with GalSim")
+torch = pytest.importorskip("torch", reason="trains a net")
+
+from benchmarks import (  # noqa: E402
+    bench_classes,
+    class_fields,
+    train_shipped_classes,
+    tune_shipped_classes,
+)
+from galaxysegment import UNetSegmenter  # noqa: E402
+from galaxysegment.structures import ARTEFACT, GALAXY, SKY, STAR, VOID  # noqa: E402
+
+SIDE = 64
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with small fields in place of simulated ones."""
+
+    def simulate(seed):
+        rng = np.random.default_rng(seed)
+        y, x = np.indices((SIDE, SIDE))
+        planes = np.stack([rng.normal(size=(SIDE, SIDE)), np.ones((SIDE, SIDE))])
+        truth = np.zeros((2, SIDE, SIDE), dtype=np.int32)
+        for label, (kind, width) in enumerate(((GALAXY, 4.0), (STAR, 1.5)), start=1):
+            cy, cx = rng.uniform(12, 24), rng.uniform(12, SIDE - 12)
+            cy += 30 * (kind == STAR)
+            light = 60 * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * width**2))
+            planes[0] += light
+            truth[:, light > 1] = np.array([[kind], [label]])
+        planes[0, 0, :5], truth[0, 0, :5] = np.nan, VOID
+        return planes.astype(np.float32), truth
+
+    monkeypatch.setattr(class_fields, "simulate", simulate)
+    monkeypatch.setattr(class_fields, "SHAPE", (SIDE, SIDE))
+    monkeypatch.setattr(class_fields, "PATCH", 32)
+    monkeypatch.setattr(class_fields, "BATCH", 2)
+    monkeypatch.setattr(train_shipped_classes, "HELD_OUT", range(900, 901))
+    monkeypatch.setattr(tune_shipped_classes, "TUNING", range(910, 912))
+    return tmp_path
+
+
+def options(folder, steps):
+    """Options of a short training."""
+    return SimpleNamespace(
+        folder=folder, steps=4, stop=steps, fields=3, begin_with=2, lr=1e-3, every=2, seed=1
+    )
+
+
+def small_net():
+    unet = UNetSegmenter(weights="vis", classes=class_fields.CLASSES, rms_band=-1, n_views=1)
+    torch.manual_seed(0)
+    unet._ready_net()
+    return unet
+
+
+def test_training_goes_on_where_it_stopped(folder):
+    whole, part = small_net(), small_net()
+    (folder / "a").mkdir(), (folder / "b").mkdir()
+    for number, unet, stops in ((0, whole, [4]), (1, part, [2, 4])):
+        for stop in stops:
+            for module in unet.net_.module_.modules():
+                if isinstance(module, torch.nn.Dropout2d):
+                    module.p = 0.0  # its random numbers are not kept
+            train_shipped_classes.train(unet, options(folder / "ab"[number], stop))
+    expected = whole.net_.module_.state_dict()
+    for name, tensor in part.net_.module_.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name], rtol=0, atol=0, msg=name)
+    assert not torch.equal(expected["head.weight"], small_net().net_.module_.head.weight)
+    assert sorted(path.name for path in (folder / "b").glob("step_*")) == [
+        "step_00002.safetensors",
+        "step_00004.safetensors",
+    ]
+
+
+def test_the_end_is_a_file_that_tells_stars_apart(folder):
+    unet = small_net()
+    tune_shipped_classes.tune(unet, folder)
+    tune_shipped_classes.write(unet, folder / "net.safetensors")
+    again = UNetSegmenter(weights=folder / "net.safetensors")
+    again._ready_net()
+    assert again.pixel_classes_.tolist() == [SKY, GALAXY, STAR, ARTEFACT]
+    assert again.threshold_ == unet.threshold_ and again.calibration_.shape[0] == 2
+    planes, truth = class_fields.simulate(5)
+    labels, score, artefact = bench_classes.predict(folder / "net.safetensors", planes, 1)
+    assert labels.max() == 2 and score.shape == (3,) and artefact.shape == labels.shape
+    tally = bench_classes.Tally()
+    tally.add(planes, truth, (labels, np.array([0, 0.1, 0.9]), artefact))
+    assert "F1 1.000" in tally.describe()
+    assert [kinds[1:3] for kinds in tally.kinds] == [(GALAXY, GALAXY), (STAR, STAR)]
+    assert "stars 1.000 of 1" in " ".join(tally.describe_kinds())
+
+
+def test_the_loss_asks_three_questions():
+    classes = torch.tensor([[[SKY, GALAXY], [STAR, ARTEFACT]]], dtype=torch.int8)
+    weights = torch.tensor([[[0.0, 1.0], [2.0, 0.0]]])
+    right = 20.0 * torch.nn.functional.one_hot(classes.long(), 4).permute(0, 3, 1, 2).float()
+    total, parts = train_shipped_classes.loss_of(right, classes, weights)
+    assert total < 1e-3 and all(part < 1e-3 for part in parts)
+    for pixel, wrong, asked in (
+        ((1, 0), GALAXY, 1),  # a star that is called a galaxy
+        ((0, 1), STAR, 1),
+        ((0, 0), ARTEFACT, 2),
+        ((1, 1), SKY, 2),
+        ((0, 1), SKY, 0),
+        ((0, 0), GALAXY, 0),
+    ):
+        logits = right.clone()
+        logits[0, :, pixel[0], pixel[1]] = 0
+        logits[0, wrong, pixel[0], pixel[1]] = 20.0
+        parts = train_shipped_classes.loss_of(logits, classes, weights)[1][:3]
+        assert [bool(part > 1) for part in parts] == [k == asked for k in range(3)], (pixel, wrong)
+    void = torch.full_like(classes, VOID)
+    total, _ = train_shipped_classes.loss_of(right, void, 0 * weights)
+    assert total == 0
+
+
+def test_sources_share_the_root_of_their_area(folder):
+    planes, truth = class_fields.simulate(3)
+    _, classes, weights = class_fields.prepared(small_net(), planes, truth)
+    for kind, share in ((GALAXY, 1.0), (STAR, class_fields.STAR_WEIGHT)):
+        area = np.count_nonzero(classes == kind)
+        assert weights[classes == kind].sum() == pytest.approx(share * np.sqrt(area), rel=1e-5)
+    assert not weights[(classes != GALAXY) & (classes != STAR)].any()
+
+
+def test_the_rate_rises_and_falls():
+    done = np.linspace(0, 1, 101)
+    rates = np.array([train_shipped_classes.rate(value) for value in done])
+    assert rates[0] < 0.05 and rates.max() == pytest.approx(1.0) and rates[-1] < 0.01
+    assert (np.diff(rates[:4]) > 0).all() and (np.diff(rates[4:]) < 0).all()
