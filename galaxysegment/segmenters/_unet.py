@@ -344,6 +344,13 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
 
         return BCEDiceLoss if self._codes() is None else ClassLoss
 
+    def _net_settings(self):
+        settings = super()._net_settings()
+        if self.criterion is not None or self._codes() is None:
+            return settings
+        things = np.flatnonzero(things_of(self._codes())).tolist()
+        return {**settings, "criterion__things": things}
+
     def _check_trainable(self, images, targets):
         super()._check_trainable(images, targets)
         if isinstance(self.class_weight, dict) and not (
