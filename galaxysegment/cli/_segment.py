@@ -108,14 +108,14 @@ def run(arguments):
     segmenter = ready_segmenter(arguments, with_rms=field.has_rms)
     bridge_gaps(segmenter, arguments.bridge, label=arguments.label_bridge)
     if tile_size is None:
-        labels = _segment_whole(field, segmenter, output, arguments.overwrite)
+        labels, classes = _segment_whole(field, segmenter, output, arguments)
     else:
-        labels = _segment_tiles(field, segmenter, output, arguments, tile_size)
+        labels, classes = _segment_tiles(field, segmenter, output, arguments, tile_size), None
     if arguments.picture:
         draw(field, labels, arguments.picture, shown)
         print(f"Drew {arguments.picture}.")
     if arguments.catalog or arguments.regions:
-        _measure(field, labels, arguments, bands.names)
+        _measure(field, labels, classes, arguments, bands.names)
 
 
 def _check_files(arguments, output):
@@ -172,14 +172,20 @@ def _choose_shown(arguments, bands):
     return None
 
 
-def _segment_whole(field, segmenter, output, overwrite):
+def _segment_whole(field, segmenter, output, arguments):
+    """Segment and write; return the label map, and the class of each label for a catalog."""
     from ..io import write_label_map
+    from ..structures import as_label_map
 
-    labels = segment_field(field, segmenter)
-    write_label_map(output, labels, header=field.header, segmenter=segmenter, overwrite=overwrite)
+    measures = bool(arguments.catalog or arguments.regions)
+    sources = segment_field(field, segmenter, output="instances" if measures else "labels")
+    labels = as_label_map(sources) if measures else sources
+    write_label_map(
+        output, labels, header=field.header, segmenter=segmenter, overwrite=arguments.overwrite
+    )
     height, width = labels.shape
     print(f"{count_sources(labels.max())} in {height} x {width} pixels: wrote {output}.")
-    return labels
+    return labels, sources.classes if measures else None
 
 
 def _segment_tiles(field, segmenter, output, arguments, tile_size):
@@ -209,12 +215,13 @@ def _middle(side, length):
     return slice(max(0, (side - length) // 2), min(side, (side + length) // 2))
 
 
-def _measure(field, labels, arguments, bands):
+def _measure(field, labels, classes, arguments, bands):
     from ..catalog import source_catalog, write_catalog, write_regions
 
     catalog = source_catalog(
         *(labels, field),
         **{"background": "mesh", "zero_point": arguments.zero_point, "bands": bands},
+        classes=classes,
         **measure_options(arguments),
     )
     writers = (arguments.catalog, write_catalog), (arguments.regions, write_regions)

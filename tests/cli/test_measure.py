@@ -4,7 +4,10 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import QTable
 
+from galaxysegment import UNetSegmenter
 from galaxysegment.cli import main
+from galaxysegment.persistence import save
+from galaxysegment.structures import GALAXY, STAR, Instances
 from galaxysegment.testing import make_images
 
 
@@ -33,3 +36,35 @@ def test_the_catalog_holds_what_was_asked_for(tmp_path, capsys):
     fits.writeto(words[1], X[0])
     assert main([str(word) for word in [*words, "--overwrite"]]) == 1
     assert "The header has no zero point" in capsys.readouterr().err
+
+
+def test_the_catalog_holds_classes_that_a_net_tells_apart(tmp_path):
+    rows, columns = np.indices((64, 64))
+    image = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
+    labels = np.zeros((64, 64), dtype=np.int32)
+    for label, (row, column, width) in enumerate(((16, 16, 5), (44, 20, 1.5), (36, 46, 5)), 1):
+        light = 40 * np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / (2 * width**2))
+        image += light
+        labels[light > 2] = label
+    truth = Instances.from_label_map(labels, classes=[GALAXY, STAR, GALAXY])
+    unet = UNetSegmenter(
+        classes=(GALAXY, STAR),
+        base_width=6,
+        depth=3,
+        dropout=0,
+        max_epochs=60,
+        lr=0.01,
+        validation_fraction=0,
+        random_state=0,
+    )
+    save(unet.fit([image], [truth]), tmp_path / "unet.safetensors")
+    fits.writeto(tmp_path / "image.fits", image)
+    catalog = tmp_path / "sources.ecsv"
+    words = ["segment", tmp_path / "image.fits", "--model", tmp_path / "unet.safetensors"]
+    assert main([str(word) for word in [*words, "--catalog", catalog]]) == 0
+    table = QTable.read(catalog)
+    x, kind = np.asarray(table["x"]), np.asarray(table["class"])
+    assert kind.tolist() == [STAR if abs(value - 20) < 3 else GALAXY for value in x]
+    assert sorted(kind) == [GALAXY, GALAXY, STAR]
+    written = fits.getdata(tmp_path / "image_segmentation.fits")
+    np.testing.assert_array_equal(written, unet.predict([image])[0])
