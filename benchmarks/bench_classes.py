@@ -127,11 +127,11 @@ class Tally:
             f"F1 {2 * matched / (n_true + n_pred):.3f} (recall {matched / n_true:.3f}, precision "
             f"{matched / n_pred:.3f})"
         )
-        in_sources, real, found, called = self.artefacts
+        in_sources, real, named, called = self.artefacts
         if real:
             text += f"; artefact pixels in sources {in_sources / real:.3f}"
         if real and called:
-            text += f", called artefacts {found / real:.3f}, right {found / called:.3f}"
+            text += f", called artefacts {named / real:.3f}, right {named / called:.3f}"
         return text
 
     def describe_kinds(self):
@@ -155,16 +155,17 @@ class Tally:
 def kinds_of(planes, truth, wanted, labels, scores):
     """Yield S/N, true class, predicted class and score of each true source that is detected.
 
-    A true source is detected if a predicted source covers half of its pixels.
+    A true source is detected if it shares with a predicted source half of the pixels of the smaller
+    of the two.
     """
-    signal = signal_to_noise(planes)
+    signal, sizes = signal_to_noise(planes), np.bincount(labels.ravel())
     for label in np.unique(wanted[wanted > 0]):
         inside = (wanted == label) & (truth[0] >= 0)
         votes = np.bincount(labels[inside])
         votes[0] = 0
-        if not inside.any() or 2 * votes.max() < inside.sum():
-            continue
         source = votes.argmax()
+        if not inside.any() or 2 * votes[source] < min(inside.sum(), sizes[source]):
+            continue
         kind = truth[0][inside][0]
         score = scores[source]
         yield (
