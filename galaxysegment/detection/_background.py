@@ -363,15 +363,17 @@ def fit_plane(values, used, y, x):
     centre = np.array([y.mean(), x.mean()])
     design = np.stack([np.ones_like(y), y - centre[0], x - centre[1]], axis=1)
     heights = values[used].astype(np.float64)
-    plane = np.linalg.lstsq(design, heights)[0]
+    plane, _, rank, _ = np.linalg.lstsq(design, heights)
     for _ in range(_MAX_FITS):
         off = np.abs(heights - design @ plane)
         scale = _MILD * np.median(off)
         if scale == 0:  # exact
             break
         # Cauchy's weights keep a little of every box, so that the fit stays unique
-        weight = 1 / np.hypot(1, off / scale)
-        plane = np.linalg.lstsq(design * weight[:, None], heights * weight)[0]
+        weighted = design / (1 + (off / scale) ** 2)[:, np.newaxis]
+        normal, right = weighted.T @ design, weighted.T @ heights
+        # Boxes in a row leave the rise across it open: it is 0 then.
+        plane = np.linalg.solve(normal, right) if rank == 3 else np.linalg.pinv(normal) @ right
     return Plane(plane[1:], centre)
 
 

@@ -5,6 +5,7 @@ their noise, and smoothing lowers it less than a threshold in units of a pixel's
 """
 
 from math import ceil
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -56,32 +57,78 @@ class NoiseCorrelation(Statistic):
         return self._pitch
 
     def measure(self, rows, y0, shape):
-        height, width = (min(_BOX, side) for side in shape)
-        if min(height, width) < _NARROWEST:
-            return np.zeros(0)
-        n_boxes = (shape[0] // self._pitch + 1) * (shape[1] // width)
-        step = ceil((n_boxes / _MOST_BOXES) ** 0.5)  # of so many boxes along each axis one counts
-        starts = range(0, rows.shape[1], self._pitch)
-        ratios = [np.zeros(0)]
-        for y in (y for y in starts if (y0 + y) // self._pitch % step == 0):
-            detection, rms = self.detection_of(rows[:, y : y + height], y0 + y)
-            columns = range(0, detection.shape[1] - width + 1, width * step)
-            if len(detection) == height:
-                boxes = [detection[:, x : x + width] for x in columns]
-                depths = None if rms is None else [rms[:, x : x + width] for x in columns]
-                ratios.append(self._ratios(boxes, depths))
-        return np.concatenate(ratios)
+        chosen = [self._ratios(*boxes) for boxes in self._boxes(rows, y0, shape)]
+        return np.concatenate([np.zeros(0), *chosen])
 
     def combine(self, parts, shape):
         ratios = np.concatenate(parts)
         return max(1.0, float(np.quantile(ratios, _QUIET))) if ratios.size else 1.0
 
-    def _ratios(self, boxes, depths):
+    def of_image(self, image):
+        """Value of a whole image, shape (n_bands, height, width), often without smoothing it."""
+        shape = image.shape[-2:]
+        rows = list(self._boxes(image, 0, shape))
+        if not rows:
+            return 1.0
+        boxes = np.concatenate([boxes for boxes, _ in rows])
+        depths = None if rows[0][1] is None else np.concatenate([own for _, own in rows])
+        light = _Light.of(boxes, depths)
+        low = (light.largest_ratio(self._white()) <= 1) & ~np.isnan(boxes).any(axis=(1, 2))
+        # With so many ratios of at most 1, the quantile is at most 1.
+        if np.count_nonzero(low & light.usable) >= ceil(_QUIET * (len(boxes) - 1)) + 1:
+            return 1.0
+        return self.combine([self._ratios(boxes, depths, light)], shape)
+
+    def _boxes(self, rows, y0, shape):
+        """Yield rows of boxes of a block and of its RMS map, or None instead of the latter."""
+        height, width = (min(_BOX, side) for side in shape)
+        if min(height, width) < _NARROWEST:
+            return
+        n_boxes = (shape[0] // self._pitch + 1) * (shape[1] // width)
+        step = ceil((n_boxes / _MOST_BOXES) ** 0.5)  # of so many boxes along each axis one counts
+        starts = range(0, rows.shape[1], self._pitch)
+        for y in (y for y in starts if (y0 + y) // self._pitch % step == 0):
+            detection, rms = self.detection_of(rows[:, y : y + height], y0 + y)
+            if len(detection) == height:
+                yield tuple(
+                    None if image is None else _cut(image, width, step)
+                    for image in (detection, rms)
+                )
+
+    def _ratios(self, boxes, depths, light=None):
         """Ratio of each box that holds little but noise."""
-        profile = gaussian_profile(self.fwhm, self.kernel_size)
-        white = (profile**2).sum()  # scatter of white noise smoothed by a product of two profiles
-        boxes = np.stack(boxes)
-        smooth = _spread(_smoothed(boxes, profile))
+        light = _Light.of(boxes, depths) if light is None else light
+        smooth = _spread(_smoothed(boxes, gaussian_profile(self.fwhm, self.kernel_size)))
+        white = self._white()
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratios = np.minimum(smooth / (white * light.depth), light.largest_ratio(white))
+        return ratios[light.usable & np.isfinite(ratios)]
+
+    def _white(self):
+        """Scatter of white noise smoothed by the kernel, a product of two profiles."""
+        return (gaussian_profile(self.fwhm, self.kernel_size) ** 2).sum()
+
+
+class _Light(NamedTuple):
+    """What the pixels of each box tell without smoothing them.
+
+    Attributes
+    ----------
+    pixel, depth : ndarray of shape (n_boxes,)
+        Scatter of the pixels, and the noise that it is compared with.
+    share : ndarray of shape (n_boxes,)
+        Largest scatter of the smoothed pixels, in that of white noise as deep as the pixels.
+    usable : ndarray of bool, shape (n_boxes,)
+        Boxes whose pixels scatter no more than noise explains.
+    """
+
+    pixel: np.ndarray
+    depth: np.ndarray
+    share: np.ndarray
+    usable: np.ndarray
+
+    @classmethod
+    def of(cls, boxes, depths):
         pixel = _spread(boxes)
         near, far = (_spread(boxes[..., lag:] - boxes[..., :-lag]) / np.sqrt(2) for lag in (1, 2))
         depth = pixel if depths is None else _median_rms(depths)
@@ -89,9 +136,12 @@ class NoiseCorrelation(Statistic):
         with np.errstate(invalid="ignore", divide="ignore"):
             excess = np.maximum(far / near, 1) - 1
             usable = (depth > 0) & (pixel <= _MARGIN * near * (1 + _PIXEL_SLOPE * excess))
-            explained = white * pixel * (1 + _FACTOR_SLOPE * excess)
-            ratios = np.minimum(smooth, explained) / (white * depth)
-        return ratios[usable & np.isfinite(ratios)]
+        return cls(pixel, depth, 1 + _FACTOR_SLOPE * excess, usable)
+
+    def largest_ratio(self, white):
+        """Upper bound of the ratio of each box, if the kernel leaves `white` of white noise."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return white * self.pixel * self.share / (white * self.depth)
 
 
 def noise_factor(detection, rms, fwhm, kernel_size, box_rows=_BOX):
@@ -101,8 +151,13 @@ def noise_factor(detection, rms, fwhm, kernel_size, box_rows=_BOX):
         return rows[0], None if rms is None else rms[y0 : y0 + rows.shape[1]]
 
     statistic = NoiseCorrelation(detection_of, fwhm, kernel_size, box_rows)
-    part = statistic.measure(detection[np.newaxis], 0, detection.shape)
-    return statistic.combine([part], detection.shape)
+    return statistic.of_image(detection[np.newaxis])
+
+
+def _cut(rows, width, step):
+    """Every `step`-th box of `width` columns of some rows: shape (n_boxes, n_rows, width)."""
+    columns = range(0, rows.shape[1] - width + 1, width * step)
+    return np.stack([rows[:, x : x + width] for x in columns])
 
 
 def _median_rms(depths):

@@ -55,9 +55,9 @@ def _groups(level, noise, used, sky):
     below = above[sky & (above < 0)]  # without the wings
     scatter = 1.4826 * float(np.median(-below)) if below.size else 0.0
     wing = max(_WING * scatter, _LEAST_WING * depth)
-    groups, n_groups = ndimage.label(above > wing, np.ones((3, 3)))
-    if n_groups == 0:
+    if above.max() <= max(_PEAK * depth, wing):
         return np.zeros(used.shape, dtype=bool)
+    groups, n_groups = ndimage.label(above > wing, np.ones((3, 3)))
     index = np.arange(1, n_groups + 1)
     peak, mean = (measure(above, groups, index) for measure in (ndimage.maximum, ndimage.mean))
     size = np.bincount(groups.ravel())[1:]

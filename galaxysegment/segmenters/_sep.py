@@ -409,8 +409,7 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         height, width = box = self._box(image.shape)
         if self.mask_objects:
             measured = measure_boxes(sep, image, no_data, box)
-            if boxes_of_objects(*measured[:2], measured[2] > 0).any():
-                return self._make_background(measured, box, image.dtype).at(0, 0, image.shape)
+            return self._make_background(measured, box, image.dtype).at(0, 0, image.shape)
         return sep.Background(
             image, mask=no_data, bw=width, bh=height, fw=self.filter_size, fh=self.filter_size
         )

@@ -5,6 +5,7 @@ import pytest
 from scipy import ndimage
 
 from galaxysegment.datasets import make_field
+from galaxysegment.detection import _correlation
 from galaxysegment.detection._correlation import NoiseCorrelation, noise_factor
 from galaxysegment.detection._smoothing import gaussian_profile
 
@@ -18,6 +19,29 @@ def noise(sigma=0.0, shape=(320, 320), seed=0):
 def test_white_noise_has_none():
     assert noise_factor(noise(), None, 3, 5) == 1
     assert noise_factor(3 * noise() + 50, None, 3, 5) == 1
+
+
+def test_white_noise_is_told_without_smoothing(monkeypatch):
+    """Most of the time went into the smoothed boxes."""
+    monkeypatch.setattr(_correlation, "_smoothed", None)
+    assert noise_factor(noise(), None, 3, 5) == 1
+    assert noise_factor(noise(), 1.5 * np.ones_like(noise()), 3, 5) == 1
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.2, 0.25, 0.6])
+@pytest.mark.parametrize("depth", [None, 0.9, 1.0, 1.1])
+def test_the_shortcut_changes_no_value(sigma, depth):
+    """Light, gaps and an RMS map, near the limit between white and correlated noise."""
+    image = make_field((200, 230), density=45, random_state=1).image[0]
+    image = noise(sigma, (200, 230)) + image / np.std(image)
+    image[50:70, 100:] = np.nan
+    rms = None if depth is None else np.full_like(image, depth)
+    statistic = NoiseCorrelation(
+        lambda rows, y0: (rows[0], None if rms is None else rms[y0 : y0 + rows.shape[1]]), 3, 5
+    )
+    rows = image[np.newaxis]
+    blocks = [statistic.measure(rows[:, y : y + 32], y, image.shape) for y in range(0, 200, 32)]
+    assert statistic.of_image(rows) == statistic.combine(blocks, image.shape)
 
 
 @pytest.mark.parametrize("sigma", [0.5, 0.7, 1.0])

@@ -53,6 +53,17 @@ def test_sources_and_noise_are_no_seams():
     assert find_seams(noise((400, 400)) + 500 * np.exp(-np.hypot(y - 200, x - 200) / 60)) == []
 
 
+def test_noise_needs_no_second_look(monkeypatch):
+    """Lines without an outlier are told at once, not line by line."""
+    looked = []
+    steps = seams_module._steps
+    monkeypatch.setattr(seams_module, "_steps", lambda *args: looked.append(1) or steps(*args))
+    assert find_seams(noise((512, 512))) == []
+    assert len(looked) < 3
+    assert len(find_seams(stepped())) == 2
+    assert len(looked) > 10
+
+
 def test_short_and_strange_images_have_none():
     for image in (
         noise((20, 20)),

@@ -148,3 +148,20 @@ def test_defaults_find_what_most_users_tune_to(segmenter):
     assert f1 > detection_scores([field.labels], segmenter(**former).predict(images)).f1 + 0.1
     for image in (noise(), with_step(), correlated()):
         assert labels_of(segmenter, image).max() == 0
+
+
+def test_sep_measures_the_background_once(monkeypatch):
+    """Whole images took their background from the boxes of the first pass, then measured again."""
+    sep = pytest.importorskip("sep", reason="sep is not installed")
+    shapes = []
+    measure = sep.Background
+
+    def background(image, **options):
+        shapes.append(image.shape)
+        return measure(image, **options)
+
+    monkeypatch.setattr(sep, "Background", background)
+    labels_of(SEPSegmenter, noise())
+    assert SHAPE not in shapes
+    labels_of(SEPSegmenter, noise(), mask_objects=False)
+    assert SHAPE in shapes
