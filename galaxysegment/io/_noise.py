@@ -18,6 +18,7 @@ _WORDS = {
     "stddevuncertainty",
 }
 _KIND_OF = {word: kind for kind, words in _WORDS.items() for word in words.split()}
+_INVERSE_SQUARE = re.compile(r"^1? */.*(\^|\*\*) *\(?2|(\^|\*\*) *\(?- *2|[a-zA-Z)]-2\b")
 # UTYPE is where astropy's CCDData says what its UNCERT extension is, hence first.
 _CARDS = ("UTYPE", "EXTNAME", "EXTTYPE", "PRODTYPE")
 
@@ -35,10 +36,16 @@ def kind_of_header(hdu):
 
 
 def plain_kind_of_header(hdu):
-    """Like `kind_of_header`, but None for a mere "weight", which may be an exposure time."""
+    """Like `kind_of_header`, but None for a mere "weight", which may be an exposure time.
+
+    A unit such as ``1/nJy^2`` or ``nJy**-2`` says that it is an inverse variance.
+    """
     kind = kind_of_header(hdu)
     words = " ".join(text_of(hdu.header, keyword) for keyword in _CARDS).lower()
-    return None if kind == "weight" and "inv" not in words and "ivar" not in words else kind
+    is_inverse = "inv" in words or "ivar" in words
+    if kind != "weight" or is_inverse or _INVERSE_SQUARE.search(text_of(hdu.header, "BUNIT")):
+        return kind
+    return None
 
 
 def find_noise(path, hdu, kind, hdus, *, image=None, prefix=""):

@@ -10,12 +10,13 @@ from numpy.typing import ArrayLike
 
 from ..structures._types import Hdu
 from ._field import Field
+from ._flags import find_own_mask
 from ._hdus import check_complete, find_image, find_labels, find_named_labels, scan
 from ._mask import mask_source
 from ._noise import find_noise, plain_kind_of_header, read_noise
 from ._partners import best_partner
 from ._pixels import image_header, read_floats, read_labels
-from ._sources import CubeSource, FitsSource, StackSource
+from ._sources import CubeSource, FitsSource, MaskedSource, StackSource
 from ._tables import CATALOG, CLASSES, INSTANCES, read_catalog, read_classes, read_instances
 
 __all__ = ["read_field"]
@@ -25,7 +26,7 @@ def read_field(
     image: str | Path | Sequence[str | Path],
     *,
     rms: str | Path | Sequence[str | Path] | None = None,
-    mask: str | Path | Sequence[str | Path] | ArrayLike | None = None,
+    mask: str | Path | Sequence[str | Path] | ArrayLike | bool | None = None,
     labels: str | Path | None = None,
     rms_kind: str = "rms",
     hdu: Hdu | list[Hdu] = None,
@@ -48,10 +49,14 @@ def read_field(
         is taken, where its height and width are the image's; with several files, where each has
         one. An extension called WEIGHT or WHT is not taken unasked, for it may hold exposure times:
         say ``rms_hdu="WHT", rms_kind="weight"``.
-    mask : str, path, list of them, or array, optional
+    mask : str, path, list of them, array or False, optional
         Mask or data quality map: one for all bands, or one per band. Pixels that are not 0 have no
-        data: they become NaN when the image is read. No extension is taken unasked: say
-        ``mask_hdu="DQ"``.
+        data: they become NaN when the image is read. If left out, an extension of the image file is
+        taken whose header says what it means: a map called MASK, BPM or BADPIX; one whose planes
+        LSST's pipelines name (``MP_BAD``, ``MP_CR``, ``MP_NO_DATA``, ``MP_UNMASKEDNAN`` count,
+        unless ``MP_INTRP`` says that the pixel was interpolated); DQ of JWST (do not use) and of
+        HST (lost, bad, masked, unstable or hit by a cosmic ray). For any other, say
+        ``mask_hdu="DQ"``; ``False`` takes none.
     labels : str or path, optional
         Label map. If left out, an extension of the first image file that is named as
         `read_label_map` says is taken, where its shape is the image's.
@@ -97,7 +102,12 @@ def read_field(
     files, hdu = _one_per_band([_FileHdus(path, limits) for path in _as_list(image)], hdu)
     bands = [find_image(file.path, own, file.hdus) for file, own in zip(files, hdu, strict=True)]
     _check_bands(bands)
-    sources = {"image": _stack([FitsSource(read_floats, band) for band in bands], as_cube=True)}
+    own_masks = mask is None and mask_hdu is None and mask_bits is None
+    pixels = [
+        _pixels_of(band, file.hdus if own_masks else None)
+        for file, band in zip(files, bands, strict=True)
+    ]
+    sources = {"image": _stack(pixels, as_cube=True)}
     noise = _find_rms(files, bands, rms, rms_kind, rms_hdu, limits)
     if noise:
         sources["rms"] = _stack(
@@ -105,6 +115,8 @@ def read_field(
         )
     if mask is None and mask_hdu is not None:
         mask = list(dict.fromkeys(file.path for file in files))
+    if mask is False:
+        mask = None
     if mask is not None or mask_bits is not None:
         sources["image"] = mask_source(sources["image"], mask, mask_hdu, mask_bits, limits)
     truth = files[0] if labels is None else _FileHdus(labels, limits)
@@ -151,6 +163,16 @@ def _check_bands(bands):
                 f"{band.label} has shape {band.image_shape}, but {bands[0].label} has shape "
                 f"{shape}: all bands must agree."
             )
+
+
+def _pixels_of(band, hdus):
+    """Source of the pixels of a band, without data where a mask among `hdus` says so."""
+    pixels = FitsSource(read_floats, band)
+    mask = None if hdus is None else find_own_mask(band, hdus)
+    if mask is None:
+        return pixels
+    check_complete(mask.hdu)
+    return MaskedSource(pixels, mask)
 
 
 def _stack(sources, as_cube=False):
