@@ -6,6 +6,7 @@ they stay at a pixel, or drift if the seam is tilted by up to 8 degrees. A gap w
 to 32 pixels may lie at the seam.
 """
 
+from bisect import bisect_left
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -29,6 +30,7 @@ _STEEPEST = 0.19  # pixels by which a tilted seam moves from line to line: 10.8 
 _OFF_LINE = 1.5  # pixels that the steps of a tilted seam may scatter about a straight line
 _GAP = 32  # pixels of the widest gap without data that a step is sought across
 _ROWS = 32  # whose medians along rows are found at once: they stay in the cache
+_LINES = 16  # of medians whose steps are found at once: they stay in the cache
 _REACH = 128  # pixels on either side of a seam that the step is spread over
 
 
@@ -314,8 +316,9 @@ def _chains(steps, edges, most_missed, steepest):
     middles = (edges[:-1] + edges[1:] - 1) / 2
     chains, going_on = [], []
     for index, own in enumerate(steps):
+        places = sorted(own)
         for chain in going_on:
-            place = chain.next_place(own, middles[index], steepest)
+            place = chain.next_place(own, places, middles[index], steepest)
             if place is not None:
                 chain.add(index, middles[index], place, own.pop(place))
         new = [_Chain([index], [middles[index]], [place], [step]) for place, step in own.items()]
@@ -336,18 +339,24 @@ class _Chain(NamedTuple):
         for values, value in zip(self, (strip, middle, place, step), strict=True):
             values.append(value)
 
-    def next_place(self, steps, middle, steepest):
-        """Return the place of a step that goes on with this chain, or None."""
+    def next_place(self, steps, places, middle, steepest):
+        """Return the place of a step that goes on with this chain, or None.
+
+        `places` are sorted, and may hold some that are no longer in `steps`.
+        """
         expected, margin = self.places[0], 1
         if steepest and len(self.strips) == 1:
             margin = steepest * (middle - self.middles[0])
         elif steepest:
             slope = (self.places[-1] - self.places[0]) / (self.middles[-1] - self.middles[0])
             expected, margin = self.places[-1] + slope * (middle - self.middles[-1]), 3
+        first = bisect_left(places, expected - margin - 1)
         near = [
             place
-            for place, step in steps.items()
-            if abs(place - expected) <= margin and step * self.steps[-1] > 0
+            for place in places[first : bisect_left(places, expected + margin + 1, first)]
+            if abs(place - expected) <= margin
+            and place in steps
+            and steps[place] * self.steps[-1] > 0
         ]
         return min(near, key=lambda place: abs(place - expected)) if near else None
 
@@ -373,32 +382,19 @@ class _Chain(NamedTuple):
 
 def _sharp_steps_of_lines(lines, sharp):
     """Places and heights of the sharp steps of each line of medians: list of dicts."""
-    lines = np.asarray(lines, dtype=np.float64)
+    lines = np.asarray(lines)
     steps = [{} for _ in lines]
-    if lines.shape[1] < 4 * _FAR:
-        return steps
     has_gap = np.isnan(lines).any(axis=1)
     for index in np.flatnonzero(has_gap).tolist():
         places = np.flatnonzero(~_narrow(np.isnan(lines[index])))
-        line = lines[index, places]
-        if len(line) >= 4 * _FAR:
-            own = _steps(line, _step(line, _FAR), sharp)
-            steps[index] = {int(places[place]): step for place, step in own.items()}
+        own = _steps(lines[np.newaxis, index, places], sharp)[0]
+        steps[index] = {int(places[place]): step for place, step in own.items()}
     whole = np.flatnonzero(~has_gap)
-    far = _step(lines[whole], _FAR)
-    for row in np.flatnonzero(_may_exceed(far)).tolist():
-        steps[whole[row]] = _steps(lines[whole[row]], far[row], sharp)
+    for first in range(0, len(whole), _LINES):
+        block = whole[first : first + _LINES]
+        for index, own in zip(block.tolist(), _steps(lines[block], sharp), strict=True):
+            steps[index] = own
     return steps
-
-
-def _may_exceed(far):
-    """Whether a step of each line can exceed the limit of `_steps`; this costs less than to look.
-
-    If half of the steps exceed the highest over the limit's factor, their median does so, too.
-    """
-    size = np.abs(far[:, _FAR : far.shape[1] - _FAR + 1])
-    low = np.count_nonzero(size < size.max(axis=1, keepdims=True) / _LOW, axis=1)
-    return 2 * low >= size.shape[1] - 1
 
 
 def _narrow(missing):
@@ -410,24 +406,48 @@ def _narrow(missing):
     return narrow
 
 
-def _steps(line, far, sharp):
-    """Places and heights of the sharp steps of a line, given its `_step` over `_FAR` pixels."""
+def _steps(lines, sharp):
+    """Places and heights of the sharp steps of each of some lines of equal length."""
+    steps, length = [{} for _ in lines], lines.shape[1]
+    if length < 4 * _FAR:
+        return steps
+    lines = lines.astype(np.float64, copy=False)
+    far = _step(lines, _FAR)
+    chosen = np.flatnonzero(_may_exceed(far))
+    if not chosen.size:
+        return steps
+    lines, far = lines[chosen], far[chosen]
     size = np.abs(far)
-    known = size[~np.isnan(size)]
-    if not known.size:
-        return {}
     # The scatter of steps: of noise, and of the sources in the field.
-    limit = _SIGMAS * 1.4826 * _median_of(known)
-    places = np.flatnonzero(size > limit)
-    if not places.size:
-        return {}
-    padded = np.zeros(len(size) + 2 * _FAR)
-    padded[_FAR:-_FAR] = np.where(np.isnan(size), 0, size)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * _FAR + 1)
-    places = places[size[places] >= windows[places].max(axis=1)]
-    ratio = _step(line, _NEAR)[places] / far[places]
-    places = places[(ratio > sharp) & (ratio < 1 / sharp)]
-    return {place: float(far[place]) for place in places.tolist()}
+    limits = _SIGMAS * 1.4826 * _medians_of(size)
+    own, places = np.nonzero(size > limits[:, np.newaxis])
+    padded = np.pad(np.nan_to_num(size), ((0, 0), (_FAR, _FAR)))
+    around = padded[own[:, np.newaxis], places[:, np.newaxis] + np.arange(2 * _FAR + 1)]
+    is_highest = size[own, places] >= around.max(axis=1, initial=0)
+    own, places = own[is_highest], places[is_highest]
+    heights = far[own, places]
+    ratio = _step_at(lines, _NEAR, own, places + _FAR) / heights
+    is_sharp = (ratio > sharp) & (ratio < 1 / sharp)
+    sharp_steps = (part[is_sharp].tolist() for part in (chosen[own], places + _FAR, heights))
+    for index, place, step in zip(*sharp_steps, strict=True):
+        steps[index][place] = step
+    return steps
+
+
+def _may_exceed(far):
+    """Whether a step of each line can exceed the limit of `_steps`; this costs less than to look.
+
+    If half of the steps exceed the highest over the limit's factor, their median does so, too.
+    """
+    size = np.abs(far)
+    low = np.count_nonzero(size < size.max(axis=1, keepdims=True) / _LOW, axis=1)
+    return (2 * low >= size.shape[1] - 1) | np.isnan(size).any(axis=1)
+
+
+def _medians_of(lines):
+    """`numpy.median` of each line without its NaN; infinite where there is nothing else."""
+    known = [line[~np.isnan(line)] for line in lines] if np.isnan(lines).any() else lines
+    return np.array([_median_of(line) if len(line) else np.inf for line in known])
 
 
 def _median_of(values):
@@ -437,20 +457,23 @@ def _median_of(values):
     return ordered[middle] if len(values) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
-def _step(line, width):
+def _step_at(lines, width, own, places):
+    """`_step` of lines `own` at some places, for a `width` below 8."""
+    pixels = [lines[own, places + shift] for shift in range(-width, width)]
+    below, above = (sum(part[1:], part[0]) / width for part in (pixels[:width], pixels[width:]))
+    return above - below
+
+
+def _step(lines, width):
     """Mean of the `width` pixels from each pixel on, minus that of the pixels before it.
 
-    `line` has shape (n_pixels,) or (n_lines, n_pixels).
+    The first is that of pixel `width`, the last that of the pixel `width` before the end.
     """
-    line = line.astype(np.float64)
-    n_pixels = line.shape[-1]
-    n_means = n_pixels - width + 1
-    shifted = [line[..., shift : shift + n_means] for shift in range(width)]
+    n_means = lines.shape[1] - width + 1
+    shifted = [lines[:, shift : shift + n_means] for shift in range(width)]
     # Whole lines are added, in the order in which numpy sums so many numbers.
     while len(shifted) >= 8:
         pairs = [low + high for low, high in zip(shifted[:8:2], shifted[1:8:2], strict=True)]
         shifted[:8] = [(pairs[0] + pairs[1]) + (pairs[2] + pairs[3])]
     means = sum(shifted[1:], shifted[0]) / width
-    step = np.full(line.shape, np.nan)
-    step[..., width : n_pixels - width + 1] = means[..., width:] - means[..., : n_means - width]
-    return step
+    return means[:, width:] - means[:, : n_means - width]
