@@ -42,7 +42,6 @@ WHOLE = {"sep-plain", "photutils-plain", "photutils-whole"}
 def segment_in_tiles(segmenter, arguments, output):
     from galaxysegment.mosaic import segment_mosaic
 
-    rms = {"rms": True} if arguments.rms else {}
     segment_mosaic(
         segmenter,
         arguments.image,
@@ -51,7 +50,7 @@ def segment_in_tiles(segmenter, arguments, output):
         n_jobs=arguments.n_jobs,
         tile_size=arguments.tile_size,
         progress=False,
-        **rms,
+        rms=arguments.rms,  # without it no program looks at the RMS map
     )
 
 

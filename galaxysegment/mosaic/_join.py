@@ -76,9 +76,7 @@ def describe_tile(labels, core, read, shape, margin, *, splits, measured=None):
     seen = core.grow(1, shape)
     inside = _is_inside(y, x, seen)
     y, x = y[inside], x[inside]
-    nodes, old = _make_nodes(
-        labels[seen.within(read)], values[inside], y - seen.y0, x - seen.x0, cut
-    )
+    nodes, old = _make_nodes(values[inside], y, x, cut)
     record = {
         "key": key[old],
         "group": group[old],
@@ -121,7 +119,7 @@ def _labels_at_edge(labels, read, shape, margin, n_labels):
     return at_edge
 
 
-def _make_nodes(view, values, y, x, cut):
+def _make_nodes(values, y, x, cut):
     """Number the nodes 1…n; return the node of each pixel and the label of each node.
 
     A label that leaves the read region may owe its connection to pixels near the edge, which are
@@ -129,26 +127,29 @@ def _make_nodes(view, values, y, x, cut):
     belongs together.
     """
     old = np.arange(len(cut))
-    suspects = np.unique(values[cut[values]])
+    suspects = np.flatnonzero(cut[values])
     if suspects.size:
-        view, old = _take_apart(view, suspects, old)
-        values = view[y, x]
+        values, old = _take_apart(values, y, x, suspects, old)
     used = np.zeros(len(old), dtype=bool)
     used[values] = True
     used[0] = False
     return np.cumsum(used)[values], old[used]
 
 
-def _take_apart(view, labels, old):
-    view, old = view.astype(np.int64), old.tolist()
-    windows = ndimage.find_objects(view, int(labels[-1]))
-    for label in labels.tolist():
-        window = windows[label - 1]
-        parts, n_parts = ndimage.label(view[window] == label, structure=_EIGHT)
-        for part in range(2, n_parts + 1):
-            view[window][parts == part] = len(old)
-            old.append(label)
-    return view, np.array(old)
+def _take_apart(values, y, x, suspects, old):
+    """Give each piece but the first of the labels of some pixels a label of its own."""
+    values, old = values.copy(), old.tolist()
+    suspects = suspects[np.argsort(values[suspects], kind="stable")]
+    ends = np.flatnonzero(np.diff(values[suspects])) + 1
+    for own in np.split(suspects, ends):
+        label, rows, columns = int(values[own[0]]), y[own] - y[own].min(), x[own] - x[own].min()
+        mask = np.zeros((rows[-1] + 1, columns.max() + 1), dtype=bool)  # raster order
+        mask[rows, columns] = True
+        parts, n_parts = ndimage.label(mask, structure=_EIGHT)
+        part = parts[rows, columns]
+        values[own] = np.where(part == 1, label, len(old) + part - 2)
+        old += [label] * (n_parts - 1)
+    return values, np.array(old)
 
 
 def _boxes(y, x, nodes, n_nodes):
@@ -417,9 +418,11 @@ def paint_line(work, shape, dtype, folder):
     redone = [
         (folder.load("blend", index, ("pixels", "values")), numbers) for index, numbers in blends
     ]
+    block = np.empty((min(_ROWS, bottom - top), shape[1]), dtype=dtype)  # memory costs time once
     for y0 in range(top, bottom, _ROWS):
         y1 = min(y0 + _ROWS, bottom)
-        rows = np.zeros((y1 - y0, shape[1]), dtype=dtype)
+        rows = block[: y1 - y0]
+        rows[:] = 0
         for tile, record, table in zip(line, records, tables, strict=True):
             _paint_tile(rows[:, tile.core.x0 : tile.core.x1], record, table, y0 - top)
         for record, numbers in redone:
