@@ -8,6 +8,7 @@ evaluated for any window when asked for, so that a mosaic's maps never exist in 
 import sys
 from copy import copy
 from functools import lru_cache
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -263,23 +264,25 @@ def _boxes_of_band(rows, box_height, box_width, clip):
 
 
 def _cut(rows, box_height, box_width):
-    """Cut rows into boxes: shape (n_boxes_y, n_boxes_x, pixels of a box)."""
+    """View of rows as boxes: shape (n_boxes_y, n_boxes_x, box_height, box_width)."""
     n_y, n_x = rows.shape[0] // box_height, rows.shape[1] // box_width
-    boxes = rows.reshape(n_y, box_height, n_x, box_width).swapaxes(1, 2)
-    return boxes.reshape(n_y, n_x, -1)
+    return rows.reshape(n_y, box_height, n_x, box_width).swapaxes(1, 2)
 
 
 def _clipped_statistics(boxes, clip):
-    """Median, scatter and number of what clipping at 3 sigma leaves of each box: shape (..., 3).
+    """Median, scatter and number of what clipping at 3 sigma leaves of each box.
+
+    The boxes are the first two axes; the result has a third of length 3.
 
     As `astropy.stats.SigmaClip` does it: the limits of the last round hold for all pixels.
     """
-    n_pixels = boxes.shape[-1]
-    samples = np.empty((boxes[..., 0].size, n_pixels + 1), dtype=boxes.dtype)
-    samples[:, :-1] = boxes.reshape(-1, n_pixels)
+    shape, n_pixels = boxes.shape[:2], prod(boxes.shape[2:])
+    samples = np.empty((prod(shape), n_pixels + 1), dtype=boxes.dtype)
+    pixels = samples[:, :-1]
+    pixels.reshape(boxes.shape)[...] = boxes  # a view
     samples[:, -1] = np.nan
-    samples[:, :-1].sort(axis=1)  # NaN last
-    return clip(samples).reshape(*boxes.shape[:-1], 3)
+    pixels.sort(axis=1)  # NaN last
+    return clip(samples).reshape(*shape, 3)
 
 
 def _clip_compiled(samples):

@@ -1,5 +1,7 @@
 """Separable convolution of a block of rows that fits into the cache."""
 
+from functools import lru_cache
+
 import numpy as np
 
 _BLOCK = 1 << 18  # pixels that are worked on at once
@@ -14,8 +16,9 @@ def row_blocks(shape, block=_BLOCK):
         yield y0, min(y0 + step, height)
 
 
+@lru_cache(maxsize=16)
 def gaussian_profile(fwhm, size):
-    """One-dimensional factor of `photutils.segmentation.make_2dgaussian_kernel`.
+    """One-dimensional factor of `photutils.segmentation.make_2dgaussian_kernel`, read-only.
 
     Each pixel has the mean of ten points of the Gaussian. Nothing is imported for it: that costs
     more than a tile takes.
@@ -28,7 +31,9 @@ def gaussian_profile(fwhm, size):
         - 0.5
     )
     profile = np.exp(-0.5 * (points / sigma) ** 2).mean(axis=1)
-    return profile / profile.sum()
+    profile /= profile.sum()
+    profile.setflags(write=False)
+    return profile
 
 
 def convolve_rows(rows, profile):

@@ -246,7 +246,7 @@ def segment_mosaic(
         "kind": kind,
         "tile_size": tile_size,
         "overlap": overlap,
-        "n_jobs": n_jobs,
+        "n_jobs": n_jobs if max(pixels.shape) > tile_size else 1,  # a tile needs no worker
         "progress": progress,
         "resume": resume,
         "overwrite": overwrite,
