@@ -10,7 +10,8 @@ import pytest
 from joblib.parallel import SequentialBackend
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from galaxysegment.mosaic import TileError, _work
+from galaxysegment import PhotutilsSegmenter
+from galaxysegment.mosaic import TileError, _work, segment_mosaic
 from galaxysegment.mosaic._light_work import Piece
 from galaxysegment.mosaic._plan import Tile, Window
 from galaxysegment.mosaic._work import (
@@ -214,3 +215,17 @@ def test_a_job_is_forgotten_with_its_run():
     with joblib.parallel_config("threading", n_jobs=2):
         segment_mosaic(PhotutilsSegmenter(n_pixels=3), image, tile_size=30, progress=False)
     assert _work._load.cache_info().currsize == 0
+
+
+def test_a_single_tile_starts_no_worker(monkeypatch):
+    def forbidden(*args, **kwargs):
+        raise AssertionError("a worker was asked for")
+
+    monkeypatch.setattr(joblib, "Parallel", forbidden)
+    image = np.zeros((30, 40))
+    image[5:10, 5:10] = 20
+    segmenter = PhotutilsSegmenter(n_sigma=3, deblend=False)
+    options = {"n_jobs": 2, "progress": False}
+    assert segment_mosaic(segmenter, image, **options).max() == 1
+    with pytest.raises(AssertionError, match="a worker was asked for"):
+        segment_mosaic(segmenter, image, tile_size=20, **options)
