@@ -2,6 +2,7 @@
 
     python benchmarks/calibrate_shipped_weights.py fit --output vis.safetensors
     python benchmarks/calibrate_shipped_weights.py score
+    python benchmarks/calibrate_shipped_weights.py score --weights sky
 
 `fit` predicts 40 fields of `make_field` with 20 to 400 galaxies a square arcminute, half of them
 with their RMS map, and writes the isotonic table into a copy of the weights. The weights never saw
@@ -18,6 +19,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from class_fields import simulate as simulate_sky
 from leaderboard.elsewhere import btk_parts, galsim_parts
 from leaderboard.settings import make_a
 from train_shipped_weights import simulate
@@ -26,6 +28,7 @@ from galaxysegment import Instances, NoSourcesWarning, UNetSegmenter, metrics
 from galaxysegment._utils.calibration import fit_calibration
 from galaxysegment._utils.model_file import read_model_file, write_model_file
 from galaxysegment.datasets import make_field
+from galaxysegment.structures import GALAXY, STAR
 
 UNCERTAIN = (0.05, 0.95)
 N_FIELDS = 40
@@ -72,7 +75,7 @@ def score(options):
     print(f"{'fields':40s} {'uncertain pixels':50s} sources")
     for name, repeats in test_fields(options.data):
         has_rms = repeats[0][0][0].ndim == 3
-        unet = UNetSegmenter(weights="vis", rms_band=-1 if has_rms else None)
+        unet = UNetSegmenter(weights=options.weights, rms_band=-1 if has_rms else None)
         measured = [
             list(zip(*(measure(unet, *pair) for pair in pairs), strict=True)) for pairs in repeats
         ]
@@ -124,6 +127,11 @@ def error(scores, truth, between, n_bins=10):
     )
 
 
+def things_of(classes, labels):
+    """Label map of galaxies and stars."""
+    return np.where((classes == GALAXY) | (classes == STAR), labels, 0)
+
+
 def test_fields(data):
     """Yield names and repeats, lists of (image, truth), kind by kind."""
     yield (
@@ -141,6 +149,9 @@ def test_fields(data):
         yield f"make_field, {density} galaxies/arcmin²", repeats
     fields = [simulate(77_000_000 + seed) for seed in range(30 * N_REPEATS)]
     yield "as in training", [fields[30 * n : 30 * n + 30] for n in range(N_REPEATS)]
+    skies = [simulate_sky(7_300_000 + seed) for seed in range(10 * N_REPEATS)]
+    skies = [(planes, things_of(*truth)) for planes, truth in skies]
+    yield "make_sky, as the net sky was trained", [skies[n::N_REPEATS] for n in range(N_REPEATS)]
     if data:
         parts = galsim_parts(Path(data))
         halves = [list(zip(part.X[:, [1, 3]], part.truth, strict=True)) for part in parts]
@@ -161,6 +172,7 @@ def main():
     fitting.add_argument("--output", type=Path, required=True)
     fitting.set_defaults(do=fit)
     scoring = commands.add_parser("score", help="print the errors before and after")
+    scoring.add_argument("--weights", default="vis", help="name of shipped weights, or a file")
     scoring.add_argument("--data", default=os.environ.get("GALAXYSEGMENT_DATA"))
     scoring.set_defaults(do=score)
     options = parser.parse_args()
