@@ -458,6 +458,9 @@ class BaseSegmenter(_ImageEstimator):
         """Score of each source from the sums of `sum_over_sources`."""
         return signal_to_noise(sums)
 
+    def _classes_of(self, sums):
+        """Class of each source from the sums of `sum_over_sources`, or None."""
+
     def _with_scores(self, result, maps):
         """Make `Instances` of the sources of an image."""
         if isinstance(result, Instances):
@@ -468,7 +471,7 @@ class BaseSegmenter(_ImageEstimator):
         pixels = source_pixels(labels)
         owners = labels.ravel()[pixels]
         sums = sum_over_sources(maps, pixels, owners, int(owners.max(initial=0)))
-        return Instances.from_label_map(labels, self._score_of(sums))
+        return Instances.from_label_map(labels, self._score_of(sums), self._classes_of(sums))
 
     @property
     def _finds_stuff(self):

@@ -14,7 +14,7 @@ from .._utils.validation import as_float_image, check_same_shape
 from ..detection._background import box_statistics, meshes_of_boxes
 from ..io import Field, image_shape, read_label_map
 from ..io._nddata import in_unit
-from ..io._tables import read_scores
+from ..io._tables import read_map_classes, read_scores
 from ..io._windows import open_pixels
 from ..structures import Instances, Separated, check_label_map
 from ..structures._types import Hdu
@@ -97,7 +97,8 @@ def source_catalog(
         gives ``flux_g``, ``flux_r``, ``flux_error_g`` and so on. Without names, a column holds one
         value per band.
     classes : array-like of int, shape (n_sources,), optional
-        Category of label 1, 2…; the classes of `sources` if it is `Instances`.
+        Category of label 1, 2…; by default the classes of `sources` if it is `Instances`, or the
+        table CLASSES of its file.
     scores : array-like of float, shape (n_sources,), optional
         Confidence likewise; by default the scores of `sources` if it is `Instances`, or the table
         SCORES of its file, as `segment_mosaic` writes it with ``kind="instances"``.
@@ -278,8 +279,9 @@ def source_catalog(
         check_same_shape(sources.shape, pixels.shape, "sources", "image")
         classes = sources.classes if classes is None else classes
         scores = sources.scores if scores is None else scores
-    if scores is None and labels_hdu is None and isinstance(sources, str | Path):
-        scores = read_scores(sources)
+    if labels_hdu is None and isinstance(sources, str | Path):
+        scores = read_scores(sources) if scores is None else scores
+        classes = read_map_classes(sources, pixels.shape) if classes is None else classes
     own = open_sources(sources, labels_hdu, pixels)
     sums = own.sums(pixels, subtracted)
     seen = None if detection is None else _Detection(detection, pixels.shape, background)

@@ -193,7 +193,9 @@ def _segment_tiles(field, segmenter, output, arguments, tile_size):
     from ..mosaic import segment_mosaic
 
     fit_on_middle(segmenter, field, tile_size)
+    measures = bool(arguments.catalog or arguments.regions)
     options = {
+        "kind": "instances" if measures and _tells_classes(segmenter) else "labels",
         "n_jobs": arguments.n_jobs,
         "resume": arguments.resume,
         "overwrite": arguments.overwrite,
@@ -202,6 +204,15 @@ def _segment_tiles(field, segmenter, output, arguments, tile_size):
     height, width = field.shape
     print(f"Segmented {height} x {width} pixels in tiles: wrote {output}.")
     return output
+
+
+def _tells_classes(segmenter):
+    """Whether the sources of a segmenter have classes, which a mosaic keeps only if asked for."""
+    from .._utils.learn import pipeline_steps
+    from ..segmenters import UNetSegmenter
+
+    last = pipeline_steps(segmenter)[-1]
+    return isinstance(last, UNetSegmenter) and len(last.pixel_classes_) > 2
 
 
 def fit_on_middle(segmenter, field, tile_size):

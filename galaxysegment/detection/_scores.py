@@ -25,6 +25,8 @@ class ScoreMaps(NamedTuple):
         Background-subtracted image, or probability map of a semantic segmenter.
     noise : ndarray of float, shape (height, width), or float, default=0
         Standard deviation of each pixel of `light`, or of all.
+    classes : ndarray of float, shape (n_classes, height, width), or None, default=None
+        Probability of each class of pixels, if the segmenter tells classes apart.
 
     Examples
     --------
@@ -47,6 +49,7 @@ class ScoreMaps(NamedTuple):
 
     light: NDArray
     noise: NDArray | float = 0.0
+    classes: NDArray | None = None
 
     def within(self, window: tuple[slice, slice]) -> ScoreMaps:
         """Return the maps of a window.
@@ -61,7 +64,8 @@ class ScoreMaps(NamedTuple):
         ScoreMaps
         """
         noise = self.noise[window] if isinstance(self.noise, np.ndarray) else self.noise
-        return ScoreMaps(self.light[window], noise)
+        classes = None if self.classes is None else self.classes[(slice(None), *window)]
+        return ScoreMaps(self.light[window], noise, classes)
 
 
 def sum_over_sources(maps, pixels, owners, n_sources):
@@ -78,26 +82,28 @@ def sum_over_sources(maps, pixels, owners, n_sources):
 
     Returns
     -------
-    ndarray of float64, shape (n_sources, 3)
-        Number of pixels, sum of the light, sum of the squares of the noise. A pixel whose light or
-        noise is not finite adds nothing.
+    ndarray of float64, shape (n_sources, 3 + n_classes)
+        Number of pixels, sum of the light, sum of the squares of the noise, sum of the probability
+        of each class. A pixel whose light or noise is not finite adds nothing.
     """
     light = maps.light.ravel()[pixels].astype(np.float64)
     noise = np.float64(maps.noise) if np.isscalar(maps.noise) else maps.noise.ravel()[pixels]
     noise = np.broadcast_to(noise, light.shape).astype(np.float64)
     usable = np.isfinite(light) & np.isfinite(noise)
-    summands = usable, np.where(usable, light, 0), np.where(usable, noise, 0) ** 2
+    summands = [usable, np.where(usable, light, 0), np.where(usable, noise, 0) ** 2]
+    if maps.classes is not None:
+        summands += [np.where(usable, proba.ravel()[pixels], 0) for proba in maps.classes]
     sums = [np.bincount(owners, weights, minlength=n_sources + 1)[1:] for weights in summands]
     return np.stack(sums, axis=1)
 
 
 def signal_to_noise(sums):
     """Sum of the light over the noise of this sum, at least 0; `sums` as `sum_over_sources`."""
-    _, light, variance = sums.T
+    _, light, variance = sums[:, :N_SUMS].T
     return np.maximum(light, 0) / np.sqrt(np.maximum(variance, _LEAST_VARIANCE))
 
 
 def mean_light(sums):
     """Mean of the light over the pixels of each source, 0 without a pixel."""
-    n_pixels, light, _ = sums.T
+    n_pixels, light, _ = sums[:, :N_SUMS].T
     return light / np.maximum(n_pixels, 1)

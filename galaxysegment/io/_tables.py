@@ -52,6 +52,12 @@ def read_scores(path):
         return np.asarray(opened.data["SCORE"], dtype=np.float64)
 
 
+def read_map_classes(path, shape):
+    """Read the classes of labels 1, 2… beside the label map of a file; None if it has none."""
+    tables = [hdu for hdu in scan(path) if hdu.kind == "table" and hdu.name == CLASSES]
+    return read_classes(tables[0], shape) if tables else None
+
+
 def instances_hdu(instances):
     """Table of boxes, scores and masks; a mask is its box's bits, row by row, eight to a byte."""
     bits = np.empty(len(instances), dtype=object)

@@ -198,9 +198,9 @@ def segment_mosaic(
 
     With ``kind="instances"``, sources that cannot overlap get the scores that `predict` gives them
     on the whole image, up to rounding: each tile adds up the light and the noise of its pixels. A
-    file then has a table SCORES behind its label map, with the columns LABEL and SCORE, which
-    `source_catalog` reads. A
-    segmenter that does not declare its `reach` is the exception: the score is the highest of the
+    file then has a table SCORES behind its label map, with the columns LABEL and SCORE, and a table
+    CLASSES if the segmenter tells classes apart. `source_catalog` reads both. A segmenter that does
+    not declare its `reach` is the exception: the score is the highest of the
     tiles that see the source.
 
     Statistics of the whole image, such as the mesh of `PhotutilsSegmenter`'s background, are

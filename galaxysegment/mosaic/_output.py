@@ -11,7 +11,7 @@ import numpy as np
 from astropy.io import fits
 
 from .._utils.paths import reserve_space
-from ..io._tables import scores_hdu
+from ..io._tables import classes_hdu, scores_hdu
 from ..io._wcs import kept_cards
 from ..io._write import _provenance
 from ._instances import append_table, write_instances
@@ -44,10 +44,10 @@ class FileOutput:
         self.path, self.folder, self.pixels = path, folder, pixels
         self.segmenter, self.check, self.what_is_safe = segmenter, check, what_is_safe
 
-    def labels(self, lines, dtype, each, scores=None):
+    def labels(self, lines, dtype, each, ranks=(None, None)):
         """Write the label map of lines of tiles, several at a time; return the path.
 
-        `scores` of the labels follow as a table.
+        `ranks`, scores and classes of the labels or None, follow as tables.
         """
         stored = np.dtype(dtype).newbyteorder(">")
         with self._draft() as draft:
@@ -55,8 +55,7 @@ class FileOutput:
             items = [(line, draft, offset, stored) for line in lines]
             for _ in each(write_line, "row of tiles", items):
                 pass
-            if scores is not None:
-                append_table(draft, scores_hdu(scores))
+            append_ranks(draft, *ranks)
         return self.path
 
     def instances(self, instances):
@@ -89,11 +88,18 @@ class FileOutput:
             draft.unlink(missing_ok=True)
 
 
+def append_ranks(path, scores, classes):
+    """Append tables of scores and classes to a label map; None of a kind has no table."""
+    for values, table_of in ((scores, scores_hdu), (classes, classes_hdu)):
+        if values is not None:
+            append_table(path, table_of(values))
+
+
 class CompressedOutput(FileOutput):
     """The map is compressed as it is painted, row by row in their order."""
 
-    def labels(self, lines, dtype, each, scores=None):
-        """Write the label map of lines of tiles, and a table of `scores`; return the path."""
+    def labels(self, lines, dtype, each, ranks=(None, None)):
+        """Write the label map of lines of tiles, and tables of `ranks`; return the path."""
         shape = self.pixels.shape
         with self._draft() as draft, draft.open("w+b") as file:
             table = CompressedTable(file, shape, dtype, label_cards(self.pixels, self.segmenter))
@@ -101,9 +107,8 @@ class CompressedOutput(FileOutput):
                 for y0, rows in paint_line(line, shape, np.dtype(dtype), self.folder):
                     table.add(y0, rows)
             table.finish()
-            if scores is not None:
-                file.flush()
-                append_table(draft, scores_hdu(scores))
+            file.flush()
+            append_ranks(draft, *ranks)
         return self.path
 
 

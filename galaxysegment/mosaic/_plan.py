@@ -244,6 +244,10 @@ class Plan:
         """Return the scores of the mosaic's sources, given the sums over their pixels."""
         return self._contracts[-1]._score_of(sums)
 
+    def classes_of(self, sums):
+        """Return the classes of the mosaic's sources, or None, given the same sums."""
+        return self._contracts[-1]._classes_of(sums)
+
     def keep_sources(self, measured):
         """Return which of the mosaic's sources stay, given the numbers about all of them."""
         return self._contracts[-1].keep_sources(measured)

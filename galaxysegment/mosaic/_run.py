@@ -357,27 +357,29 @@ class Run(TileRun):
         lines = [self._line_work(line, join, numbers, numbers_redone) for line in self.lines]
         numbers, sums = np.concatenate([numbers, *numbers_redone]), np.concatenate(sums)
         if self.output is not None:
-            scores = self._scores(numbers, sums, n_sources)
-            return self.writer.labels(lines, dtype, self._each, scores)
+            ranks = self._ranks(numbers, sums, n_sources)
+            return self.writer.labels(lines, dtype, self._each, ranks)
         labels = paint(lines, self.pixels.shape, dtype, self.folder)
         self._check_before_publishing()
         if self.kind == "labels":
             return labels
-        scores = self._scores(numbers, sums, n_sources)
-        if scores is not None:
-            # A source that lies in bridged gaps has a number, but no pixel.
-            has_pixels = np.zeros(n_sources + 1, dtype=bool)
-            has_pixels[labels.ravel()] = True
-            scores = scores[has_pixels[1:]]
-        return Instances.from_label_map(labels, scores)
+        # A source that lies in bridged gaps has a number, but no pixel.
+        has_pixels = np.zeros(n_sources + 1, dtype=bool)
+        has_pixels[labels.ravel()] = True
+        ranks = self._ranks(numbers, sums, n_sources)
+        ranks = (None if values is None else values[has_pixels[1:]] for values in ranks)
+        return Instances.from_label_map(labels, *ranks)
 
-    def _scores(self, numbers, sums, n_sources):
-        """Scores of the sources of a label map, by their numbers; None if all are 1."""
+    def _ranks(self, numbers, sums, n_sources):
+        """Scores and classes of the sources of a label map, by their numbers.
+
+        The scores are None if all are 1, the classes if no classes are told apart.
+        """
         if not self.plan.scored:
-            return None
+            return None, None
         of_source = np.zeros((n_sources + 1, sums.shape[1]))
         of_source[numbers] = sums
-        return self.plan.score_of(of_source[1:])
+        return self.plan.score_of(of_source[1:]), self.plan.classes_of(of_source[1:])
 
     def _line_work(self, line, join, numbers, numbers_redone):
         """Return the tiles of a line, the tables of their numbers, and the blends in its rows."""

@@ -1,18 +1,15 @@
 """What a U-Net needs to tell several classes of pixels apart: truth, votes, panoptic maps."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from .._utils.validation import check_same_shape
-from ..detection._scores import ScoreMaps
 from ..structures import SKY, THINGS, VOID, Instances, check_label_map, relabel
 
 __all__ = [
-    "ClassMaps",
     "ClassTruth",
     "check_codes",
     "class_truths",
+    "classes_of_sums",
     "panoptic_map",
     "rescaled",
     "things_of",
@@ -22,26 +19,6 @@ __all__ = [
 
 # Logit that classes begin with which the net has never seen.
 _UNSEEN = -4.0
-
-
-class ClassMaps(NamedTuple):
-    """Probability of a source, and of each class, of the pixels of an image.
-
-    Parameters
-    ----------
-    light : ndarray of float, shape (height, width)
-        Probability to belong to a source, a thing.
-    classes : ndarray of float, shape (n_classes, height, width)
-        Probability of each class, the sky first.
-    """
-
-    light: np.ndarray
-    classes: np.ndarray
-    noise: float = 0.0
-
-    def within(self, window):
-        """Return the `ScoreMaps` of a window."""
-        return ScoreMaps(self.light[window])
 
 
 class ClassTruth:
@@ -172,14 +149,24 @@ def vote(labels, classes, codes):
         Classes of the net but the sky.
     """
     n_sources = int(labels.max(initial=0))
-    things = [place for place, code in enumerate(codes, start=1) if code in THINGS]
-    sums = np.array(
-        [
-            np.bincount(labels.ravel(), classes[place].ravel(), minlength=n_sources + 1)[1:]
-            for place in things
-        ]
-    )
-    return np.array(codes)[np.array(things)[sums.argmax(axis=0)] - 1]
+    sums = [
+        np.bincount(labels.ravel(), proba.ravel(), minlength=n_sources + 1)[1:] for proba in classes
+    ]
+    return classes_of_sums(np.array(sums), codes)
+
+
+def classes_of_sums(sums, codes):
+    """Return the class of each source, given the sums of the probabilities of its pixels.
+
+    Parameters
+    ----------
+    sums : ndarray of float, shape (n_classes, n_sources)
+        The sky first.
+    codes : tuple of int
+        Classes of the net but the sky.
+    """
+    things = np.flatnonzero(things_of(codes))
+    return np.array([SKY, *codes])[things[sums[things].argmax(axis=0)]]
 
 
 def panoptic_map(labels, maps, codes):
@@ -189,7 +176,8 @@ def panoptic_map(labels, maps, codes):
     ----------
     labels : ndarray of int32, shape (height, width)
         Consecutive.
-    maps : ClassMaps
+    maps : ScoreMaps
+        With the probabilities of the classes.
     codes : tuple of int
         Classes of the net but the sky.
 

@@ -13,19 +13,19 @@ from scipy import ndimage
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from .._utils.calibration import check_table
-from ..base import ProbabilisticSegmenter
+from ..base import ProbabilisticSegmenter, ScoreMaps
+from ..detection._scores import N_SUMS
 from ..metrics import detection_scores
-from ..structures import GALAXY, SKY, Instances, label_components, relabel, remove_small
+from ..structures import GALAXY, SKY, Instances, label_components, remove_small
 from ..structures._types import Floats, Images, RandomState
 from ._deep import DeepSegmenter
 from ._pixel_classes import (
-    ClassMaps,
     check_codes,
     class_truths,
+    classes_of_sums,
     panoptic_map,
     rescaled,
     things_of,
-    vote,
     with_class_head,
 )
 from ._training_set import FieldTruth, class_counts, lazy_truths, tuning_windows
@@ -474,10 +474,10 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         return predict_proba(self.net_, scaled_images, self.batch_size, self.n_views)
 
     def _class_maps(self, images):
-        """Return the `ClassMaps` of images, before calibration."""
+        """Return the `ScoreMaps` of images, before calibration."""
         things = things_of(self._codes())
         return [
-            ClassMaps(proba[things].sum(axis=0), proba)
+            ScoreMaps(proba[things].sum(axis=0), classes=proba)
             for proba in self._net_proba(self._scale_all(images))
         ]
 
@@ -491,14 +491,11 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
 
     def _calibrated_maps(self, maps):
         light = self._calibrated(maps.light)
-        return ClassMaps(light, rescaled(maps.classes, things_of(self._codes()), light))
+        classes = rescaled(maps.classes, things_of(self._codes()), light)
+        return ScoreMaps(light, classes=classes)
 
-    def _with_scores(self, result, maps):
-        sources = super()._with_scores(result, maps)
-        if not isinstance(maps, ClassMaps):
-            return sources
-        classes = vote(relabel(result), maps.classes, self._codes())
-        return Instances(sources.shape, sources.boxes, sources.crops, sources.scores, classes)
+    def _classes_of(self, sums):
+        return None if self._codes() is None else classes_of_sums(sums[:, N_SUMS:].T, self._codes())
 
     @property
     def _finds_stuff(self):
@@ -506,7 +503,7 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         return self._codes() is not None
 
     def _panoptic(self, result, maps):
-        if not isinstance(maps, ClassMaps):
+        if maps is None or maps.classes is None:
             return super()._panoptic(result, maps)
         return panoptic_map(result, maps, self._codes())
 

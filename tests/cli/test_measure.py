@@ -66,5 +66,8 @@ def test_the_catalog_holds_classes_that_a_net_tells_apart(tmp_path):
     x, kind = np.asarray(table["x"]), np.asarray(table["class"])
     assert kind.tolist() == [STAR if abs(value - 20) < 3 else GALAXY for value in x]
     assert sorted(kind) == [GALAXY, GALAXY, STAR]
+    tiled = [*words, "--catalog", tmp_path / "tiled.ecsv", "--output", tmp_path / "tiled.fits"]
+    assert main([str(word) for word in [*tiled, "--tile-size", 64]]) == 0
+    assert QTable.read(tmp_path / "tiled.ecsv")["class"].tolist() == kind.tolist()
     written = fits.getdata(tmp_path / "image_segmentation.fits")
     np.testing.assert_array_equal(written, unet.predict([image])[0])

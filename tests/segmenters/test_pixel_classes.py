@@ -8,8 +8,10 @@ from sklearn.base import clone
 
 from galaxysegment import UNetSegmenter
 from galaxysegment._utils.model_file import read_model_file, write_model_file
+from galaxysegment.catalog import source_catalog
 from galaxysegment.coco import from_coco_panoptic, to_coco_panoptic
 from galaxysegment.metrics import panoptic_quality
+from galaxysegment.mosaic import segment_mosaic
 from galaxysegment.persistence import load, save
 from galaxysegment.segmenters._pixel_classes import rescaled, vote, with_class_head
 from galaxysegment.structures import ARTEFACT, GALAXY, STAR, STUFF, Instances
@@ -233,3 +235,21 @@ def test_stuff_survives_scoring_and_coco(unet, tmp_path):
     np.testing.assert_array_equal(again[:, 0], panoptic[:, 0])
     np.testing.assert_array_equal(again[:, 1] > 0, panoptic[:, 1] > 0)
     assert panoptic_quality(panoptic, again, stuff=STUFF).pq == 1
+
+
+def test_a_mosaic_gives_the_classes_of_the_whole(unet, tmp_path):
+    image, _ = scene(300, side=192)
+    whole = unet.predict([image], output="instances")[0]
+    options = {"kind": "instances", "tile_size": 96, "progress": False}
+    tiled = segment_mosaic(unet, image, **options)
+    assert set(whole.classes) == {GALAXY, STAR}
+    maps = [
+        np.concatenate([[0], sources.classes])[sources.to_label_map()] for sources in (whole, tiled)
+    ]
+    assert np.mean(maps[0] != maps[1]) < 0.002  # seams of nets
+    path = segment_mosaic(unet, image, output=tmp_path / "map.fits", **options)
+    catalog = source_catalog(path, image)
+    np.testing.assert_array_equal(catalog["class"], tiled.classes)
+    np.testing.assert_allclose(catalog["score"], tiled.scores)
+    segment_mosaic(unet, image, output=path, **{**options, "kind": "labels"}, overwrite=True)
+    assert "class" not in source_catalog(path, image).colnames
