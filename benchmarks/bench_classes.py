@@ -6,7 +6,8 @@
 `scores` segments simulated fields that no net was trained on: those of `train_shipped_classes`,
 `make_field` at three densities and, if GALAXYSEGMENT_DATA is set, two fields of other simulators.
 `negative` counts sources on real images times −1, which hold noise, and troughs where a pipeline
-took too much light away, but no source. ``--nets`` names weights or files.
+took too much light away, but no source. ``--nets`` names weights or files; "photometry" are the
+sources of "vis" with `star_probability` of their catalog, where NaN counts as a galaxy.
 """
 
 import argparse
@@ -14,20 +15,23 @@ import os
 import warnings
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from galaxysegment import SEPSegmenter, UNetSegmenter
+from galaxysegment.catalog import source_catalog
 from galaxysegment.datasets import make_field
 from galaxysegment.io import read_field
-from galaxysegment.metrics import detection_scores
+from galaxysegment.metrics import detection_scores, expected_calibration_error
 from galaxysegment.structures import ARTEFACT, GALAXY, STAR, relabel, remove_small
 
 from .class_fields import simulate
 from .real_sky import list_fields, open_field
 
 BINS = (5, 10, 20, 50, np.inf)  # of the signal to noise of a true source
+UNCERTAIN = (0.05, 0.95)
 N_PIXELS = 8  # smaller sources are ignored
 FIRST = 7_100_000  # seed of the first held-out field
 
@@ -91,16 +95,36 @@ def list_sets(data, n_fields):
 # ---- scores ----
 
 
+class Prediction(NamedTuple):
+    """What is known of a field; None if a system does not tell.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (height, width)
+    scores : ndarray of float, shape (n_labels + 1,), or None
+        How much each source looks like a star.
+    artefact : ndarray of bool, shape (height, width), or None
+    light : ndarray of float, shape (height, width), or None
+        Probability of a source.
+    """
+
+    labels: np.ndarray
+    scores: np.ndarray | None = None
+    artefact: np.ndarray | None = None
+    light: np.ndarray | None = None
+
+
 class Tally:
     """Counts of one net over fields."""
 
     def __init__(self):
         self.pixels, self.sources, self.artefacts = np.zeros(3), np.zeros(3), np.zeros(4)
+        self.light, self.real = [], []  # probability of a source of each pixel, and the truth
         self.kinds = []  # (S/N, true class, predicted class, score of a star) of matched sources
 
     def add(self, planes, truth, prediction):
         """Count a field."""
-        labels, is_star_score, artefact = prediction
+        labels = prediction.labels
         void = truth[0] < 0
         is_thing = np.isin(truth[0], (GALAXY, STAR))
         all_true = np.where(is_thing, truth[1], 0)
@@ -113,10 +137,14 @@ class Tally:
         self.sources += scores.n_matched, scores.n_true, scores.n_pred
         real = truth[0] == ARTEFACT
         self.artefacts[:2] += (light & real).sum(), real.sum()
-        if artefact is not None:
-            called = artefact & ~void & ~light
+        if prediction.light is not None:
+            self.light.append(prediction.light[~void])
+            self.real.append(is_thing[~void])
+        if prediction.artefact is not None:
+            called = prediction.artefact & ~void & ~light
             self.artefacts[2:] += (called & real).sum(), called.sum()
-            self.kinds += list(kinds_of(planes, truth, wanted, labels, is_star_score))
+        if prediction.scores is not None:
+            self.kinds += list(kinds_of(planes, truth, wanted, labels, prediction.scores))
 
     def describe(self):
         """Sources and artefacts in words."""
@@ -132,6 +160,12 @@ class Tally:
             text += f"; artefact pixels in sources {in_sources / real:.3f}"
         if real and called:
             text += f", called artefacts {named / real:.3f}, right {named / called:.3f}"
+        if self.light:
+            light, truth = np.concatenate(self.light), np.concatenate(self.real)
+            error = expected_calibration_error(
+                truth[None], light[None], n_bins=10, between=UNCERTAIN
+            )
+            text += f"; calibration error {error:.3f}"
         return text
 
     def describe_kinds(self):
@@ -184,13 +218,15 @@ def signal_to_noise(planes):
 
 
 def predict(net, planes, n_views):
-    """Label map, score of a star of each label, and the pixels called artefacts."""
+    """Predict a field with the weights of a name or a file."""
     with_rms = np.isfinite(planes[1]).any()
+    if net == "photometry":
+        return by_photometry(planes, predict("vis", planes, n_views).labels if with_rms else None)
     unet = UNetSegmenter(weights=net, rms_band=-1 if with_rms else None, n_views=n_views)
     X = (planes if with_rms else planes[:1])[None]
     unet._ready_net()
     if len(unet.pixel_classes_) == 2:
-        return unet.predict(X)[0], None, None
+        return Prediction(unet.predict(X)[0])
     panoptic = unet.predict(X, output="panoptic")[0]
     proba = unet.predict_class_proba(X)[0]
     labels = panoptic[1]
@@ -198,7 +234,24 @@ def predict(net, planes, n_views):
         np.bincount(labels.ravel(), proba[list(unet.pixel_classes_).index(kind)].ravel())
         for kind in (STAR, GALAXY)
     )
-    return labels, star / np.maximum(star + galaxy, 1e-9), panoptic[0] == ARTEFACT
+    things = np.isin(unet.pixel_classes_, (GALAXY, STAR))
+    return Prediction(
+        labels,
+        star / np.maximum(star + galaxy, 1e-9),
+        panoptic[0] == ARTEFACT,
+        proba[things].sum(axis=0),
+    )
+
+
+def by_photometry(planes, labels):
+    """Take `star_probability` of the catalog; no source without an RMS map."""
+    if labels is None:
+        return Prediction(np.zeros(planes.shape[1:], dtype=np.int32), np.zeros(1))
+    image, rms = planes
+    catalog = source_catalog(labels, image, rms=rms, background="mesh", star_probability=True)
+    scores = np.zeros(labels.max() + 1)
+    scores[catalog["label"]] = np.nan_to_num(catalog["star_probability"])
+    return Prediction(labels, scores)
 
 
 def score(options):

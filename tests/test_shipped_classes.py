@@ -89,11 +89,12 @@ def test_the_end_is_a_file_that_tells_stars_apart(folder):
     assert again.pixel_classes_.tolist() == [SKY, GALAXY, STAR, ARTEFACT]
     assert again.threshold_ == unet.threshold_ and again.calibration_.shape[0] == 2
     planes, truth = class_fields.simulate(5)
-    labels, score, artefact = bench_classes.predict(folder / "net.safetensors", planes, 1)
-    assert labels.max() == 2 and score.shape == (3,) and artefact.shape == labels.shape
+    prediction = bench_classes.predict(folder / "net.safetensors", planes, 1)
+    assert prediction.labels.max() == 2 and prediction.scores.shape == (3,)
+    assert prediction.artefact.shape == prediction.light.shape == (SIDE, SIDE)
     tally = bench_classes.Tally()
-    tally.add(planes, truth, (labels, np.array([0, 0.1, 0.9]), artefact))
-    assert "F1 1.000" in tally.describe()
+    tally.add(planes, truth, prediction._replace(scores=np.array([0, 0.1, 0.9])))
+    assert "F1 1.000" in tally.describe() and "calibration error 0." in tally.describe()
     assert [kinds[1:3] for kinds in tally.kinds] == [(GALAXY, GALAXY), (STAR, STAR)]
     assert "stars 1.000 of 1" in " ".join(tally.describe_kinds())
 
