@@ -28,7 +28,7 @@ def tiny(tmp_path_factory):
         pytest.importorskip("galsim")
         pytest.importorskip("sep")
         folder = tmp_path_factory.mktemp("leaderboard")
-        for words in ("A --system sep --variant raw", "B --system sep", "C --system plain_sep"):
+        for words in ("A --system sep", "B --system sep", "C --system plain_sep"):
             main(f"run --setting {words} --seeds 2 --scale tiny --results {folder}".split())
         return folder
 
@@ -53,16 +53,18 @@ def test_the_page_shows_every_stored_number(tmp_path):
     from benchmarks.leaderboard.page import write_page
     from benchmarks.leaderboard.store import Store, number
 
-    text = write_page(RESULTS, tmp_path / "page.rst").read_text()
+    first = write_page(RESULTS, tmp_path / "page.rst")
+    text = "".join(path.read_text() for path in sorted(tmp_path.glob("page*.rst")))
     store = Store(RESULTS)
     assert "A smaller round" not in text
-    assert len({path.stem for path in (tmp_path / "leaderboard").glob("*.png")}) == 5
+    assert len({path.stem for path in (tmp_path / "leaderboard").glob("*.png")}) == 6
+    assert first.read_text().index("**Behind**") < first.read_text().index("summary.png")
     for setting in "ABC":
         assert store.groups(setting)
         for group in store.groups(setting):
             assert group.text("sources.f1") in text
             assert group.text("segm.all.AP50") in text
-    for rows in store.elsewhere.values():
+    for rows in (*store.elsewhere.values(), store.equal):
         assert all(number(row["sources"]["f1"]) in text for row in rows)
 
 
@@ -71,7 +73,7 @@ def test_stored_results_say_how_they_were_made():
 
     for setting in "ABC":
         runs = read(RESULTS, setting)
-        assert len({key(run) for run in runs}) == len(runs) > 40
+        assert len({key(run) for run in runs}) == len(runs) > 30
         for run in runs:
             assert run["setting"] == setting
             assert run["scale"] == "full"
@@ -81,7 +83,7 @@ def test_stored_results_say_how_they_were_made():
 
 
 def test_nets_of_another_program_stay_off_the_page(tmp_path):
-    from benchmarks.leaderboard.page import make_text
+    from benchmarks.leaderboard.page import make_pages
     from benchmarks.leaderboard.store import Store
     from benchmarks.leaderboard.table_file import read_runs, write_runs
 
@@ -93,7 +95,7 @@ def test_nets_of_another_program_stay_off_the_page(tmp_path):
     store = Store(tmp_path)
     assert store.runs == runs[1:]
     assert store.left_out == runs[:1]
-    text = make_text(store)
+    text = "".join(make_pages(store).values())
     assert "Left out of this page" in text
     assert ".988" not in text
 
@@ -164,12 +166,13 @@ def test_page_and_figures_of_a_tiny_round(tiny, tmp_path):
     from benchmarks.leaderboard.store import Store
 
     main(f"page --results {tiny} --output {tmp_path}/page.rst".split())
-    text = (tmp_path / "page.rst").read_text()
+    text = "".join(path.read_text() for path in sorted(tmp_path.glob("page*.rst")))
     group = Store(tiny).get("A", "sep", "raw")
     assert group.text("pixels.mean.iou") in text
     assert " ± " in group.text("pixels.mean.iou")
     assert "**A smaller round** (scale tiny)" in text
     assert {path.stem for path in (tmp_path / "leaderboard").glob("*.png")} == {
+        "summary",
         "completeness",
         "separation",
         "unseen",
@@ -190,7 +193,7 @@ def test_a_small_round_ends_with_its_table_and_page(tmp_path, capsys):
     )
     main(f"small --setting B --scale tiny --budget 0.01 --results {tmp_path} {skipped}".split())
     text = capsys.readouterr().out
-    assert "| DETRSegmenter, mask2former |" in text
+    assert "| DETRSegmenter, mask2former on a U-Net |" in text
     assert str(tmp_path / "leaderboard.rst") in text
     assert "DETRSegmenter, mask2former" in (tmp_path / "leaderboard.rst").read_text()
 
@@ -220,13 +223,13 @@ def test_the_readme_table(tiny, capsys):
     main(f"readme --results {tiny}".split())
     header, _, *rows = capsys.readouterr().out.splitlines()
     assert header.startswith("| system | A: IoU |")
-    assert [row.split(" | ")[0] for row in rows] == ["| SEPSegmenter", "| sep"]
+    assert [row.split(" | ")[0] for row in rows] == ["| SEPSegmenter, defaults", "| sep"]
 
 
 def test_behind_and_ahead_of_what_was_reported(tmp_path):
     from benchmarks.leaderboard.store import Store
     from benchmarks.leaderboard.table_file import write_runs
-    from benchmarks.leaderboard.tables import compare_reported
+    from benchmarks.leaderboard.verdicts import compare_reported
 
     def store(iou):
         pixels = {"mean": {"iou": iou, "recall": 1.0, "dice": 1.0, "accuracy": 1.0}}
@@ -244,6 +247,91 @@ def test_behind_and_ahead_of_what_was_reported(tmp_path):
     assert "**behind:** .700 (reported .708)" in store(0.7)
     assert "variant 4: Liberator + log RMS, IoU: by .008" in store(0.7)
     assert "behind" not in store(0.8).replace("is behind the reported one", "")
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """Make a `Store` of runs with a source F1 each: (system, variant, seed, F1)."""
+    from benchmarks.leaderboard.store import Store
+    from benchmarks.leaderboard.systems import SYSTEMS
+    from benchmarks.leaderboard.table_file import write_runs
+
+    def make(*runs, setting="A"):
+        rows = [
+            {
+                "setting": setting,
+                "system": system,
+                "variant": variant,
+                "seed": seed,
+                "label": SYSTEMS[system].label,
+                "budget": 20.0,
+                "sources": {"f1": f1},
+            }
+            for system, variant, seed, f1 in runs
+        ]
+        write_runs(tmp_path / f"{setting}.csv", rows)
+        return Store(tmp_path)
+
+    return make
+
+
+def test_only_equals_are_compared(stored):
+    from benchmarks.leaderboard.verdicts import duels
+
+    store = stored(
+        ("unet", "snr", 0, 0.9),
+        ("unet_long", "snr", 0, 0.95),
+        ("photutils_tuned", "raw", 0, 0.7),
+        ("sextractor_tuned", "raw", 0, 0.8),
+        ("sextractor", "raw", 0, 0.75),
+        ("smp_unet", "snr", 0, 0.85),
+    )
+    pairs = [(duel.kind, duel.ours, duel.theirs) for duel in duels(store)]
+    assert pairs == [("tuned", 0.7, 0.8), ("trained", 0.9, 0.85)]
+    store = stored(("unet", "snr", 0, 0.9), ("sextractor_tuned", "raw", 0, 0.8))
+    assert duels(store) == []  # a trained net against a tuned program
+
+
+def test_a_reported_number_meets_its_own_preprocessing_only(stored):
+    from benchmarks.leaderboard.verdicts import cells_behind, compare_reported
+
+    store = stored(("mask_rcnn", "snr", 0, 0.9))
+    behind, n_compared, n_missing = cells_behind(store)
+    assert (behind, n_compared) == ([], 0)
+    assert n_missing > 80
+    assert "(reported .780)" in "\n".join(compare_reported(store))
+    assert "not run (reported .780)" in "\n".join(compare_reported(store))
+
+
+def test_what_changed_sign_is_listed(stored):
+    from benchmarks.leaderboard.verdicts import changed
+
+    lost = stored(("unet", "snr", 0, 0.8), ("smp_unet", "snr", 0, 0.9))
+    text = "\n".join(changed(lost))
+    assert "source F1 of setting A (trained)" in text
+    assert "ahead by .022 (segmentation_models_pytorch U-Net)" in text
+    assert "behind by .100 (segmentation_models_pytorch U-Net)" in text
+    kept = stored(("unet", "snr", 0, 0.9), ("smp_unet", "snr", 0, 0.8))
+    assert "source F1 of setting A" not in "\n".join(changed(kept))
+
+
+def test_what_was_not_run_is_listed_with_its_budget(stored):
+    from benchmarks.leaderboard.budgets import not_run
+
+    rows = [line for line in not_run(stored(("smp_unet", "snr", 1, 0.8))) if "pytorch" in line]
+    assert rows[0].startswith('   "A", "segmentation_models_pytorch U-Net", "asinh of S/N", "0, 2"')
+    minutes = float(rows[0].split(", ")[-2].strip('"'))
+    assert minutes == pytest.approx(40, rel=0.2)  # 20 minutes of two cores
+    every = "\n".join(not_run(stored()))
+    assert '"A", "MaskRCNNSegmenter", "variant 3: Liberator + RMS", "0, 1, 2"' in every
+
+
+def test_every_row_says_what_it_is():
+    from benchmarks.leaderboard.about import ABOUT
+    from benchmarks.leaderboard.systems import SYSTEMS
+
+    assert set(ABOUT) == set(SYSTEMS)
+    assert "not the published DETR" in ABOUT["detr"]
 
 
 def test_every_reported_number_has_its_study_in_the_bibliography():
@@ -425,21 +513,25 @@ def test_scores_of_segmenters_are_not_replaced(crowd):
 
 
 def test_the_page_begins_with_what_is_lost():
-    from benchmarks.leaderboard.page import make_text
+    from benchmarks.leaderboard.page import make_pages
     from benchmarks.leaderboard.run import RESULTS
     from benchmarks.leaderboard.store import Store
     from benchmarks.leaderboard.systems import SYSTEMS
-    from benchmarks.leaderboard.tables import cells_behind, duels
+    from benchmarks.leaderboard.verdicts import cells_behind, duels
 
     store = Store(RESULTS)
-    text, pairs = make_text(store), duels(store)
+    text, pairs = make_pages(store, {"summary"})[""], duels(store)
     leads = [pair.lead for pair in pairs]
     assert leads == sorted(leads)
-    behind, n_compared = cells_behind(store)
+    behind, n_compared, n_missing = cells_behind(store)
     assert text.count("**behind:**") == len(behind)
-    assert f"Behind {len(behind)} of {n_compared} reported numbers" in text
+    assert f"**Behind** {len(behind)} of {n_compared} numbers of published studies" in text
+    assert f"{n_missing} more were not run" in text
     assert text.count("**behind** by") == sum(lead < 0 for lead in leads)
-    assert text.index("In short") < text.index("Against the reported numbers")
+    # a few lines and one picture come before everything else
+    lines = text[: text.index("summary.png")].split("\n- ")[1:]
+    assert 3 <= len(lines) <= 6
+    assert text.index("summary.png") < text.index("leaderboard_a") < text.index("Variants 1 to 4")
     # nets that saw more images than the peers are not compared with them
     labels = [system.label for system in SYSTEMS.values() if system.more_data]
     assert labels and not [pair for pair in pairs if pair.name in labels]

@@ -4,9 +4,10 @@
     python -m benchmarks.leaderboard run --setting B --system mask_rcnn --budget 20 --seed 0
     python -m benchmarks.leaderboard classical --seeds 3       # all systems without a net
     python -m benchmarks.leaderboard small                     # a small round of all, in minutes
-    python -m benchmarks.leaderboard page                      # docs/guide/leaderboard.rst
+    python -m benchmarks.leaderboard equal B-mask_rcnn --seed 0  # equal data, equal core-minutes
+    python -m benchmarks.leaderboard page                      # docs/guide/leaderboard*.rst
 
 A run is one setting, system, variant and seed. It becomes a row of the setting's table,
-``results/A.csv`` for setting A. The page and its figures are made from these tables alone, each
+``results/A.csv`` for setting A. The pages and their figures are made from these tables alone, each
 time that the documentation is built.
 """

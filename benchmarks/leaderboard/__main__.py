@@ -1,6 +1,7 @@
 """The command line; see the package's docstring."""
 
 import argparse
+import itertools
 import time
 import traceback
 from pathlib import Path
@@ -40,6 +41,13 @@ def _parser():
     _add_common(small, scale="small", budget=0.5, seeds=1, results=Path("build/leaderboard"))
     small.add_argument("--skip", choices=list(SYSTEMS), action="append", default=["unet_long"])
     small.set_defaults(do=run_small)
+    equal = commands.add_parser("equal", help="a net at equal data and processor minutes")
+    equal.add_argument("recipe", help="name of a file in equal_recipes, without .toml")
+    equal.add_argument("--seed", type=int, default=0)
+    equal.add_argument("--results", type=Path, default=RESULTS)
+    equal.add_argument("--checkpoints", type=Path, default=Path("build/leaderboard/checkpoints"))
+    equal.add_argument("--scale", choices=SCALES, default="full")
+    equal.set_defaults(do=run_recipe)
     listing = commands.add_parser("list", help="systems, settings, variants and stored runs")
     listing.add_argument("--results", type=Path, default=RESULTS)
     listing.set_defaults(do=show)
@@ -73,6 +81,9 @@ def _add_common(parser, scale="full", budget=20.0, seeds=3, results=RESULTS):
     parser.add_argument(
         "--reuse", action="store_true", help="take nets from there instead of training"
     )
+    parser.add_argument(
+        "--short", action="store_true", help="leave out the conditions that nothing was tuned on"
+    )
     parser.add_argument("--missing", action="store_true", help="leave out runs that are stored")
 
 
@@ -105,13 +116,12 @@ def run_small(options):
 
 def _do_all(options, names, variants=slice(None)):
     """Run these variants of these systems in every setting asked for."""
-    for setting in options.setting or SETTINGS:
-        for name in names:
-            if name in options.skip:
-                continue
-            for variant in SYSTEMS[name].variants.get(setting, ())[variants]:
-                for seed in _seeds(options):
-                    _do(options, setting, name, variant, seed)
+    wanted = [name for name in names if name not in options.skip]
+    for setting, seed, name in itertools.product(
+        options.setting or SETTINGS, _seeds(options), wanted
+    ):  # seeds before systems: the fields of a seed are drawn once
+        for variant in SYSTEMS[name].variants.get(setting, ())[variants]:
+            _do(options, setting, name, variant, seed)
 
 
 def _do(options, setting, system, variant, seed):
@@ -124,6 +134,7 @@ def _do(options, setting, system, variant, seed):
         "scale": options.scale,
         "speed": options.speed,
         "clock": options.clock,
+        **({"short": True} if options.short else {}),
     }
     if options.missing and key(job) in _stored(options.results, setting):
         return
@@ -141,6 +152,13 @@ def _do(options, setting, system, variant, seed):
 def _stored(results, setting):
     """Keys of the runs in a setting's table."""
     return {key(row) for row in read_runs(table_path(results, {"setting": setting}))}
+
+
+def run_recipe(options):
+    from .equal import read_recipe, run_equal
+
+    recipe = read_recipe(options.recipe)
+    print(run_equal(recipe, options.seed, options.results, options.checkpoints, options.scale))
 
 
 def show(options):

@@ -20,4 +20,15 @@ def curve_of(estimator, patches):
         "count": curve.count.tolist(),
         "ECE": metrics.expected_calibration_error(patches.labels, proba, n_bins=20),
         "Brier": metrics.brier_score(patches.labels, proba),
+        "loss": cross_entropy(patches.labels, proba),
     }
+
+
+def cross_entropy(labels, proba, least=1e-6):
+    """Mean binary cross-entropy of all pixels, the loss that studies report."""
+    total = n = 0.0
+    for target, image in zip(labels, proba, strict=True):
+        mask = np.asarray(target) > 0
+        likely = np.clip(np.where(mask, image, 1 - image), least, 1)
+        total, n = total - np.log(likely).sum(), n + likely.size
+    return float(total / n)

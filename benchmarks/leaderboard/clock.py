@@ -1,6 +1,8 @@
-"""Training by the clock: a budget of minutes whatever the machine, and however busy it is."""
+"""Training by the clock: a budget of minutes, of the wall clock or of processor time."""
 
+import json
 import time
+from pathlib import Path
 
 import numpy as np
 from skorch.callbacks import Callback
@@ -34,7 +36,8 @@ def one_cycle(share, rise=0.1, least=0.01):
     """Factor of the highest rate after a `share` of the time."""
     if share < rise:
         return max(share / rise, least)
-    return least + (1 - least) * (1 + np.cos(np.pi * (share - rise) / (1 - rise))) / 2
+    fall = (1 + np.cos(np.pi * (share - rise) / (1 - rise))) / 2
+    return float(least + (1 - least) * fall)  # a plain number, so that checkpoints hold no numpy
 
 
 def by_the_clock(params, minutes):
@@ -47,3 +50,106 @@ def by_the_clock(params, minutes):
         "patience": None,
         "callbacks": [Clock(minutes)],
     }
+
+
+class TrainingClock:
+    """Processor minutes of a training, which may be interrupted and gone on with.
+
+    Rivals that have such a clock are trained for equal times however busy the machine is.
+
+    Parameters
+    ----------
+    core_minutes : float
+        Processor minutes after which `share` is 1.
+    checkpoint : path or None
+        File of the weights and the optimizer, written every `every` processor seconds, with the
+        time used in a JSON file beside it. ``None``: nothing is written.
+    """
+
+    def __init__(self, core_minutes, checkpoint=None, every=30.0):
+        self.seconds = 60 * core_minutes
+        self.checkpoint = None if checkpoint is None else Path(checkpoint)
+        self.every = every
+        self.n_seen, self.loss, self._before = 0, None, 0.0
+        self._start = self._saved = time.process_time()
+
+    @property
+    def used(self):
+        """Processor seconds so far, earlier parts of the training included."""
+        return self._before + time.process_time() - self._start
+
+    @property
+    def share(self):
+        """Share of the budget that is used."""
+        return self.used / self.seconds
+
+    @property
+    def rate(self):
+        """Factor of the highest learning rate at this moment."""
+        return one_cycle(min(self.share, 1.0))
+
+    def resume(self, module, optimizer):
+        """Go on from the checkpoint, if there is one."""
+        import torch
+
+        if self.checkpoint is not None and self.checkpoint.is_file():
+            state = torch.load(self.checkpoint, weights_only=True)
+            module.load_state_dict(state["module"])
+            optimizer.load_state_dict(state["optimizer"])
+            noted = json.loads(self.checkpoint.with_suffix(".json").read_text())
+            self._before, self.n_seen = noted["seconds"], noted["patches"]
+            self.loss = noted["loss"]
+        self._start = self._saved = time.process_time()
+
+    def step(self, module, optimizer, n_patches, loss):
+        """Note a batch; write the checkpoint from time to time."""
+        self.n_seen += n_patches
+        self.loss = loss if self.loss is None else 0.95 * self.loss + 0.05 * loss
+        if self.checkpoint is not None and time.process_time() - self._saved > self.every:
+            self.save(module, optimizer)
+
+    def save(self, module, optimizer):
+        """Write weights, optimizer and the time used; an interrupted write leaves the former."""
+        import torch
+
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        part = self.checkpoint.with_suffix(".part")
+        torch.save({"module": module.state_dict(), "optimizer": optimizer.state_dict()}, part)
+        part.replace(self.checkpoint)
+        noted = {"seconds": self.used, "patches": self.n_seen, "loss": self.loss}
+        self.checkpoint.with_suffix(".json").write_text(json.dumps(noted))
+        self._saved = time.process_time()
+
+
+class CoreClock(Callback):
+    """`TrainingClock` for a net of skorch: one-cycle rate, and the end of the training.
+
+    Parameters
+    ----------
+    core_minutes : float
+    checkpoint : path or None
+    """
+
+    def __init__(self, core_minutes, checkpoint=None):
+        self.core_minutes = core_minutes
+        self.checkpoint = checkpoint
+
+    def on_train_begin(self, net, **kwargs):
+        self.clock_ = TrainingClock(self.core_minutes, self.checkpoint)
+        self.rates_ = [group["lr"] for group in net.optimizer_.param_groups]
+        self.clock_.resume(net.module_, net.optimizer_)
+
+    def on_batch_begin(self, net, training=False, **kwargs):
+        if self.clock_.share >= 1:
+            raise KeyboardInterrupt  # skorch ends the training there and keeps the weights
+        for group, rate in zip(net.optimizer_.param_groups, self.rates_, strict=True):
+            group["lr"] = rate * self.clock_.rate
+
+    def on_batch_end(self, net, batch=None, training=False, **kwargs):
+        if training:
+            loss = net.history[-1, "batches", -1].get("train_loss", 0.0)
+            self.clock_.step(net.module_, net.optimizer_, len(batch[0]), loss)
+
+    def on_train_end(self, net, **kwargs):
+        if self.checkpoint is not None:
+            self.clock_.save(net.module_, net.optimizer_)

@@ -1,4 +1,4 @@
-"""The page's section on images of other simulators, from results of `bench_elsewhere`."""
+"""The page on images of other simulators, from results of `bench_elsewhere`."""
 
 from .elsewhere import BTK, GALSIM
 from .store import number
@@ -30,59 +30,103 @@ Average precision counts stars and galaxies alike.
 """
 
 
-def section(tables):
-    """Lines of the section; none if no table is stored."""
-    if not tables:
-        return []
-    title = "Images of other simulators"
-    lines = [title, "-" * len(title), "", INTRODUCTION]
+def lines(tables):
+    """Lines of the page."""
+    text = [INTRODUCTION]
     for name, rows in tables.items():
-        lines += _setting(SETTINGS[name], {row["system"]: row for row in rows})
-    return lines
+        text += _setting(SETTINGS[name], {row["system"]: row for row in rows})
+    return text
+
+
+def lost_bins(rows, path):
+    """Bins in which every net of ours is behind a tuned program: (bin, net, its share, peer, its
+    share), and the number of bins.
+    """
+    names = bin_names(next(iter(rows.values())), path)
+    lost, n_bins = [], 0
+    for index, name in enumerate(names):
+        shares = {
+            system: row[path]["n_hit"][index] / row[path]["n"][index]
+            for system, row in rows.items()
+            if row[path]["n"][index]
+        }
+        if not shares:
+            continue
+        n_bins += 1
+        nets, peers = (
+            {k: v for k, v in shares.items() if _is_net(k) is side} for side in (True, False)
+        )
+        net, peer = (max(side, key=side.get) for side in (nets, peers))
+        if nets[net] < peers[peer]:
+            lost.append((name, net, nets[net], peer, peers[peer]))
+    return lost, n_bins
+
+
+def _is_net(system):
+    return system.startswith("Mask R-CNN")
+
+
+def _losses(rows):
+    """Sentences on the bins that both forms of the net lose."""
+    told = []
+    for path, what in (("completeness by snr", "S/N"), ("separation", "a distance in pixels of")):
+        lost, n_bins = lost_bins(rows, path)
+        cases = "; ".join(
+            f"{what} {name}: {number(share, 2)} ({net}) against {number(best, 2)} ({peer})"
+            for name, net, share, peer, best in lost
+        )
+        if lost:
+            told.append(f"**Behind** in {len(lost)} of {n_bins} bins: {cases}.")
+    return ["\n".join(told), ""] if told else ["Behind in no bin.", ""]
 
 
 def in_short(tables):
     """One line for each simulator: the net without training, beside the best tuned program."""
-    lines = []
+    told = []
     for name, rows in tables.items():
         scores = {row["system"]: row["sources"]["f1"] for row in rows}
-        untrained = {system: f1 for system, f1 in scores.items() if system.endswith("as it was")}
-        tuned = {system: f1 for system, f1 in scores.items() if system.endswith("tuned")}
-        tuned = {system: f1 for system, f1 in tuned.items() if "fine" not in system}
-        if untrained and tuned:
-            (net, f1), (peer, best) = untrained.popitem(), max(tuned.items(), key=lambda it: it[1])
-            verdict = "ahead of" if f1 >= best else "behind"
-            lines.append(
-                f"- {SETTINGS[name].title}, which no net was trained on: {net} has a source F1 of "
-                f"{number(f1)}, {verdict} {peer} ({number(best)})."
+        nets = {system: f1 for system, f1 in scores.items() if system.endswith("as it was")}
+        peers = {system: f1 for system, f1 in scores.items() if not _is_net(system)}
+        if nets and peers:
+            (net, f1), (peer, best) = nets.popitem(), max(peers.items(), key=lambda it: it[1])
+            lost, n_bins = lost_bins({row["system"]: row for row in rows}, "completeness by snr")
+            verdict = "ahead of" if f1 >= best else "**behind**"
+            told.append(
+                f"- {SETTINGS[name].title}, drawn by another simulator: {net} has a source F1 of "
+                f"{number(f1)}, {verdict} {peer} ({number(best)}). Even fine-tuned it is behind in "
+                f"{len(lost)} of {n_bins} bins of S/N."
             )
-    return lines
+    return told
 
 
 def _setting(setting, rows):
     first = next(iter(rows.values()))
     columns = {**COLUMNS, **(CLASS_COLUMNS if setting.classes else {})}
-    lines = [
-        f"**{setting.title}.** {setting.text} The net was trained in setting {first['net'][0]}.",
+    text = [
+        setting.title,
+        "-" * len(setting.title),
+        "",
+        f"{setting.text} The net was trained in setting {first['net'][0]}.",
         "",
     ]
-    lines += rst_table(
+    text += _losses(rows)
+    text += rst_table(
         ["system", *columns],
         [[name, *(_at(row, path) for path in columns.values())] for name, row in rows.items()],
     )
-    for path, text in BINS.items():
+    for path, caption in BINS.items():
         names = [
             f"{name} ({n})"
             for name, n in zip(bin_names(first, path), first[path]["n"], strict=True)
         ]
-        lines += [
-            text,
+        text += [
+            caption,
             "",
             *rst_table(
                 ["system", *names], [[name, *_shares(row[path])] for name, row in rows.items()]
             ),
         ]
-    return [*lines, f"Fits: {_fits(rows)}.", "", *_picture(first)]
+    return [*text, f"Fits: {_fits(rows)}.", "", *_picture(first)]
 
 
 def _at(row, path):

@@ -7,6 +7,7 @@ import numpy as np
 from .scores import SEPARATION_EDGES, SNR_EDGES
 from .store import dig
 from .systems import SYSTEMS
+from .verdicts import duels
 
 
 def write_figures(store, folder):
@@ -16,6 +17,7 @@ def write_figures(store, folder):
     mpl.use("Agg")
     folder.mkdir(parents=True, exist_ok=True)
     makers = {
+        "summary": summary,
         "completeness": completeness,
         "separation": separation,
         "unseen": unseen,
@@ -79,6 +81,25 @@ def _bars(axes, groups, path, edges, label):
     axes.set_xticks(range(len(names)), names, fontsize=8)
     axes.set_xlabel(label)
     axes.set_ylim(0, 1.02)
+
+
+def summary(store):
+    """Our best and the peers' best in each score, the largest deficit at the top."""
+    pairs = duels(store)
+    if not pairs:
+        return None
+    figure, (ax,) = _axes(1, width=7.5, height=1.2 + 0.24 * len(pairs))
+    places = np.arange(len(pairs))[::-1]
+    for place, pair in zip(places, pairs, strict=True):
+        colour = "tab:blue" if pair.lead >= 0 else "tab:red"
+        ax.plot([pair.theirs, pair.ours], [place, place], color=colour, linewidth=2)
+        ax.plot(pair.ours, place, "o", color=colour, markersize=7)
+        ax.plot(pair.theirs, place, "o", color=colour, markerfacecolor="white", markersize=7)
+    ax.set_yticks(places, [pair.title for pair in pairs], fontsize=8)
+    ax.set(xlabel="score", ylim=(-0.8, len(pairs) - 0.2))
+    ax.set_title("ours filled, peers open; red where ours is behind", fontsize=9)
+    ax.grid(axis="x", color="0.9")
+    return figure
 
 
 def completeness(store):

@@ -15,7 +15,7 @@ from galaxysegment import NoSourcesWarning
 from galaxysegment.persistence import load, save
 from galaxysegment.structures import relabel, remove_small
 
-from . import calibration, robustness
+from . import calibration, isophotes, robustness
 from .clock import by_the_clock
 from .measure import Stopwatch, machine, versions
 from .peers import NotInstalledError
@@ -84,6 +84,7 @@ def command(job):
         words.append(f"--budget {job['budget']:g}")
         words += [f"--speed {job['speed']:g}"] if job["speed"] != 1 else []
         words += ["--clock"] if job.get("clock") else []
+    words += ["--short"] if job.get("short") else []
     words += [f"--scale {job['scale']}"] if job["scale"] != "full" else []
     return " ".join(["python -m benchmarks.leaderboard run", *words])
 
@@ -127,8 +128,10 @@ def _fit_and_score(setting, system, job, keep, reuse):
             **evaluate(test, predicted, setting, _candidates(estimator, system, test)),
             "first patches": {"n": FIRST, "iou": first_iou(test, predicted, setting)},
         }
-        if setting.name == "A" and job["variant"] == system.variants["A"][-1]:
+        main = setting.name == "A" and job["variant"] == system.variants["A"][-1]
+        if main and not job.get("short"):
             result["calibration"] = calibration.curve_of(estimator, test)
+            result["isophotes"] = isophotes.isophote_scores(estimator, seed, scale)
             result["robustness"] = robustness.robustness(estimator, setting, seed, scale)
             if system.sweep:
                 result["unseen"] = robustness.unseen(estimator, system, setting, seed, scale)

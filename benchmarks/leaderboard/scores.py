@@ -9,6 +9,8 @@ from galaxysegment.structures import Instances
 #: Edges of the bins of signal to noise, magnitude and separation.
 SNR_EDGES = (0, 7, 10, 15, 25, 50, 100, np.inf)
 MAG_EDGES = (-np.inf, 22, 23, 24, 24.5, 25, 25.5, 26, np.inf)
+#: Pixels of a true mask; 1024 and 9216 part COCO's small, medium and large objects.
+AREA_EDGES = (0, 20, 50, 100, 200, 1024, 9216, np.inf)
 SEPARATION_EDGES = (0, 4, 8, 12, 16, 24, np.inf)
 PIXEL_SCORES = ("iou", "recall", "dice", "accuracy", "precision")
 
@@ -235,7 +237,7 @@ def matches(truth, predicted, iou=0.5):
 
 
 def completeness(truth, predicted, snr, mag, X, setting):
-    """Completeness against S/N and magnitude of the true sources, purity against S/N of the
+    """Completeness against S/N, magnitude and area of the true sources, purity against S/N of the
     predicted.
     """
     true_hit, pred_hit = (np.concatenate(item) for item in matches(truth, predicted))
@@ -246,6 +248,9 @@ def completeness(truth, predicted, snr, mag, X, setting):
     return {
         "completeness by snr": binned(np.concatenate(snr), true_hit, SNR_EDGES),
         "completeness by mag": binned(np.concatenate(mag), true_hit, MAG_EDGES),
+        "completeness by area": binned(
+            np.concatenate([sources.areas for sources in truth]), true_hit, AREA_EDGES
+        ),
         "purity by snr": binned(np.concatenate([np.zeros(0), *measured]), pred_hit, SNR_EDGES),
     }
 

@@ -25,6 +25,8 @@ class Store:
         Runs of nets that another program trained. They stay in the tables and off the page.
     elsewhere : dict of str to list of dict
         Rows on images of other simulators, by setting.
+    equal : list of dict
+        Rows of nets at equal data and processor minutes.
     """
 
     def __init__(self, folder):
@@ -33,6 +35,7 @@ class Store:
         rows.sort(key=_order)
         self.runs = [run for run in rows if not trained_elsewhere(run)]
         self.left_out = [run for run in rows if trained_elsewhere(run)]
+        self.equal = read_runs(folder / "equal.csv")
         untrained = {
             f"{run['setting']}.{run['system']}.{run['variant']}.{run['seed']}"
             for run in self.left_out

@@ -85,6 +85,11 @@ class System:
     n_choose: int = 64
     more_data: bool = False
 
+    @property
+    def kind(self):
+        """Either "trained", if it learns the weights of a net or a forest, or "tuned"."""
+        return "trained" if self.net or self.label.startswith("RandomForest") else "tuned"
+
 
 def front(variant, setting, stretch="asinh"):
     """Preprocessing of a variant: a list of steps.
@@ -147,14 +152,22 @@ def make_smp(setting, variant, seed, **params):  # noqa: ARG001 - preprocessing 
 
 def refined(setting, variant, seed, **params):  # noqa: ARG001 - it is random in nothing
     """`PhotutilsSegmenter`, then the light divided among its sources and their neighbours."""
-    segmenter = PhotutilsSegmenter(n_sigma=1.5, box_size=50, contrast=0.001, deblend=True)
-    return SegmentThenSeparate(segmenter, refine=True, **params)
+    return SegmentThenSeparate(PhotutilsSegmenter(), refine=True, **params)
 
 
-# The threshold that photutils and SExtractor recommend; tuned systems change it.
+# Where tuning begins: what photutils and SExtractor recommend.
 THRESHOLD = {"n_sigma": 1.5, "n_pixels": 10, "box_size": 50}
+# The cleaning of [Saverese2022]: its thresholds, its mesh, and no part of ours that it lacks.
+STUDY = {
+    "n_sigma": 1.5,
+    "n_pixels": 10,
+    "box_size": 50,
+    "deblend": False,
+    "level_seams": False,
+    "correlated_noise": False,
+    "mask_objects": False,
+}
 RAW = {"A": ("raw",), "B": ("raw",), "C": ("raw",)}
-EVERYWHERE = {"A": (*PREPARED, "raw"), "B": ("raw",), "C": ("raw",)}
 NETS = {"A": PREPARED, "B": ("raw",), "C": ("lupton", "snr")}
 # Pixels of a source differ in number between the settings, and with them what is worth trying.
 SEP_GRID = {
@@ -180,10 +193,16 @@ SAMPLE = {"A": 64, "B": 200, "C": 16}
 FEW = {"A": 16, "B": 60, "C": 4}
 
 SYSTEMS = {
+    "photutils_2022": System(
+        "PhotutilsSegmenter, recipe of [Saverese2022]_",
+        ours("PhotutilsSegmenter", rms=True, **STUDY),
+        {"A": ("1", "2", "3", "4")},
+        sweep=("n_sigma", SIGMAS),
+    ),
     "photutils": System(
-        "PhotutilsSegmenter",
-        ours("PhotutilsSegmenter", rms=True, deblend=True, **THRESHOLD),
-        EVERYWHERE,
+        "PhotutilsSegmenter, defaults",
+        ours("PhotutilsSegmenter", rms=True),
+        RAW,
         sweep=("n_sigma", SIGMAS),
     ),
     "photutils_tuned": System(
@@ -200,9 +219,9 @@ SYSTEMS = {
         {"B": ("raw",)},
     ),
     "sep": System(
-        "SEPSegmenter",
-        ours("SEPSegmenter", rms=True, deblend=True, **THRESHOLD),
-        EVERYWHERE,
+        "SEPSegmenter, defaults",
+        ours("SEPSegmenter", rms=True),
+        RAW,
         sweep=("n_sigma", SIGMAS),
     ),
     "sep_tuned": System(
@@ -254,19 +273,19 @@ SYSTEMS = {
     "mask_rcnn": System(
         "MaskRCNNSegmenter",
         ours("MaskRCNNSegmenter", seeded=True),
-        NETS,
+        {**NETS, "A": ("raw", *PREPARED)},
         sweep=CANDIDATES,
         net="mask_rcnn",
     ),
     "mask2former": System(
-        "DETRSegmenter, mask2former",
+        "DETRSegmenter, mask2former on a U-Net",
         ours("DETRSegmenter", seeded=True),
         NETS,
         sweep=CANDIDATES,
         net="mask2former",
     ),
     "detr": System(
-        "DETRSegmenter, detr",
+        "DETRSegmenter, detr on a U-Net",
         ours("DETRSegmenter", seeded=True),
         NETS,
         sweep=CANDIDATES,

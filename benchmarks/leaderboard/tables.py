@@ -1,14 +1,10 @@
 """The tables of the page, as rows of text."""
 
 import itertools
-from dataclasses import dataclass
 
 import numpy as np
 
-from .reported import GOALS, NAMES, REASONS, REPORTED, reported_tables
-from .settings import SETTINGS
 from .store import number
-from .systems import SYSTEMS, VARIANTS
 
 PIXEL_COLUMNS = {
     "IoU": "pixels.mean.iou",
@@ -38,7 +34,12 @@ STAR_COLUMNS = {
     f"{name}, {score}": f"segm.{key}.{score}"
     for name, key in (("galaxies", "galaxy"), ("stars", "star"))
     for score in ("AP", "AP50", "AP75", "AR")
+} | {
+    f"{name}, {score}": f"panoptic.{key}.{score}"
+    for name, key in (("galaxies", "galaxy"), ("stars", "star"))
+    for score in ("PQ", "SQ", "RQ")
 }
+ISOPHOTE_COLUMNS = {"1/2 RMS": 0, "1 RMS": 1, "2 RMS": 2, "4 RMS": 3}
 COST_COLUMNS = {
     "training, s": "fit.seconds",
     "choosing, s": "fit.choosing_seconds",
@@ -95,173 +96,6 @@ def _bold(text, yes):
     return f"**{text}**" if yes and text != "–" else text
 
 
-def compare_reported(store):
-    """Every reported number beside ours.
-
-    Tables of one kind of scores each, and lines about those that are behind.
-    """
-    lines, behind = [], []
-    for paths, places in reported_tables().items():
-        rows = []
-        for place in places:
-            group, where = _nearest(store, *place)
-            cells = [
-                cell for cell in REPORTED if (cell.setting, cell.system, cell.variant) == place
-            ]
-            cells = [cell for cell in cells if cell.path in paths]
-            behind += [(cell, group.mean(cell.path)) for cell in cells if is_behind(group, cell)]
-            rows.append([where, *(_beside(group, cell) for cell in cells)])
-        lines += rst_table(
-            ["setting, system, preprocessing", *(NAMES[path] for path in paths)], rows
-        )
-    return [*lines, *_behind(behind)]
-
-
-def _nearest(store, setting, system, variant):
-    """The group of that preprocessing, or else of the main one, and what to call it."""
-    group = store.get(setting, system, variant)
-    where = f"{setting}, {SYSTEMS[system].label}, {VARIANTS[variant]}"
-    main = SYSTEMS[system].variants[setting][-1]
-    if group is None and store.get(setting, system, main) is not None:
-        return store.get(setting, system, main), f"{where} (ours: {VARIANTS[main]})"
-    return group, where
-
-
-def is_behind(group, cell):
-    value = None if group is None else group.mean(cell.path)
-    return value is not None and value < cell.value
-
-
-def _beside(group, cell):
-    ours = "not run" if group is None else group.text(cell.path)
-    text = f"{ours} (reported {number(cell.value)})"
-    return f"**behind:** {text}" if is_behind(group, cell) else text
-
-
-def _top(top):
-    return ("–", "–") if top is None else (number(top[0]), VARIANTS[top[1]])
-
-
-def best_variant(store, cell):
-    """Best mean and its variant, over the variants of the system or of the cell's only.
-
-    None where there is none.
-    """
-    groups = [group for group in store.groups(cell.setting) if group.system == cell.system]
-    groups = [group for group in groups if cell.variant in ("", group.variant)]
-    predicted = [
-        (group.mean(cell.path), group.variant)
-        for group in groups
-        if group.mean(cell.path) is not None
-    ]
-    return max(predicted) if predicted else None
-
-
-def _verdict(value, reported):
-    if value is None:
-        return ""
-    return f"{'ahead' if value >= reported else '**behind**'} by {number(abs(value - reported), 4)}"
-
-
-def _behind(cells):
-    if not cells:
-        return ["No number that was run is behind the reported one.", ""]
-    lines = ["Behind the reported number:", ""]
-    for cell, value in cells:
-        reason = REASONS.get((cell.system, cell.path), "")
-        excess = number(cell.value - value)
-        text = f"* {SYSTEMS[cell.system].label}, {VARIANTS[cell.variant]}, {cell.name}: by {excess}"
-        lines.append(f"{text}; {reason}." if reason else f"{text}.")
-    return [*lines, ""]
-
-
-def goal_table(store):
-    rows = []
-    for cell in GOALS:
-        top = best_variant(store, cell)
-        what = f"{cell.setting}, {SYSTEMS[cell.system].label}, {cell.name}"
-        gap = None if top is None else cell.value - top[0]
-        verdict = (
-            "not run" if gap is None else "reached" if gap <= 0 else f"short by {number(gap, 4)}"
-        )
-        rows.append([what, number(cell.value), *_top(top), verdict])
-    return rst_table(["what", "goal", "ours", "variant", ""], rows)
-
-
-PEER_PATHS = (
-    "pixels.mean.iou",
-    "pixels.mean.dice",
-    "sources.f1",
-    "segm.all.AP",
-    "segm.all.AP50",
-    "panoptic.galaxy.PQ",
-)
-
-
-@dataclass(frozen=True)
-class Duel:
-    """Our best system and the best program of others in one score of one setting."""
-
-    setting: str
-    path: str
-    ours: float
-    name: str
-    theirs: float
-    peer: str
-
-    @property
-    def lead(self):
-        return self.ours - self.theirs
-
-
-def duels(store):
-    """Compare our best with the peers' best in every score, the largest deficit first.
-
-    Our side has the main variants of systems that were trained on no more images than the peers.
-    """
-    pairs = []
-    for setting in SETTINGS:
-        for path in PEER_PATHS:
-            best = [_best(store.groups(setting), path, peer) for peer in (False, True)]
-            if None not in best:
-                pairs.append(Duel(setting, path, *best[0], *best[1]))
-    return sorted(pairs, key=lambda duel: duel.lead)
-
-
-def against_peers(store):
-    """One row for each duel, losses first."""
-    rows = [
-        [
-            duel.setting,
-            NAMES[duel.path],
-            f"{number(duel.ours)} ({duel.name})",
-            f"{number(duel.theirs)} ({duel.peer})",
-            _verdict(duel.ours, duel.theirs),
-        ]
-        for duel in duels(store)
-    ]
-    return rst_table(["setting", "score", "best of ours", "best of the peers", ""], rows)
-
-
-def _best(groups, path, peer):
-    predicted = [
-        (group.mean(path), group.name)
-        for group in groups
-        if group.peer == peer and group.main and not SYSTEMS[group.system].more_data
-    ]
-    predicted = [(value, name) for value, name in predicted if value is not None]
-    return max(predicted) if predicted else None
-
-
-def cells_behind(store):
-    """Return the reported numbers that ours are behind, and how many were compared."""
-    compared = [
-        (_nearest(store, cell.setting, cell.system, cell.variant)[0], cell) for cell in REPORTED
-    ]
-    compared = [(group, cell) for group, cell in compared if group is not None]
-    return [cell for group, cell in compared if is_behind(group, cell)], len(compared)
-
-
 def bin_table(store, setting, path, label, only=bool):
     """Fractions in bins, seeds added up: one row for each system."""
     rows, header = [], []
@@ -301,6 +135,18 @@ def robustness_table(store, score):
         for group in groups
     ]
     return rst_table(["system", *names], rows)
+
+
+def isophote_table(store, columns):
+    """Pooled pixel IoU with truths that end at several isophotes."""
+    rows = []
+    for group in store.groups("A"):
+        runs = [run for run in group.runs if run.get("isophotes")]
+        if runs:
+            means = np.mean([run["isophotes"]["iou"] for run in runs], axis=0)
+            cells = [number(float(means[index])) for index in columns.values()]
+            rows.append([_peer(group), *cells, str(len(runs))])
+    return rst_table(["system; truth ends at", *columns, "seeds"], rows)
 
 
 def at_purity(curve, purity):
@@ -356,10 +202,16 @@ def calibration_table(store):
     for group in store.groups("A"):
         errors = [uncertain_error(run["calibration"]) for run in group.runs if "calibration" in run]
         if errors:
-            cells = [group.text(f"calibration.{name}", 4) for name in ("ECE", "Brier")]
+            cells = [group.text(f"calibration.{name}", 4) for name in ("ECE", "Brier", "loss")]
             rows.append([group.name, number(float(np.mean(errors))), *cells])
     return rst_table(
-        ["system", "calibration error, probability .05 to .95", "of all pixels", "Brier score"],
+        [
+            "system",
+            "calibration error, probability .05 to .95",
+            "of all pixels",
+            "Brier score",
+            "cross-entropy",
+        ],
         rows,
     )
 

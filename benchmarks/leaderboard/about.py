@@ -1,0 +1,55 @@
+"""What each row of the tables is, in a sentence or two."""
+
+#: System to text. A test demands one for each system.
+ABOUT = {
+    "photutils_2022": (
+        "The cleaning of [Saverese2022]_: 1.5 times the background RMS, 10 pixels, mesh of 50, "
+        "no deblending."
+    ),
+    "photutils": "Constructor without arguments, but for the RMS band: 1 RMS, 10 pixels.",
+    "photutils_tuned": (
+        "Threshold, kernel, pixels and contrast chosen on 16 training patches (60 in B, 4 in C), "
+        'mesh of 50. The runs are older than ``deblend="galaxy"``.'
+    ),
+    "photutils_refined": (
+        "PhotutilsSegmenter, then the light divided among its sources: "
+        "``SegmentThenSeparate(refine=True)``."
+    ),
+    "sep": (
+        "Our class on sep's detection, constructor without arguments, but for the RMS band: 1 RMS, "
+        "8 pixels. The plain library is the row *sep*."
+    ),
+    "sep_tuned": "The same, tuned on the patches of PhotutilsSegmenter, tuned.",
+    "kmeans": "Two clusters of pixels, 10 starts. *smooth* is our preprocessing, not the study's.",
+    "random_forest": "Trained on 64 patches (200 in B, 16 in C); the study trained on 500.",
+    "unet_shipped": (
+        "Weights that ship with the package, trained on 560 other fields, not on these. Measured "
+        'with ``deblend=True``; the default is now ``"galaxy"``.'
+    ),
+    "unet": "Our U-Net with flips, views and deblending, 1024 patches.",
+    "unet_long": "The same on 4096 patches: not compared with the peers, which have 1024.",
+    "mask_rcnn": (
+        "torchvision's parts on a ResNet-18 of ours, from scratch: anchors from the training "
+        "truth, first convolution without stride, soft suppression."
+    ),
+    "mask2former": (
+        "Our U-Net with a query at each peak of a learnt centre map, and masked attention. It is "
+        "not the published Mask2Former."
+    ),
+    "detr": (
+        "The same U-Net with peak queries and DETR's heads. It is not the published DETR, "
+        "which is a ResNet-50 with 100 learnt queries."
+    ),
+    "plain_photutils": "The script of photutils' documentation: 1.5 RMS, 10 pixels, mesh of 50.",
+    "plain_photutils_tuned": "The same, threshold, kernel and pixels tuned on training patches.",
+    "plain_sep": "The lines of sep's tutorial: 1.5 RMS, 5 pixels, matched filter.",
+    "plain_sep_tuned": "The same with filter, threshold, kernel, pixels and contrast tuned.",
+    "sextractor": "The program with its own defaults (``-d``).",
+    "sextractor_tuned": "The same with threshold, kernel and pixels tuned.",
+    "noisechisel": "NoiseChisel and Segment of the GNU Astronomy Utilities, small tiles.",
+    "noisechisel_tuned": "The same, masks cut at an isophote; three parameters tuned.",
+    "smp_unet": (
+        "U-Net of segmentation_models_pytorch on a ResNet-18, the loop of its examples: the "
+        "patches of ours, no flips, no views, no deblending."
+    ),
+}

@@ -1,0 +1,137 @@
+"""The page of equal budgets: nets on the same patches for the same processor minutes."""
+
+import statistics
+
+from .equal import RIVALS, command, read_recipe, recipe_names
+from .store import dig, number
+from .tables import rst_table
+
+COLUMNS = {
+    "source F1": "sources.f1",
+    "precision": "sources.precision",
+    "recall": "sources.recall",
+    "mask AP": "segm.all.AP",
+    "mask AP50": "segm.all.AP50",
+    "IoU of pixels": "pixels.mean.iou",
+    "galaxies, AP50": "segm.galaxy.AP50",
+    "stars, AP50": "segm.star.AP50",
+    "galaxy PQ": "panoptic.galaxy.PQ",
+    "star PQ": "panoptic.star.PQ",
+}
+INTRODUCTION = """\
+Nets that see the same patches for the same processor minutes, however busy the machine is. A clock
+of processor time ends each training. The learning rate rises over the first tenth of the minutes
+and falls along a cosine. Choosing thresholds comes on top and is the same for all: on training
+patches.
+
+The budgets are small, so these rows compare how fast the nets learn. The rows of the settings'
+pages had up to ten times as long. No net starts from weights of others.
+"""
+
+
+def lines(rows):
+    """Lines of the page from the rows of ``equal.csv``."""
+    text = [INTRODUCTION]
+    names = {name: [row for row in rows if row["recipe"] == name] for name in recipe_names()}
+    recipes = [read_recipe(name) for name in names]
+    for setting in dict.fromkeys(recipe.setting for recipe in recipes):
+        here = [recipe for recipe in recipes if recipe.setting == setting]
+        text += _setting(setting, here, names)
+    return [*text, *_recipes(recipes, names)]
+
+
+def in_short(rows):
+    """One line for each setting with a rival: who leads at equal data and minutes."""
+    told = []
+    for setting in dict.fromkeys(row["setting"] for row in rows):
+        scores = {}
+        for row in rows:
+            if row["setting"] == setting and "sources" in row:
+                scores.setdefault((row["peer"], row["label"]), []).append(row["sources"]["f1"])
+        means = {key: statistics.fmean(values) for key, values in scores.items()}
+        best = [
+            max(
+                ((value, label) for (peer, label), value in means.items() if peer is side),
+                default=None,
+            )
+            for side in (False, True)
+        ]
+        if None in best:
+            continue
+        (ours, name), (theirs, rival) = best
+        word = "ahead of" if ours >= theirs else "**behind**"
+        minutes = next(row["core_minutes"] for row in rows if row["setting"] == setting)
+        told.append(
+            f"- At equal data and {minutes:g} core-minutes in setting {setting}: {name} with a "
+            f"source F1 of {number(ours)} is {word} {rival} ({number(theirs)})."
+        )
+    return told
+
+
+def _setting(setting, recipes, names):
+    runs = [row for recipe in recipes for row in names[recipe.name] if "sources" in row]
+    if not runs:
+        return []
+    columns = {
+        name: path
+        for name, path in COLUMNS.items()
+        if any(dig(run, path) is not None for run in runs)
+    }
+    table = []
+    for recipe in recipes:
+        rows = [row for row in names[recipe.name] if "sources" in row]
+        if not rows:
+            continue
+        label = f"*{rows[0]['label']}*" if rows[0]["peer"] else rows[0]["label"]
+        table.append(
+            [
+                label,
+                f"{recipe.core_minutes:g}",
+                number(_mean(rows, "fit.seconds") / 60, 1),
+                f"{_mean(rows, 'fit.patches'):.0f}",
+                *(_text(rows, path) for path in columns.values()),
+                str(len(rows)),
+            ]
+        )
+    header = ["system", "core-minutes", "used", "patches seen", *columns, "seeds"]
+    n_train = ", ".join(sorted({str(recipe.n_train) for recipe in recipes}))
+    title = f"Setting {setting}: {n_train} patches to train on"
+    return [title, "-" * len(title), "", *rst_table(header, table)]
+
+
+def _mean(rows, path):
+    values = [dig(row, path) for row in rows if dig(row, path) is not None]
+    return statistics.fmean(values) if values else float("nan")
+
+
+def _text(rows, path):
+    values = [dig(row, path) for row in rows if isinstance(dig(row, path), (int, float))]
+    if not values:
+        return "–"
+    middle = number(statistics.fmean(values))
+    return f"{middle} ± {number(statistics.stdev(values))}" if len(values) > 1 else middle
+
+
+def _recipes(recipes, names):
+    title = "Recipes and commands"
+    rows = []
+    for recipe in recipes:
+        seeds = sorted(row["seed"] for row in names[recipe.name])
+        told = ", ".join(str(seed) for seed in seeds)
+        rows.append(
+            [
+                RIVALS[recipe.system].label,
+                recipe.setting,
+                f"``{command(recipe, 0)}``",
+                f"{recipe.core_minutes:g}",
+                f"seeds {told}" if seeds else f"not run: {recipe.core_minutes:g} a seed",
+            ]
+        )
+    text = (
+        "One file a system and setting in ``benchmarks/leaderboard/equal_recipes``. A command "
+        "that was interrupted goes on from its last checkpoint if it is given again (StarDist and "
+        "Cellpose begin anew). ``STARDIST_PYTHON`` and ``CELLPOSE_PYTHON`` name the interpreters "
+        "that have these two."
+    )
+    header = ["system", "setting", "command", "core-minutes", "state"]
+    return [title, "-" * len(title), "", text, "", *rst_table(header, rows)]

@@ -1,0 +1,81 @@
+"""Train Cellpose on the arrays of a folder, or predict; called by `outside.Cellpose`."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from cellpose import models, train
+
+N_EPOCHS = 120  # its learning rate rises over the first 10 epochs and is halved in the last 50
+SIDE = 120
+TRIAL = 32  # images that tell how long one takes
+
+
+def first_band(images):
+    """Cellpose sees one channel: the mean of the bands."""
+    return [image.mean(axis=0) for image in images]
+
+
+def train_seg(net, X, y, n_epochs, n_images, folder):
+    """Train the net in the function of the package, on `n_images` images in each epoch."""
+    start = time.process_time()
+    _, losses, _ = train.train_seg(
+        net,
+        train_data=X,
+        train_labels=y,
+        channels=[0, 0],
+        n_epochs=n_epochs,
+        nimg_per_epoch=n_images,
+        min_train_masks=1,
+        bsize=SIDE,
+        rescale=False,
+        scale_range=0.5,
+        save_path=str(folder),
+        model_name="model",
+    )
+    return time.process_time() - start, float(losses[-1])
+
+
+def fit(folder, core_minutes, seed, note):
+    torch.manual_seed(int(seed))
+    with np.load(folder / "train.npz") as stored:
+        X, y = first_band(stored["images"]), list(stored["labels"].astype(np.int32))
+    # computed before and not counted, because it is preparation: the flows of the training truth
+    trial = models.CellposeModel(gpu=False, pretrained_model=False)
+    both = [train_seg(trial.net, X[:TRIAL], y[:TRIAL], n, TRIAL, folder)[0] for n in (1, 3)]
+    seconds_an_image = max((both[1] - both[0]) / (2 * TRIAL), 1e-4)
+    n_images = max(round(60 * float(core_minutes) / N_EPOCHS / seconds_an_image), 8)
+    torch.manual_seed(int(seed))
+    model = models.CellposeModel(gpu=False, pretrained_model=False)
+    used, loss = train_seg(model.net, X, y, N_EPOCHS, n_images, folder)
+    if note:
+        noted = {"seconds": used, "patches": N_EPOCHS * n_images, "loss": loss}
+        Path(note).write_text(json.dumps(noted))
+
+
+def predict(folder):
+    model = models.CellposeModel(gpu=False, pretrained_model=str(folder / "models" / "model"))
+    labels, scores = [], []
+    with np.load(folder / "test.npz") as stored:
+        for image in first_band(stored["images"]):
+            found, flows, _ = model.eval(image, channels=[0, 0], diameter=None, rescale=1.0)
+            found = np.asarray(found, dtype=np.int32)
+            n = found.max(initial=0)
+            light = np.bincount(found.ravel(), weights=flows[2].ravel(), minlength=n + 1)
+            area = np.maximum(np.bincount(found.ravel(), minlength=n + 1), 1)
+            labels.append(found)
+            scores.append(1 / (1 + np.exp(-(light / area)[1:])))
+    np.savez(
+        folder / "predicted.npz",
+        labels=np.stack(labels),
+        scores=np.concatenate(scores),
+        counts=[len(item) for item in scores],
+    )
+
+
+if __name__ == "__main__":
+    verb, folder, *words = sys.argv[1:]
+    {"fit": fit, "predict": predict}[verb](Path(folder), *words)

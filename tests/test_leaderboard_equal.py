@@ -1,0 +1,172 @@
+"""The table of equal budgets: recipes, the clock of processor time, torchvision's Mask R-CNN."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from galaxysegment import Instances
+
+ROOT = Path(__file__).parents[1]
+if not (ROOT / "benchmarks" / "leaderboard").is_dir():
+    pytest.skip("the benchmarks are not part of an installed package", allow_module_level=True)
+pytest.importorskip("torch")
+
+
+@pytest.fixture(autouse=True)
+def root_on_path(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+
+
+def blends(n=8, side=64):
+    """Images of two overlapping squares of light, and their masks."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, side, side)).astype(np.float32)
+    masks = np.zeros((n, 2, side, side), dtype=bool)
+    for index in range(n):
+        y, x = rng.integers(4, side - 30, size=2)
+        masks[index, 0, y : y + 16, x : x + 16] = True
+        masks[index, 1, y + 10 : y + 26, x + 10 : x + 26] = True
+        X[index] += 20 * masks[index].sum(axis=0)
+    return X, [Instances.from_masks(pair) for pair in masks]
+
+
+def test_every_recipe_is_a_known_system_and_setting():
+    from benchmarks.leaderboard.equal import RIVALS, command, read_recipe, recipe_names
+    from benchmarks.leaderboard.equal_settings import EQUAL_SETTINGS
+
+    recipes = [read_recipe(name) for name in recipe_names()]
+    assert len(recipes) >= 4
+    for recipe in recipes:
+        assert recipe.system in RIVALS
+        assert recipe.setting in EQUAL_SETTINGS
+        assert recipe.name.startswith(f"{recipe.setting}-")
+        assert f"equal {recipe.name} --seed 2" in command(recipe, 2)
+
+
+def test_rivals_have_equal_data_and_minutes():
+    from benchmarks.leaderboard.equal import read_recipe, recipe_names
+
+    budgets = {}
+    for recipe in map(read_recipe, recipe_names()):
+        budgets.setdefault(recipe.setting, set()).add((recipe.n_train, recipe.core_minutes))
+    assert all(len(pairs) == 1 for pairs in budgets.values())
+
+
+def test_an_unknown_recipe_is_refused():
+    from benchmarks.leaderboard.equal import read_recipe
+
+    with pytest.raises(ValueError, match=r"No recipe 'B-x': the recipes are .*B-mask_rcnn"):
+        read_recipe("B-x")
+
+
+def test_the_clock_counts_processor_time_only():
+    from benchmarks.leaderboard.clock import TrainingClock
+
+    clock = TrainingClock(1.0)
+    time.sleep(0.3)
+    assert clock.used < 0.2
+    end = time.process_time() + 0.3
+    while time.process_time() < end:
+        pass
+    assert 0.3 <= clock.used < 0.6
+    assert clock.share == pytest.approx(clock.used / 60, rel=0.1)
+
+
+def test_an_interrupted_training_goes_on(tmp_path):
+    import torch
+
+    from benchmarks.leaderboard.clock import TrainingClock
+
+    net = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.AdamW(net.parameters())
+    clock = TrainingClock(1.0, tmp_path / "net.pt")
+    clock.step(net, optimizer, 8, 2.0)
+    clock.save(net, optimizer)
+    noted = json.loads((tmp_path / "net.json").read_text())
+    (tmp_path / "net.json").write_text(json.dumps({**noted, "seconds": 30.0}))
+    other = torch.nn.Linear(2, 1)
+    again = TrainingClock(1.0, tmp_path / "net.pt")
+    again.resume(other, torch.optim.AdamW(other.parameters()))
+    assert again.n_seen == 8
+    assert 0.5 <= again.share < 0.6
+    torch.testing.assert_close(other.weight, net.weight)
+
+
+def test_our_nets_stop_by_the_processor_clock(tmp_path):
+    from benchmarks.leaderboard.clock import CoreClock
+    from galaxysegment import UNetSegmenter
+
+    X, y = blends(8, 40)
+    clock = CoreClock(0.02, str(tmp_path / "net.pt"))
+    options = {"base_width": 2, "depth": 2, "n_pixels": 1, "max_epochs": 100_000}
+    options |= {"schedule": None, "patience": None, "callbacks": [clock]}
+    UNetSegmenter(random_state=0, **options).fit(X, y)
+    noted = json.loads((tmp_path / "net.json").read_text())
+    assert 1.2 <= noted["seconds"] < 20
+    assert noted["patches"] >= 7
+    start = time.process_time()
+    UNetSegmenter(random_state=0, **options).fit(X, y)  # the budget is used up
+    assert time.process_time() - start < 20
+    assert json.loads((tmp_path / "net.json").read_text())["patches"] == noted["patches"]
+
+
+def test_torchvision_learns_overlapping_masks():
+    from benchmarks.leaderboard.torchvision_peer import TorchvisionMaskRCNN, as_target, flipped
+
+    X, y = blends(8)
+    image, target = flipped(X[0][np.newaxis], y[0], np.random.default_rng(1))
+    assert image.shape == (1, 64, 64)
+    bright = image[0] > 12
+    assert (bright == target.to_mask()).mean() > 0.99
+    boxes = as_target(y[0])["boxes"].numpy()
+    rows, columns = np.nonzero(y[0].masks[0])
+    assert boxes[0].tolist() == [
+        columns.min(),
+        rows.min(),
+        columns.max() + 1,
+        rows.max() + 1,
+    ]
+    peer = TorchvisionMaskRCNN(core_minutes=0.01, batch_size=2, n_proposals=20, n_samples=8)
+    predicted = peer.set_params(score_threshold=0.0).fit(X, y).predict(X[:2], output="instances")
+    assert [sources.shape for sources in predicted] == [(64, 64)] * 2
+    assert all(((sources.scores > 0) & (sources.scores <= 1)).all() for sources in predicted)
+
+
+def test_a_peer_without_its_environment_says_so(monkeypatch):
+    from benchmarks.leaderboard.outside import StarDist
+    from benchmarks.leaderboard.peers import NotInstalledError
+
+    monkeypatch.setenv("STARDIST_PYTHON", "/bin/false")
+    X, y = blends(2, 40)
+    with pytest.raises(NotInstalledError, match="pip install stardist"):
+        StarDist().fit(X, y)
+
+
+def test_the_page_names_who_leads():
+    from benchmarks.leaderboard.equal_page import in_short, lines
+
+    rows = [
+        {
+            "recipe": name,
+            "setting": "B",
+            "system": name[2:],
+            "label": label,
+            "peer": peer,
+            "seed": 0,
+            "core_minutes": 4.0,
+            "sources": {"f1": f1},
+            "fit": {"seconds": 240.0, "patches": 99},
+        }
+        for name, label, peer, f1 in (
+            ("B-mask_rcnn", "Ours", False, 0.7),
+            ("B-torchvision", "Theirs", True, 0.8),
+        )
+    ]
+    (sentence,) = in_short(rows)
+    assert "Ours with a source F1 of .700 is **behind** Theirs (.800)" in sentence
+    text = "\n".join(lines(rows))
+    assert '"*Theirs*", "4", "4.0", "99", ".800"' in text
+    assert "not run: 4 a seed" in text
