@@ -61,12 +61,12 @@ def predict(folder):
     labels, scores = [], []
     with np.load(folder / "test.npz") as stored:
         for image in first_band(stored["images"]):
-            found, flows, _ = model.eval(image, channels=[0, 0], diameter=None, rescale=1.0)
-            found = np.asarray(found, dtype=np.int32)
-            n = found.max(initial=0)
-            light = np.bincount(found.ravel(), weights=flows[2].ravel(), minlength=n + 1)
-            area = np.maximum(np.bincount(found.ravel(), minlength=n + 1), 1)
-            labels.append(found)
+            label_map, flows, _ = model.eval(image, channels=[0, 0], diameter=None, rescale=1.0)
+            label_map = np.asarray(label_map, dtype=np.int32)
+            n = label_map.max(initial=0)
+            light = np.bincount(label_map.ravel(), weights=flows[2].ravel(), minlength=n + 1)
+            area = np.maximum(np.bincount(label_map.ravel(), minlength=n + 1), 1)
+            labels.append(label_map)
             scores.append(1 / (1 + np.exp(-(light / area)[1:])))
     np.savez(
         folder / "predicted.npz",

@@ -96,8 +96,8 @@ def predict(folder):
     labels, scores = [], []
     with np.load(folder / "test.npz") as stored:
         for image in stack(stored["images"]):
-            found, details = model.predict_instances(image)
-            labels.append(found.astype(np.int32))
+            label_map, details = model.predict_instances(image)
+            labels.append(label_map.astype(np.int32))
             scores.append(np.asarray(details["prob"], dtype=np.float32))
     np.savez(
         folder / "predicted.npz",
