@@ -15,6 +15,7 @@ import pytest
 import galaxysegment
 
 ROOT = Path(galaxysegment.__file__).parents[1]
+WORKFLOWS = ROOT / ".github" / "workflows"
 pytestmark = pytest.mark.skipif(
     not (ROOT / "pyproject.toml").is_file(), reason="these files are in the source tree only"
 )
@@ -208,3 +209,23 @@ def test_the_example_of_the_readme_runs():
     exec(compile(example, "README.md", "exec"), names)
     assert names["labels"].shape == names["y"].shape
     assert names["search"].best_score_ > 0.6
+
+
+def test_every_python_that_is_promised_is_tested(project):
+    promised = [
+        text.rpartition(" ")[2] for text in project["classifiers"] if re.search(r":: 3\.\d+$", text)
+    ]
+    assert f">={promised[0]}" == project["requires-python"]
+    tested = {
+        name: set(re.findall(r'"(3\.\d+)"', (WORKFLOWS / name).read_text(encoding="utf-8")))
+        for name in ("ci.yml", "release.yml")
+    }
+    assert all(versions == set(promised) for versions in tested.values()), tested
+    page = (ROOT / "docs" / "guide" / "install.rst").read_text(encoding="utf-8")
+    assert f"You need Python {', '.join(promised[:-1])} or {promised[-1]}." in page
+
+
+def test_the_tests_have_sep_on_every_python(project):
+    """pip leaves sep out on Python 3.14, which has no wheel of it; tests of it do not skip."""
+    assert [text for text in project["dependencies"] if re.match(r"sep>=[\d.]+; python", text)]
+    assert [text for text in project["optional-dependencies"]["test"] if text.startswith("sep>=")]

@@ -34,6 +34,15 @@ def require(user, *packages):
     return modules[0]
 
 
+def without_bar():
+    """Options that keep photutils' functions from drawing a progress bar, as a dict.
+
+    From version 3.1 on they draw none, and warn of the option.
+    """
+    version = import_module("photutils").__version__.split(".")
+    return {"progress_bar": False} if tuple(map(int, version[:2])) < (3, 1) else {}
+
+
 def _import(user, package):
     try:
         return import_module(package)

@@ -6,6 +6,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from .._utils.learn import Interval, Options
+from .._utils.packages import without_bar
 from .._utils.validation import check_odd
 from ..base import BaseSegmenter, ScoreMaps, Statistic
 from ..detection._background import (
@@ -369,7 +370,7 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
                     n_levels=self.n_levels,
                     contrast=self.contrast,
                     connectivity=self.connectivity,
-                    progress_bar=False,
+                    **without_bar(),
                 )
         return sources.data.astype(np.int32, copy=False)
 

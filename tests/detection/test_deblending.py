@@ -10,6 +10,7 @@ from photutils.segmentation import SegmentationImage, deblend_sources
 from scipy import ndimage
 from skimage.segmentation import watershed
 
+from galaxysegment._utils.packages import without_bar
 from galaxysegment.detection import _deblend_kernels as kernels
 from galaxysegment.detection import _deblending as deblending
 from galaxysegment.detection._deblending import deblend
@@ -31,7 +32,7 @@ def by_photutils(labels, image, n_pixels, **options):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The deblending mode")
         return deblend_sources(
-            image, SegmentationImage(labels), n_pixels, progress_bar=False, **options
+            image, SegmentationImage(labels), n_pixels, **without_bar(), **options
         ).data
 
 

@@ -16,6 +16,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
 from galaxysegment import Instances, PhotutilsSegmenter
+from galaxysegment._utils.packages import without_bar
 from galaxysegment.metrics import iou_scorer
 from galaxysegment.preprocessing import ImageNormalizer
 from galaxysegment.structures import NoSourcesWarning
@@ -68,7 +69,7 @@ def by_photutils(image, rms=None, deblend=False, exclude_percentile=15):
             return np.zeros(image.shape, dtype=int)
         if deblend:
             sources = deblend_sources(
-                smooth, sources, n_pixels=10, n_levels=32, contrast=0.001, progress_bar=False
+                smooth, sources, n_pixels=10, n_levels=32, contrast=0.001, **without_bar()
             )
     return sources.data
 

@@ -22,6 +22,7 @@ LABEL_MAPS = hnp.arrays(np.int32, SHAPES, elements=st.integers(0, 9))
 MASKS = hnp.arrays(bool, SHAPES)
 
 
+@pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning:skimage")  # numpy 2.5
 @given(LABEL_MAPS)
 def test_relabel_is_scikit_images(labels):
     ours = relabel(labels)
