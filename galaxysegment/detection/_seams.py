@@ -97,9 +97,13 @@ class Seams(Statistic):
     def combine(self, parts, shape):
         seams = []
         for strips in zip(*parts, strict=True):
+            # One direction after the other: the medians of a large mosaic are the most in memory.
             columns = np.concatenate([along_columns for along_columns, _ in strips])
+            own = _seams_of(columns, _halves(shape[0], self._unit), is_vertical=True)
+            del columns
             rows = np.concatenate([along_rows for _, along_rows in strips], axis=1)
-            seams.append(_seams_of(columns, rows, shape, self._unit))
+            seams.append(own + _seams_of(rows, _halves(shape[1]), is_vertical=False))
+            del rows
         return seams
 
 
@@ -237,16 +241,10 @@ def _exchanges(n):
     return exchanges[::-1]
 
 
-def _seams_of(columns, rows, shape, unit):
-    """List the seams of medians along columns and along rows."""
-    seams = []
-    for medians, edges, is_vertical in (
-        (columns, _halves(shape[0], unit), True),
-        (rows, _halves(shape[1]), False),
-    ):
-        straight = _straight_seams(medians, edges, is_vertical)
-        seams += straight + _tilted_seams(medians, edges, is_vertical, straight)
-    return seams
+def _seams_of(medians, edges, *, is_vertical):
+    """List the seams of medians along columns or rows, of half strips with these edges."""
+    straight = _straight_seams(medians, edges, is_vertical)
+    return straight + _tilted_seams(medians, edges, is_vertical, straight)
 
 
 def _straight_seams(medians, edges, is_vertical):
@@ -255,7 +253,9 @@ def _straight_seams(medians, edges, is_vertical):
     A single strip may miss its step, because a source hides it.
     """
     edges = np.append(edges[:-1:2], edges[-1])
-    steps = _sharp_steps_of_lines(_pairs(medians), _SHARP)
+    steps = []
+    for first in range(0, len(medians), 2 * _LINES):
+        steps += _sharp_steps_of_lines(_pairs(medians[first : first + 2 * _LINES]), _SHARP)
     chains = _chains(steps, edges, most_missed=1, steepest=0)
     return [
         Seam(
