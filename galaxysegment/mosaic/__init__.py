@@ -139,9 +139,9 @@ def segment_mosaic(
         Context: pixels that a tile reads beyond its write region on each side. By default enough
         for the segmenter, and at least 64.
     n_jobs : int, default=1
-        Number of processes; -1 starts one per core. With 1, a `joblib.parallel_config` around the
-        call decides: ``joblib.parallel_config("dask")`` sends tiles to a cluster whose workers see
-        the same files.
+        Number of processes; -1 starts one per core. An image of a single tile starts none. With 1,
+        a `joblib.parallel_config` around the call decides: ``joblib.parallel_config("dask")`` sends
+        tiles to a cluster whose workers see the same files.
     progress : bool, default=True
         Show a bar with an estimate of the time left on the standard error stream.
     resume : bool, default=False
