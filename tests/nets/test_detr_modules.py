@@ -1,15 +1,19 @@
 """The set-prediction modules against transformers' own, and what differs from it on purpose."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 
+from galaxysegment.nets.detr._loss import _convolve_enlarged
 from galaxysegment.nets.detr._published import PublishedDetr
 from galaxysegment.nets.detr._seeded import SeededDetr
 from galaxysegment.nets.mask2former._loss import PointLoss
 from galaxysegment.nets.mask2former._published import PublishedMask2Former
 from galaxysegment.nets.mask2former._seeded import SeededMask2Former
 from galaxysegment.nets.queries._data import SegmentBatch, SegmentCollate, encode_target, masks_at
+from galaxysegment.nets.queries._prediction import _candidates
 from galaxysegment.nets.queries._seeds import centre_loss, find_peaks, sine_position
 from galaxysegment.testing import make_images
 
@@ -85,6 +89,51 @@ def test_detr_computes_what_transformers_computes():
         masks = module._masks(features, states[-1], memory, place, everyone)
     torch.testing.assert_close(masks, theirs.pred_masks)
     torch.testing.assert_close(module.model.detr.class_labels_classifier(states[-1]), theirs.logits)
+
+
+@pytest.mark.parametrize(("cls", "params"), MODULES)
+def test_queries_without_a_mask_would_not_have_been_sources(cls, params, monkeypatch):
+    module = make_module(cls, {**params, "n_queries": 12}).eval()
+    head = module.model.class_predictor if cls is PublishedMask2Former else None
+    head = module.model.detr.class_labels_classifier if cls is PublishedDetr else head
+    head = head or module.classifier
+    # some queries are likely sources, others likely sky or nothing
+    uneven = 3 * torch.randn(13, 3)
+    head.register_forward_hook(lambda _, __, logits: logits + uneven[: logits.shape[-2]])
+    images = torch.randn(2, 1, 33, 24)
+
+    def candidates():
+        with torch.no_grad():
+            output = module(SegmentBatch(images, least=0.4))
+        pairs = zip(output["classes"], output["masks"], strict=True)
+        return output["masks"].shape[1], [_candidates(*pair, 12, 0.4) for pair in pairs]
+
+    n_shown, ours = candidates()
+
+    def show_all(logits, paint, least):
+        everyone = torch.arange(logits.shape[1]).expand(len(logits), -1)
+        return {"classes": logits, "masks": paint(everyone)}
+
+    monkeypatch.setattr(sys.modules[cls.__module__], "show_likeliest", show_all)
+    n_all, expected = candidates()
+    assert 1 < n_shown < n_all
+    assert max(len(part.scores) for part in ours) > 0
+    for part, other in zip(ours, expected, strict=True):
+        order, other_order = (np.argsort(both.masks.sum(axis=(1, 2))) for both in (part, other))
+        np.testing.assert_allclose(part.scores[order], other.scores[other_order], atol=1e-5)
+        np.testing.assert_allclose(part.masks[order], other.masks[other_order], atol=1e-4)
+        np.testing.assert_allclose(part.sky, other.sky, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(5, 7), (6, 6)])
+def test_features_are_convolved_before_they_are_enlarged(size):
+    """With the result of convolving them after it, at the edges too."""
+    torch.manual_seed(0)
+    features, weight = torch.randn(3, 4, *size), torch.randn(2, 4, 3, 3)
+    for shape in [(2 * size[0], 2 * size[1]), (2 * size[0] - 1, 2 * size[1]), size]:
+        enlarged = torch.nn.functional.interpolate(features, shape)
+        expected = torch.nn.functional.conv2d(enlarged, weight, padding=1)
+        torch.testing.assert_close(_convolve_enlarged(weight, features, shape), expected)
 
 
 def test_detr_losses_are_transformers_losses():

@@ -8,8 +8,9 @@ import torch
 from transformers import DetrConfig, Mask2FormerConfig
 
 from galaxysegment.nets.common._losses import BCEDiceLoss
-from galaxysegment.nets.detr._loss import DetrLoss, show_likeliest
+from galaxysegment.nets.detr._loss import DetrLoss
 from galaxysegment.nets.mask2former._loss import PointLoss, PointMatcher
+from galaxysegment.nets.queries._module import show_likeliest
 
 
 def sigmoid(logit):
@@ -230,21 +231,23 @@ def paint_indices(queries):
     return queries.float()[..., None, None].expand(-1, -1, 2, 3)
 
 
-def test_the_likeliest_queries_are_shown_and_as_many_as_any_image_needs():
-    # the last class is "no object"; 0.05 and more may be a segment
-    proba = torch.tensor([[0.9, 0.01, 0.02, 0.03, 0.04], [0.01, 0.5, 0.3, 0.7, 0.02]])
-    logits = torch.log(torch.stack([0.75 * proba, 0.25 * proba, 1 - proba], dim=-1))
-    shown = show_likeliest(logits, paint_indices)
+def test_only_queries_that_may_be_sources_are_shown_and_the_likeliest_sky():
+    # the sky, a source, nothing
+    first = [[0.6, 0.3, 0.1], [0.3, 0.6, 0.1], [0.05, 0.04, 0.91], [0.7, 0.2, 0.1]]
+    second = [[0.2, 0.7, 0.1], [0.1, 0.2, 0.7], [0.5, 0.1, 0.4], [0.3, 0.4, 0.3]]
+    logits = torch.log(torch.tensor([first, second]))
+    shown = show_likeliest(logits, paint_indices, 0.3)
     queries = shown["masks"][..., 0, 0].long()
-    assert queries.tolist() == [[0, 4, 3], [3, 1, 2]]
+    assert queries.tolist() == [[1, 3, 3], [0, 3, 2]]  # the sky fills what is left over
     for image in range(2):
         assert torch.equal(shown["classes"][image], logits[image, queries[image]])
     assert shown["masks"].shape == (2, 3, 2, 3)
+    assert show_likeliest(logits, paint_indices, 0.5)["masks"].shape == (2, 2, 2, 3)
 
 
-def test_one_query_is_shown_where_nothing_is_likely():
+def test_the_sky_is_shown_where_nothing_is_likely():
     logits = torch.tensor([[[0.0, 0.0, 5.0], [1.0, 0.0, 5.0], [0.0, 0.0, 6.0]]])
-    shown = show_likeliest(logits, paint_indices)
+    shown = show_likeliest(logits, paint_indices, 0.05)
     assert shown["masks"][..., 0, 0].tolist() == [[1.0]]
 
 

@@ -4,7 +4,7 @@ import torch
 from skorch.callbacks import PassthroughScoring
 from torch import nn
 
-from ._net import SegmentationNet, autocast_dtype, seeded
+from ._net import SegmentationNet, seeded
 
 __all__ = ["LossNet", "SumOfLosses"]
 
@@ -37,17 +37,12 @@ class LossNet(SegmentationNet):
         own = super()._default_callbacks
         return [*own[:1], *parts, *own[1:]]  # before those that print
 
-    def infer(self, x, **fit_params):
-        """Run the module on a batch in the precision asked for."""
-        device = torch.device(self.device or next(self.module_.parameters()).device)
-        batch = x.to(device, non_blocking=True, memory_format=torch.channels_last)
-        dtype = autocast_dtype(self.precision, device)
-        with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            if batch.targets is None or batch.weights is None:
-                return self.module_(batch, **fit_params)
-            return self._weighted(batch, **fit_params)
+    def _output(self, module, x, **fit_params):
+        if x.targets is None or x.weights is None:
+            return module(x, **fit_params)
+        return self._weighted(module, x, **fit_params)
 
-    def _weighted(self, batch, **fit_params):
+    def _weighted(self, module, batch, **fit_params):
         """Return the losses of a batch whose images have weights.
 
         The module averages over sources, boxes and pixels of a whole batch. So images that differ
@@ -55,9 +50,9 @@ class LossNet(SegmentationNet):
         """
         weights = batch.weights
         if len(set(weights)) == 1:
-            losses = self.module_(batch, **fit_params)
+            losses = module(batch, **fit_params)
             return {name: weights[0] * loss for name, loss in losses.items()}
-        parts = [self.module_(batch.part(index), **fit_params) for index in range(len(weights))]
+        parts = [module(batch.part(index), **fit_params) for index in range(len(weights))]
         return {
             name: sum(w * part[name] for w, part in zip(weights, parts, strict=True)) / len(parts)
             for name in parts[0]

@@ -7,6 +7,8 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, ProgressBar
 
+from ._folding import folded
+
 __all__ = [
     "OneCycle",
     "SegmentationNet",
@@ -43,11 +45,35 @@ class SegmentationNet(NeuralNet):
 
     def infer(self, x, **fit_params):
         """Run the module on a batch in `precision`; the output is float32."""
-        device = torch.device(self.device or next(self.module_.parameters()).device)
+        return self.run_module(self.module_, x, **fit_params)
+
+    def run_module(self, module, x, **fit_params):
+        """Run a module on a batch, on the device and in the precision of the net."""
+        device = torch.device(self.device or next(module.parameters()).device)
         x = x.to(device, memory_format=torch.channels_last, non_blocking=True)
         dtype = autocast_dtype(self.precision, device)
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            return super().infer(x, **fit_params).float()
+            return self._output(module, x, **fit_params)
+
+    def _output(self, module, x, **fit_params):
+        return module(x, **fit_params).float()
+
+    def predictor(self):
+        """Return a function of a batch that returns what the trained module makes of it.
+
+        Batch normalization is folded into the convolutions of a copy (see `folded`); the module
+        itself stays as it is. accelerate's modules are wrapped and run as they are.
+        """
+        self.check_is_fitted()
+        if self.device is None:
+            return lambda batch: self.evaluation_step((batch, None))
+        module = folded(self.module_)
+
+        def predict(batch):
+            with torch.no_grad():
+                return self.run_module(module, batch)
+
+        return predict
 
     def train_step_single(self, batch, **fit_params):
         step = super().train_step_single(batch, **fit_params)

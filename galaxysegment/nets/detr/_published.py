@@ -8,8 +8,8 @@ from torch.nn import functional
 from transformers import DetrConfig, DetrForSegmentation
 
 from ..queries._backbones import adapt_bands, resnet_config, resnet_stages, set_stem_stride, thaw
-from ..queries._module import QueryModule, draw_weights
-from ._loss import DETR_LOSSES, DETR_MAX_NORM, DetrLoss, paint_masks, show_likeliest
+from ..queries._module import QueryModule, draw_weights, pick, show_likeliest
+from ._loss import DETR_LOSSES, DETR_MAX_NORM, DetrLoss, paint_masks
 
 __all__ = ["PublishedDetr"]
 
@@ -137,7 +137,7 @@ class PublishedDetr(QueryModule):
         if batch.targets is not None:
             losses, indices = self.criterion.of_sets(logits, boxes, batch.targets)
             return {**losses, **self.criterion.of_masks(paint, indices, batch.targets)}
-        shown = show_likeliest(logits[-1], paint)
+        shown = show_likeliest(logits[-1], paint, batch.least)
         return {
             **shown,
             "masks": functional.interpolate(
@@ -181,8 +181,7 @@ class PublishedDetr(QueryModule):
                 states + self.model.detr.model.query_position_embeddings.weight,
                 memory + place,
             )
-        chosen = states.gather(1, queries[..., None].expand(-1, -1, states.shape[-1]))
-        attention = self.model.bbox_attention(chosen, memory)
+        attention = self.model.bbox_attention(pick(states, queries), memory)
         if self.located:
             attention = torch.log1p(attention * attention[0, 0].numel())
         *stages, projected = features

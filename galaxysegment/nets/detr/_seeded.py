@@ -12,7 +12,7 @@ from transformers.models.detr.modeling_detr import (
     DetrMLPPredictionHead,
 )
 
-from ..queries._module import draw_weights
+from ..queries._module import draw_weights, pick, show_likeliest
 from ..queries._seeds import (
     SeededModule,
     cell_centres,
@@ -21,7 +21,7 @@ from ..queries._seeds import (
     sine_position,
     stride_of,
 )
-from ._loss import DETR_LOSSES, DETR_MAX_NORM, DetrLoss, paint_masks, show_likeliest
+from ._loss import DETR_LOSSES, DETR_MAX_NORM, DetrLoss, paint_masks
 
 __all__ = ["SeededDetr"]
 
@@ -136,7 +136,7 @@ class SeededDetr(SeededModule):
             ]
 
         if targets is None:
-            return show_likeliest(logits[-1], paint)
+            return show_likeliest(logits[-1], paint, batch.least)
         losses, indices = self.criterion.of_sets(logits, self._boxes(states, seeds, shape), targets)
         masks = self.criterion.of_masks(paint, indices, targets)
         return {**losses, **masks, **peak_losses(pixel_logits, targets)}
@@ -187,10 +187,7 @@ class SeededDetr(SeededModule):
     def _masks(self, maps, projected, memory, states, seeds, queries):
         """Mask logits (n, n_chosen, …) of some queries (n, n_chosen), at full resolution."""
         is_source = queries[..., None] < states.shape[1] - 1
-        states, seeds = (
-            values.gather(1, queries[..., None].expand(-1, -1, values.shape[-1]))
-            for values in (states, seeds)
-        )
+        states, seeds = pick(states, queries), pick(seeds, queries)
         fall = functional.softplus(self.fall(states).float()) * is_source
         near = log_distance(seeds, cell_centres(projected, stride_of(projected, maps)))
         prior = -(fall[..., :-1, None] * near[:, :, None]).unflatten(3, projected.shape[-2:])

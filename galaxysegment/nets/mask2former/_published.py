@@ -14,7 +14,7 @@ from ..queries._backbones import (
     set_stem_stride,
 )
 from ..queries._data import masks_at, truth_at
-from ..queries._module import QueryModule
+from ..queries._module import QueryModule, pick, show_likeliest
 from ._loss import PointLoss
 
 __all__ = ["PublishedMask2Former"]
@@ -112,13 +112,12 @@ class PublishedMask2Former(QueryModule):
         )
 
     def forward(self, batch):
-        """Return the logits of all queries, or losses if the `SegmentBatch` has targets.
+        """Return logits of the likeliest queries, or losses if the `SegmentBatch` has targets.
 
         Returns
         -------
         dict of Tensor
-            ``classes`` (n, n_queries, n_classes + 1), ``masks`` (n, n_queries, height, width); or
-            losses.
+            ``classes`` (n, n_kept, n_classes + 1), ``masks`` (n, n_kept, height, width); or losses.
         """
         height, width = batch.images.shape[-2:]
         padding = [0, max(-width % self.multiple, 2 * self.multiple - width)]
@@ -129,10 +128,15 @@ class PublishedMask2Former(QueryModule):
         classes = [self.model.class_predictor(layer.transpose(0, 1)).float() for layer in states]
         masks = [layer.float() for layer in output.masks_queries_logits]
         if batch.targets is None:
-            last = functional.interpolate(
-                masks[-1], x.shape[-2:], mode="bilinear", align_corners=False
-            )
-            return {"classes": classes[-1], "masks": last[..., :height, :width]}
+
+            def paint(queries):
+                chosen = pick(masks[-1].flatten(2), queries).unflatten(2, masks[-1].shape[-2:])
+                enlarged = functional.interpolate(
+                    chosen, x.shape[-2:], mode="bilinear", align_corners=False
+                )
+                return enlarged[..., :height, :width]
+
+            return show_likeliest(classes[-1], paint, batch.least)
         sampled = [masks_at(layer, batch.targets["points"], x.shape[-2:]) for layer in masks]
         return self.criterion.weighted(
             sampled, classes, truth_at(batch.targets), batch.targets["classes"]

@@ -10,7 +10,7 @@ from transformers.models.mask2former.modeling_mask2former import (
 )
 
 from ..queries._data import truth_at
-from ..queries._module import draw_weights
+from ..queries._module import draw_weights, pick, show_likeliest
 from ..queries._seeds import (
     SeededModule,
     cell_centres,
@@ -100,13 +100,12 @@ class SeededMask2Former(SeededModule):
         self.criterion = PointLoss(config)
 
     def forward(self, batch):
-        """Return the logits of all queries, or losses if the `SegmentBatch` has targets.
+        """Return logits of the likeliest queries, or losses if the `SegmentBatch` has targets.
 
         Returns
         -------
         dict of Tensor
-            ``classes`` (n, n_queries + 1, n_classes + 1), ``masks`` (n, n_queries + 1, height,
-            width); or losses.
+            ``classes`` (n, n_kept, n_classes + 1), ``masks`` (n, n_kept, height, width); or losses.
         """
         x, targets = batch.images, batch.targets
         height, width = x.shape[-2:]
@@ -115,10 +114,11 @@ class SeededMask2Former(SeededModule):
         pixels = _Pixels(self.pixels(maps[-1]).float(), seeds)
         classes, embeddings = self._decode(maps, pixels, content, place)
         if targets is None:
-            return {
-                "classes": classes[-1],
-                "masks": pixels.masks(embeddings[-1])[..., :height, :width],
-            }
+            return show_likeliest(
+                classes[-1],
+                lambda queries: pixels.masks(embeddings[-1], queries)[..., :height, :width],
+                batch.least,
+            )
         masks = pixels.masks_at(embeddings, targets["points"])
         losses = self.criterion.weighted(masks, classes, truth_at(targets), targets["classes"])
         return {**losses, **peak_losses(pixel_logits, targets)}
@@ -183,11 +183,13 @@ class _Pixels:
         self.features, self.seeds = features, seeds
         self._coarse = None
 
-    def masks(self, embedding):
-        """Mask logits (n, n_queries, height, width)."""
-        masks = _combine(
-            embedding, self.features.flatten(2), self._distance(cell_centres(self.features, 1))
-        )
+    def masks(self, embedding, queries):
+        """Mask logits (n, n_chosen, height, width) of some queries (n, n_chosen)."""
+        distance = None
+        if self.seeds is not None:
+            distance = log_distance(pick(self.seeds, queries), cell_centres(self.features, 1))
+            distance = distance * (queries < embedding.shape[1] - 1)[..., None]  # not the sky's
+        masks = _combine(pick(embedding, queries), self.features.flatten(2), distance)
         return masks.unflatten(2, self.features.shape[-2:])
 
     def coarse_masks(self, embedding):

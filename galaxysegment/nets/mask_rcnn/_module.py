@@ -65,6 +65,7 @@ class MaskRCNN(nn.Module):
 
     loss_names = LOSSES
     max_norm = None
+    foldable = True
 
     def __init__(
         self,

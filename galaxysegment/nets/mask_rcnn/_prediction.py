@@ -23,9 +23,10 @@ def find_boxes(net, images, batch_size, *, score_threshold, box_nms, soft_nms):
     heads.score_thresh, heads.nms_thresh, heads.soft_nms = score_threshold, box_nms, soft_nms
     result, saturated = [None] * len(images), []
     with kept_memory():
+        predict = net.predictor()  # of a copy, with the thresholds that were set just now
         for chunk in batches_by_shape(images, batch_size, _BATCH_PIXELS):
             batch = DetectionBatch(*stack_padded([images[i] for i in chunk], net.module_.multiple))
-            for index, sources in zip(chunk, net.evaluation_step((batch, None)), strict=True):
+            for index, sources in zip(chunk, predict(batch), strict=True):
                 result[index] = {
                     name: sources[name].cpu() for name in ("boxes", "masks", "scores", "labels")
                 }

@@ -44,10 +44,12 @@ class SegmentBatch:
         and ``boxes``, for each image those of its sources and, last, of the sky.
     weights : tuple of float or None
         Weight of each image in the losses.
+    least : float, default=0
+        In prediction, probability of its class from which a query gets a mask.
     """
 
-    def __init__(self, images, targets=None, weights=None):
-        self.images, self.targets, self.weights = images, targets, weights
+    def __init__(self, images, targets=None, weights=None, least=0.0):
+        self.images, self.targets, self.weights, self.least = images, targets, weights, least
 
     def __len__(self):
         return len(self.images)
@@ -61,7 +63,7 @@ class SegmentBatch:
             else part.to(device)
             for name, part in self.targets.items()
         }
-        return SegmentBatch(images, targets, self.weights)
+        return SegmentBatch(images, targets, self.weights, self.least)
 
     def part(self, index):
         """Return the batch of a single image, without its weight."""

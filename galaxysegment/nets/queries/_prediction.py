@@ -46,9 +46,10 @@ def find_candidates(net, images, batch_size, lowest=_HARDLY):
     """Candidates of each scaled image; those of one shape go together."""
     result = [None] * len(images)
     with kept_memory():
+        predict = net.predictor()
         for chunk in batches_by_shape(images, batch_size, _BATCH_PIXELS):
             batch = torch.from_numpy(np.nan_to_num(np.stack([images[i] for i in chunk]), nan=0.0))
-            output = net.evaluation_step((SegmentBatch(batch), None))
+            output = predict(SegmentBatch(batch, least=lowest))
             for index, logits, masks in zip(chunk, output["classes"], output["masks"], strict=True):
                 result[index] = _candidates(logits.float(), masks, net.module_.n_queries, lowest)
     return result

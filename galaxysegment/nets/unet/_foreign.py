@@ -24,6 +24,8 @@ class ForeignModule(nn.Module):
         More arguments of `module`.
     """
 
+    foldable = False  # nobody knows in which order it runs its layers
+
     def __init__(self, *, module, n_bands, **params):
         super().__init__()
         self.inner = module(n_bands=n_bands, **params)

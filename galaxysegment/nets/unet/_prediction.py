@@ -32,54 +32,52 @@ def predict_proba(net, images, batch_size, n_views=1):
     of pixels at a time. The result is the mean over `n_views` mirrored views of each.
     """
     with kept_memory():
-        return _predict_all(net, images, batch_size, VIEWS[:n_views])
+        return _predict_all(net.predictor(), net.module_, images, batch_size, VIEWS[:n_views])
 
 
-def _predict_all(net, images, batch_size, views):
+def _predict_all(predict, module, images, batch_size, views):
     result = [None] * len(images)
     for chunk in batches_by_shape(images, batch_size, _TILE**2):
         batch = [images[index] for index in chunk]
         if max(batch[0].shape[1:]) > _TILE:
-            probas = [_predict_tiled(net, image, views) for image in batch]
+            probas = [_predict_tiled(predict, module, image, views) for image in batch]
         else:
-            probas = _predict_batch(net, batch, views)
+            probas = _predict_batch(predict, module, batch, views)
         for index, proba in zip(chunk, probas, strict=True):
             result[index] = proba
     return result
 
 
-def _predict_batch(net, images, views):
+def _predict_batch(predict, module, images, views):
     batch = torch.from_numpy(np.nan_to_num(np.stack(images), nan=0.0))
     height, width = batch.shape[-2:]
     # padded first, a mirrored tile is pooled in phase with the mirrored whole
-    multiple = net.module_.multiple
+    multiple = module.multiple
     batch = functional.pad(batch, (0, -width % multiple, 0, -height % multiple))
-    proba = sum(_predict_view(net, batch, *view) for view in views) / len(views)
+    proba = sum(_predict_view(predict, batch, *view) for view in views) / len(views)
     return proba[..., :height, :width].cpu().numpy()
 
 
-def _predict_view(net, batch, mirrored, transposed):
+def _predict_view(predict, batch, mirrored, transposed):
     """Predict from another side, and turn the answer back."""
     batch = batch.flip(mirrored)
-    logits = net.evaluation_step((batch.mT if transposed else batch, None))
+    logits = predict(batch.mT if transposed else batch)
     several = logits.shape[1] > 1
     proba = torch.softmax(logits.float(), dim=1) if several else torch.sigmoid(logits[:, 0])
     return (proba.mT if transposed else proba).flip(mirrored)
 
 
-def _predict_tiled(net, image, views):
+def _predict_tiled(predict, module, image, views):
     """Predict an image tile by tile; tiles overlap by as much as the net looks around a pixel."""
-    halo, (height, width) = net.module_.halo, image.shape[1:]
+    halo, multiple, (height, width) = module.halo, module.multiple, image.shape[1:]
     # a core is a whole number of the deepest level's pixels, so that all tiles are pooled in phase
-    core = (
-        max(_TILE - 2 * halo, net.module_.multiple) // net.module_.multiple * net.module_.multiple
-    )
+    core = max(_TILE - 2 * halo, multiple) // multiple * multiple
     proba = None
     for y in range(0, height, core):
         for x in range(0, width, core):
             y0, x0 = max(y - halo, 0), max(x - halo, 0)
             tile = image[:, y0 : y + core + halo, x0 : x + core + halo]
-            inside = _predict_batch(net, [tile], views)[0]
+            inside = _predict_batch(predict, module, [tile], views)[0]
             if proba is None:
                 proba = np.empty((*inside.shape[:-2], height, width), dtype=np.float32)
             proba[..., y : y + core, x : x + core] = inside[
