@@ -460,6 +460,11 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     def _images_proba(self, images):
         return self._proba(self._scale_all(images))
 
+    def _segment_images(self, images):
+        scaled_images = self._scale_all(images)
+        probas = self._proba(scaled_images)
+        return [self._sources(*pair) for pair in zip(probas, scaled_images, strict=True)]
+
     def _proba(self, scaled_images):
         """Return the probabilities of pixels of scaled images to belong to a source."""
         maps = self._net_proba(scaled_images)
@@ -473,20 +478,21 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
 
         return predict_proba(self.net_, scaled_images, self.batch_size, self.n_views)
 
-    def _class_maps(self, images):
-        """Return the `ScoreMaps` of images, before calibration."""
+    def _class_maps(self, scaled_images):
+        """Return the `ScoreMaps` of scaled images, before calibration."""
         things = things_of(self._codes())
         return [
             ScoreMaps(proba[things].sum(axis=0), classes=proba)
-            for proba in self._net_proba(self._scale_all(images))
+            for proba in self._net_proba(scaled_images)
         ]
 
     def _segment_scored(self, images):
-        self._ready_net()
+        scaled_images = self._scale_all(images)
         if self._codes() is None:
-            yield from super()._segment_scored(images)
+            for proba, image in zip(self._proba(scaled_images), scaled_images, strict=True):
+                yield self._sources(proba, image), self._maps_of(proba, image)
             return
-        for maps, image in zip(self._class_maps(images), images, strict=True):
+        for maps, image in zip(self._class_maps(scaled_images), scaled_images, strict=True):
             yield self._sources(maps.light, image), self._calibrated_maps(maps)
 
     def _calibrated_maps(self, maps):
@@ -535,7 +541,7 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
             )
         bridged, shown = self._prepared(images)
         probas = []
-        for maps, image in zip(self._class_maps(bridged), shown, strict=True):
+        for maps, image in zip(self._class_maps(self._scale_all(bridged)), shown, strict=True):
             proba = self._calibrated_maps(maps).classes
             proba[:, self._no_data(image)] = 0
             proba[0, self._no_data(image)] = 1
@@ -549,8 +555,9 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         return self.threshold
 
     def _deblending_image(self, proba, image):
-        # saddles are looked for in units of the noise, with the sky at zero
-        flux = np.sinh(np.nan_to_num(self._scaler().scale_image(image)[0].astype(np.float64)))
+        # the image is that which the net saw: saddles are looked for in units of the noise, with
+        # the sky at zero
+        flux = np.sinh(np.nan_to_num(image[0].astype(np.float64)))
         return ndimage.gaussian_filter(flux, _SMOOTHING)
 
     # ---- what a model file keeps ----

@@ -1,8 +1,12 @@
+import inspect
+
 import numpy as np
 import pytest
 
+from galaxysegment.mosaic import segment_mosaic
 from galaxysegment.nets.unet import _prediction
 from galaxysegment.segmenters import UNetSegmenter
+from galaxysegment.segmenters._scaling import Scaler
 from galaxysegment.testing import make_images
 
 X, Y = make_images(4)
@@ -43,3 +47,23 @@ def test_the_mean_over_views_turns_with_the_image(n_views, turn):
     expected = np.rot90(expected) if turn == "rotation" else expected[::-1]
     np.testing.assert_allclose(averaged, expected, atol=1e-5)
     assert np.abs(single_view - averaged).max() > 1e-4
+
+
+def test_an_image_is_scaled_once(monkeypatch):
+    unet = UNetSegmenter(
+        base_width=2, depth=2, max_epochs=1, deblend=True, n_views=1, random_state=0
+    ).fit(X, Y)
+    calls, scale_image = [], Scaler.scale_image
+    monkeypatch.setattr(
+        Scaler, "scale_image", lambda self, image: calls.append(1) or scale_image(self, image)
+    )
+    labels = unet.set_params(threshold=0.0).predict(X[:1])
+    assert labels.max() > 0
+    assert len(calls) == 1
+
+
+def test_a_tile_of_a_mosaic_is_not_cut_again():
+    unet = UNetSegmenter(weights="vis")
+    tile_size = inspect.signature(segment_mosaic).parameters["tile_size"].default
+    overlap = unet.reach + 64  # at least 64 pixels more than the reach: see `choose_overlap`
+    assert tile_size + 2 * overlap + unet.phase <= _prediction._TILE

@@ -107,9 +107,11 @@ class UNet(nn.Module):
         for level, block in enumerate(self.encoder):
             x = block(functional.max_pool2d(x, 2) if level else x)
             skips.append(x)
-        decoded = [x]
+        decoded = [skips.pop()]
         for level in reversed(range(len(self.decoder))):
-            x = self.decoder[level](torch.cat([skips[level], self.upsamplers[level](x)], dim=1))
+            # a skip is given up as soon as it is copied, which saves memory
+            x = torch.cat([skips.pop(), self.upsamplers[level](x)], dim=1)
+            x = self.decoder[level](x)
             decoded.append(x)
         return decoded
 

@@ -9,7 +9,9 @@ from ..common._memory import kept_memory
 
 __all__ = ["VIEWS", "predict_proba"]
 
-_TILE = 2048  # pixels of a side; a net of base width 16 takes about 1 GB for it
+# Pixels of a side; a net of base width 16 takes about 1 GB for it. A tile of `segment_mosaic` with
+# its overlap is no larger, so that it is not cut again.
+_TILE = 2432
 
 # Mirrored axes, and whether rows and columns change places; the first two differ most.
 VIEWS = (
