@@ -49,6 +49,16 @@ def test_the_module_itself_stays_as_it_is():
     assert all(weight.requires_grad for weight in net.parameters())
 
 
+def test_folding_copies_no_weight_that_stays_and_draws_no_random_number():
+    net = with_statistics(UNet(base_width=2, depth=2))
+    state = torch.get_rng_state()
+    ready = folded(net)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert ready.head.weight is net.head.weight
+    assert ready.upsamplers[0].weight is net.upsamplers[0].weight
+    assert ready.encoder[0][0].weight is not net.encoder[0][0].weight
+
+
 @pytest.mark.parametrize("name", ["resnet10", "resnet50"])
 def test_a_folded_pyramid_gives_the_same_maps(name):
     backbone = with_statistics(make_backbone(name, channels=16))

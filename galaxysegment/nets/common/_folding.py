@@ -27,45 +27,39 @@ def folded(module):
     Returns
     -------
     torch.nn.Module
-        In evaluation mode, without gradients.
+        In evaluation mode.
     """
     if not module.foldable:
         return module.eval()
-    ready = copy.deepcopy(module).eval().requires_grad_(False)
+    # the copy shares all weights but those that change
+    shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+    ready = copy.deepcopy(module, shared).eval()
     for parent in list(ready.modules()):
-        for (conv_name, conv), (norm_name, norm) in _pairs(parent):
-            setattr(parent, conv_name, _fold(conv, norm))
-            setattr(parent, norm_name, nn.Identity())
-    return ready.to(memory_format=torch.channels_last)
+        for conv, name in _pairs(parent):
+            _fold(conv, getattr(parent, name))
+            setattr(parent, name, nn.Identity())
+    return ready
 
 
 def _pairs(parent):
-    """Name and module of the convolutions and the normalizations that follow them at once."""
+    """Convolutions, and the names of the normalizations that follow them at once."""
     in_order = isinstance(parent, nn.Sequential) or type(parent).__module__.startswith(_ORDERED)
     children = list(parent.named_children()) if in_order else []
     return [
-        pair
-        for pair in pairwise(children)
-        if isinstance(pair[0][1], nn.Conv2d) and isinstance(pair[1][1], nn.BatchNorm2d)
+        (conv, name)
+        for (_, conv), (name, norm) in pairwise(children)
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
     ]
 
 
 def _fold(conv, norm):
-    """Return the convolution and the normalization as one convolution, computed in float64."""
-    gain = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
-    bias = 0.0 if conv.bias is None else conv.bias.double()
-    merged = nn.Conv2d(
-        conv.in_channels,
-        conv.out_channels,
-        conv.kernel_size,
-        conv.stride,
-        conv.padding,
-        conv.dilation,
-        conv.groups,
-        bias=True,
-        padding_mode=conv.padding_mode,
-        device=conv.weight.device,
-    ).requires_grad_(False)
-    merged.weight.copy_(conv.weight.double() * gain[:, None, None, None])
-    merged.bias.copy_((bias - norm.running_mean.double()) * gain + norm.bias.double())
-    return merged.eval()
+    """Give a convolution the work of a normalization; the numbers are computed in float64."""
+    with torch.no_grad():
+        gain = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+        bias = -norm.running_mean.double() if conv.bias is None else conv.bias - norm.running_mean
+        weight = (conv.weight * gain[:, None, None, None]).to(conv.weight.dtype)
+        bias = (bias * gain + norm.bias).to(conv.weight.dtype)
+    weight = weight.contiguous(memory_format=torch.channels_last)
+    conv.weight, conv.bias = (
+        nn.Parameter(values, requires_grad=False) for values in (weight, bias)
+    )
