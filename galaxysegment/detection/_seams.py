@@ -26,6 +26,7 @@ _SHARP = 0.7  # of a step must be there within a third of the pixels: a galaxy's
 _SHARP_TILTED = 0.5  # a tilt smears the step within a strip
 _LEAST_STRIPS = 3  # of a straight seam; a tilted seam has twice as many of half the height
 _MOST_MISSED = 3  # strips in a row that may miss the step of a tilted seam, because of sources
+_NEAR_END = 96  # pixels between the end of a seam and the seam that it ends at
 _STEEPEST = 0.19  # pixels by which a tilted seam moves from line to line: 10.8 degrees
 _OFF_LINE = 1.5  # pixels that the steps of a tilted seam may scatter about a straight line
 _GAP = 32  # pixels of the widest gap without data that a step is sought across
@@ -102,7 +103,8 @@ class Seams(Statistic):
             own = _seams_of(columns, _halves(shape[0], self._unit), is_vertical=True)
             del columns
             rows = np.concatenate([along_rows for _, along_rows in strips], axis=1)
-            seams.append(own + _seams_of(rows, _halves(shape[1]), is_vertical=False))
+            own += _seams_of(rows, _halves(shape[1]), is_vertical=False)
+            seams.append([_ending_at_crossings(seam, own, shape) for seam in own])
             del rows
         return seams
 
@@ -245,6 +247,30 @@ def _seams_of(medians, edges, *, is_vertical):
     """List the seams of medians along columns or rows, of half strips with these edges."""
     straight = _straight_seams(medians, edges, is_vertical)
     return straight + _tilted_seams(medians, edges, is_vertical, straight)
+
+
+def _ending_at_crossings(seam, seams, shape):
+    """Seam whose ends, known to a strip, lie where another seam crosses its line.
+
+    Steps of a mosaic change where four chips meet.
+    """
+    if seam.slope:
+        return seam
+    crossings = [
+        int(other.place)
+        for other in seams
+        if other.is_vertical != seam.is_vertical
+        and not other.slope
+        and other.start - _NEAR_END <= seam.place <= other.stop + _NEAR_END
+    ]
+    border = shape[0] if seam.is_vertical else shape[1]
+    start, stop = (
+        min(crossings, key=lambda place: abs(place - end))
+        if 0 < end < border and any(abs(place - end) <= _NEAR_END for place in crossings)
+        else end
+        for end in (seam.start, seam.stop)
+    )
+    return seam._replace(start=start, stop=stop) if start < stop else seam
 
 
 def _straight_seams(medians, edges, is_vertical):

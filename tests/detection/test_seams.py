@@ -53,6 +53,20 @@ def test_sources_and_noise_are_no_seams():
     assert find_seams(noise((400, 400)) + 500 * np.exp(-np.hypot(y - 200, x - 200) / 60)) == []
 
 
+def test_seams_end_where_chips_meet():
+    """Not at the border of a strip: the rest of it would be levelled for nothing, or not at all."""
+    image = noise((600, 700))
+    image[:310, :275] += 2
+    vertical, horizontal = find_seams(image)
+    assert vertical[:4] == (True, 275, 0, 310)
+    assert horizontal[:4] == (False, 310, 0, 275)
+    image = noise((600, 700))
+    image[310:, 275:] += 2
+    vertical, horizontal = find_seams(image)
+    assert vertical[:4] == (True, 275, 310, 600)
+    assert horizontal[:4] == (False, 310, 275, 700)
+
+
 def test_noise_needs_no_second_look(monkeypatch):
     """Lines without an outlier are told at once, not line by line."""
     looked = []
