@@ -1,5 +1,6 @@
 """Straight steps of the sky of a mosaic, and what they do to the input of a net."""
 
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -208,3 +209,16 @@ def test_medians_along_rows_are_those_of_the_turned_band(missing):
     expected = [seams_module._median(band.T[start:stop:2]) for start, stop in pairwise(edges)]
     medians = seams_module._medians_along_rows(band, edges)
     assert np.array_equal(medians, expected, equal_nan=True)
+
+
+def test_medians_of_one_direction_are_held_at_a_time():
+    side, rng = 12288, np.random.default_rng(0)
+    statistic = Seams(lambda rows: [rows[0]], 64)
+    columns, rows = (rng.normal(size=(side // 32, side)).astype(np.float32) for _ in range(2))
+    tracemalloc.start()
+    try:
+        assert statistic.combine([[(columns, rows)]], (side, side)) == [[]]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < columns.nbytes + rows.nbytes
