@@ -1,6 +1,6 @@
 """The parts of scikit-learn that every segmenter needs, imported in half of their usual time.
 
-scikit-learn imports `scipy.stats` for a function that it calls in two of its own estimators. That
+scikit-learn imports `scipy.stats` for the mode of numbers, which few of its estimators need. That
 takes longer than all the rest. Here the import is put off until something asks for it. Import these
 names from here, and before any other part of scikit-learn: else nothing is saved.
 """
