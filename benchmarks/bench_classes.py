@@ -25,6 +25,7 @@ from galaxysegment.catalog import source_catalog
 from galaxysegment.datasets import make_field
 from galaxysegment.io import read_field
 from galaxysegment.metrics import detection_scores, expected_calibration_error
+from galaxysegment.segmenters._pixel_classes import votes_of
 from galaxysegment.structures import ARTEFACT, GALAXY, STAR, relabel, remove_small
 
 from .class_fields import simulate
@@ -229,10 +230,9 @@ def predict(net, planes, n_views):
         return Prediction(unet.predict(X)[0])
     panoptic = unet.predict(X, output="panoptic")[0]
     proba = unet.predict_class_proba(X)[0]
-    labels = panoptic[1]
+    labels, votes = panoptic[1], votes_of(unet._scale_all([X[0]])[0])
     star, galaxy = (
-        np.bincount(labels.ravel(), proba[list(unet.pixel_classes_).index(kind)].ravel())
-        for kind in (STAR, GALAXY)
+        np.bincount(labels.ravel(), (votes * proba[kind]).ravel()) for kind in (STAR, GALAXY)
     )
     things = np.isin(unet.pixel_classes_, (GALAXY, STAR))
     return Prediction(

@@ -1,10 +1,12 @@
-"""Choose the thresholds of a net that tells classes apart, and calibrate it, on held-out fields.
+r"""Choose the thresholds of a net that tells classes apart, and calibrate it, on held-out fields.
 
-    python -m benchmarks.tune_shipped_classes step_05600.safetensors --output sky.safetensors
+    python -m benchmarks.tune_shipped_classes step_05600.safetensors --folder training \
+        --output sky.safetensors
 
 `train_shipped_classes` does this at its end; the command does it for one of its checkpoints.
-Stars are made more or less probable until as many sources as possible have the right class. Then
-come the threshold of sources and the calibration. Half of the fields have an RMS map.
+Stars are made more or less probable: halfway between the shift with most sources of the right class
+and that with the largest mean share of stars and of galaxies. Then come the threshold of sources
+and the calibration. Half of the fields have no RMS map.
 """
 
 import argparse
@@ -16,6 +18,7 @@ from galaxysegment import UNetSegmenter
 from galaxysegment._utils.calibration import fit_calibration
 from galaxysegment._utils.model_file import read_model_file, write_model_file
 from galaxysegment.persistence import save
+from galaxysegment.segmenters._pixel_classes import votes_of
 from galaxysegment.segmenters._unet import _best_threshold
 from galaxysegment.structures import GALAXY, STAR, VOID, remove_small
 
@@ -23,6 +26,7 @@ from .class_fields import cached
 
 TUNING = range(7_200_000, 7_200_040)  # seeds
 SHIFTS = np.linspace(-1, 2, 13)  # of the logit of stars
+UNCERTAIN = 15_000  # pixels; a field with more takes no part in the last two
 FAINTEST = 10.0  # signal to noise of the sources that must have the right class
 
 
@@ -30,20 +34,27 @@ def tune(unet, folder):
     """Tune a net in place."""
     fields = [Example(unet, index, *cached(seed, folder)) for index, seed in enumerate(TUNING)]
     right = np.sum([field.right(SHIFTS) for field in fields], axis=0)
-    shift = SHIFTS[right.sum(axis=1).argmax()]
+    # between most right sources and the largest mean of the two shares: galaxies are more common
+    best = right.sum(axis=1).argmax(), (right / right.max(axis=0)).sum(axis=1).argmax()
+    shift = SHIFTS[list(best)].mean()
     for candidate, counts in zip(SHIFTS, right, strict=True):
         print(f"stars {candidate:+.2f}: {counts[0]:.0f} galaxies, {counts[1]:.0f} stars right")
     unet.net_.module_.head.bias.data[STAR] += shift
     pairs = [field.light(shift) for field in fields]
-    unet.threshold_ = _best_threshold(pairs, n_pixels=8)
-    counted = [field.truth[0] != VOID for field in fields]
+    # A large galaxy or cirrus has more uncertain pixels than the sources of all other fields.
+    usual = [
+        (proba, labels, field.truth[0] != VOID)
+        for field, (proba, labels) in zip(fields, pairs, strict=True)
+        if np.count_nonzero((proba > 0.05) & (proba < 0.95)) < UNCERTAIN
+    ]
+    unet.threshold_ = _best_threshold([(proba, labels) for proba, labels, _ in usual], n_pixels=8)
     unet.calibration_ = fit_calibration(
-        [proba[valid] for (proba, _), valid in zip(pairs, counted, strict=True)],
-        [labels[valid] > 0 for (_, labels), valid in zip(pairs, counted, strict=True)],
+        [proba[valid] for proba, _, valid in usual],
+        [labels[valid] > 0 for _, labels, valid in usual],
     )
     print(
         f"stars {shift:+.2f}, threshold {unet.threshold_:.2f} ({unet.proba_threshold_:.2f} "
-        f"calibrated), from {len(fields)} fields"
+        f"calibrated), from {len(usual)} of {len(fields)} fields"
     )
 
 
@@ -62,8 +73,10 @@ class Example:
     def __init__(self, unet, index, planes, truth):
         unet.set_params(rms_band=None if index % 2 else -1)
         image = planes[:1] if index % 2 else planes
-        self.proba = unet._class_maps([image])[0].classes
-        self.signal = np.nan_to_num(np.sinh(unet._scale_all([image])[0][0]))
+        scaled = unet._scale_all([image])
+        self.proba = unet._class_maps(scaled)[0].classes
+        self.signal = np.nan_to_num(np.sinh(scaled[0][0]))
+        self.votes = votes_of(scaled[0])
         unset = np.isnan(planes[0])
         self.truth = np.stack([np.where(unset, VOID, truth[0]), truth[1]])
 
@@ -95,7 +108,9 @@ class Example:
         counts = []
         for shift in shifts:
             proba = self.shifted(shift)
-            star, galaxy = (np.bincount(flat, proba[kind].ravel()) for kind in (STAR, GALAXY))
+            star, galaxy = (
+                np.bincount(flat, (self.votes * proba[kind]).ravel()) for kind in (STAR, GALAXY)
+            )
             right = bright & ((star > galaxy) == is_star)
             counts.append(((right & ~is_star).sum(), (right & is_star).sum()))
         return np.array(counts)
@@ -103,6 +118,7 @@ class Example:
 
 def write(unet, output):
     """Write a net with half floats."""
+    unet.set_params(weights=None, rms_band=None, n_views=4)
     save(unet, output)
     tree = read_model_file(output)
     tensors = tree["state"]["tensors"]
@@ -118,7 +134,7 @@ def main():
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--folder", type=Path, required=True, help="where fields are kept")
     options = parser.parse_args()
-    unet = UNetSegmenter(weights=options.net)
+    unet = UNetSegmenter(weights=str(options.net))
     unet._ready_net()
     unet._drop_calibration()
     tune(unet, options.folder)

@@ -72,7 +72,7 @@ def shipped_models(estimator: str | None = None) -> list[ShippedModel]:
     Examples
     --------
     >>> [(model.estimator, model.name) for model in shipped_models()]
-    [('UNetSegmenter', 'vis'), ('UNetSeparator', 'blends')]
+    [('UNetSegmenter', 'vis'), ('UNetSegmenter', 'sky'), ('UNetSeparator', 'blends')]
     """
     entries = json.loads((_FOLDER / "models.json").read_text(encoding="utf-8"))
     models = []

@@ -14,11 +14,13 @@ __all__ = [
     "rescaled",
     "things_of",
     "vote",
+    "votes_of",
     "with_class_head",
 ]
 
 # Logit that classes begin with which the net has never seen.
 _UNSEEN = -4.0
+_FAINTEST_VOTE = 0.01  # in units of the noise
 
 
 class ClassTruth:
@@ -137,14 +139,27 @@ def rescaled(classes, things, calibrated):
     return scaled
 
 
+def votes_of(scaled_image):
+    """Weight of each pixel's vote for the class of its source: its light in units of the noise.
+
+    Parameters
+    ----------
+    scaled_image : ndarray of float, shape (n_bands, height, width)
+        What the net sees: the arcsinh of the light; NaN is "no data".
+    """
+    light = np.sinh(np.nan_to_num(scaled_image.astype(np.float64))).mean(axis=0)
+    return np.maximum(light, _FAINTEST_VOTE)
+
+
 def vote(labels, classes, codes):
-    """Return the class of each source: the thing with the largest mean probability of its pixels.
+    """Return the class of each source: the thing with the largest sum over its pixels.
 
     Parameters
     ----------
     labels : ndarray of int32, shape (height, width)
         Consecutive.
     classes : ndarray of float, shape (n_classes, height, width)
+        Probabilities, times the weight of the pixel's vote.
     codes : tuple of int
         Classes of the net but the sky.
     """

@@ -26,6 +26,7 @@ from ._pixel_classes import (
     panoptic_map,
     rescaled,
     things_of,
+    votes_of,
     with_class_head,
 )
 from ._training_set import FieldTruth, class_counts, lazy_truths, tuning_windows
@@ -104,7 +105,8 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         galaxies, stars and artefacts, see ``CLASS_NAMES`` in `galaxysegment.structures`. The truth
         then is panoptic maps or `Instances` with classes. Galaxies and stars become sources; the
         others are stuff, which ``output="panoptic"`` shows. ``None``: as the `weights` were
-        trained, or else sources against sky, of no class.
+        trained, or else sources against sky, of no class. The pixels of a source vote for its
+        class, each with the weight of its light.
     max_epochs : int, default=30
         Passes over the training images.
     batch_size : int, default=8
@@ -137,9 +139,10 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         ``"auto"`` computes in bfloat16 where the processor does so natively.
     weights : str, path or None, default=None
-        Weights to start from: ``"vis"``, which ship with the package and need no training (scaling
-        ``"noise"``, one science band in any units), or a file written by
-        `galaxysegment.persistence.save`. The architecture and the scaling then come from the file.
+        Weights to start from: ``"vis"`` or ``"sky"``, which ship with the package and need no
+        training (scaling ``"noise"``, one science band in any units), or a file written by
+        `galaxysegment.persistence.save`. ``"sky"`` tells galaxies, stars and artefacts apart. The
+        architecture and the scaling then come from the file.
     warm_start : bool, default=False
         Whether another call of `fit` goes on from the present weights.
     callbacks : list of skorch callbacks or None, default=None
@@ -174,8 +177,8 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     proba_threshold_ : float
         The same threshold on the probabilities of `predict_proba`.
     calibration_ : ndarray of shape (2, n_knots)
-        Logits before and after calibration, if `calibrate` was called or ``weights="vis"`` are in
-        use.
+        Logits before and after calibration, if `calibrate` was called or weights that ship with the
+        package are in use.
     pixel_classes_ : ndarray of int, shape (n_classes,)
         Categories in the order of `predict_class_proba`: the sky and `classes`.
     scaling_ : str
@@ -493,7 +496,9 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
                 yield self._sources(proba, image), self._maps_of(proba, image)
             return
         for maps, image in zip(self._class_maps(scaled_images), scaled_images, strict=True):
-            yield self._sources(maps.light, image), self._calibrated_maps(maps)
+            calibrated = self._calibrated_maps(maps)
+            votes = calibrated.classes * votes_of(image)
+            yield self._sources(maps.light, image), calibrated._replace(classes=votes)
 
     def _calibrated_maps(self, maps):
         light = self._calibrated(maps.light)
