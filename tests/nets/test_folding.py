@@ -95,6 +95,20 @@ class Backwards(nn.Sequential):
         return self.head(self[0](self[1](x)))
 
 
+def test_the_copy_is_kept_until_the_weights_change():
+    net = with_statistics(UNet(base_width=2, depth=2))
+    ready, image = folded(net), torch.randn(1, 1, 16, 16)
+    assert folded(net) is ready
+    state = {name: 2 * values for name, values in net.state_dict().items()}
+    net.load_state_dict(state)
+    assert folded(net) is not ready
+    with torch.no_grad():
+        torch.testing.assert_close(folded(net)(image), net.eval()(image), atol=1e-4, rtol=1e-4)
+        ready = folded(net)
+        net.train()(image)  # which changes the statistics of the normalizations
+        assert folded(net) is not ready
+
+
 def test_a_module_of_the_user_is_left_alone():
     net = with_statistics(ForeignModule(module=Backwards, n_bands=2))
     assert folded(net) is net

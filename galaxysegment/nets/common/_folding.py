@@ -2,6 +2,7 @@
 
 import copy
 from itertools import pairwise
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -11,14 +12,18 @@ __all__ = ["folded"]
 # Libraries whose modules run their children in the order in which they are defined.
 _ORDERED = ("torchvision.models.resnet", "torchvision.models._utils", "transformers.models.resnet")
 
+# Copies, and the places and versions of the weights that they are made of: a copy takes as long as
+# the prediction of a small image.
+_READY: WeakKeyDictionary = WeakKeyDictionary()
+
 
 def folded(module):
     """Return a copy of a module that predicts the same with fewer steps.
 
     After training a batch normalization multiplies each channel by a number and adds another one.
     The convolution before it can do both: its weights and its bias take the two numbers up. Up to
-    rounding, the copy's output in evaluation mode is that of the module. A module whose class says
-    ``foldable = False`` is returned as it is.
+    rounding, the copy's output in evaluation mode is that of the module. The copy is kept until the
+    weights change. A module whose class says ``foldable = False`` is returned as it is.
 
     Parameters
     ----------
@@ -31,13 +36,17 @@ def folded(module):
     """
     if not module.foldable:
         return module.eval()
-    # the copy shares all weights but those that change
-    shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
-    ready = copy.deepcopy(module, shared).eval()
-    for parent in list(ready.modules()):
-        for conv, name in _pairs(parent):
-            _fold(conv, getattr(parent, name))
-            setattr(parent, name, nn.Identity())
+    tensors = [*module.parameters(), *module.buffers()]
+    stamp = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
+    known_stamp, ready = _READY.get(module, (None, None))
+    if stamp != known_stamp:
+        # the copy shares all weights but those that change
+        ready = copy.deepcopy(module, {id(tensor): tensor for tensor in tensors}).eval()
+        for parent in list(ready.modules()):
+            for conv, name in _pairs(parent):
+                _fold(conv, getattr(parent, name))
+                setattr(parent, name, nn.Identity())
+        _READY[module] = stamp, ready
     return ready
 
 
@@ -53,13 +62,12 @@ def _pairs(parent):
 
 
 def _fold(conv, norm):
-    """Give a convolution the work of a normalization; the numbers are computed in float64."""
+    """Give a convolution the work of a normalization."""
     with torch.no_grad():
-        gain = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
-        bias = -norm.running_mean.double() if conv.bias is None else conv.bias - norm.running_mean
-        weight = (conv.weight * gain[:, None, None, None]).to(conv.weight.dtype)
-        bias = (bias * gain + norm.bias).to(conv.weight.dtype)
-    weight = weight.contiguous(memory_format=torch.channels_last)
+        gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        shift = -norm.running_mean if conv.bias is None else conv.bias - norm.running_mean
+        weight = conv.weight * gain[:, None, None, None]
+        bias = shift * gain + norm.bias
     conv.weight, conv.bias = (
         nn.Parameter(values, requires_grad=False) for values in (weight, bias)
     )

@@ -58,16 +58,23 @@ class SegmentationNet(NeuralNet):
     def _output(self, module, x, **fit_params):
         return module(x, **fit_params).float()
 
-    def predictor(self):
+    def predictor(self, prepare=None):
         """Return a function of a batch that returns what the trained module makes of it.
 
         Batch normalization is folded into the convolutions of a copy (see `folded`); the module
         itself stays as it is. accelerate's modules are wrapped and run as they are.
+
+        Parameters
+        ----------
+        prepare : callable, optional
+            ``prepare(module)`` sets what the module that predicts needs.
         """
         self.check_is_fitted()
+        module = self.module_ if self.device is None else folded(self.module_)
+        if prepare is not None:
+            prepare(module)
         if self.device is None:
             return lambda batch: self.evaluation_step((batch, None))
-        module = folded(self.module_)
 
         def predict(batch):
             with torch.no_grad():

@@ -19,11 +19,14 @@ def find_boxes(net, images, batch_size, *, score_threshold, box_nms, soft_nms):
     ``scores`` and ``labels``, the module's, 1… in the order of the declared classes. Images of one
     shape go together.
     """
-    heads = net.module_.roi_heads
-    heads.score_thresh, heads.nms_thresh, heads.soft_nms = score_threshold, box_nms, soft_nms
+
+    def prepare(module):
+        heads = module.roi_heads
+        heads.score_thresh, heads.nms_thresh, heads.soft_nms = score_threshold, box_nms, soft_nms
+
     result, saturated = [None] * len(images), []
     with kept_memory():
-        predict = net.predictor()  # of a copy, with the thresholds that were set just now
+        predict = net.predictor(prepare)
         for chunk in batches_by_shape(images, batch_size, _BATCH_PIXELS):
             batch = DetectionBatch(*stack_padded([images[i] for i in chunk], net.module_.multiple))
             for index, sources in zip(chunk, predict(batch), strict=True):
