@@ -25,7 +25,9 @@ and falls along a cosine. Choosing thresholds comes on top and is the same for a
 patches.
 
 The budgets are small, so these rows compare how fast the nets learn. The rows of the settings'
-pages had up to ten times as long. No net starts from weights of others.
+pages had up to ten times as long. No net starts from weights of others. torchvision's training was
+interrupted once and went on from its checkpoint, so its numbers repeat only roughly. StarDist and
+Cellpose train here without any download; that was tried on a few patches, and not scored.
 """
 
 

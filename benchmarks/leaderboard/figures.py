@@ -88,7 +88,7 @@ def summary(store):
     pairs = duels(store)
     if not pairs:
         return None
-    figure, (ax,) = _axes(1, width=7.5, height=1.2 + 0.24 * len(pairs))
+    figure, (ax,) = _axes(1, width=7.5, height=1.0 + 0.19 * len(pairs))
     places = np.arange(len(pairs))[::-1]
     for place, pair in zip(places, pairs, strict=True):
         colour = "tab:blue" if pair.lead >= 0 else "tab:red"
