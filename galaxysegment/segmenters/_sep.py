@@ -228,13 +228,12 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         """Detections of a window before cleaning, and numbers about them; see `MosaicAware`."""
         labels, pixels, light, depth, smooth = self._candidates(image)
         measured = measure_detections(
+            labels,
             pixels,
-            labels.ravel()[pixels],
-            labels.shape[1],
             light,
             smooth,
             light.dtype.type(self.n_sigma) * depth,
-            n_pixels=self.n_pixels,
+            options=(self.n_pixels, self.n_levels, self.contrast),
             corner=self._corner,
         )
         if self.deblend == "galaxy":

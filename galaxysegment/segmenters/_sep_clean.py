@@ -7,159 +7,62 @@ tile by tile and cleaned once all are known.
 import numpy as np
 from scipy.spatial import cKDTree
 
+from ..structures._labels import touching_groups
+
 #: Detections that are farther apart than this many times the sum of their semi-major axes do not
 #: matter to each other, as in SExtractor.
 _ZONE = 10.0
-_LISTED = 100  # most pixels of a detection whose pixels are listed as sep lists them
 _QUERIES = 4096  # detections whose neighbours are looked up at once
 _COLUMNS = ("x", "y", "a", "b", "cxx", "cyy", "cxy", "flux", "n_pixels", "correction", "threshold")
-N_NUMBERS = len(_COLUMNS) + 1
+_ORDER = slice(11, 14)  # last row and column of the blend, number of the part
+_SINGLE = ("a", "b", "cxx", "cyy", "cxy", "flux", "correction", "threshold")  # as sep keeps them
+N_NUMBERS = 15
 
 
-def measure_detections(pixels, owner, width, value, convolved, threshold, *, n_pixels, corner):
+def measure_detections(labels, pixels, light, smooth, thresholds, *, options, corner):
     """Measure detections as SExtractor does for its cleaning.
 
     Parameters
     ----------
-    pixels, owner : ndarray of int, shape (n,)
-        Positions of the pixels of all detections in the window, in raster order, and the label of
-        each. Labels are consecutive.
-    width : int
-        Pixels of a row of the window.
-    value, convolved, threshold : ndarray of float, shape (n,)
+    labels : ndarray of int32, shape (height, width)
+        Parts of detections, numbered consecutively, in the order of sep among those of a detection.
+    pixels : ndarray of int64, shape (n,)
+        Positions of the pixels of all sources, in raster order.
+    light, smooth, thresholds : ndarray of float, shape (n,)
         The image without its background, the same after the kernel, and the detection threshold,
         at these pixels.
-    n_pixels : int
-        Smallest number of pixels of a detection.
+    options : tuple
+        Smallest number of pixels of a detection, number of thresholds and contrast of deblending.
     corner : tuple of int
         Row and column in the mosaic of the first pixel of the window.
 
     Returns
     -------
-    ndarray of float64, shape (n_detections, 12)
-        Position, semi-axes, ellipse, flux, number of pixels, correction of the area, threshold, and
-        the excess over the threshold of the `n_pixels`-th brightest pixel.
+    ndarray of float64, shape (n_detections, 15)
+        Position, semi-axes, ellipse, flux, number of pixels, correction of the area, threshold,
+        place of the last pixel of the blend, number of the part in it, and the excess over the
+        threshold of the `n_pixels`-th brightest pixel.
     """
     if not pixels.size:
         return np.zeros((0, N_NUMBERS))
-    # Detection by detection, each in raster order.
-    order = np.argsort(owner, kind="stable")
-    owner = owner[order] - 1
-    y, x = np.divmod(pixels[order], width)
-    value, convolved, threshold = (
-        numbers[order].astype(np.float64) for numbers in (value, convolved, threshold)
-    )
-    count = np.bincount(owner)
-    start = np.cumsum(count) - count
-    top, left = np.minimum.reduceat(y, start), np.minimum.reduceat(x, start)
-    peak = np.maximum.reduceat(value, start)
-    excess = _faintest_that_counts(convolved - threshold, owner, y, x, count, n_pixels)
+    from ..detection._deblend_kernels import group_pixels
+    from ._sep_kernels import measure_parts
 
-    def total(weights):
-        return np.bincount(owner, weights=weights)
-
-    flux, level = total(convolved), total(threshold) / count
-    half = (level + peak) / 2
-    n_above = total(value > level[owner])
-    n_half = total(value > half[owner])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean_y, mean_x, ellipse = _moments(y - top[owner], x - left[owner], convolved, flux, total)
-        correction = _area_correction(n_half - n_above, level / half, ellipse[0] * ellipse[1])
-    position = left + corner[1] + mean_x, top + corner[0] + mean_y
-    return np.stack([*position, *ellipse, flux, count, correction, level, excess], axis=1)
-
-
-def _faintest_that_counts(excess, owner, y, x, count, n_pixels):
-    """Excess of the `n_pixels`-th brightest pixel over the threshold.
-
-    SExtractor finds it with a heap that it fills from its list of the pixels, and with quirks: it
-    takes the first pixel of the list if a detection has just `n_pixels`, leaves out the next pixel
-    if there are more, and its heap is not always in order. Detections of up to 100 pixels are
-    treated in the same way; larger ones take the pixel itself.
-    """
-    start = np.cumsum(count) - count
-    listed = excess[_listed(owner, y, x)]
-    result = np.where(count == n_pixels, listed[start], 0)
-    chosen = np.flatnonzero((count > n_pixels) & (count <= _LISTED))
-    chosen = chosen[np.argsort(-count[chosen], kind="stable")]
-    result[chosen] = _heap_tops(listed, start[chosen], count[chosen], n_pixels)
-    for large in np.flatnonzero(count > np.maximum(n_pixels, _LISTED)).tolist():
-        place = count[large] - n_pixels
-        own = excess[start[large] : start[large] + count[large]]
-        result[large] = np.partition(own, place)[place]
-    return result
-
-
-def _heap_tops(listed, start, count, n_pixels):
-    """Top of SExtractor's heap of each detection; the detections with most pixels come first."""
-    heaps = np.sort(listed[start[:, None] + np.arange(n_pixels)], axis=1)
-    for place in range(n_pixels + 1, int(count.max(initial=0))):
-        n_active = int(np.searchsorted(-count, -place))
-        value = listed[start[:n_active] + place]
-        rows = np.flatnonzero(value > heaps[:n_active, 0])
-        heaps[rows, 0] = value[rows]
-        _sift(heaps, rows)
-    return heaps[:, 0]
-
-
-def _sift(heaps, rows):
-    """Let the top of some heaps sink, as SExtractor does."""
-    n_pixels = heaps.shape[1]
-    parent = np.zeros(len(rows), dtype=np.int64)
-    while rows.size:
-        child = 2 * parent + 1
-        inside = child < n_pixels
-        rows, parent, child = rows[inside], parent[inside], child[inside]
-        has_next = child + 1 < n_pixels
-        sibling = np.where(has_next, child + 1, child)
-        child = np.where(heaps[rows, child] > heaps[rows, sibling], sibling, child)
-        sinks = heaps[rows, parent] > heaps[rows, child]
-        rows, parent, child = rows[sinks], parent[sinks], child[sinks]
-        upper, lower = heaps[rows, parent], heaps[rows, child]
-        heaps[rows, parent], heaps[rows, child] = lower, upper
-        parent = child + 1  # a quirk of SExtractor: the place after the child
-
-
-def _listed(owner, y, x):
-    """Order of the pixels of each detection in sep's list, from the scan of Lutz (1980).
-
-    Pixels of a row to the left of where the row above begins come before all pixels above, the
-    others after them. This is exact for detections with one run of pixels in each row. Pixels come
-    detection by detection, each in raster order.
-    """
-    height, width = int(y.max()) + 1, int(x.max()) + 1
-    is_first = np.ones(len(owner), dtype=bool)  # of its row of its detection
-    is_first[1:] = (owner[1:] != owner[:-1]) | (y[1:] != y[:-1])
-    first = np.flatnonzero(is_first)
-    begin_above = np.full(len(first), -1)
-    has_above = (owner[first[1:]] == owner[first[:-1]]) & (y[first[1:]] == y[first[:-1]] + 1)
-    begin_above[1:][has_above] = x[first[:-1]][has_above]
-    is_before = x < begin_above[np.cumsum(is_first) - 1]
-    place = np.where(is_before, height - 1 - y, height + y) * np.int64(width) + x
-    return np.argsort(owner * np.int64(2 * height * width) + place, kind="stable")
-
-
-def _moments(y, x, weight, flux, total):
-    """Centroid, semi-axes a, b and coefficients cxx, cyy, cxy of the second moments."""
-    mean_y, mean_x = total(weight * y) / flux, total(weight * x) / flux
-    yy = total(weight * y * y) / flux - mean_y**2
-    xx = total(weight * x * x) / flux - mean_x**2
-    xy = total(weight * x * y) / flux - mean_x * mean_y
-    determinant = xx * yy - xy**2
-    is_line = determinant < 0.00694
-    xx, yy = (np.where(is_line, moment + 0.0833333, moment) for moment in (xx, yy))
-    determinant = np.where(is_line, xx * yy - xy**2, determinant)
-    middle, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
-    a, b = np.sqrt(middle + spread), np.sqrt(np.maximum(middle - spread, 0))
-    return mean_y, mean_x, (a, b, yy / determinant, xx / determinant, -2 * xy / determinant)
-
-
-def _area_correction(change, ratio, area):
-    """What the area above half of the peak says about the profile; at most 1."""
-    usable = ratio > 0
-    logarithm = np.log(np.where(usable & (ratio < 1), ratio, 0.99))
-    correction = np.where(change < 0, change, -1) / (2 * np.pi * logarithm * area)
-    return np.where(usable, np.minimum(correction, 1), 1)
+    owner = labels.ravel()[pixels].astype(np.int64)
+    n_labels = int(owner.max())
+    blends = touching_groups(labels, pixels, owner, n_labels)
+    order, starts = group_pixels(blends[owner])
+    y, x = np.divmod(pixels, labels.shape[1])
+    with np.errstate(over="ignore"):
+        light, smooth, thresholds = (
+            np.asarray(numbers, dtype=np.float32) for numbers in (light, smooth, thresholds)
+        )
+    n_pixels, n_levels, contrast = options
+    options = int(n_pixels), int(n_levels), float(contrast)
+    corner = tuple(map(int, corner))
+    numbers = np.full((n_labels, N_NUMBERS), np.nan)
+    measure_parts(order, starts, y, x, owner, (light, smooth), thresholds, options, corner, numbers)
+    return numbers
 
 
 def surviving(measured, clean_param):
@@ -170,9 +73,8 @@ def surviving(measured, clean_param):
 
     Parameters
     ----------
-    measured : ndarray of float64, shape (n, 12)
-        As of `measure_detections`, in the order of their first pixels; NaN for detections that stay
-        and touch no other.
+    measured : ndarray of float64, shape (n, 15)
+        As of `measure_detections`, in any order; NaN for detections that stay and touch no other.
     clean_param : float
         Exponent of the Moffat profile.
 
@@ -181,38 +83,45 @@ def surviving(measured, clean_param):
     ndarray of bool, shape (n,)
     """
     known = np.flatnonzero(np.isfinite(measured[:, 0]))
+    # sep judges detections in the order in which it completes them
+    known = known[np.lexsort(measured[known, _ORDER].T[::-1])]
     eaters, eaten = _eats(measured[known], clean_param)
-    eaters, eaten = known[eaters], known[eaten]
     low, high = np.minimum(eaters, eaten), np.maximum(eaters, eaten)
     # The order of SExtractor's two loops: a detection that a former one has eaten eats no other.
-    gone_as_second, gone_as_first = np.zeros((2, len(measured)), dtype=bool)
+    gone_as_second, gone_as_first = np.zeros((2, len(known)), dtype=bool)
     for index in np.lexsort((high, low)).tolist():
         first, second = low[index], high[index]
         if not (gone_as_second[first] or gone_as_second[second]):
             (gone_as_second if eaten[index] == second else gone_as_first)[eaten[index]] = True
-    return ~(gone_as_second | gone_as_first)
+    survives = np.ones(len(measured), dtype=bool)
+    survives[known] = ~(gone_as_second | gone_as_first)
+    return survives
 
 
 def _eats(measured, clean_param):
     """Pairs of a detection and a fainter neighbour that its wing outshines."""
     columns = dict(zip(_COLUMNS, measured.T, strict=False))
     x, y, a = columns["x"], columns["y"], columns["a"]
-    excess = measured[:, -1]
+    excess = measured[:, -1].astype(np.float32)
+    with np.errstate(over="ignore"):
+        columns |= {name: columns[name].astype(np.float32) for name in _SINGLE}
+    double = {name: columns[name].astype(np.float64) for name in _SINGLE}
     with np.errstate(all="ignore"):
-        unit = np.pi * a * columns["b"]
-        amplitude = columns["flux"] / (2 * unit * columns["correction"])
-        slope = (amplitude / columns["threshold"]) ** (1 / clean_param) - 1
+        unit = np.pi * double["a"] * double["b"]
+        amplitude = double["flux"] / (2 * unit * double["correction"])
+        slope = (amplitude / double["threshold"]) ** (1 / clean_param) - 1
         slope *= unit / columns["n_pixels"]
     eaters, eaten = [], []
     for first, second in _neighbours(x, y, a):
         is_first = columns["flux"][second] < columns["flux"][first]
         big, small = np.where(is_first, first, second), np.where(is_first, second, first)
-        dx, dy = x[big] - x[small], y[big] - y[small]
+        dx, dy = ((places[big] - places[small]).astype(np.float32) for places in (x, y))
         with np.errstate(all="ignore"):
             distance = columns["cxx"][big] * dx**2 + columns["cyy"][big] * dy**2
             distance += columns["cxy"][big] * dx * dy
             wing = 1 + slope[big] * distance
             light = np.where(wing < 1e10, amplitude[big] * wing**-clean_param, 0)
+            light = light.astype(np.float32)
             goes = (wing > 1) & (light > excess[small])
         eaters.append(big[goes])
         eaten.append(small[goes])

@@ -36,10 +36,14 @@ def by_photutils(labels, image, n_pixels, **options):
         ).data
 
 
+# photutils 3.1 splits sources with negative pixels otherwise
+THRESHOLDS = [-0.5, 0.3, 1.0, 3.0] if without_bar() else [0.3, 1.0, 3.0]
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
-    threshold=st.sampled_from([-0.5, 0.3, 1.0, 3.0]),
+    threshold=st.sampled_from(THRESHOLDS),
     n_pixels=st.integers(1, 12),
     contrast=st.sampled_from([0, 0.001, 0.02, 0.3, 1.0]),
     n_levels=st.integers(1, 40),

@@ -222,7 +222,7 @@ def test_sep_cleans_before_it_splits(clean):
     [
         PhotutilsSegmenter(n_sigma=1, box_size=128, deblend="galaxy"),
         PhotutilsSegmenter(n_sigma=1, box_size=128, deblend="galaxy", connectivity=4),
-        SEPSegmenter(n_sigma=1, box_size=128, deblend="galaxy", clean=False),
+        SEPSegmenter(n_sigma=1, box_size=128, deblend="galaxy"),
     ],
     ids=["photutils", "photutils-4", "sep"],
 )

@@ -19,8 +19,6 @@ CENTRE_Y, CENTRE_X = 74.5, 84.5
 RADIUS = np.hypot(Y - CENTRE_Y, X - CENTRE_X)
 ANGLE = np.arctan2(Y - CENTRE_Y, X - CENTRE_X)
 
-SIMPLE = {"n_sigma": 1.5, "n_pixels": 10, "box_size": 50, "deblend": False}
-
 
 def _noise(seed=0, shape=SHAPE):
     return np.random.default_rng(seed).normal(size=shape)
@@ -145,26 +143,21 @@ def test_photutils_in_tiles_is_photutils(name, deblend):
     np.testing.assert_array_equal(tiled, whole)
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_sep_in_tiles_is_sep(name):
-    pytest.importorskip("sep")
-    from galaxysegment import SEPSegmenter
-
-    whole, tiled = whole_and_tiled(SEPSegmenter(**SIMPLE, clean=False), name, 48)
-    np.testing.assert_array_equal(tiled, whole)
+def assert_same_but_a_pixel(tiled, whole):
+    """Stated tolerance: a pixel at the threshold, because the mesh is rounded otherwise."""
+    assert tiled.max() == whole.max()
+    assert np.count_nonzero(tiled != whole) <= 1
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_cleaning_in_tiles_is_that_of_the_whole_image(name):
+@pytest.mark.parametrize("clean", [False, True])
+def test_sep_in_tiles_is_sep(name, clean):
     pytest.importorskip("sep")
     from galaxysegment import SEPSegmenter
 
-    whole, tiled, coarser = whole_and_tiled(SEPSegmenter(**SIMPLE), name, 48, 70)
+    whole, tiled, coarser = whole_and_tiled(SEPSegmenter(deblend=False, clean=clean), name, 48, 70)
     np.testing.assert_array_equal(coarser, tiled)
-    if name == "checkerboard":  # one chain of neighbours, which depends on the order of judging
-        assert n_unmatched(whole, tiled) + n_unmatched(tiled, whole) <= 2
-    else:
-        np.testing.assert_array_equal(tiled, whole)
+    assert_same_but_a_pixel(tiled, whole)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -173,12 +166,10 @@ def test_blends_of_sep_do_not_merge_at_seams(name):
     pytest.importorskip("sep")
     from galaxysegment import SEPSegmenter
 
-    whole, tiled, coarser = whole_and_tiled(
-        SEPSegmenter(n_sigma=1.5, n_pixels=10, clean=False), name, 48, 70
-    )
+    whole, tiled, coarser = whole_and_tiled(SEPSegmenter(), name, 48, 70)
     np.testing.assert_array_equal(coarser, tiled)
     assert tiled.max() == whole.max()
-    np.testing.assert_array_equal(tiled > 0, whole > 0)
+    assert_same_but_a_pixel(tiled > 0, whole > 0)
     pairs = np.stack([whole, tiled])[:, whole > 0]
     same, n_same = np.unique(pairs, axis=1, return_counts=True)
     largest = np.zeros(whole.max() + 1, dtype=int)

@@ -1,0 +1,360 @@
+"""Kernels of sep's cleaning: its lists of pixels, its cores of blends, and numbers about parts.
+
+sep keeps the pixels of a detection in the order in which the scan of Lutz (1980) joins them. The
+number that decides about cleaning depends on that order. numba takes a while to import, so
+functions import this module.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from .._utils.compiled import OPTIONS
+from ..detection._deblend_kernels import root_of
+
+_FIRST, _LAST, _COUNT, _HIGHEST = range(4)  # columns of a list
+_LEAST_PART = 3  # pixels above a threshold, however large a source has to be
+_LINE, _PIXEL = 0.00694, 0.0833333  # determinant of a line, variance of a pixel
+N_NUMBERS = 15
+
+
+@njit(**OPTIONS)
+def _join(own, other, lists, begins, parent, chain):
+    """Join two lists: the object that begins first in the row takes the pixels of the other."""
+    own, other = root_of(parent, own), root_of(parent, other)
+    if own == other:
+        return own
+    if begins[other] < begins[own]:
+        own, other = other, own
+    parent[other] = own
+    if lists[own, _COUNT] == 0:
+        lists[own] = lists[other]
+    elif lists[other, _COUNT]:
+        chain[lists[own, _LAST]] = lists[other, _FIRST]
+        lists[own, _LAST] = lists[other, _LAST]
+        lists[own, _COUNT] += lists[other, _COUNT]
+        lists[own, _HIGHEST] = max(lists[own, _HIGHEST], lists[other, _HIGHEST])
+    return own
+
+
+@njit(**OPTIONS)
+def scan(box, width, values, threshold, chain):
+    """List the pixels above a threshold, object by object, in the order of the scan of Lutz.
+
+    Parameters
+    ----------
+    box : ndarray of int64, shape (height * width,)
+        Number of each pixel of a box, in raster order; -1 for those outside the detection.
+    width : int
+    values : ndarray of float32, shape (n_pixels,)
+    threshold : float32
+    chain : ndarray of int32, shape (n_pixels,)
+        Filled with the number of the next pixel of the object; -1 at its end.
+
+    Returns
+    -------
+    ndarray of int64, shape (n_objects, 4)
+        First and last pixel of the list of each object, number of its pixels, and its highest
+        pixel, in the order in which the scan completes them.
+    """
+    lists = np.zeros((len(values), 4), dtype=np.int64)
+    begins, parent = np.zeros(len(values), dtype=np.int64), np.arange(len(values))
+    above, row = np.full(width, -1), np.full(width, -1)
+    n_lists = 0
+    for place in range(0, len(box), width):
+        own = -1
+        for x in range(width):
+            pixel = box[place + x]
+            lit = pixel >= 0 and values[pixel] > threshold
+            before = above[x - 1] if x > 0 else -1
+            if lit and own < 0:
+                if before >= 0:
+                    own = root_of(parent, before)
+                else:
+                    own, n_lists = n_lists, n_lists + 1
+                    begins[own] = x
+            if own >= 0 and above[x] >= 0 and before < 0:  # a run of the row above begins here
+                own = _join(own, above[x], lists, begins, parent, chain)
+            if lit:
+                chain[pixel] = -1
+                if lists[own, _COUNT] == 0:
+                    lists[own, _FIRST] = pixel
+                else:
+                    chain[lists[own, _LAST]] = pixel
+                lists[own, _LAST] = lists[own, _HIGHEST] = pixel
+                lists[own, _COUNT] += 1
+            else:
+                own = -1
+            row[x] = own
+        for x in range(width - 1, -1, -1):
+            if row[x] >= 0:
+                begins[root_of(parent, row[x])] = x
+        above, row = row, above
+    lists = lists[:n_lists][parent[:n_lists] == np.arange(n_lists)]
+    return lists[np.argsort(lists[:, _HIGHEST])]
+
+
+@njit(**OPTIONS)
+def _flux(values, chain, first):
+    """Sum of the values of a list of pixels, in single precision at the end as in sep."""
+    total = 0.0
+    while first >= 0:
+        total += values[first]
+        first = chain[first]
+    return np.float32(total)
+
+
+@njit(**OPTIONS)
+def _grow(table):
+    larger = np.empty((2 * len(table), table.shape[1]), dtype=table.dtype)
+    larger[: len(table)] = table
+    return larger
+
+
+@njit(**OPTIONS)
+def find_cores(box, width, values, lowest, n_levels, contrast, n_pixels):
+    """Find the cores of the parts of a blend: where sep's tree of thresholds splits it.
+
+    Parameters
+    ----------
+    box, width, values
+        As of `scan`.
+    lowest : float32
+        Threshold of the detection.
+    n_levels, contrast, n_pixels
+        Of the segmenter.
+
+    Returns
+    -------
+    chains : ndarray of int32, shape (n_levels, n_pixels)
+        Next pixels, for each level.
+    cores : ndarray of int64, shape (n_parts, 2)
+        Level and first pixel of each core, in the order of sep.
+    """
+    chains = np.empty((n_levels, len(values)), dtype=np.int32)
+    owner = np.zeros(len(values), dtype=np.int64)  # node of each pixel, one level below
+    # nodes of the tree: first pixel, the node below, whether it counts, whether it is whole
+    nodes = np.zeros((16, 4), dtype=np.int64)
+    starts = np.zeros(n_levels + 1, dtype=np.int64)
+    lists = scan(box, width, values, np.float32(-np.inf), chains[0])
+    nodes[0, 0], nodes[0, 3] = lists[0, _FIRST], 1
+    starts[1] = 1
+    least = contrast * np.float64(_flux(values, chains[0], lists[0, _FIRST]))
+    peak, floor = np.float64(values.max()), np.float64(lowest)
+    for level in range(1, n_levels):
+        threshold = lowest
+        if peak > 0:
+            threshold = np.float32(floor * math.pow(peak / floor, level / n_levels))
+        chain = chains[level]
+        lists = scan(box, width, values, threshold, chain)
+        lists = lists[lists[:, _COUNT] >= min(n_pixels, _LEAST_PART)]
+        below = owner[lists[:, _FIRST]]
+        n_nodes = starts[level]
+        for index in np.argsort(below, kind="mergesort"):
+            if n_nodes == len(nodes):
+                nodes = _grow(nodes)
+            pixel, count = lists[index, _FIRST], lists[index, _COUNT]
+            light = _flux(values, chain, pixel) - threshold * np.float32(count)
+            nodes[n_nodes, 0], nodes[n_nodes, 1] = pixel, below[index]
+            nodes[n_nodes, 2], nodes[n_nodes, 3] = np.int64(light > least), 1
+            while pixel >= 0:
+                owner[pixel] = n_nodes
+                pixel = chain[pixel]
+            n_nodes += 1
+        starts[level + 1] = n_nodes
+    return chains, _cut_branches(nodes, starts)
+
+
+@njit(**OPTIONS)
+def _cut_branches(nodes, starts):
+    """Level and first pixel of the nodes that become parts, from the top of the tree down."""
+    cores = np.empty((len(nodes), 2), dtype=np.int64)
+    n_cores = 0
+    for level in range(len(starts) - 3, -1, -1):
+        sons_from, sons_to = starts[level + 1], starts[level + 2]
+        for node in range(starts[level], starts[level + 1]):
+            n_branches = 0
+            for son in range(sons_from, sons_to):
+                if nodes[son, 1] == node:
+                    n_branches += nodes[son, 2]
+                    nodes[node, 3] &= nodes[son, 3]
+            if n_branches > 1:
+                for son in range(sons_from, sons_to):
+                    if nodes[son, 1] == node and nodes[son, 2] and nodes[son, 3]:
+                        cores[n_cores, 0], cores[n_cores, 1] = level + 1, nodes[son, 0]
+                        n_cores += 1
+                nodes[node, 3] = 0
+    return cores[:n_cores]
+
+
+@njit(**OPTIONS)
+def _bare_excess(excess, members, n_pixels):
+    """Excess of the `n_pixels`-th brightest pixel, from sep's heap and with its quirks.
+
+    It is that of the first pixel if there are just `n_pixels`. If there are more, the next pixel
+    is left out, and a swap goes on at the wrong place.
+    """
+    if len(members) < n_pixels:
+        return np.float32(0)
+    if len(members) == n_pixels:
+        return excess[members[0]]
+    heap = np.sort(excess[members[:n_pixels]])
+    for member in members[n_pixels + 1 :]:
+        if not excess[member] > heap[0]:
+            continue
+        heap[0] = excess[member]
+        upper, lower = 0, 2  # lower counts from one
+        while lower <= n_pixels:
+            if lower != n_pixels and heap[lower - 1] > heap[lower]:
+                lower += 1
+            if heap[upper] <= heap[lower - 1]:
+                break
+            heap[upper], heap[lower - 1] = heap[lower - 1], heap[upper]
+            upper = lower
+            lower = (upper + 1) << 1
+    return heap[0]
+
+
+@njit(**OPTIONS)
+def _list_parts(part, n_parts, chains, cores, roots):
+    """Pixels of each part in sep's order: those of its core, then the others.
+
+    Returns
+    -------
+    members : ndarray of int64, shape (n_pixels,)
+    starts : ndarray of int64, shape (n_parts + 1,)
+    n_core : ndarray of int64, shape (n_parts,)
+        How many of the members of each part are its core; 0 for a detection that is no blend.
+    """
+    n_core, starts = np.zeros(n_parts, dtype=np.int64), np.zeros(n_parts + 1, dtype=np.int64)
+    for index in part:
+        starts[index + 1] += 1
+    starts = np.cumsum(starts)
+    members, free = np.empty(len(part), dtype=np.int64), starts.copy()
+    taken = np.zeros(len(part), dtype=np.bool_)
+    for index in range(len(cores)):
+        level, pixel = cores[index, 0], cores[index, 1]
+        while pixel >= 0:
+            members[free[part[pixel]]] = pixel
+            free[part[pixel]] += 1
+            taken[pixel] = True
+            pixel = chains[level, pixel]
+    n_core[:] = free[:-1] - starts[:-1]
+    for first in roots:
+        pixel = first
+        while pixel >= 0:
+            if not taken[pixel]:
+                members[free[part[pixel]]] = pixel
+                free[part[pixel]] += 1
+            pixel = chains[0, pixel]
+    return members, starts, n_core
+
+
+@njit(**OPTIONS)
+def _first_moments(members, y, x, smooth):
+    """Flux and centroid of some pixels, with the rounding of sep."""
+    flux = np.float64(np.float32(smooth[members].astype(np.float64).sum()))
+    top, left = y[members].min(), x[members].min()
+    sum_y, sum_x = 0.0, 0.0
+    for pixel in members:
+        sum_y += smooth[pixel] * np.float32(y[pixel] - top)
+        sum_x += smooth[pixel] * np.float32(x[pixel] - left)
+    return flux, sum_y / flux + top, sum_x / flux + left
+
+
+@njit(**OPTIONS)
+def _describe(members, n_core, y, x, values, threshold, numbers):
+    """Fill in the first eleven numbers of a part; `values` are the light and the smooth light."""
+    light, smooth = values
+    flux, mean_y, mean_x = _first_moments(members, y, x, smooth)
+    centre_y, centre_x = mean_y, mean_x
+    if n_core:
+        _, centre_y, centre_x = _first_moments(members[:n_core], y, x, smooth)
+    top, left = y[members].min(), x[members].min()
+    half = (np.float64(threshold) + light[members].max()) / 2
+    n_above, n_half = 0, 0
+    yy, xx, xy = 0.0, 0.0, 0.0
+    for pixel in members:
+        dy, dx = np.float32(y[pixel] - top), np.float32(x[pixel] - left)
+        yy += smooth[pixel] * dy * dy
+        xx += smooth[pixel] * dx * dx
+        xy += smooth[pixel] * dx * dy
+        n_above += light[pixel] > threshold
+        n_half += light[pixel] > half
+    my, mx, cy, cx = mean_y - top, mean_x - left, centre_y - top, centre_x - left
+    yy = yy / flux + cy * cy - 2 * my * cy
+    xx = xx / flux + cx * cx - 2 * mx * cx
+    xy = xy / flux + cx * cy - mx * cy - cx * my
+    determinant = xx * yy - xy * xy
+    if determinant < _LINE:
+        yy, xx = yy + _PIXEL, xx + _PIXEL
+        determinant = xx * yy - xy * xy
+    middle, spread = (xx + yy) / 2, math.sqrt((xx - yy) * (xx - yy) / 4 + xy * xy)
+    a, b = math.sqrt(middle + spread), math.sqrt(max(middle - spread, 0.0))
+    numbers[0], numbers[1], numbers[2], numbers[3] = centre_x, centre_y, a, b
+    numbers[4], numbers[5], numbers[6] = yy / determinant, xx / determinant, -2 * xy / determinant
+    correction = 1.0
+    if threshold / half > 0:
+        ratio = threshold / half if threshold < half else 0.99
+        area = 2 * math.pi * math.log(ratio) * np.float32(a) * np.float32(b)
+        correction = min(min(n_half - n_above, -1) / area, 1.0)
+    numbers[7], numbers[8], numbers[9], numbers[10] = flux, len(members), correction, threshold
+
+
+@njit(**OPTIONS)
+def _measure_detection(y, x, owner, values, thresholds, options, corner, numbers):
+    """Fill in the rows of the parts of a detection; its pixels are in raster order."""
+    smooth = values[1]
+    n_pixels, n_levels, contrast = options
+    top, left, width = y.min(), x.min(), x.max() - x.min() + 1
+    box = np.full((y.max() - top + 1) * width, -1, dtype=np.int64)
+    for pixel in range(len(y)):
+        box[(y[pixel] - top) * width + x[pixel] - left] = pixel
+    chains = np.empty((1, len(y)), dtype=np.int32)
+    lists = scan(box, width, smooth, np.float32(-np.inf), chains[0])
+    threshold = np.float32(thresholds.astype(np.float64).mean())
+    labels = np.unique(owner)
+    cores = np.empty((0, 2), dtype=np.int64)
+    if len(labels) > 1:
+        chains, cores = find_cores(box, width, smooth, threshold, n_levels, contrast, n_pixels)
+    part = np.searchsorted(labels, owner)
+    listed = _list_parts(part, len(labels), chains, cores, lists[:, _FIRST])
+    members, starts, n_core = listed
+    excess = smooth - thresholds
+    for index, label in enumerate(labels):
+        own = members[starts[index] : starts[index + 1]]
+        row = numbers[label - 1]
+        _describe(own, n_core[index], y, x, values, threshold, row)
+        row[0] += corner[1]
+        row[1] += corner[0]
+        row[11], row[12], row[13] = y[-1] + corner[0], x[-1] + corner[1], index
+        row[14] = _bare_excess(excess, own, n_pixels)
+
+
+@njit(**OPTIONS)
+def measure_parts(order, starts, y, x, owner, values, thresholds, options, corner, numbers):
+    """Measure the parts of all detections; see `_sep_clean.measure_detections`.
+
+    Parameters
+    ----------
+    order, starts
+        The pixels of detection k are ``order[starts[k]:starts[k + 1]]``, in raster order.
+    y, x, owner : ndarray of int64, shape (n,)
+        Places of the pixels, and the label of the part of each.
+    values : tuple of two ndarray of float32, shape (n,)
+        The image without background, and smoothed.
+    thresholds : ndarray of float32, shape (n,)
+    options : tuple
+        Smallest number of pixels, number of thresholds and contrast.
+    corner : tuple of int
+    numbers : ndarray of float64, shape (n_labels, N_NUMBERS)
+        Filled.
+    """
+    light, smooth = values
+    for group in range(len(starts) - 1):
+        own = order[starts[group] : starts[group + 1]]
+        if len(own):
+            light_and_smooth = light[own], smooth[own]
+            places = y[own], x[own], owner[own]
+            _measure_detection(*places, light_and_smooth, thresholds[own], options, corner, numbers)
