@@ -37,6 +37,9 @@ class FindingRun(LightRun):
     def _identity(self):
         return [self.pixels.identity(), self.seen.identity()]
 
+    def _identities(self):
+        return {"image": self.inputs}  # both are the image, as each step reads it
+
     def _about(self):
         return super()._about() | {"segmenter": identify(self.segmenter)}
 

@@ -67,6 +67,10 @@ class LightRun(TileRun):
     def _identity(self):
         return [self.pixels.identity(), self.sources.identity()]
 
+    def _identities(self):
+        """Name of each input, and its identity."""
+        return dict(zip(("image", "set of sources"), self.inputs or (None, None), strict=True))
+
     def _check_space(self):
         with_parts = self.kind == "parts"
         check_light_space(
@@ -75,6 +79,7 @@ class LightRun(TileRun):
 
     def _about(self):
         return super()._about() | {
+            **self._identities(),
             "kind": self.kind,
             "background": self.background,
             "tile_size": self.tile_size,

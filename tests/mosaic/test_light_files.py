@@ -408,8 +408,8 @@ def unfinished(tmp_path, monkeypatch):
         ({"separator": Bells(growth=1.5)}, "separator"),
         ({"image": 2 * IMAGE}, "image"),
         ({"rms": 2 * RMS}, "image"),
-        ({"sources": LABELS[::-1]}, "image"),
-        ({"sources": TABLE}, "image"),
+        ({"sources": LABELS[::-1]}, "set of sources"),
+        ({"sources": TABLE}, "set of sources"),
     ],
     ids=["tile_size", "kind", "background", "separator", "image", "rms", "labels", "places"],
 )
@@ -433,7 +433,7 @@ def test_another_label_map_in_the_same_file_is_another_run(tmp_path, monkeypatch
         separate_mosaic(Bells(), IMAGE, path, **options)
     with fits.open(path, mode="update") as opened:
         opened[0].data[:] = opened[0].data[::-1].copy()
-    with pytest.raises(ValueError, match="had another image"):
+    with pytest.raises(ValueError, match="had another set of sources: give"):
         separate_mosaic(Bells(), IMAGE, path, resume=True, **options)
 
 
