@@ -37,7 +37,7 @@ def make_image(side=300, n_sources=40):
 
 def holds_pixels(value):
     if isinstance(value, list | tuple) and value:
-        return holds_pixels(value[0])
+        return holds_pixels(next(iter(value)))  # a subclass may take names as indices
     return isinstance(value, np.ndarray) and value.ndim > 1 and value.dtype.kind == "f"
 
 

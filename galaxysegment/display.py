@@ -139,20 +139,21 @@ class SegmentationDisplay:
         >>> SegmentationDisplay.from_predictions(labels, labels, image=labels).axes_.shape
         (3,)
         """
-        y_pred = _check_sources(y_pred, "y_pred")
-        if y_true is not None:
-            y_true = _check_sources(y_true, "y_true")
-            check_same_shape(y_true.shape, y_pred.shape, "y_true", "y_pred")
-        if image is not None:
-            image = as_field(image).image if is_observation(image) else image
-            image = as_float_image(image, "image")
-            if image.ndim not in (2, 3):
+        predicted: Any = _check_sources(y_pred, "y_pred")
+        truth: Any = None if y_true is None else _check_sources(y_true, "y_true")
+        if truth is not None:
+            check_same_shape(truth.shape, predicted.shape, "y_true", "y_pred")
+        pixels: Any = as_field(image).image if is_observation(image) else image
+        if pixels is not None:
+            pixels = as_float_image(pixels, "image")
+            if pixels.ndim not in (2, 3):
                 raise ValueError(
                     "image must have shape (height, width) or (n_bands, height, width). "
-                    f"Got {image.shape} instead: show one image at a time."
+                    f"Got {pixels.shape} instead: show one image at a time."
                 )
-            check_same_shape(image.shape[-2:], y_pred.shape, "image", "y_pred")
-        return cls(y_pred, y_true=y_true, image=image).plot(axes=axes, stretch=stretch, alpha=alpha)
+            check_same_shape(pixels.shape[-2:], predicted.shape, "image", "y_pred")
+        display = cls(predicted, y_true=truth, image=pixels)
+        return display.plot(axes=axes, stretch=stretch, alpha=alpha)
 
     def plot(
         self,

@@ -242,7 +242,7 @@ class Instances:
             self.shape == other.shape
             and np.array_equal(self.boxes, other.boxes)
             and np.array_equal(self.scores, other.scores)
-            and np.array_equal(self.classes, other.classes)  # type: ignore[arg-type]  # None equals None
+            and np.array_equal(np.asarray(self.classes), np.asarray(other.classes))  # or None
             and all(map(np.array_equal, self.crops, other.crops))
         )
 
@@ -337,7 +337,7 @@ class Instances:
                 f"A mask of {len(keep)} entries cannot pick among {len(self)} sources."
             )
         index = np.flatnonzero(keep) if keep.dtype == bool else keep.astype(np.int64)
-        if index.size and not -len(self) <= index.min() <= index.max() < len(self):
+        if index.size and not -len(self) <= np.min(index) <= np.max(index) < len(self):
             raise IndexError(
                 f"There are {len(self)} sources: indices go from {-len(self)} to {len(self) - 1}. "
                 f"Got {index.tolist()} instead."
