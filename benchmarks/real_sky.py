@@ -31,7 +31,9 @@ SEGMENTERS = {
     "photutils": PhotutilsSegmenter,
     "sep": SEPSegmenter,
     "unet": lambda **options: UNetSegmenter(weights="vis", **options),
+    "sky": lambda **options: UNetSegmenter(weights="sky", **options),
 }
+DEFAULTS = ["photutils", "sep", "unet"]
 LARGE = 3000  # pixels of a source that is counted as large
 
 
@@ -187,7 +189,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where the pictures go")
     parser.add_argument("--only", default="", help="fields whose name holds this word")
-    parser.add_argument("--programs", nargs="+", choices=list(SEGMENTERS), default=list(SEGMENTERS))
+    parser.add_argument("--programs", nargs="+", choices=list(SEGMENTERS), default=DEFAULTS)
     parser.add_argument("--set", action="append", default=[], metavar="PROGRAM:NAME=VALUE")
     arguments = parser.parse_args()
     data, options = Path(os.environ["GALAXYSEGMENT_DATA"]), parse_options(arguments.set)

@@ -42,6 +42,7 @@ def asked(monkeypatch):
         raise StopError
 
     monkeypatch.setattr(_table, "read_scores", lambda *_: None)
+    monkeypatch.setattr(_table, "read_map_classes", lambda *_: None)
     for module in MODULES.values():
         monkeypatch.setattr(module, "open_pixels", open_pixels)
         monkeypatch.setattr(module, "open_sources", open_sources)
