@@ -7,6 +7,7 @@ here.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
@@ -684,6 +685,13 @@ class ProbabilisticSegmenter(SemanticSegmenter):
         )
 
 
+def pipeline_steps(estimator):
+    """List the steps of a `sklearn.pipeline.Pipeline`; anything else is its only step."""
+    module = sys.modules.get("sklearn.pipeline")  # not imported: nobody has made a Pipeline
+    is_pipeline = module is not None and isinstance(estimator, module.Pipeline)
+    return [step for _, step in estimator.steps] if is_pipeline else [estimator]
+
+
 def takes_rms(estimator, n_bands):
     """Whether a segmenter or pipeline takes the RMS map of a field of `n_bands` bands.
 
@@ -692,7 +700,7 @@ def takes_rms(estimator, n_bands):
     ValueError
         If a step before the one that uses the RMS map would take the map for an image.
     """
-    steps = learn.pipeline_steps(estimator)
+    steps = pipeline_steps(estimator)
     users = [
         index for index, step in enumerate(steps) if getattr(step, "rms_band", None) is not None
     ]

@@ -52,15 +52,6 @@ with _put_off(_PUT_OFF):
     )
     from sklearn.utils.validation import check_is_fitted
 
-
-def pipeline_steps(estimator):
-    """List the steps of a `sklearn.pipeline.Pipeline`; anything else is its only step."""
-    module = sys.modules.get("sklearn.pipeline")  # not imported: nobody has made a Pipeline
-    if module is not None and isinstance(estimator, module.Pipeline):
-        return [step for _, step in estimator.steps]
-    return [estimator]
-
-
 __all__ = [
     "BaseEstimator",
     "Interval",
@@ -69,7 +60,6 @@ __all__ = [
     "TransformerMixin",
     "_fit_context",
     "check_is_fitted",
-    "pipeline_steps",
     "validate_parameter_constraints",
     "validate_params",
 ]

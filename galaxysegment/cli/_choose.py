@@ -214,7 +214,7 @@ def bridge_gaps(segmenter, bridge, *, label):
                 "--label-bridge says what becomes of bridged gaps: pass --bridge PIXELS too."
             )
         return
-    from .._utils.learn import pipeline_steps
+    from ..base import pipeline_steps
 
     last = pipeline_steps(segmenter)[-1]
     if "bridge" not in last.get_params():

@@ -208,7 +208,7 @@ def _segment_tiles(field, segmenter, output, arguments, tile_size):
 
 def _tells_classes(segmenter):
     """Whether the sources of a segmenter have classes, which a mosaic keeps only if asked for."""
-    from .._utils.learn import pipeline_steps
+    from ..base import pipeline_steps
     from ..segmenters import UNetSegmenter
 
     last = pipeline_steps(segmenter)[-1]

@@ -13,9 +13,8 @@ from math import ceil, lcm
 import numpy as np
 
 from .._utils.gaps import bridge_gaps
-from .._utils.learn import pipeline_steps
 from .._utils.shared import ignored
-from ..base import BaseSegmenter, MosaicAware, clear_no_data
+from ..base import BaseSegmenter, MosaicAware, clear_no_data, pipeline_steps
 from ..detection._constant import ConstantBlanker
 from ..exceptions import ChannelsLastWarning, NoSourcesWarning
 
