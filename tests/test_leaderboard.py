@@ -148,6 +148,8 @@ def test_a_tiny_round(tiny):
         assert run["predict"]["seconds"] > 0
     assert runs[0]["sources"] != runs[1]["sources"]  # another seed, other fields
     assert set(runs[0]["robustness"]) > {"PSF × 2", "noise × 2", "pixel scale × 2", "sky gradient"}
+    assert max(runs[0]["isophotes"]["iou"]) == runs[0]["isophotes"]["iou"][1]  # at 1 RMS
+    assert sum(runs[0]["completeness by area"]["n"]) == runs[0]["sources"]["n_true"]
     curve = runs[0]["unseen"]["ground"]
     assert len(curve["cut"]) == len(curve["purity"]) == len(curve["completeness"])
     assert sum(runs[2]["separation"]["both"]["n"]) == runs[2]["n_test"]

@@ -128,14 +128,22 @@ def _fit_and_score(setting, system, job, keep, reuse):
             **evaluate(test, predicted, setting, _candidates(estimator, system, test)),
             "first patches": {"n": FIRST, "iou": first_iou(test, predicted, setting)},
         }
-        main = setting.name == "A" and job["variant"] == system.variants["A"][-1]
-        if main and not job.get("short"):
-            result["calibration"] = calibration.curve_of(estimator, test)
+        if setting.name == "A" and job["variant"] == system.variants["A"][-1]:
             result["isophotes"] = isophotes.isophote_scores(estimator, seed, scale)
-            result["robustness"] = robustness.robustness(estimator, setting, seed, scale)
-            if system.sweep:
-                result["unseen"] = robustness.unseen(estimator, system, setting, seed, scale)
+            result |= {} if job.get("short") else _conditions(estimator, system, setting, job)
     return result | {"warnings": told(caught)}
+
+
+def _conditions(estimator, system, setting, job):
+    """Calibration, and what nothing was tuned on."""
+    seed, scale = job["seed"], job["scale"]
+    result = {
+        "calibration": calibration.curve_of(estimator, setting.test(seed, scale)),
+        "robustness": robustness.robustness(estimator, setting, seed, scale),
+    }
+    if system.sweep:
+        result["unseen"] = robustness.unseen(estimator, system, setting, seed, scale)
+    return result
 
 
 def first_iou(test, predicted, setting):
