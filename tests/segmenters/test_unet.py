@@ -398,7 +398,8 @@ def test_contrast_is_the_share_of_the_light_that_a_part_needs(fitted, contrast, 
     light = 2000 * np.exp(-((rows - 24) ** 2 + (columns - 17) ** 2) / 10)
     light += 60 * np.exp(-((rows - 24) ** 2 + (columns - 30) ** 2) / 10)
     unet = clone_with(fitted, deblend=True, contrast=contrast)
-    labels = unet._sources((light > 1).astype(np.float32), 5 + light[None])
+    (scaled,) = unet._scale_all([5 + light[None]])
+    labels = unet._sources((light > 1).astype(np.float32), scaled)
     assert labels[24, 17] > 0 and labels[24, 30] > 0
     assert (labels[24, 17] != labels[24, 30]) == is_split
 
