@@ -123,7 +123,7 @@ def table(options):
     print(HEADER)
     print(REPORT)
     run(
-        "photutils",
+        "PhotutilsSegmenter, 1.5 RMS",
         PhotutilsSegmenter(n_sigma=1.5, box_size=50, deblend=True, rms_band=-1),
         train,
         test,
@@ -146,13 +146,13 @@ def table(options):
     if find_sextractor(required=False):
         run("SExtractor, defaults", SExtractor(rms_band=-1), train, test, 1)
     run(
-        "sep, defaults",
+        "SEPSegmenter, 1.5 RMS, 10 pixels",
         SEPSegmenter(n_sigma=1.5, box_size=50, n_pixels=10, rms_band=-1),
         train,
         test,
         1,
     )
-    run("sep, tuned", tuned_sep(train), train, test, 1)
+    run("SEPSegmenter, tuned", tuned_sep(train), train, test, 1)
     start = time.perf_counter()
     labels = UNetSegmenter(weights="vis", rms_band=-1).predict(test[0])
     row("U-Net, shipped weights", test[1], labels, 0, time.perf_counter() - start)
