@@ -513,7 +513,7 @@ def test_other_arguments_do_not_resume(tmp_path):
         separate_mosaic(Failing(), IMAGE, LABELS, **options)
     with pytest.raises(ValueError, match="another separator"):
         separate_mosaic(Failing(n_iterations=3), IMAGE, LABELS, resume=True, **options)
-    with pytest.raises(ValueError, match="another image"):
+    with pytest.raises(ValueError, match="another set of sources"):
         separate_mosaic(Failing(), IMAGE, LABELS // 3, resume=True, **options)
     separate_mosaic(TemplateSeparator(), IMAGE, LABELS, **options)
 
