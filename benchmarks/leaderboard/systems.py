@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.pipeline import make_pipeline
 
 import galaxysegment.segmenters
-from galaxysegment import PhotutilsSegmenter
+from galaxysegment import PhotutilsSegmenter, UNetSegmenter
 from galaxysegment.preprocessing import (
     GaussianSmoother,
     ImageNormalizer,
@@ -379,6 +379,8 @@ def predict_many(estimator, X, settings):
     images, _ = last._check_images(estimator[:-1].transform(X) if len(estimator) > 1 else X)
     predicted = zip(last._images_proba(images), images, strict=True)
     probas = [np.where(last._no_data(image), np.float32(0), proba) for proba, image in predicted]
+    if isinstance(last, UNetSegmenter):  # which deblends the image that its net sees
+        images = last._scale_all(images)
     for params in settings:
         set_last(estimator, params)
         yield [
