@@ -22,6 +22,7 @@ from galaxysegment.io import read_separated
 from galaxysegment.io._windows import open_pixels
 from galaxysegment.mosaic import TileError, _light_output, _light_run, _light_work, separate_mosaic
 from galaxysegment.mosaic._light_output import LightTable, _cards, check_light_space
+from galaxysegment.mosaic._light_run import LightRun
 from galaxysegment.mosaic._run import work_path
 from galaxysegment.preprocessing import BackgroundSubtractor
 from galaxysegment.separation import BaseSeparator
@@ -557,3 +558,18 @@ def test_a_blend_too_large_for_a_window_is_divided_tile_by_tile(companions):
         return
     corners = {tuple(box) for box in light.boxes[4:].tolist()}
     assert len(light) > 4 and len(corners) == len(light) - 4
+
+
+def test_the_background_is_measured_on_every_row_once(monkeypatch):
+    windows, each = [], LightRun._each
+
+    def watch(run, work, noun, items, *rest):
+        if noun == "background":
+            windows.extend(window for window, _ in items)
+        return each(run, work, noun, items, *rest)
+
+    monkeypatch.setattr(LightRun, "_each", watch)
+    separate_mosaic(Bells(), IMAGE, LABELS, rms=RMS, background="mesh", tile_size=30, **QUIET)
+    rows = [row for window in windows for row in range(window.y0, window.y1)]
+    assert sorted(rows) == list(range(len(IMAGE)))
+    assert {(window.x0, window.x1) for window in windows} == {(0, IMAGE.shape[1])}
