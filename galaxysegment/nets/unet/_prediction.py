@@ -9,7 +9,7 @@ from ..common._memory import kept_memory
 
 __all__ = ["VIEWS", "predict_proba"]
 
-# Pixels of a side; a net of base width 16 takes about 1 GB for it. A tile of `segment_mosaic` with
+# Pixels of a side; a net of base width 16 takes 1.8 GB for it. A tile of `segment_mosaic` with
 # its overlap is no larger, so that it is not cut again.
 _TILE = 2432
 
