@@ -20,7 +20,7 @@ def root_on_path(monkeypatch):
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """Results of two systems and two seeds on a handful of images."""
+    """Results of a few systems and two seeds on a handful of images."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT)
         from benchmarks.leaderboard.__main__ import main
@@ -28,7 +28,12 @@ def tiny(tmp_path_factory):
         pytest.importorskip("galsim")
         pytest.importorskip("sep")
         folder = tmp_path_factory.mktemp("leaderboard")
-        for words in ("A --system sep", "B --system sep", "C --system plain_sep"):
+        for words in (
+            "A --system sep",
+            "B --system sep",
+            "B --system plain_sep",
+            "C --system plain_sep",
+        ):
             main(f"run --setting {words} --seeds 2 --scale tiny --results {folder}".split())
         return folder
 
@@ -138,7 +143,7 @@ def test_the_shipped_weights_are_those_of_the_page():
 def test_a_tiny_round(tiny):
     runs = [run for setting in "ABC" for run in read(tiny, setting)]
     assert [(run["setting"], run["seed"]) for run in runs] == [
-        (s, k) for s in "ABC" for k in (0, 1)
+        (setting, seed) for names in ("A", "BB", "C") for seed in (0, 1) for setting in names
     ]
     for run in runs:
         assert 0.3 < run["pixels"]["mean"]["iou"] < 1

@@ -98,12 +98,12 @@ def test_curves_of_all_and_of_each_class():
     assert [rows[name]["AP50"] for name in ("all", "galaxy", "star")] == pytest.approx([1, 0, 0])
 
 
-def test_the_section_says_what_is_stored():
-    from benchmarks.leaderboard.elsewhere_page import section
+def test_the_page_says_what_is_stored():
+    from benchmarks.leaderboard.elsewhere_page import INTRODUCTION, in_short, lines
 
     bins = {"edges": [0, 4, None], "n": [4, 0], "n_hit": [3, 0]}
     row = {
-        "system": "Mask R-CNN",
+        "system": "Mask R-CNN, as it was",
         "net": "C.mask_rcnn.snr.0",
         "picture": "galsim.png",
         "segm": {name: {"AP": 0.5, "AP50": 0.75, "AP75": 0.25} for name in ("all", "star")},
@@ -113,13 +113,21 @@ def test_the_section_says_what_is_stored():
         "completeness by snr": bins,
         "fits": [{"processor_seconds": 61.2, "chosen": {"score_threshold": 0.4}}],
     }
-    text = "\n".join(section({"galsim": [row]}))
+    peer = {**row, "system": "sep, tuned", "completeness by snr": {**bins, "n_hit": [4, 0]}}
+    text = "\n".join(lines({"galsim": [row, peer]}))
     assert (
-        '"Mask R-CNN", ".500", ".750", ".250", ".900", ".800", ".850", ".700", "–", ".750"' in text
+        '"Mask R-CNN, as it was", ".500", ".750", ".250", ".900", ".800", ".850", ".700", "–", '
+        '".750"' in text
     )
     assert '"system", "0–4 (4)", "≥ 4 (0)"' in text
-    assert '"Mask R-CNN", ".75", "–"' in text
-    assert "Fits: Mask R-CNN: 61 processor seconds, score_threshold = 0.4." in text
+    assert '"Mask R-CNN, as it was", ".75", "–"' in text
+    assert "Fits: Mask R-CNN, as it was: 61 processor seconds, score_threshold = 0.4;" in text
     assert "The net was trained in setting C." in text
     assert "/_static/elsewhere/galsim.png" in text
-    assert section({}) == []
+    assert (
+        "**Behind** in 1 of 1 bins: S/N 0–4: .75 (Mask R-CNN, as it was) against 1.00 (sep, tuned)."
+        in text
+    )
+    assert in_short({"galsim": [row, peer]})[0].endswith("it is behind in 1 of 1 bins of S/N.")
+    assert "Behind in no bin." in "\n".join(lines({"galsim": [row]}))  # no program of others
+    assert lines({}) == [INTRODUCTION]

@@ -50,12 +50,12 @@ def lost_bins(rows, path):
             for system, row in rows.items()
             if row[path]["n"][index]
         }
-        if not shares:
-            continue
-        n_bins += 1
         nets, peers = (
             {k: v for k, v in shares.items() if _is_net(k) is side} for side in (True, False)
         )
+        if not (nets and peers):
+            continue
+        n_bins += 1
         net, peer = (max(side, key=side.get) for side in (nets, peers))
         if nets[net] < peers[peer]:
             lost.append((name, net, nets[net], peer, peers[peer]))
