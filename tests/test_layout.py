@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,13 @@ def test_a_segmenter_starts_without_its_neighbours():
     assert not modules_after("from galaxysegment import PhotutilsSegmenter") & unneeded
 
 
+@pytest.fixture
+def alone(monkeypatch):
+    """Hide the threads of pytest's plugins."""
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+
+
+@pytest.mark.usefixtures("alone")
 def test_a_module_that_was_put_off_is_there_when_asked_for():
     from galaxysegment._utils.learn import _put_off
 
@@ -142,6 +150,36 @@ def test_a_module_that_was_put_off_is_there_when_asked_for():
     with _put_off("colorsys"):  # a name is taken from the module itself
         from colorsys import rgb_to_hsv
     assert rgb_to_hsv is sys.modules["colorsys"].rgb_to_hsv
+    del sys.modules["colorsys"]
+    names = {}
+    with _put_off("colorsys"):
+        exec("from colorsys import *", names)
+    assert names["rgb_to_hsv"] is sys.modules["colorsys"].rgb_to_hsv
+
+
+def test_nothing_is_put_off_beside_another_thread():
+    from galaxysegment._utils.learn import _put_off
+
+    sys.modules.pop("colorsys", None)
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    try:
+        with _put_off("colorsys"):
+            assert "colorsys" not in sys.modules
+    finally:
+        done.set()
+        thread.join()
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_failed_import_leaves_no_stand_in():
+    from galaxysegment._utils.learn import _put_off
+
+    sys.modules.pop("colorsys", None)
+    with pytest.raises(ImportError, match="nothing_such"), _put_off("colorsys"):
+        import nothing_such  # noqa: F401
+    assert "colorsys" not in sys.modules
 
 
 def test_a_mosaic_in_a_file_starts_without_sky_positions(tmp_path):

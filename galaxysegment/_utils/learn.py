@@ -3,9 +3,12 @@
 scikit-learn imports `scipy.stats` for the mode of numbers, which few of its estimators need. That
 takes longer than all the rest. Here the import is put off until something asks for it. Import these
 names from here, and before any other part of scikit-learn: else nothing is saved.
+
+Nothing is put off while another thread runs, because that thread could import the same module.
 """
 
 import sys
+import threading
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
@@ -17,7 +20,8 @@ class _Later(ModuleType):
     """Stands in for a module in `sys.modules`; gives way to it as soon as an attribute is used."""
 
     def __getattr__(self, name):
-        if name != "__path__" and name.startswith("__"):
+        # Tools that look through sys.modules ask for names such as __file__: no reason to import.
+        if name.startswith("__") and name not in ("__path__", "__all__"):
             raise AttributeError(name)
         _give_way(self)
         return getattr(import_module(self.__name__), name)
@@ -31,7 +35,7 @@ def _give_way(stand_in):
 @contextmanager
 def _put_off(name):
     """Skip ``import name`` statements in the block; later ones find the module as ever."""
-    if name in sys.modules:
+    if name in sys.modules or threading.active_count() > 1:
         yield
         return
     stand_in = sys.modules[name] = _Later(name)
