@@ -113,7 +113,9 @@ def test_our_nets_stop_by_the_processor_clock(tmp_path):
     assert json.loads((tmp_path / "net.json").read_text())["patches"] == noted["patches"]
 
 
-def test_torchvision_learns_overlapping_masks():
+@pytest.mark.filterwarnings("ignore::galaxysegment.NoSourcesWarning")
+def test_torchvision_learns_overlapping_masks(monkeypatch):
+    from benchmarks.leaderboard.clock import TrainingClock
     from benchmarks.leaderboard.torchvision_peer import TorchvisionMaskRCNN, as_target, flipped
 
     X, y = blends(8)
@@ -129,10 +131,24 @@ def test_torchvision_learns_overlapping_masks():
         columns.max() + 1,
         rows.max() + 1,
     ]
-    peer = TorchvisionMaskRCNN(core_minutes=0.01, batch_size=2, n_proposals=20, n_samples=8)
-    predicted = peer.set_params(score_threshold=0.0).fit(X, y).predict(X[:2], output="instances")
+    # a patch counts as a second, so that three batches are trained on whatever the machine does
+    monkeypatch.setattr(TrainingClock, "used", property(lambda clock: float(clock.n_seen)))
+    peer = TorchvisionMaskRCNN(core_minutes=0.1, batch_size=2, n_proposals=20, n_samples=8)
+    peer.fit(X, y)
+    nothing = peer.set_params(score_threshold=1.0).predict(X[:2], output="instances")
+    assert [(sources.shape, len(sources)) for sources in nothing] == [((64, 64), 0)] * 2
+    predicted = peer.set_params(score_threshold=0.0).predict(X[:2], output="instances")
     assert [sources.shape for sources in predicted] == [(64, 64)] * 2
     assert all(((sources.scores > 0) & (sources.scores <= 1)).all() for sources in predicted)
+
+
+def test_an_image_without_sources_is_flipped_too():
+    from benchmarks.leaderboard.torchvision_peer import flipped
+
+    empty = Instances.from_masks([], shape=(20, 30))
+    image, target = flipped(np.zeros((1, 20, 30)), empty, np.random.default_rng(2))
+    assert target.shape == image.shape[1:]
+    assert len(target) == 0
 
 
 def test_a_peer_without_its_environment_says_so(monkeypatch):

@@ -162,9 +162,7 @@ class TorchvisionMaskRCNN(BaseSegmenter):
         masks = output["masks"][:, 0].float().numpy() > 0.5
         keep &= masks.any(axis=(1, 2))
         scores, classes = output["scores"].float().numpy()[keep], output["labels"].numpy()[keep]
-        if not keep.any():
-            return Instances.from_masks(np.zeros((0, *shape), dtype=bool))
-        return Instances.from_masks(masks[keep], scores=scores, classes=classes)
+        return Instances.from_masks(masks[keep], scores=scores, classes=classes, shape=shape)
 
 
 def flipped(image, target, rng):
@@ -174,7 +172,8 @@ def flipped(image, target, rng):
     image, masks = (np.rot90(item, turns, axes=(-2, -1)) for item in (image, masks))
     if mirror:
         image, masks = image[..., ::-1], masks[..., ::-1]
-    return image, Instances.from_masks(np.ascontiguousarray(masks), classes=target.classes)
+    masks = np.ascontiguousarray(masks)
+    return image, Instances.from_masks(masks, classes=target.classes, shape=image.shape[-2:])
 
 
 def as_target(instances):
