@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from galaxysegment.nets.common._folding import folded
 from galaxysegment.nets.detr._published import PublishedDetr
@@ -107,6 +108,35 @@ def test_the_copy_is_kept_until_the_weights_change():
         ready = folded(net)
         net.train()(image)  # which changes the statistics of the normalizations
         assert folded(net) is not ready
+
+
+def test_an_edit_of_the_data_of_weights_is_seen():
+    net, image = with_statistics(UNet(base_width=2, depth=2)), torch.randn(1, 1, 16, 16)
+    folded(net)
+    for weight in net.parameters():
+        weight.data.mul_(1.1)
+    with torch.no_grad():
+        torch.testing.assert_close(folded(net)(image), net(image), atol=1e-4, rtol=1e-4)
+
+
+def test_hooks_are_called_and_parametrizations_used():
+    net, image, calls = with_statistics(UNet(base_width=2, depth=2)), torch.randn(1, 1, 16, 16), []
+    folded(net)
+    handle = net.encoder[0][0].register_forward_hook(lambda *_: calls.append(1))
+    with torch.no_grad():
+        folded(net)(image)
+        assert calls == [1]
+        handle.remove()
+        parametrizations.weight_norm(net.encoder[0][0])
+        torch.testing.assert_close(folded(net)(image), net(image))
+
+
+def test_weights_made_in_inference_mode_are_folded():
+    with torch.inference_mode():
+        net, image = with_statistics(UNet(base_width=2, depth=2)), torch.randn(1, 1, 16, 16)
+        ready = folded(net)
+        assert folded(net) is ready
+        torch.testing.assert_close(ready(image), net(image), atol=1e-4, rtol=1e-4)
 
 
 def test_a_module_of_the_user_is_left_alone():

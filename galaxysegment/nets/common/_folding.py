@@ -6,14 +6,15 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 __all__ = ["folded"]
 
 # Libraries whose modules run their children in the order in which they are defined.
 _ORDERED = ("torchvision.models.resnet", "torchvision.models._utils", "transformers.models.resnet")
 
-# Copies, and the places and versions of the weights that they are made of: a copy takes as long as
-# the prediction of a small image.
+# Copies, and what tells the weights that they are made of: a copy takes as long as the prediction of
+# a small image.
 _READY: WeakKeyDictionary = WeakKeyDictionary()
 
 
@@ -23,7 +24,8 @@ def folded(module):
     After training a batch normalization multiplies each channel by a number and adds another one.
     The convolution before it can do both: its weights and its bias take the two numbers up. Up to
     rounding, the copy's output in evaluation mode is that of the module. The copy is kept until the
-    weights change. A module whose class says ``foldable = False`` is returned as it is.
+    weights change. A module whose class says ``foldable = False`` is returned as it is, and so is a
+    module with hooks or parametrizations, which would not run in a copy.
 
     Parameters
     ----------
@@ -34,10 +36,10 @@ def folded(module):
     torch.nn.Module
         In evaluation mode.
     """
-    if not module.foldable:
+    if not module.foldable or any(map(_is_extended, module.modules())):
         return module.eval()
     tensors = [*module.parameters(), *module.buffers()]
-    stamp = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
+    stamp = _stamp(tensors)
     known_stamp, ready = _READY.get(module, (None, None))
     if stamp != known_stamp:
         # the copy shares all weights but those that change
@@ -48,6 +50,22 @@ def folded(module):
                 setattr(parent, name, nn.Identity())
         _READY[module] = stamp, ready
     return ready
+
+
+def _is_extended(part):
+    """Whether a user has added something to a part of a module that runs when it is called."""
+    return bool(part._forward_hooks or part._forward_pre_hooks) or is_parametrized(part)
+
+
+def _stamp(tensors):
+    """Places, versions and sums of tensors.
+
+    The version of a tensor misses edits of its ``data``, and inference mode makes tensors without.
+    """
+    with torch.no_grad():
+        sums = torch.stack([tensor.sum().double() for tensor in tensors]).tolist()
+    versions = [None if tensor.is_inference() else tensor._version for tensor in tensors]
+    return [tensor.data_ptr() for tensor in tensors], versions, sums
 
 
 def _pairs(parent):
