@@ -13,8 +13,8 @@ __all__ = ["folded"]
 # Libraries whose modules run their children in the order in which they are defined.
 _ORDERED = ("torchvision.models.resnet", "torchvision.models._utils", "transformers.models.resnet")
 
-# Copies, and what tells the weights that they are made of: a copy takes as long as the prediction of
-# a small image.
+# Copies, and the stamp of the weights that they are made of: a copy takes as long as the prediction
+# of a small image.
 _READY: WeakKeyDictionary = WeakKeyDictionary()
 
 
