@@ -299,6 +299,39 @@ def test_only_equals_are_compared(stored):
     assert duels(store) == []  # a trained net against a tuned program
 
 
+def test_tuned_programs_choose_from_one_grid():
+    from benchmarks.leaderboard.systems import GRID, SYSTEMS
+
+    names = "photutils_tuned", "sep_tuned", "plain_photutils_tuned", "plain_sep_tuned"
+    for name in (*names, "sextractor_tuned"):
+        assert {key: SYSTEMS[name].grid[key] for key in GRID} == GRID
+
+
+def test_parameters_are_tried_once_each(monkeypatch):
+    from sklearn.pipeline import make_pipeline
+
+    from benchmarks.leaderboard import run
+    from galaxysegment import PhotutilsSegmenter
+
+    tried = []
+    monkeypatch.setattr(run, "predict_many", lambda estimator, X, settings: settings)
+
+    def score(train, params, n_pixels):
+        tried.append(params)
+        return -abs(params["n_sigma"] - 2) - abs(params["fwhm"] - params["n_sigma"])
+
+    monkeypatch.setattr(run, "quality", score)
+    estimator = make_pipeline(PhotutilsSegmenter(n_sigma=1.5, fwhm=3.0))
+    grid = {"n_sigma": (1.0, 2.0, 3.0), "fwhm": (2.0, 3.0), "unknown": (1, 2)}
+    assert run.choose(estimator, grid, _Nothing()) == {"n_sigma": 2.0, "fwhm": 2.0}
+    assert estimator[-1].n_sigma == estimator[-1].fwhm == 2.0
+    assert len(tried) == len({tuple(params.items()) for params in tried}) == 6
+
+
+class _Nothing:
+    X = ()
+
+
 def test_a_reported_number_meets_its_own_preprocessing_only(stored):
     from benchmarks.leaderboard.verdicts import cells_behind, compare_reported
 

@@ -253,26 +253,30 @@ def choose(estimator, grid, train, n_pixels=10):
         return {}
     if set(grid) <= AFTER_PROBABILITIES:
         return _best(estimator, choices(grid), train, n_pixels)
-    chosen, before = {name: names[name] for name in grid}, None
+    chosen, before, known = {name: names[name] for name in grid}, None, {}
     for _ in range(2):
         if chosen == before:
             break
         before = chosen
         for name, values in grid.items():
-            chosen = _best(
-                estimator, [{**chosen, name: value} for value in values], train, n_pixels
-            )
+            settings = [{**chosen, name: value} for value in values]
+            chosen = _best(estimator, settings, train, n_pixels, known)
     return chosen
 
 
-def _best(estimator, settings, train, n_pixels):
-    scores = [
-        quality(train, predicted, n_pixels)
-        for predicted in predict_many(estimator, train.X, settings)
-    ]
-    best = settings[scores.index(max(scores))]
+def _best(estimator, settings, train, n_pixels, known=None):
+    """Set the parameters with the best score; `known` holds scores, and new ones are added."""
+    known = {} if known is None else known
+    new = [params for params in settings if _name(params) not in known]
+    for params, predicted in zip(new, predict_many(estimator, train.X, new), strict=True):
+        known[_name(params)] = quality(train, predicted, n_pixels)
+    best = max(settings, key=lambda params: known[_name(params)])
     set_last(estimator, best)
     return best
+
+
+def _name(params):
+    return tuple(params.items())
 
 
 def plain(value):

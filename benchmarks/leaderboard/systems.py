@@ -169,19 +169,17 @@ STUDY = {
 }
 RAW = {"A": ("raw",), "B": ("raw",), "C": ("raw",)}
 NETS = {"A": PREPARED, "B": ("raw",), "C": ("lupton", "snr")}
-# Pixels of a source differ in number between the settings, and with them what is worth trying.
-SEP_GRID = {
-    "n_sigma": (0.5, 0.65, 0.8, 1.0, 1.2, 1.5),
+# The same for all tuned programs. In setting C the peers divide the RMS map by the root of three
+# bands and ours do not: 2.0 of theirs is 1.15 of ours.
+GRID = {
+    "n_sigma": (0.65, 0.8, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0),
     "fwhm": (1.5, 2.0, 2.5, 3.0),
     "n_pixels": (5, 10),
+    "contrast": (0.0005, 0.005, 0.02),
 }
-PEER_GRID = {
-    "n_sigma": (0.6, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0),
-    "fwhm": (1.5, 2.0, 3.0),
-    "n_pixels": (5, 10),
-}
-MATCHED = (0.65, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0)
-CONTRAST = {"contrast": (0.0005, 0.005, 0.02)}
+#: What ours have beside it, and sep.
+OUR_GRID = {"deblend": (True, "galaxy"), "mask_objects": (True, False)}
+SEP_FILTERS = {"filter_type": ("matched", "conv")}
 PHOTUTILS = {"fwhm": 3.0, "n_pixels": 10, "contrast": 0.001}
 NOISECHISEL_GRID = {
     "qthresh": (0.3, 0.6),
@@ -210,7 +208,7 @@ SYSTEMS = {
         ours("PhotutilsSegmenter", rms=True, deblend=True, **THRESHOLD),
         RAW,
         n_train=FEW,
-        grid=PEER_GRID | CONTRAST,
+        grid=GRID | OUR_GRID,
         sweep=("n_sigma", SIGMAS),
     ),
     "photutils_refined": System(
@@ -229,7 +227,7 @@ SYSTEMS = {
         ours("SEPSegmenter", rms=True, deblend=True, **THRESHOLD),
         RAW,
         n_train=FEW,
-        grid=SEP_GRID | CONTRAST,
+        grid=GRID | OUR_GRID,
         sweep=("n_sigma", SIGMAS),
     ),
     "kmeans": System(
@@ -299,7 +297,7 @@ SYSTEMS = {
         peer(PlainPhotutils, **PHOTUTILS),
         RAW,
         n_train=FEW,
-        grid=PEER_GRID,
+        grid=GRID,
         sweep=("n_sigma", SIGMAS),
         peer=True,
     ),
@@ -309,7 +307,7 @@ SYSTEMS = {
         peer(PlainSep),
         RAW,
         n_train=FEW,
-        grid={"filter_type": ("matched", "conv"), **SEP_GRID, "n_sigma": MATCHED} | CONTRAST,
+        grid=SEP_FILTERS | GRID,
         sweep=("n_sigma", SIGMAS),
         peer=True,
     ),
@@ -319,7 +317,7 @@ SYSTEMS = {
         peer(SExtractor),
         RAW,
         n_train=FEW,
-        grid=PEER_GRID,
+        grid=GRID,
         sweep=("n_sigma", SIGMAS),
         peer=True,
     ),
