@@ -314,7 +314,7 @@ def test_parameters_are_tried_once_each(monkeypatch):
     from galaxysegment import PhotutilsSegmenter
 
     tried = []
-    monkeypatch.setattr(run, "predict_many", lambda estimator, X, settings: settings)
+    monkeypatch.setattr(run, "predict_many", lambda *parts: parts[-1])
 
     def score(train, params, n_pixels):
         tried.append(params)
@@ -556,6 +556,7 @@ def test_the_page_begins_with_what_is_lost():
     from benchmarks.leaderboard.page import make_pages
     from benchmarks.leaderboard.run import RESULTS
     from benchmarks.leaderboard.store import Store
+    from benchmarks.leaderboard.summary import contests
     from benchmarks.leaderboard.systems import SYSTEMS
     from benchmarks.leaderboard.verdicts import cells_behind, duels
 
@@ -565,12 +566,19 @@ def test_the_page_begins_with_what_is_lost():
     assert leads == sorted(leads)
     behind, n_compared, n_missing = cells_behind(store)
     assert text.count("**behind:**") == len(behind)
-    assert f"**Behind** {len(behind)} of {n_compared} numbers of published studies" in text
-    assert f"{n_missing} more were not run" in text
+    assert f'"Published numbers", "{len(behind)} of {n_compared}"' in text
+    assert f"{n_missing} published numbers were not run" in text
     assert text.count("**behind** by") == sum(lead < 0 for lead in leads)
-    # a few lines and one picture come before everything else
-    lines = text[: text.index("summary.png")].split("\n- ")[1:]
-    assert 3 <= len(lines) <= 6
+    # a sentence, a short table and one picture come before everything else
+    items, start = contests(store), text[: text.index("summary.png")]
+    assert 5 <= len(items) <= 10
+    assert start.count('\n   "') == len(items)
+    places = [start.index(f'"{item.title}", "{len(item.lost)} of ') for item in items]
+    assert places == sorted(places)
+    deficits = [min(ours - theirs for _, ours, theirs in item.scores) for item in items]
+    assert deficits == sorted(deficits)
+    n_lost = sum(ours < theirs for item in items for _, ours, theirs in item.scores)
+    assert start.count("\n**Behind** in ") == 1 and f"**Behind** in {n_lost} of " in start
     assert text.index("summary.png") < text.index("leaderboard_a") < text.index("Variants 1 to 4")
     # nets that saw more images than the peers are not compared with them
     labels = [system.label for system in SYSTEMS.values() if system.more_data]

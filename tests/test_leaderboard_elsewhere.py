@@ -99,9 +99,9 @@ def test_curves_of_all_and_of_each_class():
 
 
 def test_the_page_says_what_is_stored():
-    from benchmarks.leaderboard.elsewhere_page import INTRODUCTION, in_short, lines
+    from benchmarks.leaderboard.elsewhere_page import INTRODUCTION, comparisons, lines
 
-    bins = {"edges": [0, 4, None], "n": [4, 0], "n_hit": [3, 0]}
+    bins = {"edges": [0, 4, None], "n": [40, 0], "n_hit": [30, 0]}
     row = {
         "system": "Mask R-CNN, as it was",
         "net": "C.mask_rcnn.snr.0",
@@ -113,13 +113,13 @@ def test_the_page_says_what_is_stored():
         "completeness by snr": bins,
         "fits": [{"processor_seconds": 61.2, "chosen": {"score_threshold": 0.4}}],
     }
-    peer = {**row, "system": "sep, tuned", "completeness by snr": {**bins, "n_hit": [4, 0]}}
+    peer = {**row, "system": "sep, tuned", "completeness by snr": {**bins, "n_hit": [40, 0]}}
     text = "\n".join(lines({"galsim": [row, peer]}))
     assert (
         '"Mask R-CNN, as it was", ".500", ".750", ".250", ".900", ".800", ".850", ".700", "–", '
         '".750"' in text
     )
-    assert '"system", "0–4 (4)", "≥ 4 (0)"' in text
+    assert '"system", "0–4 (40)", "≥ 4 (0)"' in text
     assert '"Mask R-CNN, as it was", ".75", "–"' in text
     assert "Fits: Mask R-CNN, as it was: 61 processor seconds, score_threshold = 0.4;" in text
     assert "The net was trained in setting C." in text
@@ -128,6 +128,15 @@ def test_the_page_says_what_is_stored():
         "**Behind** in 1 of 1 bins: S/N 0–4: .75 (Mask R-CNN, as it was) against 1.00 (sep, tuned)."
         in text
     )
-    assert in_short({"galsim": [row, peer]})[0].endswith("it is behind in 1 of 1 bins of S/N.")
+    ((title, scores),) = comparisons({"galsim": [row, peer]})
+    assert title.endswith("drawn by GalSim: Mask R-CNN, as it was")
+    assert scores[0] == ("AP", 0.5, 0.5)
+    assert scores[-1] == ("recall at S/N 0–4", 0.75, 1.0)
+    assert comparisons({"galsim": [row]}) == []
+    few = {**bins, "n": [9, 0], "n_hit": [9, 0]}  # too few sources to compare
+    scarce = [{**item, "completeness by snr": few, "separation": few} for item in (row, peer)]
+    assert "Behind in no bin." in "\n".join(lines({"galsim": scarce}))
+    assert not [name for name, *_ in comparisons({"galsim": scarce})[0][1] if "S/N" in name]
+    assert "by a script that is not part" in lines({"galsim": [row]}, {row["net"]})[1 + 3]
     assert "Behind in no bin." in "\n".join(lines({"galsim": [row]}))  # no program of others
     assert lines({}) == [INTRODUCTION]

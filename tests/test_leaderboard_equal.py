@@ -162,7 +162,7 @@ def test_a_peer_without_its_environment_says_so(monkeypatch):
 
 
 def test_the_page_names_who_leads():
-    from benchmarks.leaderboard.equal_page import in_short, lines
+    from benchmarks.leaderboard.equal_page import comparisons, lines
 
     rows = [
         {
@@ -181,8 +181,10 @@ def test_the_page_names_who_leads():
             ("B-torchvision", "Theirs", True, 0.8),
         )
     ]
-    (sentence,) = in_short(rows)
-    assert "Ours with a source F1 of .700 is **behind** Theirs (.800)" in sentence
+    assert comparisons(rows) == [
+        ("Nets of setting B, 4 core-minutes each", [("source F1", 0.7, 0.8)])
+    ]
+    assert comparisons(rows[:1]) == []
     text = "\n".join(lines(rows))
     assert '"*Theirs*", "4", "4.0", "99", ".800"' in text
     assert "not run: 4 a seed" in text

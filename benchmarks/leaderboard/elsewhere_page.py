@@ -1,10 +1,11 @@
 """The page on images of other simulators, from results of `bench_elsewhere`."""
 
 from .elsewhere import BTK, GALSIM
-from .store import number
+from .store import dig, number
 from .tables import bin_names, rst_table
 
 SETTINGS = {item.name: item for item in (GALSIM, BTK)}
+SIMULATORS = {"galsim": "GalSim", "btk": "the BlendingToolKit"}
 COLUMNS = {
     "AP": "segm.all.AP",
     "AP50": "segm.all.AP50",
@@ -15,6 +16,11 @@ COLUMNS = {
     "IoU of pixels": "iou",
 }
 CLASS_COLUMNS = {"galaxies, AP50": "segm.galaxy.AP50", "stars, AP50": "segm.star.AP50"}
+UNTRAINED = (
+    ", by a script that is not part of this page: its command below repeats the fine-tuning and "
+    "the scores, and not the net that they begin with."
+)
+LEAST = 10  # sources of a bin that is compared
 BINS = {
     "separation": (
         "Galaxies and stars found, against the distance in pixels to the next one; their number "
@@ -30,19 +36,26 @@ Average precision counts stars and galaxies alike.
 """
 
 
-def lines(tables):
-    """Lines of the page."""
+def lines(tables, untrained=()):
+    """Lines of the page; `untrained` names the nets that no command of the page trains."""
     text = [INTRODUCTION]
     for name, rows in tables.items():
-        text += _setting(SETTINGS[name], {row["system"]: row for row in rows})
+        net = f"The net was trained in setting {rows[0]['net'][0]}"
+        net += UNTRAINED if rows[0]["net"] in untrained else "."
+        text += _setting(SETTINGS[name], {row["system"]: row for row in rows}, net)
     return text
 
 
 def lost_bins(rows, path):
-    """Bins in which every net of ours is behind a tuned program: (bin, net, its share, peer, its
-    share), and the number of bins.
+    """Bins in which every net of ours is behind a tuned program, among those with ten sources.
+
+    Returns
+    -------
+    lost : list of (bin, net, its share, peer, its share)
+    n_bins : int
     """
-    names = bin_names(next(iter(rows.values())), path)
+    first = next(iter(rows.values()))
+    names = bin_names(first, path)
     lost, n_bins = [], 0
     for index, name in enumerate(names):
         shares = {
@@ -53,7 +66,7 @@ def lost_bins(rows, path):
         nets, peers = (
             {k: v for k, v in shares.items() if _is_net(k) is side} for side in (True, False)
         )
-        if not (nets and peers):
+        if not (nets and peers) or first[path]["n"][index] < LEAST:
             continue
         n_bins += 1
         net, peer = (max(side, key=side.get) for side in (nets, peers))
@@ -80,33 +93,50 @@ def _losses(rows):
     return ["\n".join(told), ""] if told else ["Behind in no bin.", ""]
 
 
-def in_short(tables):
-    """One line for each simulator: the net without training, beside the best tuned program."""
-    told = []
+def comparisons(tables):
+    """Each net beside the best tuned program in every score and every bin of S/N.
+
+    List of a title and its scores (name, ours, theirs).
+    """
+    named = []
     for name, rows in tables.items():
-        scores = {row["system"]: row["sources"]["f1"] for row in rows}
-        nets = {system: f1 for system, f1 in scores.items() if system.endswith("as it was")}
-        peers = {system: f1 for system, f1 in scores.items() if not _is_net(system)}
-        if nets and peers:
-            (net, f1), (peer, best) = nets.popitem(), max(peers.items(), key=lambda it: it[1])
-            lost, n_bins = lost_bins({row["system"]: row for row in rows}, "completeness by snr")
-            verdict = "ahead of" if f1 >= best else "**behind**"
-            told.append(
-                f"- {SETTINGS[name].title}, drawn by another simulator: {net} has a source F1 of "
-                f"{number(f1)}, {verdict} {peer} ({number(best)}). Even fine-tuned it is behind in "
-                f"{len(lost)} of {n_bins} bins of S/N."
-            )
-    return told
+        peers = [row for row in rows if not _is_net(row["system"])]
+        for row in rows:
+            if peers and _is_net(row["system"]):
+                title = f"{SETTINGS[name].title}, drawn by {SIMULATORS[name]}: {row['system']}"
+                named.append((title, _scores(row, peers) + _bins(row, peers)))
+    return named
 
 
-def _setting(setting, rows):
+def _scores(net, peers):
+    return [
+        (name, dig(net, path), max(dig(peer, path) for peer in peers))
+        for name, path in COLUMNS.items()
+        if dig(net, path) is not None
+    ]
+
+
+def _bins(net, peers, path="completeness by snr"):
+    shares = [_share(row[path]) for row in (net, *peers)]
+    return [
+        (f"recall at S/N {name}", values[0], max(values[1:]))
+        for name, values in zip(bin_names(net, path), zip(*shares, strict=True), strict=True)
+        if None not in values and net[path]["n"][bin_names(net, path).index(name)] >= LEAST
+    ]
+
+
+def _share(bins):
+    return [hit / n if n else None for hit, n in zip(bins["n_hit"], bins["n"], strict=True)]
+
+
+def _setting(setting, rows, net):
     first = next(iter(rows.values()))
     columns = {**COLUMNS, **(CLASS_COLUMNS if setting.classes else {})}
     text = [
         setting.title,
         "-" * len(setting.title),
         "",
-        f"{setting.text} The net was trained in setting {first['net'][0]}.",
+        f"{setting.text} {net}",
         "",
     ]
     text += _losses(rows)
@@ -130,15 +160,12 @@ def _setting(setting, rows):
 
 
 def _at(row, path):
-    for name in path.split("."):
-        row = row.get(name) if isinstance(row, dict) else None
-    return "–" if row is None else number(row)
+    value = dig(row, path)
+    return "–" if value is None else number(value)
 
 
 def _shares(bins):
-    return [
-        number(hit / n, 2) if n else "–" for hit, n in zip(bins["n_hit"], bins["n"], strict=True)
-    ]
+    return ["–" if share is None else number(share, 2) for share in _share(bins)]
 
 
 def _fits(rows):

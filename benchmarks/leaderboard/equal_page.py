@@ -18,6 +18,7 @@ COLUMNS = {
     "galaxy PQ": "panoptic.galaxy.PQ",
     "star PQ": "panoptic.star.PQ",
 }
+SIDES = False, True  # ours, and programs of others
 INTRODUCTION = """\
 Nets that see the same patches for the same processor minutes, however busy the machine is. A clock
 of processor time ends each training. The learning rate rises over the first tenth of the minutes
@@ -42,32 +43,32 @@ def lines(rows):
     return [*text, *_recipes(recipes, names)]
 
 
-def in_short(rows):
-    """One line for each setting with a rival: who leads at equal data and minutes."""
-    told = []
+def comparisons(rows):
+    """Our best and the peers' best net in every score.
+
+    List of a title and its scores (name, ours, theirs), one for each setting with a rival.
+    """
+    named = []
     for setting in dict.fromkeys(row["setting"] for row in rows):
-        scores = {}
-        for row in rows:
-            if row["setting"] == setting and "sources" in row:
-                scores.setdefault((row["peer"], row["label"]), []).append(row["sources"]["f1"])
-        means = {key: statistics.fmean(values) for key, values in scores.items()}
-        best = [
-            max(
-                ((value, label) for (peer, label), value in means.items() if peer is side),
-                default=None,
-            )
-            for side in (False, True)
-        ]
-        if None in best:
-            continue
-        (ours, name), (theirs, rival) = best
-        word = "ahead of" if ours >= theirs else "**behind**"
-        minutes = next(row["core_minutes"] for row in rows if row["setting"] == setting)
-        told.append(
-            f"- At equal data and {minutes:g} core-minutes in setting {setting}: {name} with a "
-            f"source F1 of {number(ours)} is {word} {rival} ({number(theirs)})."
-        )
-    return told
+        here = [row for row in rows if row["setting"] == setting and "sources" in row]
+        scores = []
+        for name, path in COLUMNS.items():
+            best = [_best([row for row in here if row["peer"] is side], path) for side in SIDES]
+            if None not in best:
+                scores.append((name, *best))
+        if scores:
+            minutes = here[0]["core_minutes"]
+            named.append((f"Nets of setting {setting}, {minutes:g} core-minutes each", scores))
+    return named
+
+
+def _best(rows, path):
+    """The highest mean of a system over its seeds; None without rows."""
+    values = {}
+    for row in rows:
+        if dig(row, path) is not None:
+            values.setdefault(row["label"], []).append(dig(row, path))
+    return max(map(statistics.fmean, values.values()), default=None)
 
 
 def _setting(setting, recipes, names):

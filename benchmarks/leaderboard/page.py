@@ -1,11 +1,12 @@
 """The pages of the documentation, made from the stored results and from nothing else.
 
-The first page is a summary: a few lines and a picture. Each setting has a page of its own.
+The first page begins with a summary: a row a contest, and a picture. Each setting has a page of its
+own.
 """
 
 from pathlib import Path
 
-from . import elsewhere_page, equal_page
+from . import elsewhere_page, equal_page, summary
 from .about import ABOUT
 from .budgets import budget_table, not_run
 from .figures import write_figures
@@ -43,10 +44,8 @@ from .texts import (
 )
 from .verdicts import (
     against_peers,
-    cells_behind,
     changed,
     compare_reported,
-    duels,
     goal_table,
 )
 
@@ -105,7 +104,10 @@ def make_pages(store, figures=(), stem="leaderboard", where="/_static/leaderboar
         "_b": (SETTINGS["B"].title, _setting_b(store, figure)),
         "_c": (SETTINGS["C"].title, _setting_c(store, figure)),
         "_equal": ("Equal data, equal minutes", equal_page.lines(store.equal)),
-        "_elsewhere": ("Images of other simulators", elsewhere_page.lines(store.elsewhere)),
+        "_elsewhere": (
+            "Images of other simulators",
+            elsewhere_page.lines(store.elsewhere, store.untrained),
+        ),
         "_conditions": ("Other conditions, calibration", _conditions(store, figure)),
         "_systems": ("Rows, budgets and commands", _systems(store)),
     }
@@ -113,38 +115,13 @@ def make_pages(store, figures=(), stem="leaderboard", where="/_static/leaderboar
         suffix: "\n".join([MADE, "", *_section(title, "="), *body]) + "\n"
         for suffix, (title, body) in pages.items()
     }
-    first = [MADE, "", *_section("Leaderboard", "="), *_in_short(store), *figure("summary")]
+    first = [MADE, "", *_section("Leaderboard", "="), *summary.lines(store), *figure("summary")]
     first += [".. toctree::", "   :maxdepth: 1", ""]
     first += [*(f"   {stem}{suffix}" for suffix in pages), ""]
     return {"": "\n".join([*first, *_overview(store)]) + "\n", **texts}
 
 
 # ---- the first page ----
-
-
-def _in_short(store):
-    """The page in a few sentences, made from the numbers; losses come first."""
-    behind, n_compared, n_missing = cells_behind(store)
-    pairs = duels(store)
-    lost = [pair for pair in pairs if pair.lead < 0]
-    lines = []
-    if n_compared:
-        names = _join(dict.fromkeys(SYSTEMS[cell.system].label for cell in behind))
-        where = f" ({names})" if behind else ""
-        missing = f"; {n_missing} more were not run" if n_missing else ""
-        lines.append(
-            f"- **Behind** {len(behind)} of {n_compared} numbers of published studies{where}, "
-            f"on other images{missing}."
-        )
-    if pairs:
-        worst = f"; the largest deficit is {_lead(pairs[0])}" if lost else ""
-        lines.append(
-            f"- **Behind** the best program of others in {len(lost)} of {len(pairs)} scores at "
-            f"equal data{worst}. The largest lead is {_lead(pairs[-1])}."
-        )
-    lines += elsewhere_page.in_short(store.elsewhere)
-    lines += equal_page.in_short(store.equal)
-    return [*lines, ""]
 
 
 def _overview(store):
@@ -173,14 +150,6 @@ def _overview(store):
         *_section("Goals", "-"),
         *goal_table(store),
     ]
-
-
-def _lead(pair):
-    return f"{number(abs(pair.lead))} in {pair.title}"
-
-
-def _join(names):
-    return ", ".join(names)
 
 
 def _section(title, mark):

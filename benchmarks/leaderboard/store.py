@@ -25,6 +25,8 @@ class Store:
         Runs of nets that another program trained. They stay in the tables and off the page.
     elsewhere : dict of str to list of dict
         Rows on images of other simulators, by setting.
+    untrained : set of str
+        Names of the nets that another program trained, as ``"C.mask_rcnn.snr.0"``.
     equal : list of dict
         Rows of nets at equal data and processor minutes.
     """
@@ -36,14 +38,12 @@ class Store:
         self.runs = [run for run in rows if not trained_elsewhere(run)]
         self.left_out = [run for run in rows if trained_elsewhere(run)]
         self.equal = read_runs(folder / "equal.csv")
-        untrained = {
+        self.untrained = {
             f"{run['setting']}.{run['system']}.{run['variant']}.{run['seed']}"
             for run in self.left_out
         }
         tables = {name: read_runs(folder / f"{name}.csv") for name in ELSEWHERE}
-        self.elsewhere = {
-            name: rows for name, rows in tables.items() if rows and rows[0]["net"] not in untrained
-        }
+        self.elsewhere = {name: rows for name, rows in tables.items() if rows}
 
     def groups(self, setting):
         """Runs that differ in the seed only, in the order of the table of systems.

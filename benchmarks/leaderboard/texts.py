@@ -85,8 +85,7 @@ LIMITS = """\
   training.
 - Setting C has a PSF of 0.17″. The images of [Shah2020]_ have the seeing of a ground-based survey,
   about 0.7″. On a field of GalSim at 0.8″ a Mask R-CNN of setting C fell to an AP50 of .31 for
-  stars (.54 after fine-tuning), below the reported .708, and was behind tuned sep in faint bins.
-  That table, ``galsim.csv``, is left out because no command of this page trained its net. The
+  stars (.54 after fine-tuning), below the reported .708: see :doc:`leaderboard_elsewhere`. The
   schedule of four stages was not run.
 - The segmentation_models_pytorch U-Net has the same patches and preprocessing as ours, but no flips
   in training, views, tuned threshold or deblending, and one seed.

@@ -108,6 +108,9 @@ PEER_PATHS = (
     "panoptic.galaxy.PQ",
 )
 
+#: Who meets whom; see `duels`.
+KINDS = {"tuned": "programs tuned alike", "trained": "nets on as many patches"}
+
 
 @dataclass(frozen=True)
 class Duel:
@@ -129,8 +132,12 @@ class Duel:
         return self.ours - self.theirs
 
     @property
+    def score(self):
+        return NAMES[self.path]
+
+    @property
     def title(self):
-        return f"{NAMES[self.path]} of setting {self.setting} ({self.kind})"
+        return f"{self.score} of setting {self.setting} ({self.kind})"
 
 
 def duels(store):
@@ -142,7 +149,7 @@ def duels(store):
     """
     pairs = []
     for setting in SETTINGS:
-        for kind in ("tuned", "trained"):
+        for kind in KINDS:
             groups = [group for group in store.groups(setting) if _takes_part(group, kind)]
             for path in PEER_PATHS:
                 best = [_best(groups, path, peer) for peer in (False, True)]
@@ -168,7 +175,7 @@ def against_peers(store):
         [
             duel.setting,
             duel.kind,
-            NAMES[duel.path],
+            duel.score,
             f"{number(duel.ours)} ({duel.name})",
             f"{number(duel.theirs)} ({duel.peer})",
             _verdict(duel.ours, duel.theirs),
