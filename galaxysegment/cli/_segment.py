@@ -175,17 +175,32 @@ def _choose_shown(arguments, bands):
 def _segment_whole(field, segmenter, output, arguments):
     """Segment and write; return the label map, and the class of each label for a catalog."""
     from ..io import write_label_map
-    from ..structures import as_label_map
 
-    measures = bool(arguments.catalog or arguments.regions)
-    sources = segment_field(field, segmenter, output="instances" if measures else "labels")
-    labels = as_label_map(sources) if measures else sources
+    if arguments.catalog or arguments.regions:
+        labels, classes = _paint(segment_field(field, segmenter, output="instances"))
+    else:
+        labels, classes = segment_field(field, segmenter), None
     write_label_map(
         output, labels, header=field.header, segmenter=segmenter, overwrite=arguments.overwrite
     )
     height, width = labels.shape
     print(f"{count_sources(labels.max())} in {height} x {width} pixels: wrote {output}.")
-    return labels, sources.classes if measures else None
+    return labels, classes
+
+
+def _paint(sources):
+    """Return the label map of `Instances`, and the class of each label or None.
+
+    A source that others hide has no label.
+    """
+    import numpy as np
+
+    semantic, labels = sources.to_panoptic()
+    if sources.classes is None:
+        return labels, None
+    classes = np.zeros(labels.max() + 1, dtype=np.int64)
+    classes[labels] = semantic
+    return labels, classes[1:]
 
 
 def _segment_tiles(field, segmenter, output, arguments, tile_size):
@@ -209,10 +224,8 @@ def _segment_tiles(field, segmenter, output, arguments, tile_size):
 def _tells_classes(segmenter):
     """Whether the sources of a segmenter have classes, which a mosaic keeps only if asked for."""
     from ..base import pipeline_steps
-    from ..segmenters import UNetSegmenter
 
-    last = pipeline_steps(segmenter)[-1]
-    return isinstance(last, UNetSegmenter) and len(last.pixel_classes_) > 2
+    return pipeline_steps(segmenter)[-1]._finds_stuff
 
 
 def fit_on_middle(segmenter, field, tile_size):

@@ -5,7 +5,7 @@ from astropy.io import fits
 from astropy.table import QTable
 
 from galaxysegment import UNetSegmenter
-from galaxysegment.cli import main
+from galaxysegment.cli import _segment, main
 from galaxysegment.persistence import save
 from galaxysegment.structures import GALAXY, STAR, Instances
 from galaxysegment.testing import make_images
@@ -71,3 +71,16 @@ def test_the_catalog_holds_classes_that_a_net_tells_apart(tmp_path):
     assert QTable.read(tmp_path / "tiled.ecsv")["class"].tolist() == kind.tolist()
     written = fits.getdata(tmp_path / "image_segmentation.fits")
     np.testing.assert_array_equal(written, unet.predict([image])[0])
+
+
+def test_a_hidden_source_has_no_row_in_the_catalog(tmp_path, monkeypatch):
+    boxes, crops = [[10, 10, 20, 20], [12, 12, 15, 15], [30, 30, 40, 40]], []
+    for y0, x0, y1, x1 in boxes:
+        crops.append(np.ones((y1 - y0, x1 - x0), dtype=bool))
+    sources = Instances((64, 64), boxes, crops, [0.9, 0.1, 0.8], [GALAXY, GALAXY, STAR])
+    monkeypatch.setattr(_segment, "segment_field", lambda *_, **__: sources)
+    fits.writeto(tmp_path / "image.fits", np.random.default_rng(0).normal(size=(64, 64)))
+    words = ["segment", tmp_path / "image.fits", "--catalog", tmp_path / "sources.ecsv"]
+    assert main([str(word) for word in words]) == 0
+    table = QTable.read(tmp_path / "sources.ecsv")
+    assert table["label"].tolist() == [1, 2] and table["class"].tolist() == [GALAXY, STAR]
