@@ -16,7 +16,6 @@ from ..detection._deblend_kernels import root_of
 _FIRST, _LAST, _COUNT, _HIGHEST = range(4)  # columns of a list
 _LEAST_PART = 3  # pixels above a threshold, however large a source has to be
 _LINE, _PIXEL = 0.00694, 0.0833333  # determinant of a line, variance of a pixel
-N_NUMBERS = 15
 
 
 @njit(**OPTIONS)
@@ -348,7 +347,7 @@ def measure_parts(order, starts, y, x, owner, values, thresholds, options, corne
     options : tuple
         Smallest number of pixels, number of thresholds and contrast.
     corner : tuple of int
-    numbers : ndarray of float64, shape (n_labels, N_NUMBERS)
+    numbers : ndarray of float64, shape (n_labels, 15)
         Filled.
     """
     light, smooth = values
