@@ -187,8 +187,11 @@ def _first_moment(scratch, box, y, x, major, minor, angle, mode):
 
 
 @njit(**OPTIONS)
-def aperture_sums(image, noise, labels, stamps, own, places, axes, mode, levels):
+def aperture_sums(image, noise, labels, stamps, own, places, axes, mode, levels, inner):
     """Add up light and variance in one ellipse around each source.
+
+    A pixel that lies in the ellipse by a share w adds w times its light, and w**2 times its
+    variance.
 
     Parameters
     ----------
@@ -198,15 +201,18 @@ def aperture_sums(image, noise, labels, stamps, own, places, axes, mode, levels)
         Semi-axes in pixels and angle of each ellipse; NaN for no ellipse.
     levels : ndarray of float64, shape (n,)
         Local background, which is subtracted from each pixel.
+    inner : float
+        Size of the ellipse within, as a share of each ellipse, that leaves a ring; 0 for none.
 
     Returns
     -------
-    ndarray of float64, shape (n, 6)
+    ndarray of float64, shape (n, 7)
         Flux, variance, and areas in pixels: of the pixels added up; without data; of other sources;
-        inside the image. NaN without an ellipse; flux and variance also if no pixel is left.
+        inside the image; then the variance of the light in the ring. NaN without an ellipse; flux
+        and variances also if no pixel is left.
     """
     n = len(own)
-    sums = np.full((n, 6), np.nan)
+    sums = np.full((n, 7), np.nan)
     scratch = np.empty((3, _largest_box(places, axes, 1.0, image.shape)))
     for i in range(n):
         y, x = places[i]
@@ -215,7 +221,7 @@ def aperture_sums(image, noise, labels, stamps, own, places, axes, mode, levels)
             continue
         box = ellipse_box(y, x, major, minor, angle, *image.shape)
         _look(image, noise, labels, stamps, own[i], i, mode, (y, x), box, scratch)
-        _add_up(scratch, box, y, x, major, minor, angle, mode, levels[i], sums[i])
+        _add_up(scratch, box, y, x, (major, minor, angle, inner), mode, levels[i], sums[i])
     return sums
 
 
@@ -240,7 +246,7 @@ def growth_sums(image, noise, labels, stamps, own, places, axes, shares, mode, l
     n = len(own)
     growth = np.full((n, len(shares), 2), np.nan)
     scratch = np.empty((3, _largest_box(places, axes, 1.0, image.shape)))
-    sums = np.empty(6)
+    sums = np.empty(7)
     for i in range(n):
         y, x = places[i]
         major, minor, angle = axes[i]
@@ -249,16 +255,17 @@ def growth_sums(image, noise, labels, stamps, own, places, axes, shares, mode, l
         box = ellipse_box(y, x, major, minor, angle, *image.shape)
         _look(image, noise, labels, stamps, own[i], i, mode, (y, x), box, scratch)
         for k in range(len(shares)):
-            size = shares[k]
-            _add_up(scratch, box, y, x, size * major, size * minor, angle, mode, levels[i], sums)
+            ellipse = shares[k] * major, shares[k] * minor, angle, 0.0
+            _add_up(scratch, box, y, x, ellipse, mode, levels[i], sums)
             growth[i, k] = sums[:2]
     return growth
 
 
 @njit(**OPTIONS)
-def _add_up(scratch, box, y, x, major, minor, angle, mode, level, sums):
+def _add_up(scratch, box, y, x, ellipse, mode, level, sums):
+    major, minor, angle, inner = ellipse
     ux, uy, vx, vy, corner = ellipse_map(major, minor, angle)
-    flux, total, used, missing, others, inside = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    flux, total, used, missing, others, inside, ring = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     place = -1
     for row in range(box[0], box[1]):
         for column in range(box[2], box[3]):
@@ -275,11 +282,15 @@ def _add_up(scratch, box, y, x, major, minor, angle, mode, level, sums):
             if _counts(kind, mode):
                 used += share
                 flux += share * _above(scratch, place, level)
-                total += share * scratch[1, place]
+                total += share**2 * scratch[1, place]
+                if inner > 0:
+                    map_within = ux / inner, uy / inner, vx / inner, vy / inner, corner / inner
+                    share -= pixel_share(row - y, column - x, *map_within)
+                ring += share**2 * scratch[1, place]
     if used == 0:
-        flux = total = np.nan
+        flux = total = ring = np.nan
     sums[0], sums[1], sums[2] = flux, total, used
-    sums[3], sums[4], sums[5] = missing, others, inside
+    sums[3], sums[4], sums[5], sums[6] = missing, others, inside, ring
 
 
 @njit(**OPTIONS)

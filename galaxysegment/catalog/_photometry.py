@@ -35,6 +35,7 @@ class Apertures:
     noise_factor: float = 1.0
     n_jobs: int | None = None
     adds_half: bool = False
+    rings: bool = False  # each ellipse leaves a ring around the one before
 
     @property
     def shown_fractions(self):
@@ -136,7 +137,9 @@ class Photometry:
     Attributes
     ----------
     kron_radius : ndarray of float, shape (n,)
-    sums : dict of ndarray, shape (n_bands, n, 6)
+    sums : dict of ndarray, shape (n_bands, n, 7)
+        As of `aperture_sums`, by the name of the column.
+    inner : dict of float
         As of `aperture_sums`, by the name of the column.
     radii : ndarray of float, shape (n_bands, n, n_fractions)
     growth : ndarray of float, shape (n_bands, n, 4, 2), or None
@@ -158,8 +161,13 @@ class Photometry:
         n, n_bands = len(places), pixels.n_bands - pixels.with_rms
         self.n_bands = n_bands
         self.kron_radius = np.full(n, np.nan)
-        self.sums = {name: np.full((n_bands, n, 6), np.nan) for name in self._names()}
+        self.sums = {name: np.full((n_bands, n, 7), np.nan) for name in self._names()}
         self.radii = np.full((n_bands, n, len(apertures.fractions)), np.nan)
+        self.inner = dict.fromkeys(self.sums, 0.0)
+        if apertures.rings:
+            scales = np.array(apertures.ellipses)
+            within = np.append(0.0, scales[:-1] / scales[1:]).tolist()
+            self.inner = dict(zip(self.sums, within, strict=True))
         grows = apertures.total and pixels.with_rms
         self.growth = np.full((n_bands, n, len(GROWTH), 2), np.nan) if grows else None
         self.levels = np.zeros((n_bands, n))
@@ -294,7 +302,9 @@ class Photometry:
                 self.levels[band, group] = np.nan_to_num(levels)
             levels = self.levels[band, group]
             for name, sums in self.sums.items():
-                sums[band, group] = aperture_sums(*pixels, centres, axes[name], self.mode, levels)
+                sums[band, group] = aperture_sums(
+                    *(*pixels, centres, axes[name], self.mode, levels, self.inner[name])
+                )
             if self.growth is not None:
                 self.growth[band, group] = growth_sums(
                     *(*pixels, centres, axes["kron"], np.array(GROWTH), self.mode, levels)

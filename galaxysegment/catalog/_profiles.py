@@ -81,7 +81,8 @@ def profiles(
         - ``growth``: light within the ellipse, and ``growth_error`` with an RMS map; pixels without
           data, of masked neighbours and beyond the image count as the mean of their ring;
         - ``surface_brightness``: mean of the ring between this ellipse and the one before, per
-          pixel, and ``surface_brightness_error``; NaN if no pixel of the ring is left;
+          pixel, and ``surface_brightness_error``; NaN if no pixel of the ring is left. A pixel
+          that lies in two rings adds noise to both, so the errors of rings are not independent;
         - ``ring_radius``: middle of the ring, in pixels;
         - ``coverage``: share of the ring's area that was measured, 0 to 1.
 
@@ -106,6 +107,7 @@ def profiles(
         **{"local_background": local_background, "noise_factor": noise_factor, "n_jobs": n_jobs},
     )
     hdus = {"hdu": hdu, "rms_hdu": rms_hdu, "mask_hdu": mask_hdu}
+    wanted.rings = True
     pixels = open_pixels(image, rms, mask=mask, **hdus)
     subtracted = background_of(background, pixels)
     own = open_sources(sources, labels_hdu, pixels)
@@ -120,13 +122,15 @@ def _table(measured, radii, pixels):
     from astropy.table import QTable
 
     places, factor = measured.places, measured.apertures.noise_factor
-    sums = np.stack(list(measured.sums.values()), axis=-2)  # (n_bands, n, n_radii, 6)
-    flux, variance, used = (np.diff(sums[..., k], prepend=0.0) for k in (0, 1, 2))
+    sums = np.stack(list(measured.sums.values()), axis=-2)  # (n_bands, n, n_radii, 7)
+    flux, added, used = (np.diff(sums[..., k], prepend=0.0) for k in (0, 1, 2))
     area = np.diff(np.pi * (places.major * places.minor)[:, None] * radii**2, prepend=0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         seen = used > 1e-9 * area
         brightness = np.where(seen, flux / used, np.nan)
-        error = factor * np.where(seen, np.sqrt(np.maximum(variance, 0)) / used, np.nan)
+        error = factor * np.where(seen, np.sqrt(sums[..., 6]) / used, np.nan)
+        # Rings share pixels, so the growth of the variance is more than the variance of a ring.
+        grown = np.where(seen, np.maximum(added, 0) * (factor * area / used) ** 2, np.nan)
     unit = 1 if pixels.unit is None else pixels.unit
     outer = places.major[:, None] * radii
     table = QTable({"label": places.own, "radius": outer * u.pix})
@@ -137,7 +141,7 @@ def _table(measured, radii, pixels):
 
     add("growth", np.cumsum(brightness * area, axis=-1) * unit)
     if pixels.with_rms:
-        add("growth_error", np.sqrt(np.cumsum((error * area) ** 2, axis=-1)) * unit)
+        add("growth_error", np.sqrt(np.cumsum(grown, axis=-1)) * unit)
     add("surface_brightness", brightness * unit)
     if pixels.with_rms:
         add("surface_brightness_error", error * unit)

@@ -12,8 +12,8 @@ from galaxysegment.catalog import _windows, ab_zero_point, source_catalog
 from galaxysegment.io import Field
 from galaxysegment.structures import label_components
 
-# photutils 3.1 weights variances by the square of the overlap, and widens thin shapes otherwise
-SAME_ERRORS = Version(photutils.__version__) < Version("3.1")
+# photutils 3.0 weights variances by the overlap, not by its square
+SAME_ERRORS = Version(photutils.__version__) >= Version("3.1")
 
 
 def gaussian(shape, y, x, flux, sigma):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from photutils.aperture import EllipticalAperture
 
 from galaxysegment import Instances
 from galaxysegment.catalog import profiles, source_catalog
@@ -36,8 +37,15 @@ def test_a_profile_follows_the_disk(disk):
     inner = row["ring_radius"].value < 35
     np.testing.assert_allclose(row["surface_brightness"][inner], expected[inner], rtol=0.08)
     np.testing.assert_allclose(row["coverage"], 1)
-    area = np.diff(np.pi * 0.6 * row["radius"].value ** 2, prepend=0)
-    np.testing.assert_allclose(row["surface_brightness_error"], 0.5 / np.sqrt(area), rtol=0.02)
+    shape = source_catalog(labels, image)[0]
+    within = np.zeros(image.shape)
+    for index, outer in enumerate(row["radius"].value):
+        minor = outer * (shape["semi_minor"] / shape["semi_major"]).value
+        ellipse = EllipticalAperture((shape["x"], shape["y"]), outer, minor, theta=shape["angle"])
+        share = ellipse.to_mask().to_image(image.shape)
+        ring, within = share - within, share
+        expected = 0.5 * np.sqrt(np.sum(ring**2)) / ring.sum()
+        assert row["surface_brightness_error"][index] == pytest.approx(expected)
 
 
 def test_a_masked_neighbour_and_missing_data_change_little(disk):
