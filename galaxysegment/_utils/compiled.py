@@ -1,6 +1,11 @@
-"""Options of numba kernels; imported only by modules that hold kernels."""
+"""What modules that hold numba kernels need; imported only by them."""
 
-from numba import njit
+from .shared import NO_COLLECTION
+
+with NO_COLLECTION:
+    from numba import njit
+
+__all__ = ["OPTIONS", "njit"]
 
 
 def _can_cache():
@@ -14,3 +19,13 @@ def _can_cache():
 
 #: numpy's error model: without it each division is checked, which costs nine times the division.
 OPTIONS = {"cache": _can_cache(), "nogil": True, "error_model": "numpy"}
+
+
+@njit(**OPTIONS)
+def _first_kernel():
+    """Do nothing: numba sets up its types when the first kernel is loaded."""
+
+
+if OPTIONS["cache"]:
+    with NO_COLLECTION:
+        _first_kernel()

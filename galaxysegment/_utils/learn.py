@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 
+from .shared import NO_COLLECTION
+
 _PUT_OFF = "scipy.stats"
 
 
@@ -45,7 +47,7 @@ def _put_off(name):
         _give_way(stand_in)
 
 
-with _put_off(_PUT_OFF):
+with NO_COLLECTION, _put_off(_PUT_OFF):
     from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
     from sklearn.utils._param_validation import (
         Interval,

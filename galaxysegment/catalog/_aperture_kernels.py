@@ -13,9 +13,8 @@ numba takes a second to import, so this module is imported inside functions.
 import math
 
 import numpy as np
-from numba import njit
 
-from .._utils.compiled import OPTIONS
+from .._utils.compiled import OPTIONS, njit
 from ._overlap_kernels import ellipse_box, ellipse_map, pixel_share
 
 #: What happens to the pixels of other sources.

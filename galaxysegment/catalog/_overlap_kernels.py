@@ -5,9 +5,7 @@ numba takes a second to import, so this module is imported inside functions.
 
 import math
 
-from numba import njit
-
-from .._utils.compiled import OPTIONS
+from .._utils.compiled import OPTIONS, njit
 
 
 @njit(**OPTIONS)

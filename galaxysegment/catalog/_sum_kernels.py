@@ -4,9 +4,8 @@ numba takes a second to import, so this module is imported inside functions.
 """
 
 import numpy as np
-from numba import njit
 
-from .._utils.compiled import OPTIONS
+from .._utils.compiled import OPTIONS, njit
 
 
 @njit(**OPTIONS)

@@ -6,9 +6,8 @@ numba takes a while to import, so functions import this module.
 import math
 
 import numpy as np
-from numba import njit
 
-from .._utils.compiled import OPTIONS
+from .._utils.compiled import OPTIONS, njit
 
 _CLIP, _MAX_CLIPS = 3.0, 10
 _BLOCK = 128  # numpy sums so many numbers at a time, in eight lanes

@@ -5,9 +5,8 @@ that each has all its neighbours. numba takes a while to import, so functions im
 """
 
 import numpy as np
-from numba import njit
 
-from .._utils.compiled import OPTIONS
+from .._utils.compiled import OPTIONS, njit
 
 
 @njit(**OPTIONS)

@@ -5,9 +5,8 @@ galaxy or star of its own.
 """
 
 import numpy as np
-from numba import njit
 
-from .._utils.compiled import OPTIONS
+from .._utils.compiled import OPTIONS, njit
 
 N_FEATURES = 23
 N_BINS = 24  # of the radial profile of a host

@@ -4,9 +4,8 @@ A *part* is a peak of a source with the pixels that lead up to it.
 """
 
 import numpy as np
-from numba import njit
 
-from .._utils.compiled import OPTIONS
+from .._utils.compiled import OPTIONS, njit
 
 
 @njit(**OPTIONS)

@@ -6,9 +6,8 @@ equal to the bit. numba takes a while to import, so functions import this module
 """
 
 import numpy as np
-from numba import njit
 
-from .._utils.compiled import OPTIONS
+from .._utils.compiled import OPTIONS, njit
 from ._deblend_kernels import root_of
 
 

@@ -11,9 +11,8 @@ numba takes a second to import, so this module is imported inside methods.
 
 import numpy as np
 from joblib import Parallel, delayed
-from numba import njit
 
-from .._utils.compiled import OPTIONS
+from .._utils.compiled import OPTIONS, njit
 
 N_FEATURES = 9
 

@@ -1,9 +1,8 @@
 """Walk around the pixels of a source; numba takes a second to import, so functions import this."""
 
 import numpy as np
-from numba import njit
 
-from .._utils.compiled import OPTIONS
+from .._utils.compiled import OPTIONS, njit
 
 # Directions along the edges of pixels as (dy, dx); the next direction is a right turn.
 _DY = np.array([0, 1, 0, -1])

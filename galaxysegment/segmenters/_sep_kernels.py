@@ -8,9 +8,8 @@ functions import this module.
 import math
 
 import numpy as np
-from numba import njit
 
-from .._utils.compiled import OPTIONS
+from .._utils.compiled import OPTIONS, njit
 from ..detection._deblend_kernels import root_of
 
 _FIRST, _LAST, _COUNT, _HIGHEST = range(4)  # columns of a list
