@@ -420,10 +420,26 @@ def test_every_system_has_a_recipe_and_known_variants():
     assert all(cell.system in SYSTEMS and cell.name for cell in REPORTED + GOALS)
 
 
+def test_a_recipe_is_a_file(tmp_path):
+    from benchmarks.leaderboard.recipes import read_recipes
+
+    (tmp_path / "B-unet.toml").write_text(
+        'n_train = 8\nrate = 2.5\n[params]\npatience = "None"\nbatch_size = 4\n'
+    )
+    recipes = read_recipes(tmp_path)
+    assert list(recipes) == [("unet", "B")]
+    recipe = recipes["unet", "B"]
+    assert (recipe.n_train, recipe.rate, recipe.least_epochs) == (8, 2.5, 3)
+    assert recipe.arguments(7) == {"max_epochs": 7, "patience": None, "batch_size": 4}
+    (tmp_path / "B-unet.toml").write_text("n_train = 8\nrate = 2.5\nepochs = 3\n")
+    with pytest.raises(TypeError, match="epochs"):
+        read_recipes(tmp_path)
+
+
 def test_budgets_become_patches_and_epochs():
     from benchmarks.leaderboard.recipes import Recipe, plan
 
-    recipe = Recipe(dict, n_train=500, rate=10, least_epochs=3)
+    recipe = Recipe(n_train=500, rate=10, least_epochs=3)
     assert plan(recipe, 20) == (500, 24)
     assert plan(recipe, 1) == (200, 3)
     assert plan(recipe, 1, speed=10) == (500, 12)

@@ -156,7 +156,9 @@ def _setting(setting, rows, net):
                 ["system", *names], [[name, *_shares(row[path])] for name, row in rows.items()]
             ),
         ]
-    return [*text, f"Fits: {_fits(rows)}.", "", *_picture(first)]
+    told = [f"Fits: {_fits(rows)}.", ""]
+    told += [f"Command: ``{first['command']}``.", ""] if "command" in first else []
+    return [*text, *told, *_picture(first)]
 
 
 def _at(row, path):

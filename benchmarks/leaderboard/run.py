@@ -196,7 +196,7 @@ def _plan(system, setting, job, recipe):
     n_train, epochs = plan(fewer, job["budget"], job["speed"])
     if job["scale"] == "tiny":
         n_train, epochs = min(n_train, 8), min(epochs, 2)
-    params = recipe.params(epochs)
+    params = recipe.arguments(epochs)
     if job.get("clock") and not system.peer:
         planned = {"n_train": recipe.n_train, "minutes": job["budget"], "params": _describe(params)}
         return recipe.n_train, by_the_clock(params, job["budget"]), planned

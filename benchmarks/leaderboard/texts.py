@@ -54,15 +54,18 @@ alone. Memory is the growth of this process, without the memory of the program S
 
 COMMANDS = """\
 Every number stands in a table in ``benchmarks/leaderboard/results``. Each row was written by one of
-these commands. This page is made from the tables each time the documentation is built. ``make
-benchmark`` runs a small round of all systems.
+these commands. The recipe of each net in each setting is a file in
+``benchmarks/leaderboard/train_recipes``. This page is made from the tables each time the
+documentation is built. ``make benchmark`` runs a small round of all systems.
 """
 
 DUELS = """\
 Only equals meet, in their main variants. *tuned*: programs that learn no weights, as they are or
 with parameters chosen on the same few training patches. *trained*: nets on the same number of
 patches. Where others have no trained net, :doc:`leaderboard_equal` has one. The largest deficit
-comes first.
+comes first. The tuned programs choose threshold, kernel, least size and contrast from one grid, on
+the same patches. Ours choose how blends are split and whether objects are masked, too; sep chooses
+its filter.
 
 """
 
