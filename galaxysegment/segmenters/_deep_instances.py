@@ -51,6 +51,11 @@ class DeepInstanceSegmenter(DeepSegmenter):
 
     def _training_set(self, X, y, mask, weights, n_bands_fitted):
         """Leave out images of weight 0, and scale the weights to a mean of 1."""
+        if n_bands_fitted is None:  # a new net: the file of its weights decides about classes
+            self._classes_known = None
+            if self.weights is not None and not self._has_foreign_weights():
+                self._seed = 0
+                self._load_weights()
         data = super()._training_set(X, y, mask, weights, n_bands_fitted)
         if data.weights is None:
             return data

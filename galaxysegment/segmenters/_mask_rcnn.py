@@ -35,7 +35,7 @@ _TUNING_SIDE, _TUNING_PIXELS = 2048, 2**26
 _N_LEVELS = 5
 _SMALLEST_ANCHOR = 4
 _SAMPLES_PER_SOURCE, _N_SAMPLES = 5, (32, 512)
-_DEEP = ("resnet50", "resnet101")
+_CHANNELS = {"unet": 64, "resnet50": 256, "resnet101": 256}
 _TORCH_FILES = (".pth", ".pt")
 
 
@@ -50,13 +50,17 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
 
     Parameters
     ----------
-    backbone : {"resnet10", "resnet18", "resnet34", "resnet50", "resnet101"}, default="resnet18"
-        The residual net; the lightest has one block at each stage.
+    backbone : {"resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "unet"}, \
+            default="resnet18"
+        The residual net; ``"resnet10"`` has one block at each stage. ``"unet"`` is a U-Net as
+        `UNetSegmenter` has it, whose decoder is the pyramid: the whole net has 3.1 million weights,
+        a quarter of those of ``"resnet18"``.
     stem_stride : {1, 2}, default=1
         Stride of the first convolution. 2, as for photographs, is four times as fast, but misses
-        sources of a few pixels.
+        sources of a few pixels. A U-Net has 1.
     channels : int or None, default=None
-        Channels of the pyramid and of the heads; ``None`` means 128, and 256 with the deeper nets.
+        Channels of the pyramid and of the heads; ``None`` means 64 with a U-Net, 256 with
+        ``"resnet50"`` and ``"resnet101"``, and else 128.
     anchors : "auto" or sequence of 5 float, default="auto"
         Sides in pixels of the anchors of each level of the pyramid. ``"auto"`` takes them from the
         boxes of the training truth.
@@ -140,9 +144,9 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         ``"auto"`` computes in bfloat16 where the processor does so natively.
     weights : str, path or None, default=None
         Weights to start from: a file written by `galaxysegment.persistence.save`, whose
-        architecture and scaling then count; ``"coco"``, torchvision's weights of photographs (170
-        MB, downloaded once), or a file ``.pth`` of them or of another state dict of torchvision's
-        Mask R-CNN, with ``backbone="resnet50"`` and any number of bands.
+        architecture, classes and scaling then count; ``"coco"``, torchvision's weights of
+        photographs (170 MB, downloaded once), or a file ``.pth`` of them or of another state dict
+        of torchvision's Mask R-CNN, with ``backbone="resnet50"`` and any number of bands.
     warm_start : bool, default=False
         Whether another call of `fit` goes on from the present weights.
     callbacks : list of skorch callbacks or None, default=None
@@ -216,7 +220,9 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
 
     _parameter_constraints: dict = {
         **DeepSegmenter._parameter_constraints,
-        "backbone": [StrOptions({"resnet10", "resnet18", "resnet34", "resnet50", "resnet101"})],
+        "backbone": [
+            StrOptions({"resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "unet"})
+        ],
         "stem_stride": [Interval(Integral, 1, 2, closed="both")],
         "channels": [Interval(Integral, 1, None, closed="left"), None],
         "anchors": [StrOptions({"auto"}), "array-like"],
@@ -325,7 +331,7 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
             "n_classes": len(self.classes),
             "backbone": self.backbone,
             "stem_stride": self.stem_stride,
-            "channels": self.channels or (256 if self.backbone in _DEEP else 128),
+            "channels": self.channels or _CHANNELS.get(self.backbone, 128),
             "anchor_sizes": self.anchor_sizes_,
             "n_proposals": self.n_proposals,
             "patch_area": self._patch_area,
@@ -362,10 +368,15 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
     def _collate(self):
         from ..nets.mask_rcnn._data import DetectionCollate
 
-        return DetectionCollate(32 * self.stem_stride, self.classes)
+        return DetectionCollate(32 * self.stem_stride, self._declared_classes())
 
     def _check_trainable(self, images, targets):
         super()._check_trainable(images, targets)
+        if self.backbone == "unet" and self.stem_stride != 1:
+            raise ValueError(
+                f"stem_stride={self.stem_stride} is a stride of residual nets, but a U-Net keeps "
+                "all pixels: use stem_stride=1 with backbone='unet'."
+            )
         for index, target in enumerate(targets):
             if isinstance(target, Instances) and target.classes is not None:
                 self._check_classes(target.classes, f"y[{index}]")

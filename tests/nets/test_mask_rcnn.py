@@ -227,6 +227,26 @@ def test_frozen_layers_neither_learn_nor_keep_statistics(module):
     assert all(p.requires_grad for p in module.parameters()) and body.conv1.training
 
 
+def test_stages_of_a_unet_are_the_levels_of_its_encoder():
+    params = {"anchor_sizes": (4, 8, 16, 32, 64), "n_samples": 16, "n_proposals": 20}
+    module = MaskRCNN(backbone="unet", channels=4, **params).freeze("3+").train()
+    encoder = module.backbone.body.encoder
+    learns = [next(block.parameters()).requires_grad for block in encoder]
+    assert learns == [False, False, True, True, True] == [block.training for block in encoder]
+    assert all(part.requires_grad for part in module.backbone.body.decoder.parameters())
+    losses = module(make_batch())
+    assert all(torch.isfinite(loss) for loss in losses.values())
+
+
+def test_the_finest_map_of_a_unet_reaches_the_pyramid():
+    backbone = make_backbone("unet", channels=4).eval()
+    image = torch.zeros(1, 1, 32, 32)
+    before = backbone(image)["0"]
+    with torch.no_grad():
+        backbone.fine.bias += 1
+    torch.testing.assert_close(backbone(image)["0"], before + 1)
+
+
 def test_losses_without_new_statistics(module):
     before = {name: buffer.clone() for name, buffer in module.named_buffers()}
     losses = module.loss_mode()(make_batch())
@@ -281,9 +301,11 @@ def test_parameters_have_the_names_of_torchvision():
     }
 
 
-@pytest.mark.parametrize(("stem_stride", "finest"), [(1, 32), (2, 16)])
-def test_pyramid(stem_stride, finest):
-    backbone = make_backbone("resnet10", n_bands=2, stem_stride=stem_stride, channels=4).eval()
+@pytest.mark.parametrize(
+    ("name", "stem_stride", "finest"), [("resnet10", 1, 32), ("resnet10", 2, 16), ("unet", 1, 32)]
+)
+def test_pyramid(name, stem_stride, finest):
+    backbone = make_backbone(name, n_bands=2, stem_stride=stem_stride, channels=4).eval()
     levels = backbone(torch.zeros(1, 2, 64, 64))
     assert [features.shape[-1] for features in levels.values()] == [
         finest >> level for level in range(5)

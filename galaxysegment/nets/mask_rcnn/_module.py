@@ -16,7 +16,7 @@ from torchvision.ops import MultiScaleRoIAlign, roi_align
 from torchvision.ops import boxes as box_ops
 from torchvision.ops.poolers import LevelMapper
 
-from ._backbones import STAGES, make_backbone
+from ._backbones import N_STAGES, make_backbone, stages_of
 
 __all__ = ["LOSSES", "MaskRCNN"]
 
@@ -151,10 +151,9 @@ class MaskRCNN(nn.Module):
 
         ``"all"``, ``"heads"`` (all but the residual net) or ``"3+"`` (heads and stages from 3 on).
         """
-        first = {"all": 1, "heads": len(STAGES) + 1}.get(layers) or int(layers[:-1])
-        body = self.backbone.body
-        names = [name for stage in STAGES[: first - 1] for name in stage]
-        self.frozen = [getattr(body, name) for name in names]
+        first = {"all": 1, "heads": N_STAGES + 1}.get(layers) or int(layers[:-1])
+        stages = stages_of(self.backbone)
+        self.frozen = [module for stage in stages[: first - 1] for module in stage]
         for parameter in self.parameters():
             parameter.requires_grad_(True)
         for module in self.frozen:

@@ -1,0 +1,75 @@
+"""Weights of a Mask R-CNN on a U-Net, and the weights "blends", which need no training."""
+
+import numpy as np
+import pytest
+
+from galaxysegment import Instances, MaskRCNNSegmenter
+from galaxysegment.persistence import save
+from galaxysegment.testing import make_images
+
+torch = pytest.importorskip("torch")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:No source was found"),
+    pytest.mark.filterwarnings("ignore:.*may hold more sources"),
+]
+
+X, Y = make_images(4)
+SMALL = {"backbone": "unet", "channels": 8, "n_proposals": 20, "n_samples": 16, "random_state": 0}
+ONCE = {"max_epochs": 1, "score_threshold": 0.05, "mask_threshold": 0.5}
+
+
+def with_class(number):
+    """The truth; the first source of each image has another class than galaxy."""
+    return [Instances.from_label_map(labels, classes=[number, 1, 1]) for labels in Y]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A segmenter of three classes after an epoch, and its file."""
+    segmenter = MaskRCNNSegmenter(**SMALL, **ONCE, classes=(1, 2, 3), scaling="noise")
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save(segmenter.fit(X, with_class(3)), path)
+    return segmenter, path
+
+
+# ---- a net on a U-Net, and its file ----
+
+
+def test_a_file_brings_net_classes_and_scaling(kept):
+    segmenter, path = kept
+    ready = MaskRCNNSegmenter(weights=path, score_threshold=0.05, mask_threshold=0.5)
+    for ours, theirs in zip(
+        *(net.predict(X, output="instances") for net in (ready, segmenter)), strict=True
+    ):
+        assert ours == theirs
+    assert ready.scaling_ == "noise"
+    assert type(ready.net_.module_.backbone).__name__ == "UNetPyramid"
+
+
+def test_training_goes_on_with_the_classes_of_the_file(kept):
+    _, path = kept
+    more = MaskRCNNSegmenter(weights=path, **ONCE, lr=1e-6, random_state=0)
+    more.fit(X, with_class(3))  # the parameter says (1, 2)
+    assert len(more.history_) == 1
+    before, after = (
+        segmenter.net_.module_.state_dict()["rpn.head.cls_logits.weight"]
+        for segmenter in (MaskRCNNSegmenter(weights=path), more)
+        if segmenter._ready_net()
+    )
+    assert 0 < (after - before).abs().max() < 1e-4
+    with pytest.raises(ValueError, match=r"holds the class 4, but classes=\(1, 2, 3\)"):
+        MaskRCNNSegmenter(weights=path, classes=(1, 4), **ONCE).fit(X, with_class(4))
+
+
+def test_a_unet_keeps_all_pixels():
+    with pytest.raises(ValueError, match="stem_stride=2 is a stride of residual nets"):
+        MaskRCNNSegmenter(**SMALL, stem_stride=2).fit(X, Y)
+
+
+def test_a_net_on_a_unet_learns():
+    images, labels = make_images(24, random_state=1)
+    params = {"max_epochs": 8, "batch_size": 4, "lr": 2e-3, "patience": None}
+    net = MaskRCNNSegmenter(**SMALL | {"channels": 16}, **params).fit(images, labels)
+    images, labels = make_images(4, random_state=9)
+    assert net.score(images, labels) > 0.5
+    assert not np.isnan(net.history_[-1]["train_loss"])
