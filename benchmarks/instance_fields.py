@@ -1,0 +1,192 @@
+"""The simulated fields that `train_shipped_instances` learns from, and patches of them.
+
+Three of four fields are groups of galaxies and stars that overlap, an eighth are `make_field`'s,
+crowded ones too, an eighth `make_sky`'s, each of another telescope. The PSF of the groups is 1.6 to
+8 pixels wide.
+A fifth of the patches are small cut-outs about a source, scaled on their own: an image that is full
+of light hides its sky.
+"""
+
+import os
+
+import numpy as np
+
+from galaxysegment.base import clear_no_data
+from galaxysegment.datasets import make_field, make_sky
+from galaxysegment.datasets._field import make_truth
+from galaxysegment.datasets._population import draw_galaxies, draw_stars
+from galaxysegment.datasets._scene import Camera, add_light
+from galaxysegment.datasets._sky_stream import draw_telescope
+from galaxysegment.detection._background import background_maps
+from galaxysegment.nets.common._data import cut
+from galaxysegment.structures import GALAXY, STAR, Instances
+
+from .class_fields import PLAIN
+from .train_shipped_weights import correlated_noise
+
+SHAPE = (512, 512)
+N_PIXELS = 5  # smallest source in the truth
+PATCH, BATCH = 128, 8
+CUT_OUTS, SMALLEST, LARGEST = 0.2, 24, 100  # share of the patches, and their sides in pixels
+MOST_IN_GROUP = 8
+
+
+def simulate(seed):
+    """Make one field: image and RMS, float32 (2, height, width), and its `Instances`."""
+    rng = np.random.default_rng([seed, 13])
+    kind = rng.uniform()
+    if kind < 0.75:
+        image, rms, instances = make_groups(rng)
+    elif kind < 0.875:
+        settings = draw_telescope(rng)
+        names = "pixel_scale psf_fwhm depth sky_level sky_gradient read_noise density star_fraction"
+        chosen = {name: settings[name] for name in names.split()}
+        field = make_field(SHAPE, n_pixels=N_PIXELS, **chosen, random_state=seed)
+        image, rms, instances = field.image[0], field.rms, field.instances
+    else:
+        settings = draw_telescope(rng) | (PLAIN if kind < 0.95 else {})
+        field, _ = make_sky(SHAPE, n_pixels=N_PIXELS, **settings, random_state=seed)
+        image, rms, instances = field.image[0], field.rms, field.instances
+        instances = instances.select(np.isin(instances.classes, (GALAXY, STAR)))
+    image, rms = np.array(image), np.array(rms)
+    no_data = np.isnan(image)
+    if no_data.any():
+        instances = clear_no_data(instances, no_data)
+    if rng.uniform() < 0.5:
+        rms = background_maps(np.where(no_data, 0, image), mask=no_data, box_size=64)[1]
+    return np.stack([image, rms]).astype(np.float32), instances
+
+
+def make_groups(rng):
+    """Make a field of groups: image, RMS and `Instances`."""
+    pixel_scale = np.exp(rng.uniform(np.log(0.1), np.log(0.4)))
+    fwhm = np.exp(rng.uniform(np.log(1.6), np.log(8.0)))  # pixels
+    camera = Camera(
+        pixel_scale,
+        pixel_scale * fwhm,
+        "r",
+        (np.exp(rng.uniform(3, 9)),),
+        (rng.uniform(23.5, 27.5),),
+        rng.uniform(0, 15),
+    )
+    sources = draw_groups(rng, camera, fwhm)
+    stamps = camera.draw(sources)
+    light = np.maximum(add_light(stamps, SHAPE)[0], 0)
+    rms = np.sqrt(camera.sky_rms[0] ** 2 + light).astype(np.float32)
+    instances = make_truth(camera, sources, stamps, rms, N_PIXELS)[1]
+    noise = correlated_noise(rng) if fwhm > 2.5 else rng.standard_normal(SHAPE)
+    return light + camera.sky_level[0] + rms * noise, rms, instances
+
+
+def draw_groups(rng, camera, fwhm):
+    """Draw the sources of groups of one to eight; their distances grow with the PSF."""
+    depth, groups = camera.depth[0], []
+    reach = rng.uniform(2.5, 7.0) * np.hypot(fwhm, 2.0)
+    star_fraction = rng.choice([0.0, 0.05, rng.uniform(0, 0.4)])
+    for _ in range(int(np.exp(rng.uniform(np.log(40), np.log(400))))):
+        places = [rng.uniform(-0.5, np.array(SHAPE) - 0.5)]
+        for _ in range(min(rng.geometric(0.33), MOST_IN_GROUP) - 1):
+            angle = rng.uniform(0, 2 * np.pi)
+            step = rng.uniform(0.6 * fwhm, reach) * np.array([np.sin(angle), np.cos(angle)])
+            places.append(places[rng.integers(len(places))] + step)
+        brightest = depth - rng.uniform(1.0, 7.0)
+        for number, place in enumerate(places):
+            mag = brightest if number == 0 else rng.uniform(brightest, depth)
+            draw = draw_stars if rng.uniform() < star_fraction else draw_galaxies
+            source = draw(rng, 1, mag, mag + 0.01)
+            source["y"], source["x"] = place
+            groups.append(source)
+    sources = np.concatenate(groups)
+    y, x = sources["y"], sources["x"]
+    return sources[(y >= 0) & (y < SHAPE[0]) & (x >= 0) & (x < SHAPE[1])]
+
+
+def cached(seed, folder):
+    """Simulate a field, or read it back."""
+    path = folder / f"{seed}.npz"
+    if path.exists():
+        with np.load(path) as stored:
+            boxes, pixels = stored["boxes"], stored["pixels"]
+            sides = boxes[:, 2:] - boxes[:, :2]
+            parts = np.split(pixels, np.cumsum(sides.prod(axis=1)))  # the last one is empty
+            crops = [part.reshape(shape) for part, shape in zip(parts[:-1], sides, strict=True)]
+            return stored["planes"], Instances(SHAPE, boxes, crops, classes=stored["classes"])
+    planes, instances = simulate(seed)
+    part = path.with_name(f".{seed}.{os.getpid()}.npz")
+    np.savez(
+        part,
+        planes=planes,
+        boxes=instances.boxes,
+        pixels=np.concatenate([crop.ravel() for crop in instances.crops] or [np.zeros(0, bool)]),
+        classes=instances.classes,
+    )
+    part.replace(path)
+    return planes, instances
+
+
+class Fields:
+    """Training fields as the net sees them, and random patches of them.
+
+    Parameters
+    ----------
+    segmenter : MaskRCNNSegmenter
+        Whose scaling is used.
+    folder : Path
+        Where simulated fields are kept.
+    first : int
+        Seed of the first field; the others follow.
+    """
+
+    def __init__(self, segmenter, folder, first):
+        self.segmenter, self.folder, self.first, self.fields = segmenter, folder, first, []
+        self.collate = segmenter._collate()
+
+    def add(self):
+        """Add the next field: its planes, their scaled image and the truth."""
+        planes, instances = cached(self.first + len(self.fields), self.folder)
+        self.fields.append((planes, self.segmenter._scale_all([planes])[0], instances))
+
+    def batch(self, rng):
+        """Return a `DetectionBatch` of random patches, turned and mirrored at random."""
+        chosen = rng.integers(len(self.fields), size=BATCH)
+        items = [self._patch(self.fields[index], rng) for index in chosen]
+        return self.collate(items)[0]
+
+    def _patch(self, field, rng):
+        planes, scaled, instances = field
+        if rng.uniform() < CUT_OUTS and len(instances):
+            window = cut_out(instances, rng)
+            image = self.segmenter._scale_all([planes[(..., *window)]])[0]
+        else:
+            window = tuple(
+                slice(start, start + PATCH) for start in rng.integers(512 - PATCH + 1, size=2)
+            )
+            image = scaled[(..., *window)]
+        sources = cut(instances, *window)
+        sources = sources.select(sources.areas >= N_PIXELS - 1)
+        return turned(image, sources, rng)
+
+
+def cut_out(instances, rng):
+    """Return the window of a small cut-out with a source near its middle."""
+    box = instances.boxes[rng.integers(len(instances))]
+    middle = (box[:2] + box[2:]) / 2 + rng.uniform(-10, 10, size=2)
+    sides = np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST), size=2)).astype(int)
+    corners = np.clip(middle - sides / 2, 0, np.array(SHAPE) - sides).astype(int)
+    return tuple(slice(*pair) for pair in zip(corners, corners + sides, strict=True))
+
+
+def turned(image, sources, rng):
+    """Mirror and turn an image and its `Instances`."""
+    boxes, crops = sources.boxes.copy(), list(sources.crops)
+    for axis in (0, 1):
+        if rng.uniform() < 0.5:
+            side = image.shape[1 + axis]
+            image = np.flip(image, 1 + axis)
+            boxes[:, [axis, axis + 2]] = side - boxes[:, [axis + 2, axis]]
+            crops = [np.flip(crop, axis) for crop in crops]
+    if rng.uniform() < 0.5:
+        image, boxes = image.swapaxes(1, 2), boxes[:, [1, 0, 3, 2]]
+        crops = [crop.T for crop in crops]
+    sources = Instances(image.shape[1:], boxes, crops, classes=sources.classes)
+    return np.ascontiguousarray(image), sources

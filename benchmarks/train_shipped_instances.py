@@ -1,0 +1,175 @@
+"""Train the Mask R-CNN that ships, ``MaskRCNNSegmenter(weights="blends")``, on simulations alone.
+
+    python -m benchmarks.train_shipped_instances --output blends.safetensors --folder training
+
+Its U-Net begins with the shipped weights "sky", its heads with fresh ones. New fields of
+`instance_fields` join during the training. The training has a budget of processor minutes: the rate
+rises over the first tenth and falls along a cosine. Every two minutes the weights are written to
+the folder with the optimizer; started again, the training goes on from there. At the end the
+thresholds are chosen on fields that the net has not seen.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from galaxysegment import MaskRCNNSegmenter, UNetSegmenter
+from galaxysegment._utils.model_file import read_model_file, write_model_file
+from galaxysegment.metrics import detection_scores
+from galaxysegment.nets.common._memory import kept_memory
+from galaxysegment.nets.common._net import autocast_dtype
+from galaxysegment.persistence import save
+from galaxysegment.segmenters._mask_rcnn import _best_mask, _best_score
+from galaxysegment.segmenters._scaling import Scaler
+
+from .instance_fields import BATCH, PATCH, Fields
+from .leaderboard.clock import TrainingClock
+
+HELD_OUT = 8_000_000  # seed of the first field that thresholds are chosen on
+N_HELD_OUT = 16
+ANCHORS = [6.0, 12.0, 24.0, 48.0, 96.0]
+N_SAMPLES = 64  # boxes of a patch that the heads are trained on
+MOST_NORM = 5.0  # of the gradients
+HALF_MAX = float(np.finfo(np.float16).max)
+CHECKPOINT = 120.0  # processor seconds between two
+
+
+def make_segmenter(seed):
+    """Make the segmenter with fresh heads, on the U-Net of the weights "sky"."""
+    torch.manual_seed(seed)
+    segmenter = MaskRCNNSegmenter(
+        backbone="unet",
+        anchors=ANCHORS,
+        n_proposals=150,
+        n_samples=N_SAMPLES,
+        scaling="noise",
+        rms_band=-1,
+        random_state=seed,
+    )
+    segmenter._seed, segmenter._patch_area = seed, PATCH**2
+    segmenter.anchor_sizes_ = ANCHORS
+    segmenter.score_threshold_ = segmenter.mask_threshold_ = 0.5
+    segmenter._set_scaler(Scaler("noise", rms_band=-1))
+    segmenter._make_net(1, segmenter._module_class(), segmenter._module_params(1))
+    begun = UNetSegmenter(weights="sky")._ready_net().module_.state_dict()
+    body = segmenter.net_.module_.backbone.body
+    body.load_state_dict({key: part for key, part in begun.items() if "head" not in key})
+    return segmenter
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--folder", type=Path, required=True, help="fields and checkpoints")
+    parser.add_argument("--core-minutes", type=float, default=58.0)
+    parser.add_argument("--fields", type=int, default=600, help="all that are simulated")
+    parser.add_argument("--begin-with", type=int, default=40, help="fields before the first step")
+    parser.add_argument("--lr", type=float, default=1e-3, help="highest learning rate")
+    parser.add_argument("--seed", type=int, default=2028)
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    segmenter = make_segmenter(options.seed)
+    with kept_memory():
+        train(segmenter, options)
+    tune(segmenter, options.folder)
+    write(segmenter, options.output)
+
+
+def train(segmenter, options):
+    """Train from the last checkpoint in the folder, or from the beginning."""
+    module = segmenter.net_.module_
+    body = list(module.backbone.body.parameters())
+    known = {id(part) for part in body}
+    heads = [part for part in module.parameters() if id(part) not in known]
+    groups = [{"params": body, "lr": 0.3 * options.lr}, {"params": heads}]
+    optimizer = torch.optim.AdamW(groups, lr=options.lr, weight_decay=0.01, fused=True)
+    highest = [group["lr"] for group in optimizer.param_groups]
+    clock = TrainingClock(options.core_minutes, options.folder / "state.pt", CHECKPOINT)
+    clock.resume(module, optimizer)
+    fields = Fields(segmenter, options.folder, options.seed * 100_000)
+    parts, start = [], time.monotonic()
+    while clock.share < 1:
+        wanted = min(1, clock.share / 0.8) * (options.fields - options.begin_with)
+        while len(fields.fields) < options.begin_with + wanted:
+            fields.add()
+        for group, rate in zip(optimizer.param_groups, highest, strict=True):
+            group["lr"] = rate * clock.rate
+        step = clock.n_seen // BATCH
+        torch.manual_seed(options.seed * 1_000_000 + step)
+        parts.append(take_step(module, optimizer, fields.batch(np.random.default_rng(step))))
+        clock.step(module, optimizer, BATCH, sum(parts[-1].values()))
+        if (step + 1) % 50 == 0:
+            told = {name: np.mean([part[name] for part in parts]) for name in parts[0]}
+            told = ", ".join(f"{name[5:]} {value:.3f}" for name, value in told.items())
+            print(
+                f"{clock.n_seen} patches, {len(fields.fields)} fields, {clock.used:.0f} processor "
+                f"seconds, {time.monotonic() - start:.0f} s: {told}",
+                flush=True,
+            )
+            parts = []
+    clock.save(module, optimizer)
+
+
+def take_step(module, optimizer, batch):
+    """Take one step; return the losses by name."""
+    module.train()
+    dtype = autocast_dtype("auto", "cpu")
+    batch = batch.to("cpu", memory_format=torch.channels_last)
+    with torch.autocast("cpu", dtype, enabled=dtype is not None):
+        losses = module(batch)
+    optimizer.zero_grad()
+    sum(losses.values()).backward()
+    torch.nn.utils.clip_grad_norm_(module.parameters(), MOST_NORM)
+    optimizer.step()
+    return {name: loss.item() for name, loss in losses.items()}
+
+
+def held_out(segmenter, folder, n_fields=N_HELD_OUT):
+    """Return scaled images and truth that thresholds are chosen on: quarters and cut-outs."""
+    fields = Fields(segmenter, folder, HELD_OUT)
+    for _ in range(n_fields):
+        fields.add()
+    rng = np.random.default_rng(HELD_OUT)
+    items = [fields._patch(field, rng) for field in fields.fields for _ in range(8)]
+    return [item[0] for item in items], [item[1] for item in items]
+
+
+def tune(segmenter, folder, n_fields=N_HELD_OUT):
+    """Choose the thresholds of scores and masks, and print how well the net does with them."""
+    images, targets = held_out(segmenter, folder, n_fields)
+    boxes, _ = segmenter._look(images, 0.05)
+
+    def draw(threshold):
+        return segmenter._draw(boxes, images, threshold)
+
+    segmenter.score_threshold_ = _best_score(targets, draw(0.5))
+    segmenter.mask_threshold_ = _best_mask(targets, draw, segmenter.score_threshold_)
+    chosen = [
+        sources.select(sources.scores >= segmenter.score_threshold_)
+        for sources in draw(segmenter.mask_threshold_)
+    ]
+    scores = detection_scores(targets, chosen)
+    print(
+        f"held out: score threshold {segmenter.score_threshold_}, mask threshold "
+        f"{segmenter.mask_threshold_}, F1 {scores.f1:.3f}, recall {scores.recall:.3f}, precision "
+        f"{scores.precision:.3f}",
+        flush=True,
+    )
+
+
+def write(segmenter, path):
+    """Write the weights as half floats."""
+    save(segmenter, path)
+    tree = read_model_file(path)
+    tensors = tree["state"]["tensors"]
+    for name, tensor in tensors.items():
+        if tensor.dtype == np.float32 and np.abs(tensor).max(initial=0) < HALF_MAX:
+            tensors[name] = tensor.astype(np.float16)
+    write_model_file(path, tree)
+
+
+if __name__ == "__main__":
+    main()
