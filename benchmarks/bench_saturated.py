@@ -23,7 +23,7 @@ import numpy as np
 from astropy.io import fits
 from scipy import ndimage
 
-from galaxysegment import NoSourcesWarning, SEPSegmenter, UNetSegmenter
+from galaxysegment import NoSourcesWarning, PhotutilsSegmenter, SEPSegmenter, UNetSegmenter
 
 SATURATED = 3
 N_SIGMA, N_PIXELS, BOX_SIZE, NEAR = 1.5, 10, 32, 2
@@ -117,7 +117,8 @@ def make_programs():
             SEPSegmenter(**shared, deblend=False, bridge=bridge)
         )
     programs["photutils"] = lambda image, rms, _: run_photutils(image, rms)
-    for bridge in (0, 12):
+    programs["PhotutilsS. =32"] = ours(PhotutilsSegmenter(**shared, deblend=False, bridge=32))
+    for bridge in (0, 12, 32):
         unet = UNetSegmenter(weights="vis", rms_band=-1, deblend=False, bridge=bridge)
         programs[f"U-Net bridge={bridge}"] = ours(unet)
     return programs

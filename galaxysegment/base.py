@@ -19,12 +19,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._utils import learn
 from ._utils.calibration import METHODS, apply_calibration, fit_calibration
-from ._utils.gaps import bridge_gaps
 from ._utils.typed import fit_context
 from ._utils.validation import check_images, check_window, common_shape, split_rms
 from .detection._constant import blank_constant
 from .detection._contract import MosaicAware, Statistic
 from .detection._deblending import DEBLEND, split_blends
+from .detection._gaps import bridge_gaps
 from .detection._scores import ScoreMaps, mean_light, signal_to_noise, sum_over_sources
 from .io import Field
 from .io._inputs import FieldLayout, is_observation, open_observations, stack, truth_of

@@ -35,7 +35,7 @@ def add_gap_arguments(parser):
         default=None,
         metavar="PIXELS",
         help="sources may bridge gaps without data, such as bad columns, of up to so many pixels "
-        "(0)",
+        "(32 with photutils, sep and unet; else 0)",
     )
     parser.add_argument(
         "--label-bridge",

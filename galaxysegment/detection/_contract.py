@@ -47,7 +47,7 @@ class MosaicAware:
     n_pixels : int, default=1
         Smallest number of pixels of a source.
     bridge : int, default=0
-        Largest gap without data, in pixels, that a source may bridge.
+        Largest gap without data, in pixels, that a source may bridge if both ends are bright.
     label_bridge : bool, default=False
         Whether the pixels of such a gap belong to the source.
     no_data : {"nan", "auto"}, default="nan"

@@ -12,10 +12,10 @@ from math import ceil, lcm
 
 import numpy as np
 
-from .._utils.gaps import bridge_gaps
 from .._utils.shared import ignored
 from ..base import BaseSegmenter, MosaicAware, clear_no_data, pipeline_steps
 from ..detection._constant import ConstantBlanker
+from ..detection._gaps import GapBridge
 from ..exceptions import ChannelsLastWarning, NoSourcesWarning
 
 _REACH_OF_STRANGERS = 64
@@ -113,17 +113,6 @@ class _StrangeTransformer(MosaicAware):
     """What is assumed of a transformer from elsewhere: that it works pixel by pixel."""
 
     reach = 0
-
-
-class _Bridge(MosaicAware):
-    """The step that a segmenter does first if its sources may bridge gaps without data."""
-
-    def __init__(self, width, rms_band):
-        self.width, self.rms_band = width, rms_band
-        self.reach = width + 1
-
-    def transform(self, X):
-        return [bridge_gaps(image, self.width, self.rms_band) for image in X]
 
 
 class Plan:
@@ -226,7 +215,7 @@ class Plan:
         """Send a window, shape (n_bands, height, width), through the first steps."""
         for index in range(n_steps):
             step = self.placed(index, window)
-            if isinstance(step, ConstantBlanker | _Bridge):
+            if isinstance(step, ConstantBlanker | GapBridge):
                 image = step.transform([image])[0]
                 continue
             # The whole image was looked at when it was opened.
@@ -267,7 +256,8 @@ class Plan:
         """
         last = len(self.steps) - 1
         image = self.transform(image, window, last - self._bridges)
-        bridged = self.steps[last - 1].transform([image])[0] if self._bridges else image
+        bridge = self.placed(last - 1, window) if self._bridges else None
+        bridged = image if bridge is None else bridge.transform([image])[0]
         sources, measured, maps = self._segment(self.placed(last, window), bridged)
         if not self._bridges or self.segmenter.label_bridge:
             return sources, measured, None, maps
@@ -297,7 +287,7 @@ def _steps_before(segmenter):
         steps.append(ConstantBlanker(segmenter.rms_band))
         changed.no_data = "nan"
     if segmenter.bridge > 0:
-        steps.append(_Bridge(segmenter.bridge, segmenter.rms_band))
+        steps.append(GapBridge(segmenter.bridge, segmenter.rms_band))
         changed.bridge = 0
     return [*steps, changed]
 

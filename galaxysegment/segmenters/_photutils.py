@@ -39,7 +39,7 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
 
     Before them, seams are levelled. Boxes that a large object fills are left out in step 1, and the
     threshold is raised if the noise is correlated. ``deblend=True, level_seams=False,
-    mask_objects=False, correlated_noise=False, no_data="nan"`` is photutils alone.
+    mask_objects=False, correlated_noise=False, bridge=0, no_data="nan"`` is photutils alone.
 
     It learns nothing: `predict` works without `fit`. It expects images that are linear in flux: a
     stretch before it changes what a sigma means.
@@ -90,9 +90,11 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
     mask_objects : bool, default=True
         Whether to leave the boxes out of the background that a large galaxy or star fills, so that
         the background does not swallow it.
-    bridge : int, default=0
-        Sources may bridge gaps without data (NaN, or no positive RMS) of up to this many pixels,
-        such as bad columns through a star: they are interpolated to find sources.
+    bridge : int, default=32
+        Sources may bridge gaps without data (NaN, or no positive RMS) of up to this many pixels, so
+        that a star stays whole whose saturated core is masked, or that bad columns cross. If both
+        ends of a gap are 3 sigma above the sky of the image, it is interpolated to find sources.
+        0 bridges nothing.
     label_bridge : bool, default=False
         Whether the pixels of such a gap get the label of the source; if not, they stay 0.
     no_data : {"auto", "nan"}, default="auto"
@@ -171,7 +173,7 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         level_seams: bool = True,
         correlated_noise: bool = True,
         mask_objects: bool = True,
-        bridge: int = 0,
+        bridge: int = 32,
         label_bridge: bool = False,
         no_data: str = "auto",
     ) -> None:

@@ -86,9 +86,11 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
     mask_objects : bool, default=True
         Whether to leave the boxes out of the background that a large galaxy or star fills, so that
         the background does not swallow it.
-    bridge : int, default=0
-        Sources may bridge gaps without data (NaN, or no positive RMS) of up to this many pixels,
-        such as bad columns through a star: they are interpolated to find sources.
+    bridge : int, default=32
+        Sources may bridge gaps without data (NaN, or no positive RMS) of up to this many pixels, so
+        that a star stays whole whose saturated core is masked, or that bad columns cross. If both
+        ends of a gap are 3 sigma above the sky of the image, it is interpolated to find sources.
+        0 bridges nothing.
     label_bridge : bool, default=False
         Whether the pixels of such a gap get the label of the source; if not, they stay 0.
     no_data : {"auto", "nan"}, default="auto"
@@ -170,7 +172,7 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         level_seams: bool = True,
         correlated_noise: bool = True,
         mask_objects: bool = True,
-        bridge: int = 0,
+        bridge: int = 32,
         label_bridge: bool = False,
         no_data: str = "auto",
     ) -> None:

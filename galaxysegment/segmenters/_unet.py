@@ -159,9 +159,11 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         equal.
     verbose : int or bool, default=False
         Whether to show a progress bar and a line per epoch.
-    bridge : int, default=0
-        Sources may bridge gaps without data (NaN, or no positive RMS) of up to this many pixels,
-        such as bad columns through a star: they are interpolated to find sources.
+    bridge : int, default=32
+        Sources may bridge gaps without data (NaN, or no positive RMS) of up to this many pixels, so
+        that a star stays whole whose saturated core is masked, or that bad columns cross. If both
+        ends of a gap are 3 sigma above the sky of the image, it is interpolated to find sources.
+        0 bridges nothing.
     label_bridge : bool, default=False
         Whether the pixels of such a gap get the label of the source; if not, they stay 0.
     no_data : {"auto", "nan"}, default="auto"
@@ -265,7 +267,7 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         net_params: dict[str, Any] | None = None,
         random_state: RandomState = None,
         verbose: int | bool = False,
-        bridge: int = 0,
+        bridge: int = 32,
         label_bridge: bool = False,
         no_data: str = "auto",
     ) -> None:

@@ -150,7 +150,7 @@ def test_training_leaves_masked_pixels_out(tmp_path, monkeypatch):
 
 
 def test_a_star_is_whole_across_dead_columns(folder):
-    """Three dead columns cut a star in two; with --bridge it is one source."""
+    """Three dead columns cut a star in two without a bridge; by default it is one source."""
     rows, columns = np.indices((96, 96))
     star = 500 * np.exp(-((rows - 48) ** 2 + (columns - 48) ** 2) / 60)
     image = np.random.default_rng(0).normal(0, 1, (96, 96)) + star
@@ -159,7 +159,8 @@ def test_a_star_is_whole_across_dead_columns(folder):
     fits.writeto("star.fits", image.astype(np.float32))
     fits.writeto("dead.fits", dead)
     options = ["star.fits", "--mask", "dead.fits"]
-    assert segment(*options).max() == 2
+    assert segment(*options, "--bridge", "0").max() == 2
+    assert segment(*options).max() == 1
     for tiles in ([], ["--tile-size", "60"]):
         bridged = segment(*options, "--bridge", "4", *tiles)
         assert bridged.max() == 1 and not bridged[dead > 0].any()

@@ -188,7 +188,8 @@ def test_a_net_that_scales_by_an_rms_map_sees_the_noise_of_the_mosaic():
 @pytest.mark.parametrize("seed", range(6))
 def test_gaps_are_bridged_in_a_window_as_in_the_whole_image(width, seed):
     """Pixels up to the reach around a window decide about it."""
-    from galaxysegment.mosaic._plan import Window, _Bridge
+    from galaxysegment.detection._gaps import GapBridge
+    from galaxysegment.mosaic._plan import Window
 
     rng = np.random.default_rng(seed)
     image = rng.normal(size=(2, 30, 34))
@@ -198,7 +199,7 @@ def test_gaps_are_bridged_in_a_window_as_in_the_whole_image(width, seed):
         image[(band, slice(y, y + n), x) if rng.random() < 0.5 else (band, y, slice(x, x + n))] = (
             np.nan
         )
-    bridge = _Bridge(width, None)
+    bridge = GapBridge(width, None).with_statistics({"limits": [-0.5, -0.5]}, (0, 0))
     (whole,) = bridge.transform([image])
     assert np.isnan(image).sum() > np.isnan(whole).sum()
     for y, x in rng.integers(0, 29, (40, 2)).tolist():

@@ -32,6 +32,7 @@ PHOTUTILS_ALONE = {
     "correlated_noise": False,
     "mask_objects": False,
     "no_data": "nan",
+    "bridge": 0,
 }
 
 

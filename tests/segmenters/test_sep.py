@@ -30,6 +30,7 @@ SEP_ALONE = {
     "correlated_noise": False,
     "mask_objects": False,
     "no_data": "nan",
+    "bridge": 0,
 }
 
 
