@@ -68,7 +68,8 @@ def add_image_arguments(parser, *, several=True, as_option=False):
         action="append",
         default=None,
         help="FITS file with a mask or data quality map: pixels that are not 0 have no data; may "
-        "be repeated, one per band",
+        "be repeated, one per band; by default the mask in the image's file, if its header says "
+        "what it means",
     )
     add_mask_arguments(parser)
 
@@ -91,6 +92,11 @@ def add_mask_arguments(parser):
         "(all by default)",
     )
     parser.add_argument(
+        "--no-mask",
+        action="store_true",
+        help="use every pixel, also if the image's file holds a mask",
+    )
+    parser.add_argument(
         "--no-limits",
         action="store_true",
         help="read files that unpack to more than 100 times their size, or hold more than 10,000 "
@@ -105,21 +111,24 @@ def open_field(arguments):
     return read_field(
         only(arguments.image),
         rms=only(arguments.rms),
-        mask=only(arguments.mask),
         rms_kind=arguments.rms_kind,
         hdu=parse_hdus(arguments.hdu),
         rms_hdu=parse_hdus(arguments.rms_hdu),
-        **mask_options(arguments, has_file=bool(arguments.mask)),
+        **mask_options(arguments, mask=only(arguments.mask)),
     )
 
 
-def mask_options(arguments, *, has_file):
-    """Return the arguments of `read_field` that `add_mask_arguments` declares options for."""
-    if arguments.mask_bits is not None and not (has_file or arguments.mask_hdu):
+def mask_options(arguments, *, mask=None):
+    """Return the arguments of `read_field` for a mask in the file `mask`, or in the image's own."""
+    named = mask is not None or arguments.mask_hdu is not None
+    if arguments.no_mask and (named or arguments.mask_bits is not None):
+        raise ValueError("--no-mask uses every pixel: leave out the other options for a mask.")
+    if arguments.mask_bits is not None and not named:
         raise ValueError(
             "--mask-bits picks bits of a data quality map: say which extension or file holds it."
         )
     return {
+        "mask": False if arguments.no_mask else mask,
         "mask_hdu": parse_hdus(arguments.mask_hdu),
         "mask_bits": arguments.mask_bits,
         "limits": not arguments.no_limits,

@@ -34,7 +34,7 @@ def run(arguments):
 
     inputs = {"field": arguments.field}
     check_outputs(inputs, {"--output": arguments.output}, overwrite=arguments.overwrite)
-    options = mask_options(arguments, has_file=False)
+    options = mask_options(arguments)
     fields = [read_field(path, **options) for path in arguments.field]
     with_rms = all(field.has_rms for field in fields)
     segmenter = make_segmenter(arguments, with_rms=with_rms)

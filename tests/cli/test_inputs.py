@@ -49,6 +49,14 @@ def test_masked_pixels_belong_to_no_source(folder, options, bits, tiles):
     assert segment("image.fits", *tiles)[masked].any()
 
 
+def test_the_mask_of_the_file_counts_unless_it_is_refused(folder):
+    with fits.open("both.fits", mode="update") as opened:
+        opened["DQ"].name = "MASK"
+    masked = fits.getdata("flags.fits") > 0
+    assert not segment("both.fits")[masked].any()
+    assert segment("both.fits", "--no-mask")[masked].any()
+
+
 def test_a_mask_in_the_catalog(folder):
     segment("image.fits", "--mask", "flags.fits", "--catalog", "catalog.ecsv")
     from astropy.table import QTable
@@ -65,6 +73,7 @@ def test_a_mask_in_the_catalog(folder):
         (["image.fits", "--mask-bits", "1"], "say which extension or file holds it"),
         (["image.fits", "--mask", "flags.fits", "--output", "flags.fits"], "same file as --mask"),
         (["image.fits", "--label-bridge"], "pass --bridge PIXELS too"),
+        (["image.fits", "--no-mask", "--mask", "flags.fits"], "leave out the other options"),
     ],
 )
 def test_errors_speak_of_options(folder, capsys, arguments, words):
