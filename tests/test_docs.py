@@ -97,6 +97,13 @@ def test_an_unlisted_page_is_noticed(tmp_path):
     assert unlisted(tmp_path) == ["forgotten", "leaderboard_x"]
 
 
+def test_every_benchmark_is_listed():
+    folder = ROOT / "benchmarks"
+    listed = (folder / "README.md").read_text(encoding="utf-8")
+    missing = [path.name for path in folder.glob("*.py") if f"`{path.name}`" not in listed]
+    assert not missing, f"say in benchmarks/README.md what they do: {', '.join(missing)}"
+
+
 @pytest.fixture(scope="module")
 def configuration():
     pytest.importorskip("sphinx", reason="Sphinx is not installed: it comes with the extra 'docs'")
