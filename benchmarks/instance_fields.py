@@ -2,9 +2,8 @@
 
 Three of four fields are groups of galaxies and stars that overlap, an eighth are `make_field`'s,
 crowded ones too, an eighth `make_sky`'s, each of another telescope. The PSF of the groups is 1.6 to
-8 pixels wide.
-A fifth of the patches are small cut-outs about a source, scaled on their own: an image that is full
-of light hides its sky.
+8 pixels wide; groups of the later fields hold large galaxies, too. A fifth of the patches are small
+cut-outs about a source, scaled on their own: an image that is full of light hides its sky.
 """
 
 import os
@@ -29,14 +28,20 @@ N_PIXELS = 5  # smallest source in the truth
 PATCH, BATCH = 128, 8
 CUT_OUTS, SMALLEST, LARGEST = 0.2, 24, 100  # share of the patches, and their sides in pixels
 MOST_IN_GROUP = 8
+FIRST_LARGE = 392  # number of the first field whose groups hold large galaxies
+#: How many groups a field has, and how many magnitudes their brightest source is above the depth.
+N_GROUPS, BRIGHTEST = {False: (40, 400), True: (20, 160)}, {False: 7.0, True: 9.5}
 
 
-def simulate(seed):
-    """Make one field: image and RMS, float32 (2, height, width), and its `Instances`."""
+def simulate(seed, large=False):
+    """Make one field: image and RMS, float32 (2, height, width), and its `Instances`.
+
+    With `large`, groups hold galaxies of up to a hundred pixels.
+    """
     rng = np.random.default_rng([seed, 13])
     kind = rng.uniform()
     if kind < 0.75:
-        image, rms, instances = make_groups(rng)
+        image, rms, instances = make_groups(rng, large)
     elif kind < 0.875:
         settings = draw_telescope(rng)
         names = "pixel_scale psf_fwhm depth sky_level sky_gradient read_noise density star_fraction"
@@ -57,7 +62,7 @@ def simulate(seed):
     return np.stack([image, rms]).astype(np.float32), instances
 
 
-def make_groups(rng):
+def make_groups(rng, large):
     """Make a field of groups: image, RMS and `Instances`."""
     pixel_scale = np.exp(rng.uniform(np.log(0.1), np.log(0.4)))
     fwhm = np.exp(rng.uniform(np.log(1.6), np.log(8.0)))  # pixels
@@ -69,7 +74,7 @@ def make_groups(rng):
         (rng.uniform(23.5, 27.5),),
         rng.uniform(0, 15),
     )
-    sources = draw_groups(rng, camera, fwhm)
+    sources = draw_groups(rng, camera, fwhm, large)
     stamps = camera.draw(sources)
     light = np.maximum(add_light(stamps, SHAPE)[0], 0)
     rms = np.sqrt(camera.sky_rms[0] ** 2 + light).astype(np.float32)
@@ -78,32 +83,34 @@ def make_groups(rng):
     return light + camera.sky_level[0] + rms * noise, rms, instances
 
 
-def draw_groups(rng, camera, fwhm):
+def draw_groups(rng, camera, fwhm, large):
     """Draw the sources of groups of one to eight; their distances grow with the PSF."""
     depth, groups = camera.depth[0], []
     reach = rng.uniform(2.5, 7.0) * np.hypot(fwhm, 2.0)
     star_fraction = rng.choice([0.0, 0.05, rng.uniform(0, 0.4)])
-    for _ in range(int(np.exp(rng.uniform(np.log(40), np.log(400))))):
+    for _ in range(int(np.exp(rng.uniform(*np.log(N_GROUPS[large]))))):
         places = [rng.uniform(-0.5, np.array(SHAPE) - 0.5)]
         for _ in range(min(rng.geometric(0.33), MOST_IN_GROUP) - 1):
             angle = rng.uniform(0, 2 * np.pi)
             step = rng.uniform(0.6 * fwhm, reach) * np.array([np.sin(angle), np.cos(angle)])
             places.append(places[rng.integers(len(places))] + step)
-        brightest = depth - rng.uniform(1.0, 7.0)
+        brightest = depth - rng.uniform(1.0, BRIGHTEST[large])
+        growth = rng.uniform(1, 2) if large else 1.0  # of the first source
         for number, place in enumerate(places):
             mag = brightest if number == 0 else rng.uniform(brightest, depth)
             draw = draw_stars if rng.uniform() < star_fraction else draw_galaxies
             source = draw(rng, 1, mag, mag + 0.01)
             source["y"], source["x"] = place
+            source["radius"] *= growth if number == 0 else 1.0
             groups.append(source)
     sources = np.concatenate(groups)
     y, x = sources["y"], sources["x"]
     return sources[(y >= 0) & (y < SHAPE[0]) & (x >= 0) & (x < SHAPE[1])]
 
 
-def cached(seed, folder):
+def cached(seed, folder, large=False):
     """Simulate a field, or read it back."""
-    path = folder / f"{seed}.npz"
+    path = folder / f"{seed}{'-large' * large}.npz"
     if path.exists():
         with np.load(path) as stored:
             boxes, pixels = stored["boxes"], stored["pixels"]
@@ -111,7 +118,7 @@ def cached(seed, folder):
             parts = np.split(pixels, np.cumsum(sides.prod(axis=1)))  # the last one is empty
             crops = [part.reshape(shape) for part, shape in zip(parts[:-1], sides, strict=True)]
             return stored["planes"], Instances(SHAPE, boxes, crops, classes=stored["classes"])
-    planes, instances = simulate(seed)
+    planes, instances = simulate(seed, large)
     part = path.with_name(f".{seed}.{os.getpid()}.npz")
     np.savez(
         part,
@@ -143,12 +150,18 @@ class Fields:
 
     def add(self):
         """Add the next field: its planes, their scaled image and the truth."""
-        planes, instances = cached(self.first + len(self.fields), self.folder)
+        number = len(self.fields)
+        planes, instances = cached(self.first + number, self.folder, number >= FIRST_LARGE)
         self.fields.append((planes, self.segmenter._scale_all([planes])[0], instances))
 
     def batch(self, rng):
-        """Return a `DetectionBatch` of random patches, turned and mirrored at random."""
+        """Return a `DetectionBatch` of random patches, turned and mirrored at random.
+
+        Once there are fields with large galaxies, half of the patches are of these.
+        """
         chosen = rng.integers(len(self.fields), size=BATCH)
+        if len(self.fields) > FIRST_LARGE:
+            chosen[::2] = rng.integers(FIRST_LARGE, len(self.fields), size=len(chosen[::2]))
         items = [self._patch(self.fields[index], rng) for index in chosen]
         return self.collate(items)[0]
 
@@ -158,9 +171,8 @@ class Fields:
             window = cut_out(instances, rng)
             image = self.segmenter._scale_all([planes[(..., *window)]])[0]
         else:
-            window = tuple(
-                slice(start, start + PATCH) for start in rng.integers(512 - PATCH + 1, size=2)
-            )
+            corner = (rng.integers(side - PATCH + 1) for side in SHAPE)
+            window = tuple(slice(start, start + PATCH) for start in corner)
             image = scaled[(..., *window)]
         sources = cut(instances, *window)
         sources = sources.select(sources.areas >= N_PIXELS - 1)

@@ -45,12 +45,13 @@ def make_segmenter(seed):
         anchors=ANCHORS,
         n_proposals=150,
         n_samples=N_SAMPLES,
+        scores="source",
         scaling="noise",
         rms_band=-1,
         random_state=seed,
     )
     segmenter._seed, segmenter._patch_area = seed, PATCH**2
-    segmenter.anchor_sizes_ = ANCHORS
+    segmenter.anchor_sizes_, segmenter.scores_ = ANCHORS, "source"
     segmenter.score_threshold_ = segmenter.mask_threshold_ = 0.5
     segmenter._set_scaler(Scaler("noise", rms_band=-1))
     segmenter._make_net(1, segmenter._module_class(), segmenter._module_params(1))

@@ -84,6 +84,10 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         `soft_nms` is ``None``.
     mask_nms : float or None, default=None
         IoU of two masks above which the source with the lower score is dropped.
+    scores : {"auto", "class", "source"}, default="auto"
+        What a score is the probability of: the source's class, or any class, so that a source that
+        may be a galaxy or a star has a high score, too. ``"auto"``: as the `weights` were trained,
+        or else ``"class"``.
     score_threshold : float or "auto", default="auto"
         Score from which a source counts. ``"auto"``: the score with the best F1 at an IoU of 0.5 on
         the validation images (on the training images, if no image is held out). Set it to 0.05
@@ -179,6 +183,8 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         and so on are those of the five parts.
     score_threshold_, mask_threshold_ : float
         The thresholds in use.
+    scores_ : str
+        What scores are the probability of.
     anchor_sizes_ : list of float
         The anchors in use.
     scaling_ : str
@@ -197,7 +203,8 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
 
     Notes
     -----
-    The score of a source is the net's probability of its class, between 0 and 1, after `soft_nms`.
+    The score of a source is the net's probability of its class, or of any class, between 0 and 1,
+    after `soft_nms`.
 
     References
     ----------
@@ -233,6 +240,7 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         "soft_nms": [Interval(Real, 0, None, closed="neither"), None],
         "box_nms": [Interval(Real, 0, 1, closed="right")],
         "mask_nms": [Interval(Real, 0, 1, closed="right"), None],
+        "scores": [StrOptions({"auto", "class", "source"})],
         "score_threshold": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
         "mask_threshold": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
         "n_pixels": [Interval(Integral, 1, None, closed="left")],
@@ -253,6 +261,7 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         soft_nms: float | None = 0.5,
         box_nms: float = 0.95,
         mask_nms: float | None = None,
+        scores: str = "auto",
         score_threshold: float | str = "auto",
         mask_threshold: float | str = "auto",
         n_pixels: int = 4,
@@ -291,6 +300,7 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         self.soft_nms = soft_nms
         self.box_nms = box_nms
         self.mask_nms = mask_nms
+        self.scores = scores
         self.score_threshold = score_threshold
         self.mask_threshold = mask_threshold
         self.n_pixels = n_pixels
@@ -403,6 +413,10 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
 
     # ---- training ----
 
+    def _start(self, data):
+        self.scores_ = "class" if self.scores == "auto" else self.scores
+        super()._start(data)
+
     def _set_untuned(self):
         super()._set_untuned()
         self.mask_threshold_ = 0.5 if self.mask_threshold == "auto" else self.mask_threshold
@@ -475,8 +489,12 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
             "score_threshold": score_threshold,
             "box_nms": self.box_nms,
             "soft_nms": self.soft_nms,
+            "any_class": self._score_in_use() == "source",
         }
         return find_boxes(self.net_, scaled_images, self.batch_size, **limits)
+
+    def _score_in_use(self):
+        return self.scores_ if self.scores == "auto" else self.scores
 
     def _draw(self, boxes, scaled_images, mask_threshold):
         """Instances with the net's labels as classes."""
@@ -495,6 +513,7 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         return {
             **super()._get_own_state(),
             "mask_threshold": self.mask_threshold_,
+            "scores": self._score_in_use(),
             "anchor_sizes": self.anchor_sizes_,
             "patch_area": self._patch_area,
         }
@@ -502,6 +521,7 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
     def _set_own_state(self, state):
         super()._set_own_state(state)
         self.mask_threshold_ = state["mask_threshold"]
+        self.scores_ = state.get("scores", "class")  # older files have no such entry
         self.anchor_sizes_, self._patch_area = state["anchor_sizes"], state["patch_area"]
 
 

@@ -249,6 +249,7 @@ class _Heads(RoIHeads):
         )
 
         self.soft_nms = None
+        self.any_class = False  # whether a score is the probability of any class, not of the best
 
     def check_targets(self, targets):
         """Masks come as crops, not under torchvision's name."""
@@ -300,8 +301,11 @@ class _Heads(RoIHeads):
         """Return the likeliest class of each proposal, without those that better boxes overlap."""
         n_boxes = [len(boxes_of_image) for boxes_of_image in proposals]
         boxes = self.box_coder.decode(box_regression, proposals)
-        scores, labels = functional.softmax(class_logits, -1)[:, 1:].max(dim=1)
+        proba = functional.softmax(class_logits, -1)
+        scores, labels = proba[:, 1:].max(dim=1)
         labels = labels + 1
+        if self.any_class:
+            scores = 1 - proba[:, 0]
         boxes = boxes[torch.arange(len(boxes), device=boxes.device), labels]
         parts = zip(
             boxes.split(n_boxes),

@@ -12,7 +12,7 @@ __all__ = ["draw_masks", "find_boxes", "paste"]
 _BATCH_PIXELS = 1024**2  # a batch of larger images would not fit into the memory of a small machine
 
 
-def find_boxes(net, images, batch_size, *, score_threshold, box_nms, soft_nms):
+def find_boxes(net, images, batch_size, *, score_threshold, box_nms, soft_nms, any_class):
     """Return the sources of each scaled image, and the indices of images that may hold more.
 
     A dict of arrays for each image: ``boxes`` (n, 4), ``masks`` (n, size, size) of probabilities,
@@ -23,6 +23,7 @@ def find_boxes(net, images, batch_size, *, score_threshold, box_nms, soft_nms):
     def prepare(module):
         heads = module.roi_heads
         heads.score_thresh, heads.nms_thresh, heads.soft_nms = score_threshold, box_nms, soft_nms
+        heads.any_class = any_class
 
     result, saturated = [None] * len(images), []
     with kept_memory():

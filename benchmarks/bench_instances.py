@@ -1,0 +1,239 @@
+"""The shipped Mask R-CNN on blends: real ones, another simulator's, and under wider PSFs.
+
+    python -m benchmarks.bench_instances real --picture hsc.png
+    python -m benchmarks.bench_instances btk
+    python -m benchmarks.bench_instances seeing
+
+`real` counts the peaks of 63 blends of the Hyper Suprime-Cam (mean of the bands, weighted by their
+inverse variance) that have a source of their own: each source takes one peak, within `NEAR` pixels
+of its middle or of its brightest pixel. Sources without a peak are spurious. `btk` scores 60 blends
+of the BlendingToolKit as `bench_elsewhere` does, `seeing` blends of `make_blends` whose PSF is 1 to
+2 times as wide. sep is tuned, on the other half of the blends each time. ``--weights`` names other
+weights or a file. GALAXYSEGMENT_DATA is the folder of the images.
+"""
+
+import argparse
+import itertools
+import os
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import sep
+from scipy.optimize import linear_sum_assignment
+
+from galaxysegment import Instances, MaskRCNNSegmenter, UNetSegmenter
+from galaxysegment.datasets import make_blends
+from galaxysegment.metrics import coco_summary, detection_scores
+
+from .bench_elsewhere import run_net, run_peer, score
+from .leaderboard.elsewhere import BTK, btk_parts
+from .leaderboard.fields import join
+
+NEAR = 4.0  # pixels, about the PSF of the real blends
+GRID = {
+    "thresh": (1.0, 1.5, 2.0, 3.0),
+    "minarea": (5, 10),
+    "deblend_cont": (0.05, 0.01, 0.005, 0.001, 0.0001),
+}
+WIDTHS = (0.7, 0.9, 1.05, 1.2, 1.4)  # arcseconds; `make_blends` has 0.7 by default
+PEER = "plain_sep_tuned"
+
+
+# ---- real blends ----
+
+
+def real_blends(folder):
+    """Return images with their RMS map (2, height, width), and their peaks (n, 2) as x, y."""
+    with np.load(folder / "hsc_cosmos_blends" / "dev.npz") as data:
+        blends = [
+            (coadd(data[f"{name}_images"], data[f"{name}_weights"]), data[f"{name}_peaks"])
+            for name in data["ids"].tolist()
+        ]
+    return [list(part) for part in zip(*blends, strict=True)]
+
+
+def coadd(images, weights):
+    """Mean of bands by inverse variance, and its RMS; NaN where no band has data."""
+    total = weights.sum(axis=0)
+    known = total > 0
+    safe = np.where(known, total, 1)
+    mean = np.where(known, (images * weights).sum(axis=0) / safe, np.nan)
+    return np.stack([mean, np.where(known, 1 / np.sqrt(safe), np.nan)]).astype(np.float32)
+
+
+def matched_peaks(sources, image, peaks):
+    """Say which peaks have a source of their own."""
+    if not len(sources) or not len(peaks):
+        return np.zeros(len(peaks), dtype=bool)
+    distances = np.array(
+        [
+            np.hypot(*(places_of(box, crop, image)[:, None] - peaks[None]).transpose(2, 0, 1)).min(
+                axis=0
+            )
+            for box, crop in zip(sources.boxes.tolist(), sources.crops, strict=True)
+        ]
+    )
+    rows, columns = linear_sum_assignment(np.minimum(distances, 10 * NEAR))
+    matched = np.zeros(len(peaks), dtype=bool)
+    matched[columns[distances[rows, columns] <= NEAR]] = True
+    return matched
+
+
+def places_of(box, crop, image):
+    """Middle of a mask and its brightest pixel, shape (2, 2), as x, y."""
+    y0, x0, y1, x1 = box
+    y, x = np.nonzero(crop)
+    light = np.nan_to_num(image[y0:y1, x0:x1])[y, x]
+    brightest = light.argmax()
+    places = np.array([[x.mean(), y.mean()], [x[brightest], y[brightest]]])
+    return places + np.array([x0, y0])
+
+
+def count(predicted, images, peaks):
+    """Return peaks with a source of their own, all peaks, and all sources."""
+    matched = [
+        matched_peaks(sources, image[0], own)
+        for sources, image, own in zip(predicted, images, peaks, strict=True)
+    ]
+    return np.array(
+        [
+            [part.sum(), len(part), len(sources)]
+            for part, sources in zip(matched, predicted, strict=True)
+        ]
+    )
+
+
+def covered(predicted, peaks):
+    """Share of the peaks that lie on any source, as a mask without separation would count them."""
+    hits = [
+        sources.to_mask()[tuple(np.round(own[:, ::-1]).astype(int).T)]
+        for sources, own in zip(predicted, peaks, strict=True)
+    ]
+    return np.concatenate(hits).mean()
+
+
+def run_sep(images, **params):
+    """Sources of plain sep."""
+    result = []
+    for image, rms in images:
+        no_data = ~np.isfinite(image)
+        data = np.where(no_data, 0, image).astype(np.float32)
+        err = np.where(no_data, 1, rms).astype(np.float32)
+        labels = sep.extract(
+            data, err=err, mask=no_data, segmentation_map=True, deblend_nthresh=64, **params
+        )[1]
+        result.append(Instances.from_label_map(labels))
+    return result
+
+
+def f1(counts):
+    hits, peaks, sources = counts.sum(axis=0)
+    return 2 * hits / max(peaks + sources, 1)
+
+
+def tuned_sep(images, peaks):
+    """Sources of sep; the parameters for each half have the best F1 on the other half."""
+    settings = [
+        dict(zip(GRID, values, strict=True)) for values in itertools.product(*GRID.values())
+    ]
+    runs = [run_sep(images, **params) for params in settings]
+    counts = [count(run, images, peaks) for run in runs]
+    chosen = [
+        max(range(len(runs)), key=lambda index: f1(counts[index][1 - half :: 2])) for half in (0, 1)
+    ]
+    print("sep:", *(settings[index] for index in chosen))
+    return [runs[chosen[index % 2]][index] for index in range(len(images))]
+
+
+def real(options):
+    images, peaks = real_blends(options.data)
+    net = MaskRCNNSegmenter(weights=options.weights, rms_band=-1)
+    alone = MaskRCNNSegmenter(weights=options.weights)
+    unet = UNetSegmenter(weights="vis", rms_band=-1)
+    runs = {
+        "sep, tuned": tuned_sep(images, peaks),
+        "UNetSegmenter, vis": unet.predict(images, output="instances"),
+        "Mask R-CNN": net.predict(images, output="instances"),
+        "Mask R-CNN, no RMS map": alone.predict([image[0] for image in images], output="instances"),
+    }
+    print(f"{'':24s} peaks with a source of their own / spurious / F1 / peaks on any source")
+    for name, run in runs.items():
+        counts = count(run, images, peaks)
+        hits, total, sources = counts.sum(axis=0)
+        print(
+            f"{name:24s} {hits / total:.3f}  {(sources - hits) / total:.3f}  {f1(counts):.3f}  "
+            f"{covered(run, peaks):.3f}   ({total} peaks)"
+        )
+    if options.picture:
+        draw(images, peaks, runs, options.picture)
+
+
+def draw(images, peaks, runs, path, n=8):
+    """Draw the blends with most peaks: outlines of each program, peaks as crosses."""
+    from matplotlib.figure import Figure
+
+    from galaxysegment.display import _draw_panel
+
+    chosen = sorted(range(len(images)), key=lambda index: -len(peaks[index]))[:n]
+    figure = Figure(figsize=(3.2 * len(runs), 3.2 * n), layout="constrained")
+    for line, index in zip(figure.subplots(n, len(runs)), chosen, strict=True):
+        shown = np.arcsinh(np.nan_to_num(images[index][0] / images[index][1]) / 3) / 3
+        for axis, (name, run) in zip(line, runs.items(), strict=True):
+            _draw_panel(axis, name, run[index], shown, 1.0)
+            axis.plot(*peaks[index].T, "+", color="white")
+    figure.savefig(path, dpi=70)
+
+
+# ---- simulated blends ----
+
+
+def btk(options):
+    parts = btk_parts(options.data)
+    net = MaskRCNNSegmenter(weights=options.weights)
+    net._ready_net()
+    own = run_net(lambda _: (net, {}), parts, tuned=False)
+    peer = run_peer(PEER, BTK, parts)
+    for name, run in {"Mask R-CNN": own, "sep, tuned": peer}.items():
+        row = score(join(parts), *run[:2], BTK)
+        sources, segm = row["sources"], row["segm"]["all"]
+        print(
+            f"{name:16s} F1 {sources['f1']:.3f}  recall {sources['recall']:.3f}  precision "
+            f"{sources['precision']:.3f}  AP {segm['AP']:.3f}  AP50 {segm['AP50']:.3f}  IoU "
+            f"{row['iou']:.3f}"
+        )
+
+
+def seeing(options):
+    net = MaskRCNNSegmenter(weights=options.weights)
+    ranked = MaskRCNNSegmenter(weights=options.weights, score_threshold=0.005)
+    for width in WIDTHS:
+        X, truth = make_blends(options.n, psf_fwhm=width, random_state=9_000_000)
+        scores = detection_scores(truth, net.predict(X, output="instances"))
+        summary = coco_summary(truth, without_classes(ranked.predict(X, output="instances")))
+        print(
+            f"PSF {width:.2f} arcseconds: F1 {scores.f1:.3f}  AP {summary['AP']:.3f}  AP50 "
+            f"{summary['AP50']:.3f}",
+            flush=True,
+        )
+
+
+def without_classes(predicted):
+    return [replace(sources, classes=None) for sources in predicted]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["real", "btk", "seeing"])
+    parser.add_argument("--weights", default="blends", help="name or file")
+    parser.add_argument("--picture", type=Path, help="file of the picture of real blends")
+    parser.add_argument("-n", type=int, default=100, help="simulated blends of each width")
+    options = parser.parse_args()
+    options.data = Path(os.environ["GALAXYSEGMENT_DATA"])
+    warnings.simplefilter("ignore")
+    {"real": real, "btk": btk, "seeing": seeing}[options.what](options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""The recipe of the Mask R-CNN that ships, and how its benchmark counts."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("galsim", reason="simulates fields with GalSim")
+torch = pytest.importorskip("torch", reason="trains a net")
+pytest.importorskip("sep", reason="is what the net is compared with")
+
+from benchmarks import bench_instances, instance_fields, train_shipped_instances  # noqa: E402
+from galaxysegment import Instances  # noqa: E402
+from galaxysegment.persistence import load  # noqa: E402
+from galaxysegment.structures import GALAXY, STAR  # noqa: E402
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder for small fields of groups."""
+    monkeypatch.setattr(instance_fields, "SHAPE", (96, 96))
+    monkeypatch.setattr(instance_fields, "PATCH", 64)
+    monkeypatch.setattr(instance_fields, "LARGEST", 60)
+    monkeypatch.setattr(instance_fields, "BATCH", 2)
+    monkeypatch.setattr(train_shipped_instances, "BATCH", 2)
+    monkeypatch.setattr(instance_fields, "FIRST_LARGE", 1)
+    monkeypatch.setattr(instance_fields, "N_GROUPS", {False: (6, 7), True: (4, 5)})
+
+    def simulate(seed, large=False):
+        image, rms, instances = instance_fields.make_groups(np.random.default_rng(seed), large)
+        return np.stack([image, rms]).astype(np.float32), instances
+
+    monkeypatch.setattr(instance_fields, "simulate", simulate)
+    monkeypatch.setattr(
+        "benchmarks.train_shipped_weights.SHAPE", (96, 96)
+    )  # of the noise of a field
+    return tmp_path
+
+
+def test_groups_have_masks_of_their_own_light(folder):
+    image, rms, sources = instance_fields.make_groups(np.random.default_rng(5), True)
+    assert len(sources) > 3 and set(sources.classes) <= {GALAXY, STAR}
+    assert sources.to_mask().sum() < sources.areas.sum()  # some overlap
+    inside, level = sources.to_mask(), np.median(image)
+    assert np.median((image - level)[inside] / rms[inside]) > 1
+
+
+def test_fields_come_back_from_disk(folder):
+    planes, sources = instance_fields.cached(7, folder)
+    again = instance_fields.cached(7, folder)
+    np.testing.assert_array_equal(again[0], planes)
+    assert again[1] == sources
+    large = instance_fields.cached(7, folder, large=True)[1]
+    assert large != sources
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_sources_turn_with_their_image(seed):
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((20, 30), dtype=int)
+    labels[2:5, 3:9], labels[10, 20:29] = 1, 2
+    sources = Instances.from_label_map(labels, classes=[1, 2])
+    image, turned = instance_fields.turned(labels[None].astype(np.float32), sources, rng)
+    np.testing.assert_array_equal(turned.to_label_map(), image[0])
+    assert turned.shape == image.shape[1:]
+
+
+def test_the_training_goes_on_where_it_stopped(folder):
+    options = SimpleNamespace(
+        folder=folder, core_minutes=0.02, fields=2, begin_with=2, lr=1e-3, seed=1
+    )
+    first = train_shipped_instances.make_segmenter(1)
+    train_shipped_instances.train(first, options)
+    state = torch.load(folder / "state.pt", weights_only=True)["module"]
+    before = (folder / "state.json").read_text()
+    second = train_shipped_instances.make_segmenter(2)
+    train_shipped_instances.train(second, options)  # its time is used up: no step is taken
+    for name, tensor in second.net_.module_.state_dict().items():
+        assert torch.equal(tensor, state[name])
+    assert '"patches": 0' not in before
+    options.core_minutes *= 2
+    train_shipped_instances.train(second, options)
+    changed = second.net_.module_.state_dict()
+    assert not torch.equal(changed["backbone.fine.weight"], state["backbone.fine.weight"])
+
+
+def test_the_file_has_half_floats_and_thresholds(folder, monkeypatch):
+    monkeypatch.setattr(train_shipped_instances, "HELD_OUT", 50)
+    segmenter = train_shipped_instances.make_segmenter(1)
+    train_shipped_instances.tune(segmenter, folder, n_fields=2)
+    path = folder / "net.safetensors"
+    train_shipped_instances.write(segmenter, path)
+    assert path.stat().st_size < 7e6
+    again = load(path)
+    assert again.score_threshold_ == segmenter.score_threshold_
+    assert again.scores_ == "source"
+
+
+def test_each_source_takes_one_peak():
+    labels = np.zeros((20, 30), dtype=int)
+    labels[5:10, 5:10], labels[5:10, 20:25] = 1, 2
+    image = np.zeros(labels.shape)
+    image[9, 5] = 5  # the brightest pixel of the first source
+    sources = Instances.from_label_map(labels)
+    peaks = np.array([[4.0, 9.0], [7.0, 7.0], [22.0, 8.0], [15.0, 15.0]])
+    matched = bench_instances.matched_peaks(sources, image, peaks)
+    assert matched[:2].sum() == 1 and matched[2:].tolist() == [True, False]
+    counts = bench_instances.count([sources], [image[None]], [peaks])
+    assert counts.tolist() == [[2, 4, 2]]
+    assert bench_instances.f1(counts) == pytest.approx(4 / 6)
+    assert bench_instances.covered([sources], [peaks]) == 0.5
+    nothing = Instances(labels.shape, [], [])
+    assert not bench_instances.matched_peaks(nothing, image, peaks).any()
+
+
+def test_bands_are_weighted_by_their_variance():
+    weights = np.array([[[1.0, 0.0]], [[3.0, 0.0]]])
+    mean, rms = bench_instances.coadd(np.array([[[4.0, 1.0]], [[8.0, 1.0]]]), weights)
+    assert mean[0, 0] == 7 and rms[0, 0] == 0.5 and np.isnan([mean[0, 1], rms[0, 1]]).all()
