@@ -6,43 +6,47 @@
 `scores` segments simulated fields that no net was trained on: those of `train_shipped_classes`,
 `make_field` at three densities and, if GALAXYSEGMENT_DATA is set, two fields of other simulators.
 `negative` counts sources on real images times −1, which hold noise, and troughs where a pipeline
-took too much light away, but no source. ``--nets`` names weights or files; "photometry" are the
-sources of "vis" with `star_probability` of their catalog, where NaN counts as a galaxy.
+took too much light away, but no source. ``--nets`` names weights or files; "sky-votes" is the net
+"sky" without the comparison of the sources of an image, "photometry" the sources of "sky" with
+`star_probability` of their catalog, where NaN counts as a galaxy, and "sextractor" SExtractor with
+CLASS_STAR, which is told the seeing of each field; masks begin at 1.5 sigma.
 """
 
 import argparse
 import os
+import subprocess
+import tempfile
 import warnings
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from astropy.io import fits
+from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
 from galaxysegment import SEPSegmenter, UNetSegmenter
 from galaxysegment.catalog import source_catalog
 from galaxysegment.datasets import make_field
+from galaxysegment.detection._background import background_maps
 from galaxysegment.io import read_field
 from galaxysegment.metrics import detection_scores, expected_calibration_error
-from galaxysegment.segmenters._pixel_classes import votes_of
-from galaxysegment.structures import ARTEFACT, GALAXY, STAR, relabel, remove_small
+from galaxysegment.segmenters._star_rule import star_logits
+from galaxysegment.structures import ARTEFACT, GALAXY, SKY, STAR, relabel, remove_small
 
-from .class_fields import simulate
+from .class_fields import match_sources, seeing_of, simulate, star_evidence_of, truth_of
+from .leaderboard.peers import find_sextractor
 from .real_sky import list_fields, open_field
 
 BINS = (5, 10, 20, 50, np.inf)  # of the signal to noise of a true source
 UNCERTAIN = (0.05, 0.95)
 N_PIXELS = 8  # smaller sources are ignored
+SEXTRACTOR = Path("/usr/share/source-extractor")
 FIRST = 7_100_000  # seed of the first held-out field
 
 
 # ---- fields: image and RMS map (2, height, width), classes and label map (2, height, width) ----
-
-
-def sky_fields(n_fields):
-    """Fields as in training."""
-    return [simulate(FIRST + index) for index in range(n_fields)]
 
 
 def plain_fields(density):
@@ -55,22 +59,20 @@ def plain_fields(density):
     return fields
 
 
-def truth_of(field):
-    """Panoptic truth of a field; a pixel belongs to the first of the sources that cover it."""
-    return np.stack([np.concatenate([[0], field.classes])[field.labels], field.labels])
-
-
-def galsim_field(data):
-    """HST galaxies and stars drawn by GalSim, r band."""
+def galsim_fields(data):
+    """HST galaxies and stars drawn by GalSim, in the bands r, g and z of one field."""
     folder = data / "sim_galsim_fields"
-    field = read_field(folder / "dev_r.fits.fz", labels=folder / "dev_truth.fits.fz")
-    is_star = np.asarray(field.catalog["is_star"], dtype=bool)
-    classes = np.concatenate([[0], np.where(is_star, STAR, GALAXY)])
-    labels = np.asarray(field.labels)
-    truth = np.stack([classes[labels], labels])
-    rms = np.where(field.rms > 0, field.rms, np.nan)
-    truth[0][np.isnan(field.image[0]) | np.isnan(rms)] = -1
-    return [(np.stack([field.image[0], rms]), truth)]
+    fields = []
+    for band in "rgz":
+        field = read_field(folder / f"dev_{band}.fits.fz", labels=folder / "dev_truth.fits.fz")
+        is_star = np.asarray(field.catalog["is_star"], dtype=bool)
+        classes = np.concatenate([[0], np.where(is_star, STAR, GALAXY)])
+        labels = np.asarray(field.labels)
+        truth = np.stack([classes[labels], labels])
+        rms = np.where(field.rms > 0, field.rms, np.nan)
+        truth[0][np.isnan(field.image[0]) | np.isnan(rms)] = -1
+        fields.append((np.stack([field.image[0], rms]), truth))
+    return fields
 
 
 def dc2_field(data):
@@ -84,13 +86,18 @@ def dc2_field(data):
 
 
 def list_sets(data, n_fields):
-    """Yield names and fields."""
-    yield f"as in training, {n_fields} fields", sky_fields(n_fields)
+    """Yield name, fields and their seeing in pixels."""
+    seeds = range(FIRST, FIRST + n_fields)
+    yield (
+        f"as in training, {n_fields} fields",
+        [simulate(seed) for seed in seeds],
+        [seeing_of(seed) for seed in seeds],
+    )
     for density in (40, 100, 250):
-        yield f"make_field, {density} per arcmin²", plain_fields(density)
+        yield f"make_field, {density} per arcmin²", plain_fields(density), [4.0] * 4
     if data:
-        yield "another simulator (GalSim, HST galaxies)", galsim_field(data)
-        yield "another simulator (DC2)", dc2_field(data)
+        yield "another simulator (GalSim, HST galaxies)", galsim_fields(data), [4.0] * 3
+        yield "another simulator (DC2)", dc2_field(data), [3.5]
 
 
 # ---- scores ----
@@ -145,7 +152,10 @@ class Tally:
             called = prediction.artefact & ~void & ~light
             self.artefacts[2:] += (called & real).sum(), called.sum()
         if prediction.scores is not None:
-            self.kinds += list(kinds_of(planes, truth, wanted, labels, prediction.scores))
+            for match in match_sources(planes, truth, labels, N_PIXELS):
+                score = prediction.scores[match.source]
+                answer = STAR if score > 0.5 else GALAXY
+                self.kinds.append((match.snr, match.kind, answer, score))
 
     def describe(self):
         """Sources and artefacts in words."""
@@ -187,81 +197,86 @@ class Tally:
             yield f"S/N {low:g} to {high:g}: all {right:.3f}; {', '.join(parts)}"
 
 
-def kinds_of(planes, truth, wanted, labels, scores):
-    """Yield S/N, true class, predicted class and score of each true source that is detected.
-
-    A true source is detected if it shares with a predicted source half of the pixels of the smaller
-    of the two.
-    """
-    signal, sizes = signal_to_noise(planes), np.bincount(labels.ravel())
-    for label in np.unique(wanted[wanted > 0]):
-        inside = (wanted == label) & (truth[0] >= 0)
-        votes = np.bincount(labels[inside])
-        votes[0] = 0
-        source = votes.argmax()
-        if not inside.any() or 2 * votes[source] < min(inside.sum(), sizes[source]):
-            continue
-        kind = truth[0][inside][0]
-        score = scores[source]
-        yield (
-            np.nansum(signal[inside]) / np.sqrt(inside.sum()),
-            kind,
-            STAR if score > 0.5 else GALAXY,
-            score,
-        )
-
-
-def signal_to_noise(planes):
-    """Signal to noise of each pixel, as the nets see it before the arcsinh."""
-    with_rms = np.isfinite(planes[1]).any()
-    unet = UNetSegmenter(weights="vis", rms_band=-1 if with_rms else None)
-    return np.sinh(unet._scale_all([planes if with_rms else planes[:1]])[0][0])
-
-
-def predict(net, planes, n_views):
-    """Predict a field with the weights of a name or a file."""
-    with_rms = np.isfinite(planes[1]).any()
+def predict(net, planes, n_views, seeing=None):
+    """Predict a field with the weights of a name or a file, or with another system."""
     if net == "photometry":
-        return by_photometry(planes, predict("vis", planes, n_views).labels if with_rms else None)
-    unet = UNetSegmenter(weights=net, rms_band=-1 if with_rms else None, n_views=n_views)
+        return by_photometry(planes, predict("vis", planes, n_views).labels)
+    if net == "sextractor":
+        return by_sextractor(planes, seeing)
+    voted = str(net).endswith("-votes")
+    weights = net.removesuffix("-votes") if voted else net
+    with_rms = np.isfinite(planes[1]).any()
+    unet = UNetSegmenter(weights=weights, rms_band=-1 if with_rms else None, n_views=n_views)
     X = (planes if with_rms else planes[:1])[None]
     unet._ready_net()
     if len(unet.pixel_classes_) == 2:
         return Prediction(unet.predict(X)[0])
-    panoptic = unet.predict(X, output="panoptic")[0]
     proba = unet.predict_class_proba(X)[0]
-    labels, votes = panoptic[1], votes_of(unet._scale_all([X[0]])[0])
-    star, galaxy = (
-        np.bincount(labels.ravel(), (votes * proba[kind]).ravel()) for kind in (STAR, GALAXY)
-    )
+    labels, evidence = star_evidence_of(unet, X[0])
+    rule = None if voted else unet._star_rule
+    logits = evidence[1] if rule is None else star_logits(evidence, rule)
     things = np.isin(unet.pixel_classes_, (GALAXY, STAR))
+    sky, artefact = (proba[unet.pixel_classes_ == kind][0] for kind in (SKY, ARTEFACT))
     return Prediction(
         labels,
-        star / np.maximum(star + galaxy, 1e-9),
-        panoptic[0] == ARTEFACT,
+        np.concatenate([[0], expit(logits)]),
+        (labels == 0) & (artefact > sky),
         proba[things].sum(axis=0),
     )
 
 
-def by_photometry(planes, labels):
-    """Take `star_probability` of the catalog; no source without an RMS map."""
-    if labels is None:
-        return Prediction(np.zeros(planes.shape[1:], dtype=np.int32), np.zeros(1))
+def noise_of(planes):
+    """Return the RMS map of a field, measured on a mesh if it has none."""
     image, rms = planes
-    catalog = source_catalog(labels, image, rms=rms, background="mesh", star_probability=True)
+    return rms if np.isfinite(rms).any() else background_maps(image, box_size=64)[1]
+
+
+def by_photometry(planes, labels):
+    """Take `star_probability` of the catalog."""
+    catalog = source_catalog(
+        labels, planes[0], rms=noise_of(planes), background="mesh", star_probability=True
+    )
     scores = np.zeros(labels.max() + 1)
     scores[catalog["label"]] = np.nan_to_num(catalog["star_probability"])
     return Prediction(labels, scores)
 
 
+def by_sextractor(planes, seeing):
+    """Take masks and CLASS_STAR of SExtractor; the seeing is in pixels."""
+    image, rms = planes[0], noise_of(planes)
+    bad = ~(np.isfinite(image) & (rms > 0))
+    names = "NUMBER", "CLASS_STAR"
+    options = {
+        "CATALOG_NAME": "out.cat", "CATALOG_TYPE": "FITS_1.0", "PARAMETERS_NAME": "columns",
+        "WEIGHT_TYPE": "MAP_RMS", "WEIGHT_IMAGE": "rms.fits", "CHECKIMAGE_TYPE": "SEGMENTATION",
+        "CHECKIMAGE_NAME": "labels.fits", "FILTER_NAME": SEXTRACTOR / "gauss_3.0_5x5.conv",
+        "STARNNW_NAME": SEXTRACTOR / "default.nnw", "SEEING_FWHM": seeing, "PIXEL_SCALE": 1,
+    }  # fmt: skip
+    words = [word for name, value in options.items() for word in (f"-{name}", str(value))]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        filled = np.where(bad, np.median(image[~bad]), image).astype(np.float32)
+        fits.writeto(folder / "image.fits", filled)
+        fits.writeto(folder / "rms.fits", np.where(bad, 1e30, rms).astype(np.float32))
+        (folder / "columns").write_text("\n".join(names))
+        (folder / "empty").write_text("")
+        command = [find_sextractor(), "image.fits", "-c", "empty", *words]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        labels = fits.getdata(folder / "labels.fits").astype(np.int32)
+        table = fits.getdata(folder / "out.cat", 1)
+    scores = np.zeros(labels.max() + 1)
+    scores[table["NUMBER"]] = table["CLASS_STAR"]
+    return Prediction(labels, scores)
+
+
 def score(options):
     """Print all scores."""
-    for name, fields in list_sets(options.data, options.fields):
+    for name, fields, seeings in list_sets(options.data, options.fields):
         print(f"\n{name}")
         for net in options.nets:
             tally = Tally()
-            for planes, truth in fields:
-                tally.add(planes, truth, predict(net, planes, options.views))
+            for (planes, truth), seeing in zip(fields, seeings, strict=True):
+                tally.add(planes, truth, predict(net, planes, options.views, seeing))
             print(f"  {Path(net).stem:10s} {tally.describe()}", flush=True)
             for line in tally.describe_kinds():
                 print(f"    {line}", flush=True)

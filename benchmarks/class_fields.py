@@ -5,14 +5,20 @@ Half of the fields are `make_sky`'s with all that it adds, a third `make_sky`'s 
 """
 
 import os
+from collections import Counter
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from galaxysegment import UNetSegmenter
 from galaxysegment.datasets import make_field, make_sky
 from galaxysegment.datasets._sky_stream import draw_telescope
 from galaxysegment.detection._background import background_maps
-from galaxysegment.structures import ARTEFACT, GALAXY, SKY, STAR, TRAIL, VOID
+from galaxysegment.detection._scores import N_SUMS, sum_over_sources
+from galaxysegment.segmenters._pixel_classes import evidence_of_sums
+from galaxysegment.segmenters._star_rule import StarRule
+from galaxysegment.structures import ARTEFACT, GALAXY, SKY, STAR, TRAIL, VOID, relabel, remove_small
 
 CLASSES = (GALAXY, STAR, ARTEFACT)  # their number is also the place of their logit
 SHAPE = (512, 512)
@@ -49,6 +55,108 @@ def simulate(seed):
     unit = np.exp(rng.uniform(-8, 4))
     planes = np.stack([image * unit, rms * unit]).astype(np.float32)
     return planes, np.stack([to_classes(class_map, image), field.labels]).astype(np.int32)
+
+
+def seeing_of(seed):
+    """FWHM of the PSF of a field of `simulate`, in pixels."""
+    settings = draw_telescope(np.random.default_rng([seed, 11]))
+    return settings["psf_fwhm"] / settings["pixel_scale"]
+
+
+def simulate_starry(seed):
+    """Make a ground-based field of galaxies and stars of any density; returns as `simulate`."""
+    rng = np.random.default_rng(seed)
+    settings = {
+        "pixel_scale": float(rng.choice([0.15, 0.2, 0.2, 0.26, 0.3])),
+        "psf_fwhm": float(rng.uniform(0.6, 1.2)),
+        "depth": float(rng.uniform(24.5, 27)),
+        "star_fraction": float(rng.choice([0.05, 0.1, 0.2, 0.3, 0.5])),
+        "density": float(np.exp(rng.uniform(np.log(25), np.log(250)))),
+    }
+    field = make_field(SHAPE, **settings, random_state=seed)
+    return np.stack([field.image[0], field.rms]), truth_of(field)
+
+
+def truth_of(field):
+    """Panoptic truth of a field; a pixel belongs to the first of the sources that cover it."""
+    return np.stack([np.concatenate([[0], field.classes])[field.labels], field.labels])
+
+
+def star_evidence_of(unet, image):
+    """Return the label map of an image and the evidence that each source is a star.
+
+    Parameters
+    ----------
+    unet : UNetSegmenter
+        With classes.
+    image : ndarray of float, shape (n_bands, height, width)
+
+    Returns
+    -------
+    labels : ndarray of int32, shape (height, width)
+    evidence : ndarray of float, shape (2, n_sources)
+        As `galaxysegment.segmenters._star_rule.star_evidence` returns it.
+    """
+    kept, unet._star_rule = unet._star_rule, StarRule(0, 1, 0, 0)  # any rule measures the evidence
+    try:
+        [(labels, maps)] = unet._find_sources([image], scored=True)
+    finally:
+        unet._star_rule = kept
+    labels = relabel(labels)
+    pixels = np.flatnonzero(labels)
+    sums = sum_over_sources(maps, pixels, labels.ravel()[pixels], int(labels.max(initial=0)))
+    return labels, evidence_of_sums(sums[:, 0], sums[:, N_SUMS:].T, CLASSES)
+
+
+class Match(NamedTuple):
+    """A true source that is detected.
+
+    Parameters
+    ----------
+    snr : float
+    kind : int
+        True class.
+    source : int
+        Label of the prediction.
+    shared : bool
+        Whether the predicted source is that of another true source, too.
+    """
+
+    snr: float
+    kind: int
+    source: int
+    shared: bool
+
+
+def match_sources(planes, truth, labels, n_pixels=8):
+    """Return a `Match` of each true source of at least `n_pixels` that is detected.
+
+    A true source is detected if it shares with a predicted source half of the pixels of the smaller
+    of the two.
+    """
+    is_thing = np.isin(truth[0], (GALAXY, STAR))
+    wanted = remove_small(np.where(is_thing, truth[1], 0), n_pixels)
+    signal, sizes = signal_to_noise(planes), np.bincount(labels.ravel())
+    rows = []
+    for label in np.unique(wanted[wanted > 0]):
+        inside = (wanted == label) & (truth[0] >= 0)
+        votes = np.bincount(labels[inside])
+        votes[:1] = 0
+        if not votes.any():
+            continue
+        source = int(votes.argmax())
+        if 2 * votes[source] >= min(inside.sum(), sizes[source]):
+            snr = np.nansum(signal[inside]) / np.sqrt(inside.sum())
+            rows.append((float(snr), int(truth[0][inside][0]), source))
+    times = Counter(source for _, _, source in rows)
+    return [Match(*row, shared=times[row[2]] > 1) for row in rows]
+
+
+def signal_to_noise(planes):
+    """Signal to noise of each pixel, as the nets see it before the arcsinh."""
+    with_rms = np.isfinite(planes[1]).any()
+    unet = UNetSegmenter(weights="vis", rms_band=-1 if with_rms else None)
+    return np.sinh(unet._scale_all([planes if with_rms else planes[:1]])[0][0])
 
 
 def to_classes(class_map, image):

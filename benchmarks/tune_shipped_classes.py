@@ -6,28 +6,34 @@ r"""Choose the thresholds of a net that tells classes apart, and calibrate it, o
 `train_shipped_classes` does this at its end; the command does it for one of its checkpoints.
 Stars are made more or less probable: halfway between the shift with most sources of the right class
 and that with the largest mean share of stars and of galaxies. Then come the threshold of sources
-and the calibration. Half of the fields have no RMS map.
+and the calibration. Half of the fields have no RMS map. Last comes the rule that tells stars from
+galaxies by all sources of an image; ``--rule`` settles nothing but this rule.
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from sklearn.linear_model import LogisticRegression
 
 from galaxysegment import UNetSegmenter
 from galaxysegment._utils.calibration import fit_calibration
 from galaxysegment._utils.model_file import read_model_file, write_model_file
 from galaxysegment.persistence import save
 from galaxysegment.segmenters._pixel_classes import votes_of
+from galaxysegment.segmenters._star_rule import StarRule
 from galaxysegment.segmenters._unet import _best_threshold
 from galaxysegment.structures import GALAXY, STAR, VOID, remove_small
 
-from .class_fields import cached
+from .class_fields import cached, match_sources, simulate_starry, star_evidence_of
 
 TUNING = range(7_200_000, 7_200_040)  # seeds
+RULE_SEEDS = range(7_300_000, 7_300_036), range(5000, 5036)  # as in training, and of make_field
 SHIFTS = np.linspace(-1, 2, 13)  # of the logit of stars
 UNCERTAIN = 15_000  # pixels; a field with more takes no part in the last two
 FAINTEST = 10.0  # signal to noise of the sources that must have the right class
+LIMIT = 4.0  # of the logit that comparing sources gives
 
 
 def tune(unet, folder):
@@ -56,6 +62,35 @@ def tune(unet, folder):
         f"stars {shift:+.2f}, threshold {unet.threshold_:.2f} ({unet.proba_threshold_:.2f} "
         f"calibrated), from {len(usual)} of {len(fields)} fields"
     )
+    unet.set_params(rms_band=-1)
+    unet._star_rule = settle_rule(unet, folder)
+
+
+def settle_rule(unet, folder):
+    """Weigh the net's vote and the comparison of the sources of an image, on fields of their own.
+
+    True sources above a signal to noise of `FAINTEST` count alike. The net must have its RMS band.
+    """
+    evidence, truth = [], []
+    as_trained, starry = RULE_SEEDS
+    for make, seeds in ((partial(cached, folder=folder), as_trained), (simulate_starry, starry)):
+        for planes, classes in map(make, seeds):
+            labels, logits = star_evidence_of(unet, planes)
+            for match in match_sources(planes, classes, labels):
+                if match.snr > FAINTEST:
+                    evidence.append(logits[:, match.source - 1])
+                    truth.append(match.kind == STAR)
+    evidence = np.array(evidence)
+    evidence[:, 0] = np.clip(evidence[:, 0], -LIMIT, LIMIT)
+    model = LogisticRegression(C=10).fit(evidence, truth)
+    image, votes = np.maximum(model.coef_[0], 0)
+    rule = StarRule(float(image), float(votes), float(model.intercept_[0]), LIMIT)
+    right = np.mean(model.predict(evidence) == truth)
+    print(
+        f"{rule}: {right:.3f} of {len(truth)} sources right, votes alone "
+        f"{np.mean((evidence[:, 1] > 0) == truth):.3f}"
+    )
+    return rule
 
 
 class Example:
@@ -133,11 +168,15 @@ def main():
     parser.add_argument("net", type=Path)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--folder", type=Path, required=True, help="where fields are kept")
+    parser.add_argument("--rule", action="store_true", help="settle only the rule for stars")
     options = parser.parse_args()
-    unet = UNetSegmenter(weights=str(options.net))
+    unet = UNetSegmenter(weights=str(options.net), rms_band=-1, n_views=1)
     unet._ready_net()
-    unet._drop_calibration()
-    tune(unet, options.folder)
+    if options.rule:
+        unet._star_rule = settle_rule(unet, options.folder)
+    else:
+        unet._drop_calibration()
+        tune(unet, options.folder)
     write(unet, options.output)
 
 

@@ -44,6 +44,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(class_fields, "BATCH", 2)
     monkeypatch.setattr(train_shipped_classes, "HELD_OUT", range(900, 901))
     monkeypatch.setattr(tune_shipped_classes, "TUNING", range(910, 912))
+    monkeypatch.setattr(tune_shipped_classes, "RULE_SEEDS", (range(910, 912), range(0)))
     return tmp_path
 
 
@@ -88,6 +89,7 @@ def test_the_end_is_a_file_that_tells_stars_apart(folder):
     again._ready_net()
     assert again.pixel_classes_.tolist() == [SKY, GALAXY, STAR, ARTEFACT]
     assert again.threshold_ == unet.threshold_ and again.calibration_.shape[0] == 2
+    assert again._star_rule == unet._star_rule and again._star_rule.limit > 0
     planes, truth = class_fields.simulate(5)
     prediction = bench_classes.predict(folder / "net.safetensors", planes, 1)
     assert prediction.labels.max() == 2 and prediction.scores.shape == (3,)

@@ -3,13 +3,15 @@
 import numpy as np
 
 from .._utils.validation import check_same_shape
-from ..structures import SKY, THINGS, VOID, Instances, check_label_map, relabel
+from ..structures import GALAXY, SKY, STAR, THINGS, VOID, Instances, check_label_map, relabel
+from ._star_rule import star_evidence, star_logits
 
 __all__ = [
     "ClassTruth",
     "check_codes",
     "class_truths",
     "classes_of_sums",
+    "evidence_of_sums",
     "panoptic_map",
     "rescaled",
     "things_of",
@@ -151,40 +153,58 @@ def votes_of(scaled_image):
     return np.maximum(light, _FAINTEST_VOTE)
 
 
-def vote(labels, classes, codes):
+def vote(labels, votes, codes, rule=None):
     """Return the class of each source: the thing with the largest sum over its pixels.
 
     Parameters
     ----------
     labels : ndarray of int32, shape (height, width)
         Consecutive.
-    classes : ndarray of float, shape (n_classes, height, width)
-        Probabilities, times the weight of the pixel's vote.
+    votes : ndarray of float, shape (n_classes or n_classes + 2, height, width)
+        Probabilities, times the weight of the pixel's vote; with `rule`, `light_powers` follow.
     codes : tuple of int
         Classes of the net but the sky.
+    rule : StarRule, optional
+        Tells stars from galaxies by comparing the sources with each other, too.
     """
     n_sources = int(labels.max(initial=0))
     sums = [
-        np.bincount(labels.ravel(), proba.ravel(), minlength=n_sources + 1)[1:] for proba in classes
+        np.bincount(labels.ravel(), values, minlength=n_sources + 1)[1:]
+        for values in (None, *(plane.ravel() for plane in votes))
     ]
-    return classes_of_sums(np.array(sums), codes)
+    return classes_of_sums(sums[0], np.array(sums[1:]), codes, rule)
 
 
-def classes_of_sums(sums, codes):
-    """Return the class of each source, given the sums of the probabilities of its pixels.
+def classes_of_sums(n_pixels, sums, codes, rule=None):
+    """Return the class of each source, given the sums of the votes of its pixels.
 
     Parameters
     ----------
-    sums : ndarray of float, shape (n_classes, n_sources)
+    n_pixels : ndarray of float, shape (n_sources,)
+    sums : ndarray of float, shape (n_classes or n_classes + 2, n_sources)
         The sky first.
     codes : tuple of int
         Classes of the net but the sky.
+    rule : StarRule, optional
+        As of `vote`.
     """
+    names = np.array([SKY, *codes])
     things = np.flatnonzero(things_of(codes))
-    return np.array([SKY, *codes])[things[sums[things].argmax(axis=0)]]
+    if rule is None or not {GALAXY, STAR} <= set(codes):
+        return names[things[sums[things].argmax(axis=0)]]
+    logits = star_logits(evidence_of_sums(n_pixels, sums, codes), rule)
+    return np.where(logits > 0, STAR, GALAXY)
 
 
-def panoptic_map(labels, maps, codes):
+def evidence_of_sums(n_pixels, sums, codes):
+    """Return `star_evidence` of the same sums."""
+    names = [SKY, *codes]
+    votes = sums[: len(names)]
+    star, galaxy = votes[names.index(STAR)], votes[names.index(GALAXY)]
+    return star_evidence(star, galaxy, votes.sum(axis=0), sums[len(names) :], n_pixels)
+
+
+def panoptic_map(labels, maps, codes, rule=None):
     """Class and instance id of each pixel; what is in no source is sky or another kind of stuff.
 
     Parameters
@@ -195,6 +215,8 @@ def panoptic_map(labels, maps, codes):
         With the probabilities of the classes.
     codes : tuple of int
         Classes of the net but the sky.
+    rule : StarRule, optional
+        As of `vote`.
 
     Returns
     -------
@@ -203,7 +225,7 @@ def panoptic_map(labels, maps, codes):
     stuff = np.flatnonzero(~things_of(codes))
     names = np.array([SKY, *codes])[stuff]
     semantic = names[maps.classes[stuff].argmax(axis=0)]
-    owners = np.concatenate([[SKY], vote(labels, maps.classes, codes)])[labels]
+    owners = np.concatenate([[SKY], vote(labels, maps.classes, codes, rule)])[labels]
     return np.stack([np.where(labels > 0, owners, semantic), labels]).astype(np.int32)
 
 

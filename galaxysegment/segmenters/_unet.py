@@ -13,6 +13,7 @@ from scipy import ndimage
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from .._utils.calibration import check_table
+from .._utils.validation import split_rms
 from ..base import ProbabilisticSegmenter, ScoreMaps
 from ..detection._scores import N_SUMS
 from ..metrics import detection_scores
@@ -29,6 +30,7 @@ from ._pixel_classes import (
     votes_of,
     with_class_head,
 )
+from ._star_rule import check_star_rule, light_powers
 from ._training_set import FieldTruth, class_counts, lazy_truths, tuning_windows
 
 __all__ = ["UNetSegmenter"]
@@ -331,6 +333,8 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
 
     # the classes of a net in a model file, which count in place of the parameter
     _codes_known: tuple[int, ...] | None = None
+    # how to tell stars from galaxies by all sources of an image, if a model file says it
+    _star_rule = None
 
     def _codes(self):
         """Return the classes that the net tells apart but the sky, or None."""
@@ -427,6 +431,7 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
 
     def _after_training(self, data):
         self._drop_calibration()
+        self._star_rule = None  # which weighs the votes of the net as it was
         if self.threshold == "auto":
             self.threshold_ = _best_threshold(self._tuning_pairs(data), self.n_pixels)
 
@@ -499,10 +504,14 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
             for proba, image in zip(self._proba(scaled_images), scaled_images, strict=True):
                 yield self._sources(proba, image), self._maps_of(proba, image)
             return
-        for maps, image in zip(self._class_maps(scaled_images), scaled_images, strict=True):
+        class_maps = self._class_maps(scaled_images)
+        for maps, scaled, image in zip(class_maps, scaled_images, images, strict=True):
             calibrated = self._calibrated_maps(maps)
-            votes = calibrated.classes * votes_of(image)
-            yield self._sources(maps.light, image), calibrated._replace(classes=votes)
+            votes = calibrated.classes * votes_of(scaled)
+            if self._star_rule is not None:
+                rms = split_rms(image, self.rms_band)[1]
+                votes = np.concatenate([votes, light_powers(scaled, rms)])
+            yield self._sources(maps.light, scaled), calibrated._replace(classes=votes)
 
     def _calibrated_maps(self, maps):
         light = self._calibrated(maps.light)
@@ -510,7 +519,9 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         return ScoreMaps(light, classes=classes)
 
     def _classes_of(self, sums):
-        return None if self._codes() is None else classes_of_sums(sums[:, N_SUMS:].T, self._codes())
+        if self._codes() is None:
+            return None
+        return classes_of_sums(sums[:, 0], sums[:, N_SUMS:].T, self._codes(), self._star_rule)
 
     @property
     def _finds_stuff(self):
@@ -520,7 +531,7 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     def _panoptic(self, result, maps):
         if maps is None or maps.classes is None:
             return super()._panoptic(result, maps)
-        return panoptic_map(result, maps, self._codes())
+        return panoptic_map(result, maps, self._codes(), self._star_rule)
 
     def predict_class_proba(self, X: Images) -> Floats | list[Floats]:
         """Probability of each pixel to be of each class, in the order of `pixel_classes_`.
@@ -573,6 +584,8 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
 
     def _get_own_state(self):
         state = {"threshold": self.threshold_, **self._calibration_state()}
+        if self._star_rule is not None:
+            state["star_rule"] = list(self._star_rule)
         codes = self._codes()
         return state if codes is None else {**state, "classes": list(codes)}
 
@@ -614,6 +627,8 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     def _set_own_state(self, state):
         self.threshold_ = state["threshold"]
         self._codes_known = None if "classes" not in state else check_codes(state["classes"])
+        rule = state.get("star_rule")
+        self._star_rule = None if rule is None else check_star_rule(rule)
         if "calibration" in state:
             self.calibration_ = check_table(state["calibration"])
 

@@ -14,6 +14,7 @@ from galaxysegment.metrics import panoptic_quality
 from galaxysegment.mosaic import segment_mosaic
 from galaxysegment.persistence import load, save
 from galaxysegment.segmenters._pixel_classes import rescaled, vote, with_class_head
+from galaxysegment.segmenters._star_rule import StarRule
 from galaxysegment.structures import ARTEFACT, GALAXY, STAR, STUFF, Instances
 
 CODES = (GALAXY, STAR, ARTEFACT)
@@ -253,3 +254,62 @@ def test_a_mosaic_gives_the_classes_of_the_whole(unet, tmp_path):
     np.testing.assert_allclose(catalog["score"], tiled.scores)
     segment_mosaic(unet, image, output=path, **{**options, "kind": "labels"}, overwrite=True)
     assert "class" not in source_catalog(path, image).colnames
+
+
+def star_field():
+    """Twelve stars of one width and eight wider galaxies; returns the image."""
+    rng = np.random.default_rng(301)
+    rows, columns = np.indices((192, 192))
+    image = rng.standard_normal((192, 192))
+    for index in range(20):
+        sigma = 1.6 if index < 12 else rng.uniform(3, 5)
+        y, x = 20 + 38 * (index // 4), 22 + 45 * (index % 4) + rng.uniform(-5, 5)
+        peak = 10 ** rng.uniform(1.5, 2.5)
+        image += peak * np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * sigma**2))
+    return image.astype(np.float32)
+
+
+@pytest.fixture
+def ruled(unet):
+    """The net with a rule for stars that trusts the comparison of the sources."""
+    ruled = copy.deepcopy(unet)
+    ruled._star_rule = StarRule(image=1.0, votes=0.01, shift=0.0, limit=4.0)
+    return ruled
+
+
+def test_tiles_compare_the_sources_of_the_whole_image(ruled):
+    image = star_field()
+    whole = ruled.predict([image], output="instances")[0]
+    panoptic = ruled.predict([image], output="panoptic")[0]
+    options = {"kind": "instances", "tile_size": 96, "progress": False}
+    tiled = segment_mosaic(ruled, image, **options)
+    assert np.count_nonzero(whole.classes == STAR) > 3 < np.count_nonzero(whole.classes == GALAXY)
+    maps = [
+        np.concatenate([[0], sources.classes])[sources.to_label_map()] for sources in (whole, tiled)
+    ]
+    assert np.mean(maps[0] != maps[1]) < 0.002  # seams of nets
+    inside = panoptic[1] > 0
+    np.testing.assert_array_equal(panoptic[0][inside], maps[0][inside])
+
+
+def test_a_model_file_keeps_the_rule_and_training_drops_it(ruled, data, tmp_path):
+    image = star_field()
+    save(ruled, tmp_path / "net.safetensors")
+    again = load(tmp_path / "net.safetensors")
+    assert again._star_rule == ruled._star_rule
+    np.testing.assert_array_equal(
+        again.predict([image], output="panoptic")[0], ruled.predict([image], output="panoptic")[0]
+    )
+    named = UNetSegmenter(weights=tmp_path / "net.safetensors", max_epochs=1)
+    assert named.fit(data[0][:4], data[1][:4])._star_rule is None
+
+
+@pytest.mark.parametrize("rule", [[1, 2], [1, -1, 0, 3], ["a", 1, 0, 3], 7])
+def test_a_file_with_a_bad_rule_is_refused(ruled, tmp_path, rule):
+    path = tmp_path / "net.safetensors"
+    save(ruled, path)
+    tree = read_model_file(path)
+    tree["state"]["star_rule"] = rule
+    write_model_file(path, tree)
+    with pytest.raises(ValueError, match="cannot be used"):
+        UNetSegmenter(weights=path).predict(np.zeros((1, 32, 32), dtype=np.float32))
