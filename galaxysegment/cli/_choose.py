@@ -208,21 +208,22 @@ def bridge_gaps(segmenter, bridge, *, label):
     label : bool
         Whether the pixels of a gap belong to the source.
     """
-    if bridge is None:
-        if label:
-            raise ValueError(
-                "--label-bridge says what becomes of bridged gaps: pass --bridge PIXELS too."
-            )
+    if bridge is None and not label:
         return
     from ..base import pipeline_steps
 
     last = pipeline_steps(segmenter)[-1]
     if "bridge" not in last.get_params():
         raise ValueError(
-            f"{type(last).__name__} cannot bridge gaps: leave --bridge out, or fill them with "
-            "BadPixelFiller first."
+            f"{type(last).__name__} cannot bridge gaps: leave --bridge and --label-bridge out, or "
+            "fill them with BadPixelFiller first."
         )
-    last.set_params(bridge=bridge, label_bridge=label)
+    last.set_params(bridge=last.bridge if bridge is None else bridge, label_bridge=label)
+    if label and last.bridge == 0:
+        raise ValueError(
+            "--label-bridge says what becomes of bridged gaps, and none is bridged: pass --bridge "
+            "PIXELS too."
+        )
 
 
 def segment_field(field, segmenter, output="labels"):

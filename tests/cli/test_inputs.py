@@ -72,7 +72,7 @@ def test_a_mask_in_the_catalog(folder):
         (["image.fits", "--mask", "image.fits", "--mask-bits", "1"], "--mask-bits"),
         (["image.fits", "--mask-bits", "1"], "say which extension or file holds it"),
         (["image.fits", "--mask", "flags.fits", "--output", "flags.fits"], "same file as --mask"),
-        (["image.fits", "--label-bridge"], "pass --bridge PIXELS too"),
+        (["image.fits", "--method", "kmeans", "--label-bridge"], "pass --bridge PIXELS too"),
         (["image.fits", "--no-mask", "--mask", "flags.fits"], "leave out the other options"),
     ],
 )
@@ -174,6 +174,7 @@ def test_a_star_is_whole_across_dead_columns(folder):
         bridged = segment(*options, "--bridge", "4", *tiles)
         assert bridged.max() == 1 and not bridged[dead > 0].any()
         labelled = segment(*options, "--bridge", "4", "--label-bridge", *tiles)
+        np.testing.assert_array_equal(segment(*options, "--label-bridge", *tiles), labelled)
         assert labelled[48, 47:50].tolist() == [1, 1, 1]
 
 
