@@ -302,11 +302,11 @@ def _clip_sorted(samples):
     high = n_pixels + 1 - np.isnan(samples).sum(axis=1)
     # Deviations from the median keep the squares of a large pedestal from swamping the scatter.
     deviations = samples - _medians(samples, row_start, low, high)[:, None]
-    powers = deviations, deviations**2
+    sums = [_sums_from_middle(power, high // 2) for power in (deviations, deviations**2)]
     for _ in range(_MAX_CLIPS):
         median, reach = (
             _medians(samples, row_start, low, high),
-            _CLIP * _scatter(powers, row_start, low, high),
+            _CLIP * _scatter(sums, low, high),
         )
         new_low, new_high = _positions(
             samples, row_start, median - reach, np.nextafter(median + reach, np.inf)
@@ -317,7 +317,7 @@ def _clip_sorted(samples):
     low, high = new_low, new_high
     statistics = (
         _medians(samples, row_start, low, high),
-        _scatter(powers, row_start, low, high),
+        _scatter(sums, low, high),
         high - low,
     )
     return np.stack(statistics, axis=1)
@@ -330,12 +330,24 @@ def _medians(samples, row_start, low, high):
     return (left + flat[row_start + middle // 2]) / 2
 
 
-def _scatter(powers, row_start, low, high):
-    """Standard deviation of the pixels ``low…high`` of each row, from sums of two powers."""
-    ends = np.stack([row_start + low, row_start + high], axis=1).ravel()
-    n = np.maximum(high - low, 1)
-    mean, square = (np.add.reduceat(power.ravel(), ends)[::2] / n for power in powers)
-    return np.sqrt(np.maximum(square - mean * mean, 0))
+def _sums_from_middle(values, middle):
+    """Running sums of rows of numbers, outwards from a column of each row, where they are 0.
+
+    The sum of columns ``low…high`` is the difference of the columns `high` and `low`. Numbers on
+    one side of the middle leave the sums on the other side as they are, however large they are.
+    """
+    sums = np.zeros((len(values), values.shape[1] + 1))
+    is_right = np.arange(values.shape[1]) >= middle[:, np.newaxis]
+    np.cumsum(np.where(is_right, values, 0), axis=1, out=sums[:, 1:])
+    sums[:, :-1] -= np.cumsum(np.where(is_right, 0, values)[:, ::-1], axis=1)[:, ::-1]
+    return sums
+
+
+def _scatter(sums, low, high):
+    """Standard deviation of the pixels ``low…high`` of each row, from `_sums_from_middle`."""
+    row, n = np.arange(len(low)), high - low
+    mean, square = ((own[row, high] - own[row, low]) / np.maximum(n, 1) for own in sums)
+    return np.where(n > 0, np.sqrt(np.maximum(square - mean * mean, 0)), 0.0)
 
 
 def _positions(samples, row_start, *limits):
@@ -364,20 +376,32 @@ def fit_plane(values, used, y, x):
     """`Plane` through the boxes; boxes far off, which a source fills, have little weight."""
     y, x = (np.broadcast_to(places, used.shape)[used] for places in (y, x))
     centre = np.array([y.mean(), x.mean()])
-    design = np.stack([np.ones_like(y), y - centre[0], x - centre[1]], axis=1)
+    design = np.stack([np.ones_like(y), y - centre[0], x - centre[1]])
     heights = values[used].astype(np.float64)
-    plane, _, rank, _ = np.linalg.lstsq(design, heights)
+    plane, _, rank, _ = np.linalg.lstsq(design.T, heights)
+    middle = None
     for _ in range(_MAX_FITS):
-        off = np.abs(heights - design @ plane)
-        scale = _MILD * np.median(off)
-        if scale == 0:  # exact
+        off = np.abs(heights - plane @ design)
+        middle = _median_near(off, middle)
+        if middle == 0:  # exact
             break
         # Cauchy's weights keep a little of every box, so that the fit stays unique
-        weighted = design / (1 + (off / scale) ** 2)[:, np.newaxis]
-        normal, right = weighted.T @ design, weighted.T @ heights
+        weighted = design / (1 + (off / (_MILD * middle)) ** 2)
+        normal, right = weighted @ design.T, weighted @ heights
         # Boxes in a row leave the rise across it open: it is 0 then.
         plane = np.linalg.solve(normal, right) if rank == 3 else np.linalg.pinv(normal) @ right
     return Plane(plane[1:], centre)
+
+
+def _median_near(values, guess):
+    """`numpy.median` of positive numbers, in less time if it is within 10 % of a guess."""
+    if guess:
+        n_below = np.count_nonzero(values < 0.9 * guess)
+        near = values[(values >= 0.9 * guess) & (values <= 1.1 * guess)]
+        low, high = (len(values) - 1) // 2 - n_below, len(values) // 2 - n_below
+        if low >= 0 and high < len(near):
+            return np.partition(near, (low, high))[[low, high]].mean()
+    return np.median(values)
 
 
 def _mesh_map(values, used, box, filter_size, dtype, plane=None):

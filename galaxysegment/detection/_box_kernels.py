@@ -10,7 +10,6 @@ import numpy as np
 from .._utils.compiled import OPTIONS, njit
 
 _CLIP, _MAX_CLIPS = 3.0, 10
-_BLOCK = 128  # numpy sums so many numbers at a time, in eight lanes
 _LANES = 16  # boxes that are measured at once: their numbers fill a register
 _MOST_LEVELS = 4096  # of sep's histogram
 _STEP = math.sqrt(2 / math.pi) * 5 / 4  # its levels for each pixel
@@ -19,79 +18,40 @@ _NO_VALUE = -1e30  # a pixel this low is none for sep
 
 
 @njit(**OPTIONS)
-def sum_block(samples, start, stop, centre):
-    """Sum at most 128 deviations from a number, and their squares, in eight lanes as numpy does."""
-    if stop - start < 8:
-        total, square = -0.0, -0.0
-        for index in range(start, stop):
-            deviation = samples[index] - centre
-            total, square = total + deviation, square + deviation * deviation
-        return total, square
-    a, b, c, d = (
-        samples[start] - centre,
-        samples[start + 1] - centre,
-        samples[start + 2] - centre,
-        samples[start + 3] - centre,
-    )
-    e, f, g, h = (
-        samples[start + 4] - centre,
-        samples[start + 5] - centre,
-        samples[start + 6] - centre,
-        samples[start + 7] - centre,
-    )
-    aa, bb, cc, dd, ee, ff, gg, hh = a * a, b * b, c * c, d * d, e * e, f * f, g * g, h * h
-    whole = stop - (stop - start) % 8
-    for index in range(start + 8, whole, 8):
-        p, q, r, s = (
-            samples[index] - centre,
-            samples[index + 1] - centre,
-            samples[index + 2] - centre,
-            samples[index + 3] - centre,
-        )
-        t, u, v, w = (
-            samples[index + 4] - centre,
-            samples[index + 5] - centre,
-            samples[index + 6] - centre,
-            samples[index + 7] - centre,
-        )
-        a, b, c, d, e, f, g, h = a + p, b + q, c + r, d + s, e + t, f + u, g + v, h + w
-        aa, bb, cc, dd = aa + p * p, bb + q * q, cc + r * r, dd + s * s
-        ee, ff, gg, hh = ee + t * t, ff + u * u, gg + v * v, hh + w * w
-    total = ((a + b) + (c + d)) + ((e + f) + (g + h))
-    square = ((aa + bb) + (cc + dd)) + ((ee + ff) + (gg + hh))
-    for index in range(whole, stop):
+def sum_from_middle(samples, middle, stop, centre, sums):
+    """Sum deviations from a number, and their squares, outwards from a sample.
+
+    Parameters
+    ----------
+    samples : ndarray of float, shape (n,)
+    middle, stop : int
+        The sums of samples ``0…stop`` are made.
+    centre : float
+    sums : ndarray of float64, shape (2, n + 1)
+        Filled: the sum over samples ``low…high`` is ``sums[:, high] - sums[:, low]``.
+    """
+    totals, squares = sums[0], sums[1]
+    total = square = 0.0
+    totals[middle], squares[middle] = total, square
+    for index in range(middle, stop):
         deviation = samples[index] - centre
         total, square = total + deviation, square + deviation * deviation
-    return total, square
+        totals[index + 1], squares[index + 1] = total, square
+    total = square = 0.0
+    for index in range(middle - 1, -1, -1):
+        deviation = samples[index] - centre
+        total, square = total - deviation, square - deviation * deviation
+        totals[index], squares[index] = total, square
 
 
 @njit(**OPTIONS)
-def sum_pairwise(samples, start, stop, centre):
-    """Sum deviations from a number, and their squares, by halves as numpy does."""
-    n = stop - start
-    if n <= _BLOCK:
-        return sum_block(samples, start, stop, centre)
-    middle = start + n // 2 - n // 2 % 8
-    total, square = sum_pairwise(samples, start, middle, centre)
-    more, more_square = sum_pairwise(samples, middle, stop, centre)
-    return total + more, square + more_square
-
-
-@njit(**OPTIONS)
-def scatter_of(samples, low, high, centre):
-    """Return the standard deviation of sorted samples ``low…high``, the bits of `_scatter`."""
-    if high <= low:  # numpy's reduceat gives the number at `low` then
-        total = samples[low] - centre
-        square = total * total
-    else:
-        total = samples[low] - centre
-        square = total * total
-        if high > low + 1:
-            more, more_square = sum_pairwise(samples, low + 1, high, centre)
-            total, square = total + more, square + more_square
-    n = max(high - low, 1)
-    mean, mean_square = total / n, square / n
-    variance = mean_square - mean * mean
+def scatter_of(sums, low, high):
+    """Return the standard deviation of samples ``low…high``, given their `sum_from_middle`."""
+    if high <= low:
+        return 0.0
+    n = high - low
+    mean, square = (sums[0, high] - sums[0, low]) / n, (sums[1, high] - sums[1, low]) / n
+    variance = square - mean * mean
     return 0.0 if variance < 0 else math.sqrt(variance)
 
 
@@ -126,29 +86,25 @@ def clip_boxes(boxes, statistics):
     statistics : ndarray of float64, shape (n_boxes, 3)
         Filled.
     """
+    sums = np.empty((2, boxes.shape[1] + 1))
     for box in range(len(boxes)):
         samples = boxes[box]
         low, high = 0, number_below(samples, np.inf)
         while not np.isnan(samples[high]):  # infinite
             high += 1
         centre = median_of(samples, low, high)
-        measured_low, measured_high, scatter = -1, -1, 0.0
+        sum_from_middle(samples, high // 2, high, centre, sums)
         new_low, new_high = low, high
         for _ in range(_MAX_CLIPS):
             median = median_of(samples, low, high)
-            if (low, high) != (measured_low, measured_high):
-                scatter = scatter_of(samples, low, high, centre)
-                measured_low, measured_high = low, high
-            reach = _CLIP * scatter
+            reach = _CLIP * scatter_of(sums, low, high)
             new_low = number_below(samples, median - reach)
             new_high = number_below(samples, np.nextafter(median + reach, np.inf))
             if new_low <= low and new_high >= high:
                 break
             low, high = max(low, new_low), min(high, new_high)
-        if (new_low, new_high) != (measured_low, measured_high):
-            scatter = scatter_of(samples, new_low, new_high, centre)
         statistics[box, 0] = median_of(samples, new_low, new_high)
-        statistics[box, 1] = scatter
+        statistics[box, 1] = scatter_of(sums, new_low, new_high)
         statistics[box, 2] = new_high - new_low
 
 

@@ -58,16 +58,19 @@ def place_in_box(pixels, width):
     pixels : ndarray of int64
         Positions in raster order in an image with rows of `width` pixels.
     """
-    top, bottom = pixels[0] // width, pixels[-1] // width
+    places, rows = np.empty(len(pixels), dtype=np.int64), np.empty(len(pixels), dtype=np.int64)
+    start, row = pixels[0] - pixels[0] % width, 0
     left, right = width, 0
-    for pixel in pixels:
-        left, right = min(left, pixel % width), max(right, pixel % width)
-    box_width = right - left + 3
-    places = np.empty(len(pixels), dtype=np.int64)
     for index in range(len(pixels)):
-        y, x = pixels[index] // width, pixels[index] % width
-        places[index] = (y - top + 1) * box_width + x - left + 1
-    return places, box_width, (bottom - top + 3) * box_width
+        while pixels[index] - start >= width:  # a division would take longer
+            start, row = start + width, row + 1
+        x = pixels[index] - start
+        left, right = min(left, x), max(right, x)
+        places[index], rows[index] = x, row
+    box_width = right - left + 3
+    for index in range(len(pixels)):
+        places[index] += (rows[index] + 1) * box_width + 1 - left
+    return places, box_width, (row + 3) * box_width
 
 
 @njit(**OPTIONS)
@@ -147,10 +150,12 @@ def find_candidates(values, pixels, starts, width, n_pixels, connectivity, share
 
 
 @njit(**OPTIONS)
-def count_parts(values, places, around, node_at, thresholds, n_pixels):
-    """Return the number of parts of at least `n_pixels` pixels above each rising threshold."""
+def count_parts(values, order, places, around, node_at, thresholds, n_pixels):
+    """Return the number of parts of at least `n_pixels` pixels above each rising threshold.
+
+    `order` sorts the pixels from the faintest to the brightest.
+    """
     n = len(values)
-    order = np.argsort(values)
     parent, size = np.arange(n), np.ones(n, dtype=np.int64)
     is_above = np.zeros(n, dtype=np.bool_)
     counts = np.zeros(len(thresholds), dtype=np.int64)
@@ -179,31 +184,39 @@ def count_parts(values, places, around, node_at, thresholds, n_pixels):
 
 
 @njit(**OPTIONS)
-def large_parts(values, places, around, node_at, threshold, n_pixels):
-    """Return, for each pixel, 1 + the first pixel of its part above a threshold.
+def fill_large_parts(part, stack, bright, values, places, around, node_at, threshold, n_pixels):
+    """Fill in, for each pixel above a threshold, 1 + the first pixel of its part.
 
-    0 if the pixel is fainter, or if the part has fewer than `n_pixels` pixels.
+    0 if the part has fewer than `n_pixels` pixels.
+
+    Parameters
+    ----------
+    part : ndarray of int64, shape (n,)
+        Zeros, filled for the pixels `bright`.
+    stack : ndarray of int64, shape (n,)
+        Work space.
+    bright : ndarray of int64
+        The pixels above the threshold.
     """
-    n = len(values)
-    part, stack = np.zeros(n, dtype=np.int64), np.empty(n, dtype=np.int64)
-    is_seen = np.zeros(n, dtype=np.bool_)
-    for first in range(n):
-        if is_seen[first] or not values[first] > threshold:
+    for start in bright:
+        if part[start]:
             continue
-        stack[0], is_seen[first] = first, True
+        stack[0], part[start], first = start, -1, start
         n_done, n_stacked = 0, 1
         while n_done < n_stacked:
             node = stack[n_done]
             n_done += 1
             for offset in around:
                 other = node_at[places[node] + offset]
-                if other >= 0 and not is_seen[other] and values[other] > threshold:
-                    stack[n_stacked], is_seen[other] = other, True
+                if other >= 0 and part[other] == 0 and values[other] > threshold:
+                    stack[n_stacked], part[other] = other, -1
+                    first = min(first, other)
                     n_stacked += 1
         if n_stacked >= n_pixels:
             for index in range(n_stacked):
                 part[stack[index]] = first + 1
-    return part
+    for node in bright:
+        part[node] = max(part[node], 0)
 
 
 @njit(**OPTIONS)
@@ -225,22 +238,34 @@ def find_markers(values, pixels, width, thresholds, n_pixels, connectivity):
     around = neighbours(box_width, connectivity)
     node_at = np.full(box_size, -1, dtype=np.int64)
     node_at[places] = np.arange(n)
-    counts = count_parts(values, places, around, node_at, thresholds, n_pixels)
+    order = np.argsort(values)
+    counts = count_parts(values, order, places, around, node_at, thresholds, n_pixels)
+    part, stack = np.zeros(n, dtype=np.int64), np.empty(n, dtype=np.int64)
     markers = np.zeros(n, dtype=np.int64)
-    has_markers = False
+    n_inside = np.zeros(n + 1, dtype=np.int64)  # parts inside each marker
+    first, has_markers = 0, False
     for level in np.flatnonzero(counts > 1):
-        part = large_parts(values, places, around, node_at, thresholds[level], n_pixels)
+        part[order[first:]] = 0
+        while first < n and not values[order[first]] > thresholds[level]:
+            first += 1
+        bright = order[first:]
+        threshold = thresholds[level]
+        fill_large_parts(part, stack, bright, values, places, around, node_at, threshold, n_pixels)
         if not has_markers:
-            markers, has_markers = part, True
+            markers[:], has_markers = part, True
             continue
-        n_inside = np.zeros(n + 1, dtype=np.int64)  # parts inside each marker
-        for index in range(n):
-            if part[index] == index + 1:
-                n_inside[markers[index]] += 1
-        n_inside[0] = 0
-        for index in range(n):
-            if n_inside[markers[index]] > 1:
-                markers[index] = part[index]
+        falls_apart = False
+        for node in bright:
+            n_inside[markers[node]] = 0
+        for node in bright:
+            if part[node] == node + 1 and markers[node]:
+                n_inside[markers[node]] += 1
+                falls_apart |= n_inside[markers[node]] > 1
+        if falls_apart:
+            for node in range(n):
+                if n_inside[markers[node]] > 1:
+                    markers[node] = part[node]
+            n_inside[:] = 0
     return number_in_order(markers)
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._background import box_statistics
+from ._background import box_statistics, compiling_pays
 from ._contract import Statistic
 from ._statistics import BackgroundMeshes
 
@@ -438,11 +438,11 @@ def _steps(lines, sharp):
     if length < 4 * _FAR:
         return steps
     lines = lines.astype(np.float64, copy=False)
-    far = _step(lines, _FAR)
-    chosen = np.flatnonzero(_may_exceed(far))
+    chosen = np.flatnonzero(_may_exceed(lines))
     if not chosen.size:
         return steps
-    lines, far = lines[chosen], far[chosen]
+    lines = lines[chosen]
+    far = _step(lines, _FAR)
     size = np.abs(far)
     # The scatter of steps: of noise, and of the sources in the field.
     limits = _SIGMAS * 1.4826 * _medians_of(size)
@@ -460,12 +460,18 @@ def _steps(lines, sharp):
     return steps
 
 
-def _may_exceed(far):
+def _may_exceed(lines):
     """Whether a step of each line can exceed the limit of `_steps`; this costs less than to look.
 
     If half of the steps exceed the highest over the limit's factor, their median does so, too.
     """
-    size = np.abs(far)
+    if compiling_pays(lines.size):
+        from ._seam_kernels import mark_lines_with_steps
+
+        chosen = np.empty(len(lines), dtype=bool)
+        mark_lines_with_steps(np.ascontiguousarray(lines), _LOW, chosen)
+        return chosen
+    size = np.abs(_step(lines, _FAR))
     low = np.count_nonzero(size < size.max(axis=1, keepdims=True) / _LOW, axis=1)
     return (2 * low >= size.shape[1] - 1) | np.isnan(size).any(axis=1)
 

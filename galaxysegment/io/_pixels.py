@@ -1,6 +1,6 @@
 """Read the stored numbers of an HDU, all or a section, and turn them into floats or labels."""
 
-from math import isfinite
+from math import isfinite, prod
 
 import numpy as np
 from astropy.io import fits
@@ -12,6 +12,7 @@ from ._hdus import check_complete, open_stream, reading, too_short
 from ._headers import clean_header, quiet
 from ._section import resolve_section
 
+_PIECE = 1 << 19  # bytes that are read and swapped at once: they stay in the cache
 _DTYPES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
 
@@ -135,26 +136,32 @@ def _read_rows(hdu, rows, columns):
     stored = np.dtype(_DTYPES[hdu.bitpix])
     n_rows, n_columns = rows.stop - rows.start, columns.stop - columns.start
     raw = np.empty((*planes, n_rows, n_columns), dtype=stored)
-    # A window of whole rows is one piece of the file in each plane; another is one in each row.
-    n_pieces, step = (1, height) if n_columns == width else (n_rows, 1)
-    pixels = raw.reshape(-1, n_pieces, n_rows // n_pieces * n_columns).view(np.uint8)
+    swaps = stored.kind == "f" and not stored.isnative
     row_bytes = width * stored.itemsize
+    step = max(1, _PIECE // max(n_columns * stored.itemsize, 1))
     with hdu.path.open("rb", buffering=0) as file:
-        for plane, pieces in enumerate(pixels):
-            place = hdu.offset + (plane * height + rows.start) * row_bytes
-            place += columns.start * stored.itemsize
-            for piece in pieces:
-                file.seek(place)
-                n_read = file.readinto(piece)
-                while n_read < len(piece):  # a system reads at most 2 GB at once
-                    n_more = file.readinto(piece[n_read:])
-                    if not n_more:
-                        raise too_short(hdu)
-                    n_read += n_more
-                place += step * row_bytes
-    if stored.kind == "f" and not stored.isnative:
-        raw = raw.byteswap(inplace=True).view(stored.newbyteorder())
-    return raw
+        for plane, pixels in enumerate(raw.reshape(prod(planes), n_rows, n_columns)):
+            start = hdu.offset + plane * height * row_bytes + columns.start * stored.itemsize
+            for y in range(0, n_rows, step):
+                block = pixels[y : y + step]
+                # A window of whole rows is one piece of the file; another is one in each row.
+                pieces = block.reshape(1, -1) if n_columns == width else block
+                for row, piece in enumerate(pieces.view(np.uint8), rows.start + y):
+                    file.seek(start + row * row_bytes)
+                    _fill(piece, file, hdu)
+                if swaps:  # while it is in the cache
+                    block.byteswap(inplace=True)
+    return raw.view(stored.newbyteorder()) if swaps else raw
+
+
+def _fill(piece, file, hdu):
+    """Read bytes from where the file is; a system may return fewer bytes than were asked for."""
+    n_read = file.readinto(piece)
+    while n_read < len(piece):
+        n_more = file.readinto(piece[n_read:])
+        if not n_more:
+            raise too_short(hdu)
+        n_read += n_more
 
 
 def _read_stream(hdu, rows, columns):

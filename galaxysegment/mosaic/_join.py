@@ -14,7 +14,7 @@ from ._plan import Window
 
 _EIGHT = np.ones((3, 3), dtype=bool)
 NOWHERE = np.int64(np.iinfo(np.int64).max)
-_ROWS = 256  # painted at once: 25 MB if a row has 25,000 pixels
+_PIXELS = 1 << 18  # painted and written at once: they stay in the cache
 # The parts of a record that are needed to join tiles.
 _SMALL = (
     "key",
@@ -418,9 +418,10 @@ def paint_line(work, shape, dtype, folder):
     redone = [
         (folder.load("blend", index, ("pixels", "values")), numbers) for index, numbers in blends
     ]
-    block = np.empty((min(_ROWS, bottom - top), shape[1]), dtype=dtype)  # memory costs time once
-    for y0 in range(top, bottom, _ROWS):
-        y1 = min(y0 + _ROWS, bottom)
+    n_rows = min(max(1, _PIXELS // shape[1]), bottom - top)
+    block = np.empty((n_rows, shape[1]), dtype=dtype)  # memory costs time once
+    for y0 in range(top, bottom, n_rows):
+        y1 = min(y0 + n_rows, bottom)
         rows = block[: y1 - y0]
         rows[:] = 0
         for tile, record, table in zip(line, records, tables, strict=True):

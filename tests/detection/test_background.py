@@ -9,7 +9,11 @@ from photutils.utils import ShepardIDWInterpolator
 from scipy import ndimage
 
 from galaxysegment.detection._background import (
+    _clip_compiled,
+    _clip_sorted,
+    _clipped_statistics,
     _fill_unused,
+    _median_near,
     background_maps,
     background_meshes,
     spline_weights,
@@ -134,3 +138,20 @@ def test_unused_boxes_are_filled_as_by_photutils(n_used, dtype):
     expected = values.copy()
     expected[~used] = interpolate(np.argwhere(~used), n_neighbors=10)
     np.testing.assert_array_equal(_fill_unused(values, used), expected)
+
+
+@pytest.mark.parametrize("clip", [_clip_sorted, _clip_compiled])
+def test_pixels_far_off_cost_a_box_no_precision(clip):
+    pixels = sky((1, 1, 400, 1)).reshape(1, 1, 400)
+    filled = pixels.copy()
+    filled[0, 0, :20], filled[0, 0, 20:30] = -1e15, 1e15
+    expected = _clipped_statistics(pixels[..., 30:], clip)
+    np.testing.assert_allclose(_clipped_statistics(filled, clip), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("n_values", [1, 2, 9, 500, 501])
+@pytest.mark.parametrize("guess", [None, 0.0, 0.5, 1.0, 1.05, 3.0])
+def test_a_guess_changes_no_median(n_values, guess):
+    values = np.random.default_rng(n_values).uniform(0, 2, n_values)
+    assert _median_near(values, guess) == np.median(values)
+    assert _median_near(np.ones(n_values), guess) == 1

@@ -52,9 +52,11 @@ WINDOWS = [(slice(0, 12), slice(0, 17)), (slice(3, 9), slice(0, 17)), (slice(2, 
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("dtype", ["u1", ">i2", ">i4", ">f4", ">f8"])
 @pytest.mark.parametrize("at_once", [7, 1 << 20])
+@pytest.mark.parametrize("n_bytes", [1, 150, 1 << 20])
 def test_windows_of_cubes_are_read_whatever_a_system_reads_at_once(
-    tmp_path, monkeypatch, window, dtype, at_once
+    tmp_path, monkeypatch, window, dtype, at_once, n_bytes
 ):
+    monkeypatch.setattr("galaxysegment.io._pixels._PIECE", n_bytes)
     cube = np.random.default_rng(0).integers(0, 100, (3, 12, 17)).astype(dtype)
     fits.writeto(tmp_path / "cube.fits", cube)
     hdu = find_image(tmp_path / "cube.fits", None, list(scan(tmp_path / "cube.fits")))

@@ -62,7 +62,7 @@ def test_rows_of_tiles_against_pixel_by_pixel(
         expected.ravel()[pixels] = numbers[values - 1]
         blends.append((index, numbers))
     work = [(line, [tables[tile.index] for tile in line], blends) for line in lines]
-    rows, _join._ROWS = _join._ROWS, n_rows
+    pixels_at_once, _join._PIXELS = _join._PIXELS, n_rows * shape[1]
     try:
         np.testing.assert_array_equal(paint(work, shape, dtype, folder), expected)
         path = tmp_path_factory.mktemp("painting") / "labels"
@@ -72,7 +72,7 @@ def test_rows_of_tiles_against_pixel_by_pixel(
         for line in work[::-1]:  # rows of tiles finish in any order
             write_line(SimpleNamespace(shape=shape, folder=folder), line, path, 4, stored)
     finally:
-        _join._ROWS = rows
+        _join._PIXELS = pixels_at_once
     data = path.read_bytes()
     assert data[:4] == b"head" and not any(data[4 + expected.nbytes :])
     np.testing.assert_array_equal(
