@@ -15,13 +15,18 @@ import numpy as np
 
 from ._background import box_statistics, compiling_pays
 from ._contract import Statistic
+from ._plateaus import plateaus
 from ._statistics import BackgroundMeshes
 
 _STRIP = 64  # pixels, about, along a straight seam that its step is measured in
 _FEWEST_ROWS = 48  # of a strip
 _FAR, _NEAR = 12, 4  # pixels on either side that a step is measured with
 _SIGMAS = 6.0  # a step must exceed the scatter of such steps by this factor
+_SIGMA_PER_MAD = 1.4826
 _LOW = 8.8  # a median step over the highest's share of this is no outlier: _SIGMAS × 1.4826
+_SIGMAS_ON_LINE = 5.0  # by which a mean step exceeds its error, on a line that has a seam
+_FEWEST_HALVES = 2  # half strips with a step along such a line
+_SAME_LINE = 2  # pixels between two chains of steps on a line
 _SHARP = 0.7  # of a step must be there within a third of the pixels: a galaxy's edge is softer
 _SHARP_TILTED = 0.5  # a tilt smears the step within a strip
 _LEAST_STRIPS = 3  # of a straight seam; a tilted seam has twice as many of half the height
@@ -145,11 +150,55 @@ def steps_of(seams, corner, shape, dtype):
             own = np.arange(len(turned))[lines, np.newaxis] + line0 - seam.start
             place = place + seam.slope * own
         # From the edge between the last pixel before the step and the first behind it.
-        offset = np.arange(turned.shape[1]) + (pixel0 + 0.5) - place
-        ramp = (offset / _REACH + 1) / 2
-        profile = np.where(np.abs(offset) < _REACH, seam.step * ((offset >= 0) - ramp), 0)
-        turned[lines] += profile.astype(dtype)
+        profile = _profile(np.arange(turned.shape[1]) + (pixel0 + 0.5) - place)
+        turned[lines] += (seam.step * profile).astype(dtype)
+    _join_at_crossings(steps, seams, corner)
     return steps
+
+
+def _profile(offset):
+    """Step of 1 at offset 0, which falls to 0 within 128 pixels on either side."""
+    ramp = (offset / _REACH + 1) / 2
+    return np.where(np.abs(offset) < _REACH, (offset >= 0) - ramp, 0)
+
+
+def _join_at_crossings(steps, seams, corner):
+    """Take away the steps that seams cause at a line where their own step changes, in place.
+
+    Let a vertical step be 1 higher below a horizontal seam than above it. Then the horizontal step
+    is 1 higher on its right. Each of the two stops with its whole profile at the other's line; both
+    lines are right if the product of the profiles is subtracted once.
+    """
+    straight = [seam for seam in seams if not seam.slope]
+    lines = [
+        sorted({seam.place for seam in straight if seam.is_vertical == wanted})
+        for wanted in (False, True)
+    ]
+    for y in lines[0]:
+        for x in lines[1]:
+            change = (_change(straight, True, x, y) + _change(straight, False, y, x)) / 2
+            starts = [
+                round(place) - _REACH - first for place, first in zip((y, x), corner, strict=True)
+            ]
+            rows, columns = (slice(max(start, 0), max(start + 2 * _REACH, 0)) for start in starts)
+            own = steps[rows, columns]
+            if not change or not own.size:
+                continue
+            profile_y, profile_x = (
+                _profile(np.arange(n) + (max(start, 0) + first + 0.5) - place)
+                for n, start, first, place in zip(own.shape, starts, corner, (y, x), strict=True)
+            )
+            own -= (change * np.outer(profile_y, profile_x)).astype(own.dtype)
+
+
+def _change(seams, is_vertical, place, line):
+    """By how much the step of the seams at `place` rises at a line that they meet."""
+    own = [seam for seam in seams if seam.is_vertical == is_vertical and seam.place == place]
+    before, after = (
+        sum(seam.step for seam in own if seam.start <= at < seam.stop)
+        for at in (int(line) - 1, int(line))
+    )
+    return after - before
 
 
 def _halves(length, unit=_STRIP):
@@ -276,23 +325,79 @@ def _ending_at_crossings(seam, seams, shape):
 def _straight_seams(medians, edges, is_vertical):
     """Steps at the same pixel of consecutive strips, whose halves have these `edges`.
 
-    A single strip may miss its step, because a source hides it.
+    A single strip may miss its step, because a source hides it. Along the line of such steps each
+    stretch of about equal step is a seam.
     """
-    edges = np.append(edges[:-1:2], edges[-1])
+    strips = np.append(edges[:-1:2], edges[-1])
     steps = []
     for first in range(0, len(medians), 2 * _LINES):
         steps += _sharp_steps_of_lines(_pairs(medians[first : first + 2 * _LINES]), _SHARP)
-    chains = _chains(steps, edges, most_missed=1, steepest=0)
+    chains = _chains(steps, strips, most_missed=1, steepest=0)
+    places = _places_of_lines([chain for chain in chains if len(chain.strips) >= _LEAST_STRIPS])
+    if not places:
+        return []
+    far, near, scatter = _steps_at(medians, places)
     return [
-        Seam(
-            is_vertical,
-            chain.places[0],
-            *chain.ends(edges),
-            float(np.median(chain.steps)),
-        )
-        for chain in chains
-        if len(chain.strips) >= _LEAST_STRIPS
+        Seam(is_vertical, place, int(edges[start]), int(edges[stop]), step)
+        for place, own, own_near in zip(places, far, near, strict=True)
+        for start, stop, step in _stretches(own, own_near, scatter)
     ]
+
+
+def _places_of_lines(chains):
+    """Places of the lines that chains of steps lie on, the longest chain first."""
+    places = []
+    for chain in sorted(chains, key=lambda chain: -len(chain.strips)):
+        place = int(np.median(chain.places))
+        if all(abs(place - other) > _SAME_LINE for other in places):
+            places.append(place)
+    return places
+
+
+def _steps_at(medians, places):
+    """Steps at some places of each half strip, over 12 and over 4 pixels, and their scatter.
+
+    Returns
+    -------
+    far, near : ndarray of shape (n_places, n_halves)
+        NaN where there are no data.
+    scatter : ndarray of shape (n_halves,)
+        Of steps over 12 pixels along the half strip.
+    """
+    far = np.full((len(places), len(medians)), np.nan)
+    near, scatter = far.copy(), np.full(len(medians), np.nan)
+    for index, line in enumerate(medians):
+        kept = np.flatnonzero(~_narrow(np.isnan(line)))
+        pixels = line[np.newaxis, kept].astype(np.float64)
+        at = np.searchsorted(kept, places)
+        inside = np.flatnonzero((at >= _FAR) & (at <= len(kept) - _FAR))
+        if not inside.size:
+            continue
+        steps, at = _step(pixels, _FAR)[0], at[inside]
+        scatter[index] = _SIGMA_PER_MAD * _medians_of(np.abs(steps)[np.newaxis])[0]
+        far[inside, index] = steps[at - _FAR]
+        near[inside, index] = _step_at(pixels, _NEAR, np.zeros_like(at), at)
+    return far, near, scatter
+
+
+def _stretches(far, near, scatter):
+    """Half strips from, up to, and the step, of each stretch of a line that has a step.
+
+    That there is a seam on the line is known. So a stretch needs less evidence than a seam.
+    """
+    known = np.isfinite(far + near) & (scatter > 0) & np.isfinite(scatter)
+    for start, stop in plateaus(np.where(known, far, np.nan), scatter):
+        own = np.flatnonzero(known[start:stop]) + start
+        if not own.size:
+            continue
+        own = own[np.abs(far[own] - np.median(far[own])) <= 3 * scatter[own]]
+        weights = 1 / scatter[own] ** 2
+        step, step_near = (weights @ part[own] / weights.sum() for part in (far, near))
+        error = weights.sum() ** -0.5
+        # Over 4 pixels instead of 12, means scatter by 1.7 times as much.
+        is_sharp = abs(step_near - step) < (1 / _SHARP - 1) * abs(step) + 3 * 1.7 * error
+        if len(own) >= _FEWEST_HALVES and abs(step) > _SIGMAS_ON_LINE * error and is_sharp:
+            yield start, stop, float(step)
 
 
 def _tilted_seams(medians, edges, is_vertical, straight):
@@ -445,7 +550,7 @@ def _steps(lines, sharp):
     far = _step(lines, _FAR)
     size = np.abs(far)
     # The scatter of steps: of noise, and of the sources in the field.
-    limits = _SIGMAS * 1.4826 * _medians_of(size)
+    limits = _SIGMAS * _SIGMA_PER_MAD * _medians_of(size)
     own, places = np.nonzero(size > limits[:, np.newaxis])
     padded = np.pad(np.nan_to_num(size), ((0, 0), (_FAR, _FAR)))
     around = padded[own[:, np.newaxis], places[:, np.newaxis] + np.arange(2 * _FAR + 1)]

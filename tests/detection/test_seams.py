@@ -8,7 +8,7 @@ import pytest
 
 from galaxysegment.datasets import load_sample_field
 from galaxysegment.detection import _seams as seams_module
-from galaxysegment.detection._seams import LevelledMeshes, Seams, find_seams, steps_of
+from galaxysegment.detection._seams import LevelledMeshes, Seam, Seams, find_seams, steps_of
 from galaxysegment.segmenters._scaling import Scaler
 
 
@@ -66,6 +66,38 @@ def test_seams_end_where_chips_meet():
     vertical, horizontal = find_seams(image)
     assert vertical[:4] == (True, 275, 310, 600)
     assert horizontal[:4] == (False, 310, 275, 700)
+
+
+def chips(levels=((0, 2), (0.5, -0.5)), shape=(600, 700), place=(310, 275)):
+    """Sky of four chips that meet at a pixel."""
+    below, right = (np.arange(n) >= own for n, own in zip(shape, place, strict=True))
+    return np.array(levels, dtype=np.float32)[np.ix_(below.astype(int), right.astype(int))]
+
+
+def test_a_seam_that_is_known_goes_on_with_other_steps():
+    """Steps of half a sigma are too low to be found, unless a step on their line is high."""
+    half = chips(((0, 0), (0.5, 0)))
+    assert find_seams(noise(half.shape) + half) == []
+    seams = find_seams(noise(half.shape) + chips())
+    expected = [(310, 600, -1), (0, 310, 2), (0, 275, 0.5), (275, 700, -2.5)]
+    assert sorted(seam[:2] for seam in seams) == [(False, 310)] * 2 + [(True, 275)] * 2
+    own = {(seam.start, seam.stop, round(2 * seam.step) / 2) for seam in seams}
+    assert own == set(expected)
+
+
+def test_nothing_is_left_where_seams_cross():
+    levels = chips()
+    seams = [
+        Seam(True, 275, 0, 310, 2.0),
+        Seam(True, 275, 310, 600, -1.0),
+        Seam(False, 310, 0, 275, 0.5),
+        Seam(False, 310, 275, 700, -2.5),
+    ]
+    steps = steps_of(seams, (0, 0), levels.shape, np.float64)
+    for axis in (0, 1):
+        assert np.abs(np.diff(levels - steps, axis=axis)).max() < 3 / 128
+    window = steps_of(seams, (200, 170), (180, 230), np.float64)
+    np.testing.assert_array_equal(window, steps[200:380, 170:400])
 
 
 def test_noise_needs_no_second_look(monkeypatch):
