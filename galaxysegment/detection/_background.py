@@ -382,7 +382,7 @@ def fit_plane(values, used, y, x):
     middle = None
     for _ in range(_MAX_FITS):
         off = np.abs(heights - plane @ design)
-        middle = _median_near(off, middle)
+        middle = median_near(off, middle)
         if middle == 0:  # exact
             break
         # Cauchy's weights keep a little of every box, so that the fit stays unique
@@ -393,7 +393,7 @@ def fit_plane(values, used, y, x):
     return Plane(plane[1:], centre)
 
 
-def _median_near(values, guess):
+def median_near(values, guess):
     """`numpy.median` of positive numbers, in less time if it is within 10 % of a guess."""
     if guess:
         n_below = np.count_nonzero(values < 0.9 * guess)

@@ -90,7 +90,7 @@ def clip_boxes(boxes, statistics):
     for box in range(len(boxes)):
         samples = boxes[box]
         low, high = 0, number_below(samples, np.inf)
-        while not np.isnan(samples[high]):  # infinite
+        while high < samples.size - 1 and not np.isnan(samples[high]):  # infinite
             high += 1
         centre = median_of(samples, low, high)
         sum_from_middle(samples, high // 2, high, centre, sums)

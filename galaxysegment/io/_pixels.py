@@ -148,20 +148,15 @@ def _read_rows(hdu, rows, columns):
                 pieces = block.reshape(1, -1) if n_columns == width else block
                 for row, piece in enumerate(pieces.view(np.uint8), rows.start + y):
                     file.seek(start + row * row_bytes)
-                    _fill(piece, file, hdu)
+                    n_read = file.readinto(piece)
+                    while n_read < piece.size:  # a system may read less than was asked for
+                        n_more = file.readinto(piece[n_read:])
+                        if not n_more:
+                            raise too_short(hdu)
+                        n_read += n_more
                 if swaps:  # while it is in the cache
                     block.byteswap(inplace=True)
     return raw.view(stored.newbyteorder()) if swaps else raw
-
-
-def _fill(piece, file, hdu):
-    """Read bytes from where the file is; a system may return fewer bytes than were asked for."""
-    n_read = file.readinto(piece)
-    while n_read < len(piece):
-        n_more = file.readinto(piece[n_read:])
-        if not n_more:
-            raise too_short(hdu)
-        n_read += n_more
 
 
 def _read_stream(hdu, rows, columns):

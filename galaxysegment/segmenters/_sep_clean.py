@@ -4,6 +4,8 @@ sep cleans all detections of an image against each other. The detections of a mo
 tile by tile and cleaned once all are known.
 """
 
+from itertools import chain
+
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -142,7 +144,7 @@ def _neighbours(x, y, a):
         lists = tree.query_ball_point(points[own], 2 * _ZONE * a[own])
         sizes = np.fromiter(map(len, lists), dtype=np.int64, count=len(own))
         asking = np.repeat(own, sizes)
-        other = np.concatenate([np.array(near, dtype=np.int64) for near in lists])
+        other = np.fromiter(chain.from_iterable(lists), dtype=np.int64, count=len(asking))
         asks = (a[other] < a[asking]) | ((a[other] == a[asking]) & (asking < other))
         asking, other = asking[asks], other[asks]
         near = np.hypot(x[asking] - x[other], y[asking] - y[other]) <= _ZONE * (

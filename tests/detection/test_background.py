@@ -13,9 +13,9 @@ from galaxysegment.detection._background import (
     _clip_sorted,
     _clipped_statistics,
     _fill_unused,
-    _median_near,
     background_maps,
     background_meshes,
+    median_near,
     spline_weights,
 )
 
@@ -153,5 +153,5 @@ def test_pixels_far_off_cost_a_box_no_precision(clip):
 @pytest.mark.parametrize("guess", [None, 0.0, 0.5, 1.0, 1.05, 3.0])
 def test_a_guess_changes_no_median(n_values, guess):
     values = np.random.default_rng(n_values).uniform(0, 2, n_values)
-    assert _median_near(values, guess) == np.median(values)
-    assert _median_near(np.ones(n_values), guess) == 1
+    assert median_near(values, guess) == np.median(values)
+    assert median_near(np.ones(n_values), guess) == 1
