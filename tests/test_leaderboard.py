@@ -582,7 +582,7 @@ def test_the_page_begins_with_what_is_lost():
     assert leads == sorted(leads)
     behind, n_compared, n_missing = cells_behind(store)
     assert text.count("**behind:**") == len(behind)
-    assert f'"Published numbers", "{len(behind)} of {n_compared}"' in text
+    assert f'"Published numbers, on other images", "{len(behind)} of {n_compared}"' in text
     assert f"{n_missing} published numbers were not run" in text
     assert text.count("**behind** by") == sum(lead < 0 for lead in leads)
     # a sentence, a short table and one picture come before everything else

@@ -5,7 +5,7 @@ from .store import dig, number
 from .tables import bin_names, rst_table
 
 SETTINGS = {item.name: item for item in (GALSIM, BTK)}
-SIMULATORS = {"galsim": "GalSim", "btk": "the BlendingToolKit"}
+SHORT = {"galsim": "Field drawn by GalSim", "btk": "Blends drawn by the BlendingToolKit"}
 COLUMNS = {
     "AP": "segm.all.AP",
     "AP50": "segm.all.AP50",
@@ -103,8 +103,8 @@ def comparisons(tables):
         peers = [row for row in rows if not _is_net(row["system"])]
         for row in rows:
             if peers and _is_net(row["system"]):
-                title = f"{SETTINGS[name].title}, drawn by {SIMULATORS[name]}: {row['system']}"
-                named.append((title, _scores(row, peers) + _bins(row, peers)))
+                scores = _scores(row, peers) + _bins(row, peers)
+                named.append((f"{SHORT[name]}: {row['system']}", scores))
     return named
 
 

@@ -12,8 +12,8 @@ from .verdicts import KINDS, cells_behind, duels
 
 HEADER = ("contest", "lost", "largest deficit", "largest lead")
 TEXT = """\
-Ours against others on the same simulated images: a row is a contest, the largest deficit first. A
-score is lost however small the gap. The images of the published studies were others.
+Ours against others on the same simulated images, but for the published numbers: a row is a contest,
+the largest deficit first. A score is lost however small the gap. Brackets hold ours, then theirs.
 
 """
 
@@ -45,7 +45,7 @@ def _lead(score):
 
 def contests(store):
     """All contests of the tables, the largest deficit first."""
-    named = [("Published numbers", _published(store))]
+    named = [("Published numbers, on other images", _published(store))]
     for setting in SETTINGS:
         for kind, what in KINDS.items():
             pairs = [duel for duel in duels(store) if (duel.setting, duel.kind) == (setting, kind)]
@@ -63,7 +63,8 @@ def _published(store):
         group = store.get(cell.setting, cell.system, cell.variant)
         value = None if group is None else group.mean(cell.path)
         if value is not None:
-            what = f"{cell.name} of {SYSTEMS[cell.system].label}, {VARIANTS[cell.variant]}"
+            label, variant = SYSTEMS[cell.system].label, VARIANTS[cell.variant]
+            what = ", ".join([cell.name, label.split(",")[0], variant.split(":")[0]])
             scores.append((what, value, cell.value))
     return scores
 
