@@ -26,6 +26,7 @@ from leaderboard.peers import SExtractor, find_sextractor
 from leaderboard.run import choose
 from leaderboard.scores import count_sources
 from leaderboard.settings import make_a
+from leaderboard.systems import SEP_GRID
 from sklearn.pipeline import make_pipeline
 from skorch.callbacks import Callback
 
@@ -43,11 +44,6 @@ from galaxysegment.segmenters import (
 SIZE = 256
 LEAST_PIXELS = 10
 HEADER = f"{'system':34s}  IoU   Dice recall accur. | source P     R    F1 |  fit s  predict s"
-SEP_GRID = {
-    "n_sigma": (0.5, 0.65, 0.8, 1.0, 1.2, 1.5),
-    "fwhm": (1.5, 2.0, 2.5, 3.0),
-    "n_pixels": (5, 10),
-}
 REPORT = f"{'U-Net of Saverese et al. 2022':34s}  .708  .749  .775  .984"
 
 

@@ -299,12 +299,14 @@ def test_only_equals_are_compared(stored):
     assert duels(store) == []  # a trained net against a tuned program
 
 
-def test_tuned_programs_choose_from_one_grid():
+def test_tuned_programs_choose_from_a_common_grid():
     from benchmarks.leaderboard.systems import GRID, SYSTEMS
 
-    names = "photutils_tuned", "sep_tuned", "plain_photutils_tuned", "plain_sep_tuned"
-    for name in (*names, "sextractor_tuned"):
-        assert {key: SYSTEMS[name].grid[key] for key in GRID} == GRID
+    names = "photutils_tuned", "sep_tuned", "plain_photutils_common", "plain_sep_common"
+    for name in (*names, "sextractor_common"):
+        grid = SYSTEMS[name].grid_of("C")
+        assert {key: grid[key] for key in GRID} == GRID
+    assert SYSTEMS["sep_tuned"].grid_of("A") == SYSTEMS["sep_tuned"].grid != grid
 
 
 def test_parameters_are_tried_once_each(monkeypatch):

@@ -9,7 +9,8 @@ ABOUT = {
     "photutils": "Constructor without arguments, but for the RMS band: 1 RMS, 10 pixels.",
     "photutils_tuned": (
         "Threshold, kernel, pixels and contrast chosen on 16 training patches (60 in B, 4 in C), "
-        'mesh of 50. The runs are older than ``deblend="galaxy"``.'
+        "mesh of 50. In C from a finer grid, with how blends are split and whether objects are "
+        'masked. The runs of A and B are older than ``deblend="galaxy"``.'
     ),
     "photutils_refined": (
         "PhotutilsSegmenter, then the light divided among its sources: "
@@ -46,6 +47,9 @@ ABOUT = {
     "plain_sep_tuned": "The same with filter, threshold, kernel, pixels and contrast tuned.",
     "sextractor": "The program with its own defaults (``-d``).",
     "sextractor_tuned": "The same with threshold, kernel and pixels tuned.",
+    "plain_photutils_common": "photutils, tuned on the grid that ours have in C.",
+    "plain_sep_common": "sep, tuned on the grid that ours have in C.",
+    "sextractor_common": "SExtractor, tuned on the grid that ours have in C.",
     "noisechisel": "NoiseChisel and Segment of the GNU Astronomy Utilities, small tiles.",
     "noisechisel_tuned": "The same, masks cut at an isophote; three parameters tuned.",
     "smp_unet": (

@@ -97,7 +97,7 @@ def _fit_and_score(setting, system, job, keep, reuse):
         warnings.simplefilter("always")
         stored = Path(keep) / f"{key(job)}.safetensors" if keep and system.net else None
         trained = reuse and stored is not None and stored.is_file()
-        grid = recipe.choose if recipe else system.grid
+        grid = recipe.choose if recipe else system.grid_of(setting.name)
         train = None
         if grid or (system.fit and not trained):
             train = setting.train(

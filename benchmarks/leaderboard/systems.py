@@ -57,6 +57,8 @@ class System:
         Setting to training patches, where no recipe says it.
     grid : dict
         Parameters that are chosen on the training patches; empty for none.
+    grids : dict of str to dict
+        Setting to the grid that stands for `grid` there.
     sweep : tuple
         Parameter and its values that trade completeness for purity; ("scores", parameters for the
         prediction) where the scores of the sources do.
@@ -78,12 +80,17 @@ class System:
     variants: dict
     n_train: dict = field(default_factory=dict)
     grid: dict = field(default_factory=dict)
+    grids: dict = field(default_factory=dict)
     sweep: tuple = ()
     peer: bool = False
     net: str = ""
     fit: bool = True
     n_choose: int = 64
     more_data: bool = False
+
+    def grid_of(self, setting):
+        """The grid in a setting."""
+        return self.grids.get(setting, self.grid)
 
     @property
     def kind(self):
@@ -169,17 +176,30 @@ STUDY = {
 }
 RAW = {"A": ("raw",), "B": ("raw",), "C": ("raw",)}
 NETS = {"A": PREPARED, "B": ("raw",), "C": ("lupton", "snr")}
-# The same for all tuned programs. In setting C the peers divide the RMS map by the root of three
-# bands and ours do not: 2.0 of theirs is 1.15 of ours.
+# Pixels of a source differ in number between the settings, and with them what is worth trying.
+SEP_GRID = {
+    "n_sigma": (0.5, 0.65, 0.8, 1.0, 1.2, 1.5),
+    "fwhm": (1.5, 2.0, 2.5, 3.0),
+    "n_pixels": (5, 10),
+}
+PEER_GRID = {
+    "n_sigma": (0.6, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0),
+    "fwhm": (1.5, 2.0, 3.0),
+    "n_pixels": (5, 10),
+}
+MATCHED = (0.65, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0)
+CONTRAST = {"contrast": (0.0005, 0.005, 0.02)}
+SEP_FILTERS = {"filter_type": ("matched", "conv")}
+# The grid that all have in setting C. There the peers divide the RMS map by the root of three bands
+# and ours do not: 2.0 of theirs is 1.15 of ours.
 GRID = {
     "n_sigma": (0.65, 0.8, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0),
     "fwhm": (1.5, 2.0, 2.5, 3.0),
     "n_pixels": (5, 10),
-    "contrast": (0.0005, 0.005, 0.02),
+    **CONTRAST,
 }
-#: What ours have beside it, and sep.
+#: What ours have beside it.
 OUR_GRID = {"deblend": (True, "galaxy"), "mask_objects": (True, False)}
-SEP_FILTERS = {"filter_type": ("matched", "conv")}
 PHOTUTILS = {"fwhm": 3.0, "n_pixels": 10, "contrast": 0.001}
 NOISECHISEL_GRID = {
     "qthresh": (0.3, 0.6),
@@ -208,7 +228,8 @@ SYSTEMS = {
         ours("PhotutilsSegmenter", rms=True, deblend=True, **THRESHOLD),
         RAW,
         n_train=FEW,
-        grid=GRID | OUR_GRID,
+        grid=PEER_GRID | CONTRAST,
+        grids={"C": GRID | OUR_GRID},
         sweep=("n_sigma", SIGMAS),
     ),
     "photutils_refined": System(
@@ -227,7 +248,8 @@ SYSTEMS = {
         ours("SEPSegmenter", rms=True, deblend=True, **THRESHOLD),
         RAW,
         n_train=FEW,
-        grid=GRID | OUR_GRID,
+        grid=SEP_GRID | CONTRAST,
+        grids={"C": GRID | OUR_GRID},
         sweep=("n_sigma", SIGMAS),
     ),
     "kmeans": System(
@@ -297,7 +319,7 @@ SYSTEMS = {
         peer(PlainPhotutils, **PHOTUTILS),
         RAW,
         n_train=FEW,
-        grid=GRID,
+        grid=PEER_GRID,
         sweep=("n_sigma", SIGMAS),
         peer=True,
     ),
@@ -307,7 +329,7 @@ SYSTEMS = {
         peer(PlainSep),
         RAW,
         n_train=FEW,
-        grid=SEP_FILTERS | GRID,
+        grid={**SEP_FILTERS, **SEP_GRID, "n_sigma": MATCHED} | CONTRAST,
         sweep=("n_sigma", SIGMAS),
         peer=True,
     ),
@@ -317,8 +339,32 @@ SYSTEMS = {
         peer(SExtractor),
         RAW,
         n_train=FEW,
-        grid=GRID,
+        grid=PEER_GRID,
         sweep=("n_sigma", SIGMAS),
+        peer=True,
+    ),
+    "plain_photutils_common": System(
+        "photutils, tuned on the common grid",
+        peer(PlainPhotutils, **PHOTUTILS),
+        {"C": ("raw",)},
+        n_train=FEW,
+        grid=GRID,
+        peer=True,
+    ),
+    "plain_sep_common": System(
+        "sep, tuned on the common grid",
+        peer(PlainSep),
+        {"C": ("raw",)},
+        n_train=FEW,
+        grid=SEP_FILTERS | GRID,
+        peer=True,
+    ),
+    "sextractor_common": System(
+        "SExtractor, tuned on the common grid",
+        peer(SExtractor),
+        {"C": ("raw",)},
+        n_train=FEW,
+        grid=GRID,
         peer=True,
     ),
     "noisechisel": System("NoiseChisel", peer(NoiseChisel), RAW, peer=True),
