@@ -17,6 +17,7 @@ from scipy import ndimage, sparse
 _CLIP = 3.0
 _MAX_CLIPS = 10
 _MAX_FITS = 20
+_ROUNDING = 1e-12  # share of the heights that a plane misses because of rounding
 _MILD = 2.385 * 1.4826  # the customary width of a Cauchy weight in median absolute deviations
 _BLOCK = 1 << 18  # pixels that are worked on at once: what fits in the cache
 _PAYS = 1 << 22  # pixels for which compiled functions pay
@@ -378,18 +379,17 @@ def fit_plane(values, used, y, x):
     centre = np.array([y.mean(), x.mean()])
     design = np.stack([np.ones_like(y), y - centre[0], x - centre[1]])
     heights = values[used].astype(np.float64)
-    plane, _, rank, _ = np.linalg.lstsq(design.T, heights)
-    middle = None
+    plane, middle = np.linalg.lstsq(design.T, heights)[0], None
+    rounding = _ROUNDING * np.abs(heights).max()
     for _ in range(_MAX_FITS):
         off = np.abs(heights - plane @ design)
         middle = median_near(off, middle)
-        if middle == 0:  # exact
+        if middle <= rounding:  # exact
             break
         # Cauchy's weights keep a little of every box, so that the fit stays unique
         weighted = design / (1 + (off / (_MILD * middle)) ** 2)
-        normal, right = weighted @ design.T, weighted @ heights
-        # Boxes in a row leave the rise across it open: it is 0 then.
-        plane = np.linalg.solve(normal, right) if rank == 3 else np.linalg.pinv(normal) @ right
+        # Boxes in a row, or all others of no weight, leave the rise across it open: it is 0 then.
+        plane = np.linalg.lstsq(weighted @ design.T, weighted @ heights)[0]
     return Plane(plane[1:], centre)
 
 

@@ -9,12 +9,15 @@ from photutils.utils import ShepardIDWInterpolator
 from scipy import ndimage
 
 from galaxysegment.detection._background import (
+    _MAX_FITS,
+    _MILD,
     _clip_compiled,
     _clip_sorted,
     _clipped_statistics,
     _fill_unused,
     background_maps,
     background_meshes,
+    fit_plane,
     median_near,
     spline_weights,
 )
@@ -155,3 +158,43 @@ def test_a_guess_changes_no_median(n_values, guess):
     values = np.random.default_rng(n_values).uniform(0, 2, n_values)
     assert median_near(values, guess) == np.median(values)
     assert median_near(np.ones(n_values), guess) == 1
+
+
+def slow_plane(heights, design):
+    """The fit by weighted least squares, whose numbers need no squares."""
+    plane = np.linalg.lstsq(design, heights)[0]
+    for _ in range(_MAX_FITS):
+        off = np.abs(heights - design @ plane)
+        scale = _MILD * np.median(off)
+        if scale == 0:
+            break
+        with np.errstate(over="ignore"):
+            weight = 1 / np.hypot(1, off / scale)
+        plane = np.linalg.lstsq(design * weight[:, np.newaxis], heights * weight)[0]
+    return plane[1:]
+
+
+def test_a_plane_through_few_boxes():
+    """With three or four boxes all but two may lose their weight."""
+    rng = np.random.default_rng(1)
+    for _ in range(3000):
+        shape = tuple(rng.integers(1, 5, 2))
+        used = rng.random(shape) < 0.6
+        if not used.any():
+            continue
+        values = rng.normal(size=shape)
+        y, x = np.indices(shape) * 64 + 31.5
+        rows, columns = y[used] - y[used].mean(), x[used] - x[used].mean()
+        design = np.stack([np.ones_like(rows), rows, columns], axis=1)
+        slope = fit_plane(values, used, y, x)[0]
+        np.testing.assert_allclose(slope, slow_plane(values[used], design), atol=1e-9)
+
+
+def test_a_plane_through_boxes_of_equal_height_and_a_source():
+    heights = [1e6, 1e-12, 1e-12, 5.0, 1e6, 0.0]
+    rng = np.random.default_rng(0)
+    y, x = np.indices((3, 4)) * 64 + 31.5
+    for _ in range(500):
+        values, used = rng.choice(heights, (3, 4)), rng.random((3, 4)) < 0.5
+        if used.any():
+            assert np.abs(fit_plane(values, used, y, x)[0]).max() < 1e6 / 16
