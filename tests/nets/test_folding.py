@@ -166,3 +166,14 @@ def test_training_goes_on_after_prediction():
         not torch.equal(before[name], weight)
         for name, weight in unet.net_.module_.state_dict().items()
     )
+
+
+def test_weights_of_a_processor_without_doubles_are_told_apart(monkeypatch):
+    """Apple's graphics processors have no float64."""
+    net = with_statistics(UNet(base_width=2, depth=2))
+
+    def forbidden(self):
+        raise TypeError("no float64")
+
+    monkeypatch.setattr(torch.Tensor, "double", forbidden)
+    assert folded(net) is folded(net)

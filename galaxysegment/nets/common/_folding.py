@@ -63,7 +63,7 @@ def _stamp(tensors):
     The version of a tensor misses edits of its ``data``, and inference mode makes tensors without.
     """
     with torch.no_grad():
-        sums = torch.stack([tensor.sum().double() for tensor in tensors]).tolist()
+        sums = torch.stack([tensor.sum(dtype=torch.float32) for tensor in tensors]).tolist()
     versions = [None if tensor.is_inference() else tensor._version for tensor in tensors]
     return [tensor.data_ptr() for tensor in tensors], versions, sums
 
