@@ -158,7 +158,8 @@ class DETRSegmenter(DeepInstanceSegmenter):
         Whether to show a progress bar and a line per epoch.
     bridge : int, default=0
         Sources may bridge gaps without data (NaN, or no positive RMS) of up to this many pixels,
-        such as bad columns through a star: they are interpolated to find sources.
+        such as bad columns through a star. If both ends of a gap are 3 sigma above the sky of the
+        image, it is interpolated to find sources.
     label_bridge : bool, default=False
         Whether the pixels of such a gap get the label of the source; if not, they stay 0.
     no_data : {"auto", "nan"}, default="auto"

@@ -19,11 +19,10 @@ class KMeansSegmenter(SemanticSegmenter):
     """Pixels clustered by their intensities in all bands; the brightest cluster is galaxy.
 
     `fit` finds the centres of the clusters from pixels of all images; `predict` gives each pixel to
-    the nearest centre and turns what belongs to the brightest one into sources by connected
-    components.
+    the nearest centre. Connected pixels of the brightest cluster become sources.
 
-    The method knows nothing of noise or neighbours, so it lives from what comes before it: a
-    stretch that lifts faint sources from the sky, or the colours of `LuptonRGB`.
+    The method ignores noise and neighbours. Prepare the images with a stretch that lifts faint
+    sources from the sky, or with the colours of `LuptonRGB`.
 
     Parameters
     ----------
@@ -48,7 +47,8 @@ class KMeansSegmenter(SemanticSegmenter):
         Seed of the starting points and the sample of pixels.
     bridge : int, default=0
         Sources may bridge gaps without data (NaN, or no positive RMS) of up to this many pixels,
-        such as bad columns through a star: they are interpolated to find sources.
+        such as bad columns through a star. If both ends of a gap are 3 sigma above the sky of the
+        image, it is interpolated to find sources.
     label_bridge : bool, default=False
         Whether the pixels of such a gap get the label of the source; if not, they stay 0.
     no_data : {"auto", "nan"}, default="auto"

@@ -25,8 +25,8 @@ _CHUNK = 1 << 17  # pixels that one call of the forest classifies, which bounds 
 class RandomForestSegmenter(ProbabilisticSegmenter):
     """Tell galaxy from sky by a random forest on the texture around each pixel.
 
-    The forest learns from a sample of pixels with the share of galaxy pixels that the images have:
-    a balanced one would make it believe in too many galaxies.
+    The forest learns from a sample of pixels with the share of galaxy pixels that the images have.
+    After a balanced sample it would predict too many galaxies.
 
     Parameters
     ----------
@@ -72,7 +72,8 @@ class RandomForestSegmenter(ProbabilisticSegmenter):
         Seeds the sample of pixels and the trees.
     bridge : int, default=0
         Sources may bridge gaps without data (NaN, or no positive RMS) of up to this many pixels,
-        such as bad columns through a star: they are interpolated to find sources.
+        such as bad columns through a star. If both ends of a gap are 3 sigma above the sky of the
+        image, it is interpolated to find sources.
     label_bridge : bool, default=False
         Whether the pixels of such a gap get the label of the source; if not, they stay 0.
     no_data : {"auto", "nan"}, default="auto"

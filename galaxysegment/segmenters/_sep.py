@@ -35,7 +35,7 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
 
     Before them, seams are levelled; boxes that a large object fills are left out of the mesh, and
     the threshold is raised if the noise is correlated. ``level_seams=False, mask_objects=False,
-    correlated_noise=False, no_data="nan"`` is sep alone.
+    correlated_noise=False, bridge=0, no_data="nan"`` is sep alone.
 
     It learns nothing: `predict` works without `fit`. It needs the package sep (``pip install
     sep``).
