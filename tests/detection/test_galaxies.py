@@ -92,6 +92,21 @@ def test_two_galaxies_of_like_size_come_apart():
     assert parts[60, 45] == parts[60, 50]
 
 
+@pytest.mark.parametrize("seed", [3, 5])
+def test_small_blends_are_split_by_thresholds(seed):
+    smooth = crowd(seed)
+    labels = components(smooth, 6.0)
+    parts = deblend_galaxies(labels, smooth, 5)
+    assert np.bincount(labels.ravel())[1:].max() < 1200
+    assert parts.max() > labels.max()
+    # above the faintest pixel of each source, whatever the level of the sky
+    index = np.arange(1, labels.max() + 1)
+    low, high = (f(smooth, labels, index) for f in (ndimage.minimum, ndimage.maximum))
+    light = np.append(0, low)[labels]
+    light = (smooth - light) / np.append(1, high - low)[labels] + 0.01
+    assert same_partition(parts, deblend(labels, np.where(labels > 0, light, 0), 5))
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
