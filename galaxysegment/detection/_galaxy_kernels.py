@@ -12,6 +12,7 @@ N_FEATURES = 23
 N_BINS = 24  # of the radial profile of a host
 _MAX_HOSTS = 3  # hosts that a part is compared with
 _FIRST_HOSTS = 8  # parts among which the first host is sought
+_BRIGHT = 0.8  # quantile of the pixels above which light does not count for the first host
 
 
 @njit(**OPTIONS)
@@ -281,8 +282,13 @@ def probability(row, feature, threshold, low, high, value, starts, bias):
 
 @njit(**OPTIONS)
 def _first_host(light, peak, group_light):
-    """The peak with most light that is symmetric about it, among the parts with most light."""
-    width = light.shape[1]
+    """The peak with most light that is symmetric about it, among the parts with most light.
+
+    The brightest fifth of the pixels count no more than the others: a star that outshines a galaxy
+    is not its centre.
+    """
+    width, flat = light.shape[1], light.ravel()
+    light = np.minimum(light, np.quantile(flat[flat > 0], _BRIGHT))
     first, most = 0, -1.0
     for index in np.argsort(-group_light, kind="mergesort")[:_FIRST_HOSTS]:
         y, x = peak[index] // width, peak[index] % width
