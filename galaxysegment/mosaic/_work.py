@@ -2,13 +2,11 @@
 
 import os
 import pickle
-import time
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from multiprocessing import parent_process
 from pathlib import Path
-from threading import RLock, Thread
+from threading import RLock
 from uuid import uuid4
 
 import joblib
@@ -20,6 +18,7 @@ from tqdm import tqdm
 
 from .._utils.rms import append_rms
 from .._utils.shared import OwnThread, SharedContext, ignored
+from .._utils.workers import Parcel, do_numbered, settle
 from ..detection._scores import N_SUMS, sum_over_sources
 from ..structures import Instances
 from ..structures._labels import source_pixels, touching_groups
@@ -27,7 +26,6 @@ from ._instances import describe_instances
 from ._join import NOWHERE, describe_tile
 from ._plan import Window, read_transformed
 
-_WATCH = 0.5  # seconds between two looks at whether the main process is still there
 # What failed, in words. Docstrings are gone under ``python -OO``.
 _LABELS = {
     "segment_tile": "Segmenting a tile",
@@ -126,27 +124,15 @@ def _is_positive(rms):
 
 @lru_cache(maxsize=1)
 def _load(path):
+    settle(path)
     with Path(path).open("rb") as file:
-        (main_process, current_folder), parent = pickle.load(file), parent_process()
-        # The main process may be gone already: what `os.getppid` says now does not tell whose
-        # worker this is. The job comes second, because its imports can take long.
-        if parent is not None and parent.pid == main_process:
-            Thread(target=_die_with, args=(main_process,), daemon=True).start()
-            with suppress(OSError):  # it may be gone; then only absolute paths work
-                os.chdir(current_folder)
+        pickle.load(file)  # what `settle` reads
         return pickle.load(file)
 
 
 def forget_job():
     """Let go of the job that this process has loaded, if its threads were workers."""
     _load.cache_clear()
-
-
-def _die_with(parent):
-    """End this worker soon after the process that started it, which may have been killed."""
-    while os.getppid() == parent:
-        time.sleep(_WATCH)
-    os._exit(1)
 
 
 _BLAS = SharedContext(partial(OwnThread, partial(threadpool_limits, 1, "blas")))
@@ -244,18 +230,17 @@ class Scheduler:
     def _results(self, job, task, items):
         if not self.is_parallel:
             for index, item in enumerate(items):
-                yield _numbered(index, job, task, *item)
+                yield index, run_task(job, task, *item)
             return
         parallel = joblib.Parallel(n_jobs=self.n_jobs, return_as="generator_unordered")
-        call = joblib.delayed(_numbered)
+        calls = (
+            joblib.delayed(do_numbered)(index, job, Parcel(run_task, task, *item))
+            for index, item in enumerate(items)
+        )
         # joblib replaces a worker that has grown. As an error, its warning would leave joblib
         # waiting.
         with ignored("A worker stopped while some jobs"):
-            yield from parallel(call(index, job, task, *item) for index, item in enumerate(items))
-
-
-def _numbered(index, job, task, *arguments):
-    return index, run_task(job, task, *arguments)
+            yield from parallel(calls)
 
 
 def _is_parallel(n_jobs):

@@ -48,8 +48,8 @@ class Failing(Sleeping):
             raise ValueError("this tile is bad")
 
 
-def run_python(code, *flags, **environment):
-    path = os.pathsep.join([str(HARDENING), str(Path(__file__).parent), *sys.path])
+def run_python(code, *flags, first=HARDENING, **environment):
+    path = os.pathsep.join([str(first), str(HARDENING), str(Path(__file__).parent), *sys.path])
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", *flags, "-c", code],
         env={**os.environ, "PYTHONPATH": path, **environment},
@@ -165,6 +165,42 @@ def test_workers_end_with_the_main_process(tmp_path, number, to_file):
     while list((tmp_path / "temporary").glob("galaxysegment-*")) and time.time() < end:
         time.sleep(0.1)
     assert not list((tmp_path / "temporary").glob("galaxysegment-*"))
+
+
+_SLOW = """
+import os, sys, time
+from pathlib import Path
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "galaxysegment.mosaic" and any("loky" in part for part in sys.orig_argv):
+            Path(__file__).with_name(f"{os.getpid()}.pid").touch()
+            time.sleep(60)
+
+sys.meta_path.insert(0, Slow())
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="other signals")
+def test_workers_that_still_import_end_with_the_main_process(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(_SLOW)
+    code = (
+        "import sys, test_processes as t, numpy as np\n"
+        "from galaxysegment import PhotutilsSegmenter\n"
+        "t.segment_mosaic(PhotutilsSegmenter(), np.eye(100), n_jobs=2, **t.OPTIONS)"
+    )
+    process = run_python(code, first=tmp_path)
+    give_up = time.time() + 120
+    while len(workers := [int(path.stem) for path in tmp_path.glob("*.pid")]) < 2:
+        assert time.time() < give_up and process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    process.terminate()
+    process.wait(10)
+    end = time.time() + 2
+    while any(map(is_alive, workers)) and time.time() < end:
+        time.sleep(0.05)
+    assert not any(map(is_alive, workers))
+    process.communicate()
 
 
 _ORPHAN = """
