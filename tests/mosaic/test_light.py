@@ -17,7 +17,7 @@ from scipy import ndimage
 from galaxysegment import Instances, PhotutilsSegmenter
 from galaxysegment.base import BaseSegmenter
 from galaxysegment.exceptions import LargeBlendWarning, UnsubtractedSkyWarning
-from galaxysegment.io import read_header, read_separated, write_label_map
+from galaxysegment.io import Field, read_header, read_separated, write_label_map
 from galaxysegment.mosaic import TileError, _run, separate_mosaic
 from galaxysegment.mosaic._light_run import _tile_of
 from galaxysegment.mosaic._plan import cut_tiles
@@ -384,6 +384,14 @@ def test_sources_are_found_and_separated_in_one_call(both, tmp_path):
     from_file = read_separated(separate_mosaic(both, IMAGE, **options))
     check_same_in_any_order(whole, from_file)
     assert not (tmp_path / ".light.fits.unfinished").exists()
+
+
+def test_a_segmenter_that_takes_no_noise_finds_in_a_field_with_noise():
+    both = found_by(PhotutilsSegmenter(deblend=True))
+    labels = both.segmenter_.predict([IMAGE])
+    (whole,) = TemplateSeparator().separate([IMAGE], labels, rms=[RMS])
+    mosaic = separate_mosaic(both, Field(IMAGE, rms=RMS), tile_size=60, background=None, **QUIET)
+    check_same_in_any_order(whole, mosaic)
 
 
 class Grown(BaseSegmenter):

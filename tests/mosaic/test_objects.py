@@ -89,6 +89,18 @@ def test_an_object_that_every_tile_cuts_is_put_together(seed):
     np.testing.assert_array_equal(joined.masks[0], expected)
 
 
+def test_an_object_ends_where_the_owner_of_its_pixels_ends_it():
+    """Tile 0 sees columns 10 to 28 and owns those up to 14. Tile 1 sees 1 to 19, and owns the rest."""
+    seen = [[box_mask(2, 10, 6, 29)], [box_mask(2, 1, 6, 20)], *([] for _ in TILES[2:])]
+    records = [
+        record_of(tile, masks, [0.5] * len(masks)) for tile, masks in zip(TILES, seen, strict=True)
+    ]
+    assert all(record["cut"].all() for record in records)
+    box, crop, _, _ = _instances._AllInstances(records, TILES, SHAPE).merge(np.arange(2))
+    assert box == (2, 10, 6, 20)
+    assert crop.shape == (4, 10) and crop.all()
+
+
 def test_objects_are_in_raster_order():
     boxes = [(0, 80, 3, 84), (1, 2, 5, 6), (1, 40, 9, 44), (8, 0, 12, 3), (8, 60, 9, 61)]
     masks = [box_mask(*box) for box in boxes]
