@@ -90,7 +90,7 @@ def test_an_object_that_every_tile_cuts_is_put_together(seed):
 
 
 def test_an_object_ends_where_the_owner_of_its_pixels_ends_it():
-    """Tile 0 sees columns 10 to 28 and owns those up to 14. Tile 1 sees 1 to 19, and owns the rest."""
+    """Tile 0 sees columns 10 to 28, and owns those up to 14. Tile 1 sees 1 to 19, owns the rest."""
     seen = [[box_mask(2, 10, 6, 29)], [box_mask(2, 1, 6, 20)], *([] for _ in TILES[2:])]
     records = [
         record_of(tile, masks, [0.5] * len(masks)) for tile, masks in zip(TILES, seen, strict=True)
