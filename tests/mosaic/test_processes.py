@@ -185,9 +185,8 @@ sys.meta_path.insert(0, Slow())
 def test_workers_that_still_import_end_with_the_main_process(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(_SLOW)
     code = (
-        "import sys, test_processes as t, numpy as np\n"
-        "from galaxysegment import PhotutilsSegmenter\n"
-        "t.segment_mosaic(PhotutilsSegmenter(), np.eye(100), n_jobs=2, **t.OPTIONS)"
+        "import test_processes as t, numpy as np\n"
+        "t.segment_mosaic(t.Sleeping(folder=''), np.eye(100), n_jobs=2, **t.OPTIONS)"
     )
     process = run_python(code, first=tmp_path)
     give_up = time.time() + 120
