@@ -220,11 +220,11 @@ def fill_large_parts(part, stack, bright, values, places, around, node_at, thres
 
 
 @njit(**OPTIONS)
-def find_markers(values, pixels, width, thresholds, n_pixels, connectivity):
+def find_markers(values, order, pixels, width, thresholds, n_pixels, connectivity):
     """Number the parts that a rising threshold separates.
 
     A part is replaced by those that it falls into, if these are two or more of at least `n_pixels`
-    pixels.
+    pixels. `order` sorts the pixels from the faintest to the brightest.
 
     Returns
     -------
@@ -238,7 +238,6 @@ def find_markers(values, pixels, width, thresholds, n_pixels, connectivity):
     around = neighbours(box_width, connectivity)
     node_at = np.full(box_size, -1, dtype=np.int64)
     node_at[places] = np.arange(n)
-    order = np.argsort(values)
     counts = count_parts(values, order, places, around, node_at, thresholds, n_pixels)
     part, stack = np.zeros(n, dtype=np.int64), np.empty(n, dtype=np.int64)
     markers = np.zeros(n, dtype=np.int64)
@@ -419,12 +418,14 @@ def wait(node, level, first, last, following):
 
 
 @njit(**OPTIONS)
-def divide(values, pixels, width, markers, n_markers, total, contrast, connectivity):
+def divide(values, order, pixels, width, markers, n_markers, total, contrast, connectivity):
     """Divide a source among its markers; drop the faintest part while it is below `contrast`.
 
     Parameters
     ----------
     values : ndarray of float64, shape (n,)
+    order : ndarray of int64, shape (n,)
+        Pixels from the faintest to the brightest.
     pixels : ndarray of int64, shape (n,)
     width : int
     markers : ndarray of int64, shape (n,)
@@ -445,7 +446,7 @@ def divide(values, pixels, width, markers, n_markers, total, contrast, connectiv
     node_at = np.full(box_size, -1, dtype=np.int64)
     node_at[places] = np.arange(n)
     flooded, following = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
-    if not flood_by_levels(values, np.argsort(values), places, around, node_at, markers):
+    if not flood_by_levels(values, order, places, around, node_at, markers):
         flood(values, places, around, node_at, markers, np.flatnonzero(markers), flooded)
     flux, latest = np.zeros(n_markers + 1), np.full(n_markers + 1, -1, dtype=np.int64)
     for node in range(n):

@@ -114,27 +114,25 @@ class _Source(NamedTuple):
         """Part of each pixel, 1…n, and n; 1 if the source stays whole."""
         from . import _deblend_kernels as kernels
 
-        markers, n_markers = self.markers(n_pixels, n_levels)
+        # By numpy, whose sort uses vectors of the processor.
+        place = self.wide, np.argsort(self.wide), self.pixels, self.width
+        markers, n_markers = self.markers(place, n_pixels, n_levels)
         if n_markers < 2:
             return markers, 1
         total = float(self.values.sum())
-        place = self.pixels, self.width
-        n_parts = kernels.divide(
-            self.wide, *place, markers, n_markers, total, contrast, self.connectivity
-        )
+        n_parts = kernels.divide(*place, markers, n_markers, total, contrast, self.connectivity)
         return markers, n_parts
 
-    def markers(self, n_pixels, n_levels):
-        """Marker of each pixel, 1…n or 0, and n."""
+    def markers(self, place, n_pixels, n_levels):
+        """Marker of each pixel, 1…n or 0, and n; `place` are the kernel's first arguments."""
         from . import _deblend_kernels as kernels
 
         if self.values.min() == self.values.max():
             return np.zeros(len(self.values), dtype=np.int64), 0
         for exponential in (True, False):
             thresholds = _thresholds(self.values, n_levels, exponential).astype(np.float64)
-            place = self.pixels, self.width
             markers, n_markers = kernels.find_markers(
-                self.wide, *place, thresholds, n_pixels, self.connectivity
+                *place, thresholds, n_pixels, self.connectivity
             )
             # Else again with linear levels: fewer at the faint end.
             if n_markers <= _MOST_MARKERS:
