@@ -257,7 +257,11 @@ def box_statistics(image, box, mask=None, n_all=0):
 def _boxes_of_band(rows, box_height, box_width, clip):
     """Statistics of the boxes of some rows: (n_boxes_y, n_boxes_x, 3). The last may be narrower."""
     whole = rows.shape[1] // box_width * box_width
-    statistics = [_clipped_statistics(_cut(rows[:, :whole], box_height, box_width), clip)]
+    step = box_width * max(1, _BLOCK // (len(rows) * box_width))
+    statistics = [
+        _clipped_statistics(_cut(rows[:, x : min(x + step, whole)], box_height, box_width), clip)
+        for x in range(0, whole, step)
+    ]
     if whole < rows.shape[1]:
         rest = _cut(rows[:, whole:], box_height, rows.shape[1] - whole)
         statistics.append(_clipped_statistics(rest, clip))
