@@ -182,7 +182,7 @@ def test_the_page_names_who_leads():
         )
     ]
     assert comparisons(rows) == [
-        ("Nets of setting B, 4 core-minutes each", [("source F1", 0.7, 0.8)])
+        ("Setting B: nets after 4 core-minutes", [("source F1", 0.7, 0.8)])
     ]
     assert comparisons(rows[:1]) == []
     text = "\n".join(lines(rows))

@@ -27,8 +27,9 @@ patches.
 
 The budgets are small, so these rows compare how fast the nets learn. The rows of the settings'
 pages had up to ten times as long. No net starts from weights of others. torchvision's training was
-interrupted once and went on from its checkpoint, so its numbers repeat only roughly. StarDist and
-Cellpose train here without any download; that was tried on a few patches, and not scored.
+interrupted once and went on from its checkpoint, so its numbers repeat only roughly. StarDist
+learns and gives label maps, whereas the true masks overlap. Cellpose and both forms of
+``DETRSegmenter`` were begun and not finished.
 """
 
 
@@ -58,7 +59,7 @@ def comparisons(rows):
                 scores.append((name, *best))
         if scores:
             minutes = here[0]["core_minutes"]
-            named.append((f"Nets of setting {setting}, {minutes:g} core-minutes each", scores))
+            named.append((f"Setting {setting}: nets after {minutes:g} core-minutes", scores))
     return named
 
 

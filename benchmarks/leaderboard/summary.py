@@ -50,7 +50,7 @@ def contests(store):
         for kind, what in KINDS.items():
             pairs = [duel for duel in duels(store) if (duel.setting, duel.kind) == (setting, kind)]
             scores = [(duel.score, duel.ours, duel.theirs) for duel in pairs]
-            named.append((f"{SETTINGS[setting].title}: {what}", scores))
+            named.append((f"Setting {setting}: {what}", scores))
     named += elsewhere_page.comparisons(store.elsewhere)
     named += equal_page.comparisons(store.equal)
     items = [Contest(title, scores) for title, scores in named if scores]
@@ -81,7 +81,7 @@ def lines(store):
     rows = [
         [
             item.title,
-            f"{len(item.lost)} of {len(item.scores)}",
+            f"{len(item.lost)}/{len(item.scores)}",
             _told(item.worst) if item.lost else "–",
             _told(item.best) if _lead(item.best) >= 0 else "–",
         ]
