@@ -40,8 +40,8 @@ class BadPixelFiller(BaseImageTransformer):
     as well; a band without any data becomes zero, because nothing can fill it.
 
     A segmenter finds no source on a pixel that is NaN in all bands; after filling it may. To keep a
-    star whole that bad columns cut in two, without labels on bad pixels, use ``bridge=3`` of the
-    segmenter instead.
+    star whole that bad columns cut in two, without labels on bad pixels, use the parameter `bridge`
+    of the segmenter instead.
 
     Examples
     --------
