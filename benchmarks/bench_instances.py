@@ -3,13 +3,15 @@
     python -m benchmarks.bench_instances real --picture hsc.png
     python -m benchmarks.bench_instances btk
     python -m benchmarks.bench_instances seeing
+    python -m benchmarks.bench_instances fields
 
 `real` counts the peaks of 63 blends of the Hyper Suprime-Cam (mean of the bands, weighted by their
 inverse variance) that have a source of their own: each source takes one peak, within `NEAR` pixels
 of its middle or of its brightest pixel. Sources without a peak are spurious. `btk` scores 60 blends
 of the BlendingToolKit as `bench_elsewhere` does, `seeing` blends of `make_blends` whose PSF is 1 to
-2 times as wide. sep is tuned, on the other half of the blends each time. ``--weights`` names other
-weights or a file. GALAXYSEGMENT_DATA is the folder of the images.
+2 times as wide; `fields` segments whole fields beside the shipped U-Net. sep is tuned, on the other
+half of the blends each time. ``--weights`` names other weights or a file. GALAXYSEGMENT_DATA is the
+folder of the images.
 """
 
 import argparse
@@ -24,13 +26,16 @@ import sep
 from scipy.optimize import linear_sum_assignment
 
 from galaxysegment import Instances, MaskRCNNSegmenter, UNetSegmenter
-from galaxysegment.datasets import make_blends
+from galaxysegment.datasets import make_blends, make_field
 from galaxysegment.metrics import coco_summary, detection_scores
+from galaxysegment.metrics._matching import best_pairs, find_overlaps
+from galaxysegment.structures import GALAXY, STAR
 
 from .bench_elsewhere import run_net, run_peer, score
-from .leaderboard.elsewhere import BTK, btk_parts
+from .leaderboard.elsewhere import BTK, _galsim_field, btk_parts
 from .leaderboard.fields import join
 
+LEAST = 10  # pixels of a source on a field that counts
 NEAR = 4.0  # pixels, about the PSF of the real blends
 GRID = {
     "thresh": (1.0, 1.5, 2.0, 3.0),
@@ -219,20 +224,72 @@ def seeing(options):
         )
 
 
+def fields(options):
+    """Print F1 on whole fields, and how many matched sources have the right class."""
+    net = MaskRCNNSegmenter(weights=options.weights, rms_band=-1)
+    unet = UNetSegmenter(weights="vis", rms_band=-1)
+    for name, planes, sources in list_fields(options.data):
+        truth = sources.select(sources.areas >= LEAST)
+        row = []
+        for segmenter in (net, unet):
+            predicted = segmenter.predict(planes[None], output="instances")[0]
+            scores = detection_scores([truth], [predicted.select(predicted.areas >= LEAST)])
+            row.append(
+                f"F1 {scores.f1:.3f} (recall {scores.recall:.3f}, precision {scores.precision:.3f})"
+            )
+        predicted = net.predict(planes[None], output="instances")[0]
+        right = right_classes(truth, predicted)
+        told = ", ".join(f"{share:.3f} of {n}" for share, n in right)
+        print(
+            f"{name}: Mask R-CNN {row[0]}; vis {row[1]}; right galaxies, stars {told}", flush=True
+        )
+
+
+def list_fields(folder):
+    """Yield names, images with their RMS map, and true sources."""
+    field = _galsim_field(folder / "sim_galsim_fields")
+    planes = np.stack([field.image[1], np.asarray(field.rms)[1]]).astype(np.float32)
+    yield "GalSim, r", planes, field.instances
+    for density in (40, 100, 250):
+        field = make_field(
+            (512, 512),
+            pixel_scale=0.2,
+            psf_fwhm=0.8,
+            density=density,
+            star_fraction=0.3,
+            random_state=9_100_000 + density,
+        )
+        planes = np.stack([field.image[0], field.rms]).astype(np.float32)
+        yield f"make_field, {density} per square arcminute", planes, field.instances
+
+
+def right_classes(truth, predicted):
+    """Share of matched galaxies and of matched stars with the right class, and their numbers."""
+    overlaps = find_overlaps([truth], [predicted])
+    pairs = best_pairs(overlaps, 0.5)
+    own, answers = truth.classes[overlaps.i[pairs]], predicted.classes[overlaps.j[pairs]]
+    result = []
+    for kind in (GALAXY, STAR):
+        of_kind = answers[own == kind] == kind
+        result.append((of_kind.mean() if len(of_kind) else np.nan, len(of_kind)))
+    return result
+
+
 def without_classes(predicted):
     return [replace(sources, classes=None) for sources in predicted]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["real", "btk", "seeing"])
+    parser.add_argument("what", choices=["real", "btk", "seeing", "fields"])
     parser.add_argument("--weights", default="blends", help="name or file")
     parser.add_argument("--picture", type=Path, help="file of the picture of real blends")
     parser.add_argument("-n", type=int, default=100, help="simulated blends of each width")
     options = parser.parse_args()
     options.data = Path(os.environ["GALAXYSEGMENT_DATA"])
     warnings.simplefilter("ignore")
-    {"real": real, "btk": btk, "seeing": seeing}[options.what](options)
+    runs = {"real": real, "btk": btk, "seeing": seeing, "fields": fields}
+    runs[options.what](options)
 
 
 if __name__ == "__main__":

@@ -148,10 +148,14 @@ class Fields:
         self.segmenter, self.folder, self.first, self.fields = segmenter, folder, first, []
         self.collate = segmenter._collate()
 
-    def add(self):
-        """Add the next field: its planes, their scaled image and the truth."""
+    def add(self, large=None):
+        """Add the next field: its planes, their scaled image and the truth.
+
+        `large` is as in `simulate`; the number of the field decides if it is ``None``.
+        """
         number = len(self.fields)
-        planes, instances = cached(self.first + number, self.folder, number >= FIRST_LARGE)
+        large = number >= FIRST_LARGE if large is None else large
+        planes, instances = cached(self.first + number, self.folder, large)
         self.fields.append((planes, self.segmenter._scale_all([planes])[0], instances))
 
     def batch(self, rng):

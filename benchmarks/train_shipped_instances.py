@@ -6,11 +6,13 @@ Its U-Net begins with the shipped weights "sky", its heads with fresh ones. New 
 `instance_fields` join during the training. The training has a budget of processor minutes: the rate
 rises over the first tenth and falls along a cosine. Every two minutes the weights are written to
 the folder with the optimizer; started again, the training goes on from there. At the end the
-thresholds are chosen on fields that the net has not seen.
+thresholds are chosen on images that the net has not seen.
 """
 
 import argparse
+import itertools
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +20,23 @@ import torch
 
 from galaxysegment import MaskRCNNSegmenter, UNetSegmenter
 from galaxysegment._utils.model_file import read_model_file, write_model_file
+from galaxysegment.datasets import make_blends, make_field
 from galaxysegment.metrics import detection_scores
 from galaxysegment.nets.common._memory import kept_memory
 from galaxysegment.nets.common._net import autocast_dtype
 from galaxysegment.persistence import save
-from galaxysegment.segmenters._mask_rcnn import _best_mask, _best_score
+from galaxysegment.segmenters._mask_rcnn import _best_mask
 from galaxysegment.segmenters._scaling import Scaler
 
 from .instance_fields import BATCH, PATCH, Fields
 from .leaderboard.clock import TrainingClock
+from .leaderboard.scores import count_sources
 
 HELD_OUT = 8_000_000  # seed of the first field that thresholds are chosen on
 N_HELD_OUT = 16
+SURVEY = {"pixel_scale": 0.2, "psf_fwhm": 0.8, "star_fraction": 0.2}
+LEAST = 10  # pixels of a source that counts when thresholds are chosen
+THRESHOLDS = np.round(np.arange(0.2, 0.71, 0.05), 2)
 ANCHORS = [6.0, 12.0, 24.0, 48.0, 96.0]
 N_SAMPLES = 64  # boxes of a patch that the heads are trained on
 MOST_NORM = 5.0  # of the gradients
@@ -129,36 +136,78 @@ def take_step(module, optimizer, batch):
 
 
 def held_out(segmenter, folder, n_fields=N_HELD_OUT):
-    """Return scaled images and truth that thresholds are chosen on: quarters and cut-outs."""
+    """Return scaled patches and cut-outs and their truth, which thresholds are chosen on.
+
+    Every other field holds large galaxies.
+    """
     fields = Fields(segmenter, folder, HELD_OUT)
-    for _ in range(n_fields):
-        fields.add()
+    for number in range(n_fields):
+        fields.add(large=number % 2 == 1)
     rng = np.random.default_rng(HELD_OUT)
     items = [fields._patch(field, rng) for field in fields.fields for _ in range(8)]
     return [item[0] for item in items], [item[1] for item in items]
 
 
+def development(segmenter, folder, n_fields=N_HELD_OUT):
+    """Return three sets of scaled images and truth: as in training, pairs, and fields."""
+    X, pairs = [], []
+    for number, width in enumerate((0.7, 1.0, 1.4)):
+        images, truth = make_blends(2 * n_fields, psf_fwhm=width, random_state=HELD_OUT + number)
+        X += list(images)
+        pairs += truth
+    fields = [
+        make_field((512, 512), **SURVEY, density=density, random_state=HELD_OUT + density)
+        for density in (30, 80)
+    ]
+    planes = [np.stack([field.image[0], field.rms]).astype(np.float32) for field in fields]
+    segmenter._ready_net()
+    plain = replace(segmenter._scaler(), rms_band=None)
+    return [
+        held_out(segmenter, folder, n_fields),
+        ([plain.scale_image(image[None]) for image in X], pairs),
+        (segmenter._scale_all(planes), [field.instances for field in fields]),
+    ]
+
+
 def tune(segmenter, folder, n_fields=N_HELD_OUT):
-    """Choose the thresholds of scores and masks, and print how well the net does with them."""
-    images, targets = held_out(segmenter, folder, n_fields)
-    boxes, _ = segmenter._look(images, 0.05)
+    """Choose the thresholds of scores and masks, and print how well the net does with them.
+
+    The mean F1 of three sets decides about the scores; sources of fewer than `LEAST` pixels do not
+    count. `_best_mask` decides about the masks.
+    """
+    sets = development(segmenter, folder, n_fields)
+    boxes = [segmenter._look(images, 0.05)[0] for images, _ in sets]
 
     def draw(threshold):
-        return segmenter._draw(boxes, images, threshold)
+        return [
+            segmenter._draw(own, images, threshold)
+            for own, (images, _) in zip(boxes, sets, strict=True)
+        ]
 
-    segmenter.score_threshold_ = _best_score(targets, draw(0.5))
-    segmenter.mask_threshold_ = _best_mask(targets, draw, segmenter.score_threshold_)
-    chosen = [
-        sources.select(sources.scores >= segmenter.score_threshold_)
-        for sources in draw(segmenter.mask_threshold_)
-    ]
-    scores = detection_scores(targets, chosen)
-    print(
-        f"held out: score threshold {segmenter.score_threshold_}, mask threshold "
-        f"{segmenter.mask_threshold_}, F1 {scores.f1:.3f}, recall {scores.recall:.3f}, precision "
-        f"{scores.precision:.3f}",
-        flush=True,
+    targets = [truth for _, truth in sets]
+    rows = np.array([scan(*pair) for pair in zip(targets, draw(0.5), strict=True)])
+    segmenter.score_threshold_ = float(THRESHOLDS[rows.mean(axis=0).argmax()])
+    segmenter.mask_threshold_ = _best_mask(
+        list(itertools.chain(*targets)),
+        lambda threshold: list(itertools.chain(*draw(threshold))),
+        segmenter.score_threshold_,
     )
+    for name, row in zip(("as in training", "pairs", "fields"), rows, strict=True):
+        print(
+            f"{name}: F1 "
+            + ", ".join(f"{cut} {f1:.3f}" for cut, f1 in zip(THRESHOLDS, row, strict=True))
+        )
+    print(f"thresholds: score {segmenter.score_threshold_}, mask {segmenter.mask_threshold_}")
+
+
+def scan(targets, predicted):
+    """F1 at each score threshold."""
+    counted, seen = count_sources(targets, predicted, LEAST)
+    targets = [truth.select(keep) for truth, keep in zip(targets, counted, strict=True)]
+    return [
+        detection_scores(targets, [image.select(image.scores >= cut) for image in seen]).f1
+        for cut in THRESHOLDS
+    ]
 
 
 def write(segmenter, path):

@@ -113,6 +113,14 @@ def test_each_source_takes_one_peak():
     assert not bench_instances.matched_peaks(nothing, image, peaks).any()
 
 
+def test_right_classes():
+    labels = np.zeros((20, 30), dtype=int)
+    labels[2:8, 2:8], labels[2:8, 20:26], labels[12:18, 2:8] = 1, 2, 3
+    truth = Instances.from_label_map(labels, classes=[GALAXY, STAR, STAR])
+    predicted = Instances.from_label_map(labels, classes=[GALAXY, GALAXY, STAR])
+    assert bench_instances.right_classes(truth, predicted) == [(1.0, 1), (0.5, 2)]
+
+
 def test_bands_are_weighted_by_their_variance():
     weights = np.array([[[1.0, 0.0]], [[3.0, 0.0]]])
     mean, rms = bench_instances.coadd(np.array([[[4.0, 1.0]], [[8.0, 1.0]]]), weights)

@@ -71,8 +71,10 @@ def shipped_models(estimator: str | None = None) -> list[ShippedModel]:
 
     Examples
     --------
-    >>> [(model.estimator, model.name) for model in shipped_models()]
-    [('UNetSegmenter', 'vis'), ('UNetSegmenter', 'sky'), ('UNetSeparator', 'blends')]
+    >>> sorted({model.estimator for model in shipped_models()})
+    ['MaskRCNNSegmenter', 'UNetSegmenter', 'UNetSeparator']
+    >>> [model.name for model in shipped_models("UNetSegmenter")]
+    ['vis', 'sky']
     """
     entries = json.loads((_FOLDER / "models.json").read_text(encoding="utf-8"))
     models = []

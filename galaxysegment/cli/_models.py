@@ -18,7 +18,7 @@ def run(arguments):
         return
     chosen = [model for model in models if arguments.name in _names(model)]
     if not chosen:
-        known = ", ".join(model.name for model in models)
+        known = ", ".join(dict.fromkeys(model.name for model in models))
         raise ValueError(f"There is no shipped net {arguments.name!r}: choose from {known}.")
     for model in chosen:
         _print_card(model)

@@ -147,10 +147,12 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         ``"auto"`` computes in bfloat16 where the processor does so natively.
     weights : str, path or None, default=None
-        Weights to start from: a file written by `galaxysegment.persistence.save`, whose
-        architecture, classes and scaling then count; ``"coco"``, torchvision's weights of
-        photographs (170 MB, downloaded once), or a file ``.pth`` of them or of another state dict
-        of torchvision's Mask R-CNN, with ``backbone="resnet50"`` and any number of bands.
+        Weights to start from: ``"blends"``, which ship with the package and need no training (one
+        science band in any units, galaxies and stars), or a file written by
+        `galaxysegment.persistence.save`. Architecture, classes and scaling then come from the file.
+        ``"coco"``, torchvision's weights of photographs (170 MB, downloaded once), or a file
+        ``.pth`` of them or of another state dict of torchvision's Mask R-CNN, with
+        ``backbone="resnet50"`` and any number of bands.
     warm_start : bool, default=False
         Whether another call of `fit` goes on from the present weights.
     callbacks : list of skorch callbacks or None, default=None

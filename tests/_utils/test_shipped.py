@@ -47,5 +47,6 @@ def test_every_file_has_an_entry():
 
 def test_nets_of_one_class():
     assert [model.name for model in shipped_models("UNetSegmenter")] == ["vis", "sky"]
+    assert [model.name for model in shipped_models("MaskRCNNSegmenter")] == ["blends"]
     assert [model.name for model in shipped_models("UNetSeparator")] == ["blends"]
     assert shipped_models("DETRSegmenter") == []

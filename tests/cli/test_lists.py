@@ -51,8 +51,8 @@ def test_models_are_listed(capsys):
     assert main(["models"]) == 0
     printed = capsys.readouterr().out
     for model in shipped_models():
-        line = next(line for line in printed.splitlines() if line.startswith(f"{model.name} "))
-        for part in (model.estimator, model.version, model.sha256[:12], model.summary):
+        (line,) = (line for line in printed.splitlines() if line.endswith(model.summary))
+        for part in (f"{model.name} ", model.estimator, model.version, model.sha256[:12]):
             assert part in line
 
 
@@ -64,9 +64,13 @@ def test_the_card_of_a_model(name, capsys):
     assert "--method unet --set weights=vis" in printed
     assert "\n\n# UNetSegmenter-vis\n" in printed and "library_name" not in printed
     assert main(["models", "blends"]) == 0
-    assert "separate IMAGE --separator unet --set-separator" in capsys.readouterr().out
+    printed = capsys.readouterr().out  # two nets have this name
+    assert "separate IMAGE --separator unet --set-separator" in printed
+    assert "segment IMAGE --method maskrcnn --set weights=blends" in printed
+    assert main(["models", "MaskRCNNSegmenter-blends"]) == 0
+    assert "--separator" not in capsys.readouterr().out
     assert main(["models", "ir"]) == 1
-    assert "choose from vis" in capsys.readouterr().err
+    assert "choose from vis, sky, blends." in capsys.readouterr().err
 
 
 def test_a_damaged_model_is_said(monkeypatch, capsys, tmp_path):

@@ -1,10 +1,15 @@
 """Weights of a Mask R-CNN on a U-Net, and the weights "blends", which need no training."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from galaxysegment import Instances, MaskRCNNSegmenter
+from galaxysegment.datasets import load_sample_field, make_blends
+from galaxysegment.metrics import average_precision, detection_scores
 from galaxysegment.persistence import save
+from galaxysegment.segmenters._deep import _WEIGHTS_FOLDER
 from galaxysegment.testing import make_images
 
 torch = pytest.importorskip("torch")
@@ -95,3 +100,59 @@ def test_a_net_on_a_unet_learns(kept):
     images, labels = make_images(4, random_state=9)
     assert kept[0].score(images, labels) > 0.5
     assert np.isfinite(kept[0].history_[-1]["train_loss"])
+
+
+# ---- the weights that ship ----
+
+
+def without_classes(images):
+    return [replace(sources, classes=None) for sources in images]
+
+
+@pytest.mark.parametrize("psf_fwhm", [0.7, 1.4])
+def test_blends_under_a_psf_and_another_twice_as_wide(psf_fwhm):
+    pytest.importorskip("galsim", reason="simulates blends")
+    images, truth = make_blends(12, psf_fwhm=psf_fwhm, random_state=77)
+    predicted = MaskRCNNSegmenter(weights="blends").predict(images, output="instances")
+    assert detection_scores(truth, predicted).f1 >= 0.85
+    assert average_precision(without_classes(truth), without_classes(predicted)) >= 0.5
+
+
+def test_peaks_of_real_blends(data_dir):
+    pytest.importorskip("sep", reason="is what the benchmark compares with")
+    from benchmarks.bench_instances import count, real_blends, run_sep
+
+    images, peaks = real_blends(data_dir)
+    images, peaks = images[::2], peaks[::2]
+    net = MaskRCNNSegmenter(weights="blends", rms_band=-1)
+    of_net, of_sep = (
+        count(predicted, images, peaks).sum(axis=0)
+        for predicted in (
+            net.predict(images, output="instances"),
+            run_sep(images, thresh=3.0, minarea=5, deblend_cont=1e-4),
+        )
+    )
+    assert of_net[0] >= 0.7 * of_net[1] and of_net[0] > of_sep[0] + 10
+    assert of_net[2] - of_net[0] < 0.1 * of_net[1]  # hardly anything spurious
+
+
+def test_units_and_sky_do_not_matter():
+    X, _ = load_sample_field().patches(size=128)
+    net = MaskRCNNSegmenter(weights="blends", precision="float32")
+    expected, others = (
+        [len(sources) for sources in net.predict(images, output="instances")]
+        for images in (X[:4], 1e-9 * X[:4].astype(np.float64) - 3)
+    )
+    assert expected == others and sum(expected) > 4
+
+
+def test_training_goes_on_from_them():
+    X, y = load_sample_field().patches(size=64)
+    net = MaskRCNNSegmenter(weights="blends", max_epochs=1, lr=1e-6, random_state=0)
+    net.fit(X[:4], y[:4])
+    assert (net.scaling_, net.scores_, len(net.history_)) == ("noise", "source", 1)
+    assert net.net_.module_.backbone.fine.out_channels == 64
+
+
+def test_they_are_small():
+    assert (_WEIGHTS_FOLDER / "MaskRCNNSegmenter-blends.safetensors").stat().st_size < 8e6
