@@ -17,6 +17,7 @@ import os
 import subprocess
 import tempfile
 import warnings
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -85,19 +86,21 @@ def dc2_field(data):
     return [(np.stack([image, np.full_like(image, np.nan)]), np.stack([classes[labels], labels]))]
 
 
-def list_sets(data, n_fields):
-    """Yield name, fields and their seeing in pixels."""
+def list_sets(data, n_fields, only=""):
+    """Yield name, fields and their seeing in pixels of the sets whose name contains `only`."""
     seeds = range(FIRST, FIRST + n_fields)
-    yield (
-        f"as in training, {n_fields} fields",
-        [simulate(seed) for seed in seeds],
-        [seeing_of(seed) for seed in seeds],
-    )
+    seeings = [seeing_of(seed) for seed in seeds]
+    sets = [(f"as in training, {n_fields} fields", lambda: list(map(simulate, seeds)), seeings)]
     for density in (40, 100, 250):
-        yield f"make_field, {density} per arcmin²", plain_fields(density), [4.0] * 4
+        name = f"make_field, {density} per arcmin²"
+        sets.append((name, partial(plain_fields, density), [4.0] * 4))
     if data:
-        yield "another simulator (GalSim, HST galaxies)", galsim_fields(data), [4.0] * 3
-        yield "another simulator (DC2)", dc2_field(data), [3.5]
+        name = "another simulator (GalSim, HST galaxies)"
+        sets.append((name, partial(galsim_fields, data), [4.0] * 3))
+        sets.append(("another simulator (DC2)", partial(dc2_field, data), [3.5]))
+    for name, make, seeings in sets:
+        if only in name:
+            yield name, make(), seeings
 
 
 # ---- scores ----
@@ -128,7 +131,7 @@ class Tally:
     def __init__(self):
         self.pixels, self.sources, self.artefacts = np.zeros(3), np.zeros(3), np.zeros(4)
         self.light, self.real = [], []  # probability of a source of each pixel, and the truth
-        self.kinds = []  # (S/N, true class, predicted class, score of a star) of matched sources
+        self.kinds = []  # S/N, true class, answer, score of a star, shared label of matched sources
 
     def add(self, planes, truth, prediction):
         """Count a field."""
@@ -155,7 +158,7 @@ class Tally:
             for match in match_sources(planes, truth, labels, N_PIXELS):
                 score = prediction.scores[match.source]
                 answer = STAR if score > 0.5 else GALAXY
-                self.kinds.append((match.snr, match.kind, answer, score))
+                self.kinds.append((match.snr, match.kind, answer, score, match.shared))
 
     def describe(self):
         """Sources and artefacts in words."""
@@ -183,7 +186,7 @@ class Tally:
         """Stars and galaxies that are called by their names, by signal to noise."""
         if not self.kinds:
             return
-        snr, true, predicted, score = np.transpose(self.kinds)
+        snr, true, predicted, score, shared = np.transpose(self.kinds)
         for low, high in pairwise(BINS):
             inside = (snr >= low) & (snr < high)
             parts = []
@@ -192,6 +195,9 @@ class Tally:
                 right = np.mean(predicted[chosen] == kind) if chosen.any() else np.nan
                 parts.append(f"{name} {right:.3f} of {chosen.sum()}")
             right = np.mean(predicted[inside] == true[inside]) if inside.any() else np.nan
+            own = inside & (shared == 0)
+            alone = np.mean(predicted[own] == true[own]) if own.any() else np.nan
+            parts.append(f"with a label of their own {alone:.3f} of {own.sum()}")
             if len(np.unique(true[inside])) == 2:
                 parts.append(f"AUC {roc_auc_score(true[inside] == STAR, score[inside]):.3f}")
             yield f"S/N {low:g} to {high:g}: all {right:.3f}; {', '.join(parts)}"
@@ -200,7 +206,7 @@ class Tally:
 def predict(net, planes, n_views, seeing=None):
     """Predict a field with the weights of a name or a file, or with another system."""
     if net == "photometry":
-        return by_photometry(planes, predict("vis", planes, n_views).labels)
+        return by_photometry(planes, predict("sky", planes, n_views).labels)
     if net == "sextractor":
         return by_sextractor(planes, seeing)
     voted = str(net).endswith("-votes")
@@ -271,7 +277,7 @@ def by_sextractor(planes, seeing):
 
 def score(options):
     """Print all scores."""
-    for name, fields, seeings in list_sets(options.data, options.fields):
+    for name, fields, seeings in list_sets(options.data, options.fields, options.only):
         print(f"\n{name}")
         for net in options.nets:
             tally = Tally()
@@ -317,6 +323,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("scores", "negative"))
     parser.add_argument("--nets", nargs="+", default=["vis", "sky"])
+    parser.add_argument("--only", default="", help="sets of fields whose name contains it")
     parser.add_argument("--fields", type=int, default=24, help="held-out fields as in training")
     parser.add_argument("--views", type=int, default=4)
     parser.add_argument("--data", type=Path, default=os.environ.get("GALAXYSEGMENT_DATA"))

@@ -133,11 +133,11 @@ def rescaled(classes, things, calibrated):
     calibrated : ndarray of shape (height, width)
         Probability to belong to a source.
     """
-    proba = classes[things].sum(axis=0)
     least = np.finfo(np.float32).tiny
     scaled = classes.copy()
-    scaled[things] *= calibrated / np.maximum(proba, least)
-    scaled[~things] *= (1 - calibrated) / np.maximum(1 - proba, least)
+    for chosen, wanted in ((things, calibrated), (~things, 1 - calibrated)):
+        # 1 minus the sum of the other classes would be 0 where these have a probability of 1e-9
+        scaled[chosen] *= wanted / np.maximum(classes[chosen].sum(axis=0), least)
     return scaled
 
 

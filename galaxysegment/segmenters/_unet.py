@@ -109,7 +109,8 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         then is panoptic maps or `Instances` with classes. Galaxies and stars become sources; the
         others are stuff, which ``output="panoptic"`` shows. ``None``: as the `weights` were
         trained, or else sources against sky, of no class. The pixels of a source vote for its
-        class, each with the weight of its light.
+        class, each with the weight of its light. ``weights="sky"`` also compares the sources of an
+        image with each other, see Notes.
     max_epochs : int, default=30
         Passes over the training images.
     batch_size : int, default=8
@@ -201,9 +202,19 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     ``predict(X, output="instances")`` gives each source the mean of `predict_proba` over its pixels
     as score, between `proba_threshold_` and 1.
 
+    A net does not see how wide the point sources of an image are. ``weights="sky"`` therefore finds
+    the radius that the stars of an image share. It fits stars of this radius and larger galaxies by
+    expectation maximization, from bright to faint, as [2]_ do for classes that are more common than
+    in the training. A logistic regression joins the result with the votes. The radius comes from
+    sums over pixels, so tiles of a mosaic are compared as the whole image is. An image without
+    three sources above a signal to noise of 15 is left to the votes. `predict_class_proba` shows
+    the net's own probabilities, and `fit` ends the comparison.
+
     References
     ----------
     .. [1] Ronneberger, Fischer & Brox 2015, MICCAI, 9351, 234. :doi:`10.1007/978-3-319-24574-4_28`
+    .. [2] Saerens, Latinne & Decaestecker 2002, Neural Computation, 14, 21.
+       :doi:`10.1162/089976602753284446`
 
     Examples
     --------

@@ -206,6 +206,9 @@ def test_votes_and_rescaling():
     assert vote(np.zeros((2, 3), dtype=np.int32), classes, CODES).tolist() == []
     moved = rescaled(classes, np.array([False, True, True, False]), np.full((2, 3), 0.5))
     np.testing.assert_allclose(moved.sum(axis=0), np.where(classes[0] == 1, 0.5, 1))
+    sure = np.array([1e-9, 0.7, 0.3, 1e-10], dtype=np.float32)[:, None, None]
+    moved = rescaled(sure, np.array([False, True, True, False]), np.full((1, 1), 0.999))
+    np.testing.assert_allclose(moved.sum(axis=0), 1, rtol=1e-5)
 
 
 def test_a_head_for_several_classes_keeps_the_probability_of_a_source():

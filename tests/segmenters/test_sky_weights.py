@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from galaxysegment.datasets import load_sample_field, make_sky
+from galaxysegment.datasets import load_sample_field, make_field, make_sky
 from galaxysegment.metrics import expected_calibration_error, iou_score
 from galaxysegment.segmenters import UNetSegmenter
 from galaxysegment.structures import ARTEFACT, GALAXY, SKY, STAR
@@ -43,6 +43,18 @@ def test_stars_are_told_from_galaxies(starry):
     right = right_classes(planes, class_map, labels, panoptic)
     for share, count in right.values():
         assert count > 5 and share >= 0.85
+
+
+def test_stars_of_a_wide_psf_are_told_from_galaxies():
+    pytest.importorskip("galsim", reason="simulates a field")
+    sky = {"density": 60, "star_fraction": 0.3, "depth": 26.0}
+    field = make_field((512, 512), pixel_scale=0.2, psf_fwhm=1.0, **sky, random_state=11)
+    planes, labels = np.stack([field.image[0], field.rms]), field.labels
+    classes = np.concatenate([[SKY], field.classes])[labels]
+    unet = UNetSegmenter(weights="sky", rms_band=-1, n_views=1)
+    panoptic = unet.predict(planes[None], output="panoptic")[0]
+    right = right_classes(planes, classes, labels, panoptic)
+    assert all(count > 5 and share >= 0.8 for share, count in right.values()), right
 
 
 def test_bright_stars_have_artefacts(starry):
