@@ -13,14 +13,15 @@ help:
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install -qq --upgrade pip
 
-# One stamp an extra: installing again happens only when the dependencies change.
+# One stamp an extra: installing again happens only when the dependencies change. -qq: pip 26 prints
+# long warnings of setuptools about editable installations, which say nothing that you must do.
 $(VENV)/.installed-%: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[$*]"
+	$(BIN)/python -m pip install -qq --editable ".[$*]"
 	@touch $@
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install -qq --editable .
 	@touch $@
 
 demo: $(VENV)/.installed

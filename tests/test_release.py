@@ -229,3 +229,27 @@ def test_the_tests_have_sep_on_every_python(project):
     """pip leaves sep out on Python 3.14, which has no wheel of it; tests of it do not skip."""
     assert [text for text in project["dependencies"] if re.match(r"sep>=[\d.]+; python", text)]
     assert [text for text in project["optional-dependencies"]["test"] if text.startswith("sep>=")]
+
+
+def test_workflows_name_actions_by_commit():
+    """A tag such as ``v4`` can be moved to other code; the commit of a release cannot."""
+    yaml = pytest.importorskip("yaml", reason="it comes with transformers")
+    workflows = {path.name: yaml.safe_load(path.read_text()) for path in WORKFLOWS.glob("*.yml")}
+    assert set(workflows) == {"ci.yml", "nightly.yml", "release.yml", "weekly.yml"}
+    actions = []
+    for name, workflow in workflows.items():
+        assert workflow["permissions"] == {"contents": "read"}, name
+        for job in workflow["jobs"].values():
+            assert job["runs-on"] and job["steps"], name
+            actions += [step["uses"] for step in job["steps"] if "uses" in step]
+    assert len(actions) > 20
+    assert not [action for action in actions if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action)]
+
+
+def test_read_the_docs_finds_the_pages():
+    yaml = pytest.importorskip("yaml", reason="it comes with transformers")
+    settings = yaml.safe_load((ROOT / ".readthedocs.yaml").read_text())
+    assert settings["version"] == 2
+    assert (ROOT / settings["sphinx"]["configuration"]).is_file()
+    assert settings["sphinx"]["fail_on_warning"]
+    assert settings["build"]["tools"]["python"] == "3.13"
