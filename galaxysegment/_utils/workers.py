@@ -18,12 +18,14 @@ class Parcel:
     Parameters
     ----------
     function : callable
-        Of a module, like everything in `arguments`.
     *arguments : object
+        Their classes and functions may be of a script or a notebook.
     """
 
     def __init__(self, function, *arguments):
-        self._packed = pickle.dumps((function, *arguments))
+        from joblib.externals.loky.backend.reduction import dumps
+
+        self._packed = bytes(dumps((function, *arguments)))
 
     def do(self, *first):
         """Unpack and do the call, with other arguments first."""

@@ -202,6 +202,42 @@ def test_workers_that_still_import_end_with_the_main_process(tmp_path):
     process.communicate()
 
 
+_SCRIPT = """
+import numpy as np
+from galaxysegment.base import BaseSegmenter, Statistic
+from galaxysegment.mosaic import segment_mosaic
+
+class Highest(Statistic):
+    def measure(self, rows, y0, shape):
+        return rows.max()
+
+    def combine(self, parts, shape):
+        return max(parts)
+
+class Peaks(BaseSegmenter):
+    _requires_fit = False
+    reach = 1
+
+    def statistics_needed(self):
+        return {"highest": Highest()} if self._statistics is None else {}
+
+    def _segment_image(self, image):
+        return (image[0] == self._statistics["highest"]).astype(np.int32)
+
+image = np.zeros((60, 70))
+image[31, 47] = 1
+labels = segment_mosaic(Peaks(), image, tile_size=25, overlap=16, n_jobs=2, progress=False)
+print(np.argwhere(labels).tolist())
+"""
+
+
+def test_a_segmenter_of_a_script_brings_its_statistics_to_workers():
+    """Workers cannot import what a script or a notebook defines: it travels with the task."""
+    process = run_python(_SCRIPT)
+    output, error = process.communicate(timeout=120)
+    assert output == "[[31, 47]]\n", error
+
+
 _ORPHAN = """
 import multiprocessing, os, signal, time
 from pathlib import Path
