@@ -102,6 +102,10 @@ class ConstantBlanker(MosaicAware):
     def statistics_needed(self) -> dict[str, Statistic]:
         return {"regions": ConstantRegions(self.rms_band)} if self._statistics is None else {}
 
+    def is_idle(self, values):
+        """Whether no pixel of the mosaic can change, given the statistics of the mosaic."""
+        return not any(len(runs.row) for runs in values["regions"])
+
     def transform(self, X):
         regions = self._statistics["regions"]
         return [_blank(image, regions, self.rms_band, self._corner) for image in X]

@@ -84,6 +84,19 @@ class SkyLimits(Statistic):
         return [_limit(np.concatenate(band)) for band in zip(*parts, strict=True)]
 
 
+class _HasGaps(Statistic):
+    """Whether any pixel has no data."""
+
+    def __init__(self, rms_band):
+        self.rms_band = rms_band
+
+    def measure(self, rows, y0, shape):
+        return bool(_missing(rows, self.rms_band).any())
+
+    def combine(self, parts, shape):
+        return any(parts)
+
+
 class GapBridge(MosaicAware):
     """The step before a segmenter of a mosaic whose sources may bridge gaps without data."""
 
@@ -92,7 +105,13 @@ class GapBridge(MosaicAware):
         self.reach = width + 1
 
     def statistics_needed(self) -> dict[str, Statistic]:
-        return {"limits": SkyLimits(self.rms_band)} if self._statistics is None else {}
+        if self._statistics is not None:
+            return {}
+        return {"limits": SkyLimits(self.rms_band), "has_gaps": _HasGaps(self.rms_band)}
+
+    def is_idle(self, values):
+        """Whether no pixel of the mosaic can change, given the statistics of the mosaic."""
+        return not values["has_gaps"]
 
     def transform(self, X):
         limits = self._statistics["limits"]

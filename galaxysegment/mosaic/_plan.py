@@ -131,6 +131,7 @@ class Plan:
         self.steps = [step for step in steps if step not in (None, "passthrough")]
         self.segmenter = self.steps[-1]
         self._bridges = isinstance(self.segmenter, BaseSegmenter) and self.segmenter.bridge > 0
+        self._first_own = len(self.steps) - 1  # of the steps that the segmenter becomes
         if isinstance(self.segmenter, BaseSegmenter):
             self.steps[-1:] = _steps_before(self.segmenter)
         if not hasattr(self.segmenter, "predict"):
@@ -187,11 +188,37 @@ class Plan:
             rows, as the step after `n_steps` others sees it.
         """
         for index, contract in enumerate(self._contracts):
-            needed = contract.statistics_needed()
+            if index == self._first_own:
+                self._measure_at_once(pixels, run)
+            known = self._values[index]
+            informed = contract.with_statistics(known, (0, 0)) if known else contract
+            needed = informed.statistics_needed()
             while needed:
                 self._values[index] |= self._measure(index, needed, pixels.shape, run)
                 informed = contract.with_statistics(self._values[index], (0, 0))
                 needed = informed.statistics_needed()
+
+    def _measure_at_once(self, pixels, run):
+        """Measure what the last steps need in one pass, as if the first of them changed no pixel.
+
+        Most images have neither constant regions nor gaps. What was measured behind a step that
+        does change pixels is dropped.
+        """
+        stop = len(self.steps) - (not _looks_whole(pixels))
+        if stop - self._first_own < 2:
+            return
+        needed = {
+            (index, name): statistic
+            for index in range(self._first_own, stop)
+            for name, statistic in self._contracts[index].statistics_needed().items()
+        }
+        measured = self._measure(self._first_own, needed, pixels.shape, run)
+        for index in range(self._first_own, stop):
+            self._values[index] |= {
+                name: value for (step, name), value in measured.items() if step == index
+            }
+            if index + 1 < stop and not self._contracts[index].is_idle(self._values[index]):
+                break
 
     def _measure(self, index, needed, shape, run):
         """Values of the statistics that a step needs, in one pass over the mosaic."""
@@ -290,6 +317,13 @@ def _steps_before(segmenter):
         steps.append(GapBridge(segmenter.bridge, segmenter.rms_band))
         changed.bridge = 0
     return [*steps, changed]
+
+
+def _looks_whole(pixels):
+    """Whether all pixels of the first, the middle and the last row have data and differ."""
+    height, width = pixels.shape
+    rows = [pixels.read(slice(y, y + 1), slice(0, width)) for y in {0, height // 2, height - 1}]
+    return not any((np.isnan(row).any() or (row == row[..., :1]).all()) for row in rows)
 
 
 def _measure_block(statistics, shape, rows, y0):

@@ -5,7 +5,10 @@ import pytest
 from sklearn.pipeline import make_pipeline
 
 from galaxysegment import KMeansSegmenter, PhotutilsSegmenter
+from galaxysegment._utils.identity import identify
+from galaxysegment.io._windows import ArrayPixels
 from galaxysegment.mosaic import segment_mosaic
+from galaxysegment.mosaic._plan import Plan, read_transformed
 from galaxysegment.preprocessing import (
     BackgroundSubtractor,
     BandSelector,
@@ -168,3 +171,30 @@ def test_limits_that_were_fitted_are_used(field):
     pipeline = make_pipeline(ImageNormalizer(interval="zscale", limits="fit"), PhotutilsSegmenter())
     whole, tiled = both(pipeline, field[0])
     np.testing.assert_array_equal(tiled, whole)
+
+
+@pytest.mark.parametrize("damage", ["none", "gap", "constant", "both"])
+def test_statistics_of_all_steps_take_one_pass_if_no_pixel_changes(field, damage):
+    image = np.nan_to_num(field[0], nan=100.5) + np.random.default_rng(0).normal(size=(310, 420))
+    image = image.astype(np.float32)
+    if damage in ("gap", "both"):
+        image[40:44, 50:53] = np.nan
+    if damage in ("constant", "both"):
+        image[200:230, 300:340] = 0
+    values = {}
+    for at_once in (True, False):
+        plan, pixels = Plan(PhotutilsSegmenter()), ArrayPixels(image[np.newaxis], None)
+        if not at_once:
+            plan._measure_at_once = lambda *_: None
+        n_blocks = []
+
+        def run(plan, n_steps, function, blocks, n_blocks=n_blocks, pixels=pixels):
+            n_blocks.append(len(blocks))
+            rows = (read_transformed(plan, n_steps, pixels, block) for block in blocks)
+            return [function(part, block.y0) for part, block in zip(rows, blocks, strict=True)]
+
+        plan.learn(pixels, run)
+        values[at_once] = plan._values
+        n_passes = len(n_blocks)
+        assert n_passes == (3 if not at_once else {"none": 1, "gap": 2}.get(damage, 3))
+    assert identify(values[True]) == identify(values[False])
