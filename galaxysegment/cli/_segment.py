@@ -1,5 +1,6 @@
 """Segment an image and write its label map with the image's WCS."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from ._bands import add_bands_argument, choose_bands
@@ -108,14 +109,14 @@ def run(arguments):
     segmenter = ready_segmenter(arguments, with_rms=field.has_rms)
     bridge_gaps(segmenter, arguments.bridge, label=arguments.label_bridge)
     if tile_size is None:
-        labels, classes = _segment_whole(field, segmenter, output, arguments)
+        labels, values = _segment_whole(field, segmenter, output, arguments)
     else:
-        labels, classes = _segment_tiles(field, segmenter, output, arguments, tile_size), None
+        labels, values = _segment_tiles(field, segmenter, output, arguments, tile_size), {}
     if arguments.picture:
         draw(field, labels, arguments.picture, shown)
         print(f"Drew {arguments.picture}.")
     if arguments.catalog or arguments.regions:
-        _measure(field, labels, classes, arguments, bands.names)
+        _measure(field, labels, values, arguments, bands.names)
 
 
 def _check_files(arguments, output):
@@ -173,34 +174,37 @@ def _choose_shown(arguments, bands):
 
 
 def _segment_whole(field, segmenter, output, arguments):
-    """Segment and write; return the label map, and the class of each label for a catalog."""
+    """Segment and write; return the label map, and scores and classes for a catalog."""
     from ..io import write_label_map
 
     if arguments.catalog or arguments.regions:
-        labels, classes = _paint(segment_field(field, segmenter, output="instances"))
+        labels, values = _paint(segment_field(field, segmenter, output="instances"))
     else:
-        labels, classes = segment_field(field, segmenter), None
+        labels, values = segment_field(field, segmenter), {}
     write_label_map(
         output, labels, header=field.header, segmenter=segmenter, overwrite=arguments.overwrite
     )
     height, width = labels.shape
     print(f"{count_sources(labels.max())} in {height} x {width} pixels: wrote {output}.")
-    return labels, classes
+    return labels, values
 
 
 def _paint(sources):
-    """Return the label map of `Instances`, and the class of each label or None.
+    """Return the label map of `Instances`, and a dict of the scores and classes of its labels.
 
-    A source that others hide has no label.
+    A source that others hide has no label. Scores that are all 1 say nothing.
     """
     import numpy as np
 
-    semantic, labels = sources.to_panoptic()
-    if sources.classes is None:
-        return labels, None
-    classes = np.zeros(labels.max() + 1, dtype=np.int64)
-    classes[labels] = semantic
-    return labels, classes[1:]
+    numbered = replace(sources, classes=np.arange(1, len(sources) + 1))
+    number, labels = numbered.to_panoptic()
+    visible = np.unique(number[number > 0]) - 1
+    values = {}
+    if (sources.scores != 1).any():
+        values["scores"] = sources.scores[visible]
+    if sources.classes is not None:
+        values["classes"] = sources.classes[visible]
+    return labels, values
 
 
 def _segment_tiles(field, segmenter, output, arguments, tile_size):
@@ -210,7 +214,7 @@ def _segment_tiles(field, segmenter, output, arguments, tile_size):
     fit_on_middle(segmenter, field, tile_size)
     measures = bool(arguments.catalog or arguments.regions)
     options = {
-        "kind": "instances" if measures and _tells_classes(segmenter) else "labels",
+        "kind": "instances" if measures and _knows_its_reach(segmenter) else "labels",
         "n_jobs": arguments.n_jobs,
         "resume": arguments.resume,
         "overwrite": arguments.overwrite,
@@ -221,11 +225,11 @@ def _segment_tiles(field, segmenter, output, arguments, tile_size):
     return output
 
 
-def _tells_classes(segmenter):
-    """Whether the sources of a segmenter have classes, which a mosaic keeps only if asked for."""
+def _knows_its_reach(segmenter):
+    """Whether a mosaic has the same label map with scores and classes as without them."""
     from ..base import pipeline_steps
 
-    return pipeline_steps(segmenter)[-1]._finds_stuff
+    return pipeline_steps(segmenter)[-1].reach is not None
 
 
 def fit_on_middle(segmenter, field, tile_size):
@@ -239,13 +243,13 @@ def _middle(side, length):
     return slice(max(0, (side - length) // 2), min(side, (side + length) // 2))
 
 
-def _measure(field, labels, classes, arguments, bands):
+def _measure(field, labels, values, arguments, bands):
     from ..catalog import source_catalog, write_catalog, write_regions
 
     catalog = source_catalog(
         *(labels, field),
         **{"background": "mesh", "zero_point": arguments.zero_point, "bands": bands},
-        classes=classes,
+        **values,
         **measure_options(arguments),
     )
     writers = (arguments.catalog, write_catalog), (arguments.regions, write_regions)

@@ -9,7 +9,7 @@ from astropy.io import fits
 from ..structures import Instances
 from ._excerpt import open_whole_table
 from ._hdus import check_complete, scan
-from ._headers import quiet
+from ._headers import quiet, text_of
 
 CLASSES, INSTANCES, CATALOG, SCORES = "CLASSES", "INSTANCES", "CATALOG", "SCORES"
 
@@ -42,10 +42,10 @@ def scores_hdu(scores):
 
 def read_scores(path):
     """Read the scores of labels 1, 2… beside the label map of a file; None if it has none."""
-    tables = [hdu for hdu in scan(path) if hdu.kind == "table" and hdu.name == SCORES]
-    if not tables:
+    hdu = _table_of_labels(path, SCORES, "SCORE")
+    if hdu is None:
         return None
-    with _opened(tables[0]) as opened:
+    with _opened(hdu) as opened:
         labels = np.asarray(opened.data["LABEL"])
         if not np.array_equal(labels, np.arange(1, len(labels) + 1)):
             raise ValueError("its labels are not 1, 2, 3 and so on")
@@ -54,8 +54,21 @@ def read_scores(path):
 
 def read_map_classes(path, shape):
     """Read the classes of labels 1, 2… beside the label map of a file; None if it has none."""
-    tables = [hdu for hdu in scan(path) if hdu.kind == "table" and hdu.name == CLASSES]
-    return read_classes(tables[0], shape) if tables else None
+    hdu = _table_of_labels(path, CLASSES, "CLASS")
+    return None if hdu is None else read_classes(hdu, shape)
+
+
+def _table_of_labels(path, name, column):
+    """Return the table that gives each label of a file a value; None if there is none.
+
+    A table of this name without such columns is of another program.
+    """
+    for hdu in scan(path):
+        if hdu.kind == "table" and hdu.name == name:
+            columns = {text_of(hdu.header, f"TTYPE{number}") for number in (1, 2)}
+            if columns == {"LABEL", column}:
+                return hdu
+    return None
 
 
 def instances_hdu(instances):

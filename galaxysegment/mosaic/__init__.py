@@ -130,9 +130,10 @@ def segment_mosaic(
         sources per million pixels, and 100 million pixels take 0.7 s longer. Without `output`, the
         label map is returned.
     kind : {"labels", "instances"}, default="labels"
-        Type of the result without `output`. A file holds the label map and, if the segmenter finds
-        sources that may overlap, a table of these sources with scores and classes. The scores of
-        sources that cannot overlap are in the result of ``kind="instances"`` only.
+        Type of the result without `output`. A file holds the label map. If the segmenter finds
+        sources that may overlap, it also holds them all, in the table INSTANCES, and the scores and
+        classes of the labels, in the tables SCORES and CLASSES. The scores of sources that cannot
+        overlap are in the result of ``kind="instances"`` only.
     tile_size : int, default=2048
         Largest side of a write region in pixels.
     overlap : int, optional

@@ -6,7 +6,7 @@ from io import BytesIO
 import numpy as np
 from astropy.io import fits
 
-from ..io._tables import instances_hdu
+from ..io._tables import classes_hdu, instances_hdu, scores_hdu
 from ..structures import Instances
 from ..structures._labels import connect
 
@@ -250,7 +250,9 @@ def _unpack(record):
 
 
 def write_instances(path, offset, instances):
-    """Paint instances into a label map on disk, the surest on top, and append their table.
+    """Paint instances into a label map on disk, the surest on top, and append their tables.
+
+    The tables SCORES and CLASSES are of the labels, INSTANCES is of all sources.
 
     Parameters
     ----------
@@ -267,13 +269,15 @@ def write_instances(path, offset, instances):
     for block in blocks:
         visible[_paint_rows(instances, order, *block).ravel()] = True
     visible[0] = False
-    numbers = np.where(visible, np.cumsum(visible), 0).astype(
-        ">i4"
-    )  # one that others hide has no label
+    # A source that others hide has no label.
+    numbers = np.where(visible, np.cumsum(visible), 0).astype(">i4")
     with path.open("r+b") as file:
         for y0, y1 in blocks:
             file.seek(offset + y0 * width * numbers.itemsize)
             file.write(numbers[_paint_rows(instances, order, y0, y1)].data)
+    append_table(path, scores_hdu(instances.scores[visible[1:]]))
+    if instances.classes is not None:
+        append_table(path, classes_hdu(instances.classes[visible[1:]]))
     append_table(path, instances_hdu(instances))
 
 

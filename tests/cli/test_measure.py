@@ -5,7 +5,10 @@ from astropy.io import fits
 from astropy.table import QTable
 
 from galaxysegment import UNetSegmenter
+from galaxysegment.base import BaseSegmenter
+from galaxysegment.catalog import source_catalog
 from galaxysegment.cli import _segment, main
+from galaxysegment.mosaic import segment_mosaic
 from galaxysegment.persistence import save
 from galaxysegment.structures import GALAXY, STAR, Instances
 from galaxysegment.testing import make_images
@@ -68,7 +71,9 @@ def test_the_catalog_holds_classes_that_a_net_tells_apart(tmp_path):
     assert sorted(kind) == [GALAXY, GALAXY, STAR]
     tiled = [*words, "--catalog", tmp_path / "tiled.ecsv", "--output", tmp_path / "tiled.fits"]
     assert main([str(word) for word in [*tiled, "--tile-size", 64]]) == 0
-    assert QTable.read(tmp_path / "tiled.ecsv")["class"].tolist() == kind.tolist()
+    of_tiles = QTable.read(tmp_path / "tiled.ecsv")
+    assert of_tiles["class"].tolist() == kind.tolist()
+    np.testing.assert_allclose(of_tiles["score"], table["score"], rtol=1e-4)
     written = fits.getdata(tmp_path / "image_segmentation.fits")
     np.testing.assert_array_equal(written, unet.predict([image])[0])
 
@@ -84,3 +89,52 @@ def test_a_hidden_source_has_no_row_in_the_catalog(tmp_path, monkeypatch):
     assert main([str(word) for word in words]) == 0
     table = QTable.read(tmp_path / "sources.ecsv")
     assert table["label"].tolist() == [1, 2] and table["class"].tolist() == [GALAXY, STAR]
+    assert table["score"].tolist() == [0.9, 0.8]
+
+
+class Overlapping(BaseSegmenter):
+    """Finds a square at each pixel that is not 0, and a small square that it hides."""
+
+    _requires_fit = False
+    finds_instances, reach = True, 16
+
+    def _segment_image(self, image):
+        boxes, crops, scores, classes = [], [], [], []
+        for y, x in np.argwhere(image[0]).tolist():
+            score = image[0, y, x]
+            for size, own in ((6, score), (2, score / 2)):
+                boxes.append([y, x, y + size, x + size])
+                crops.append(np.ones((size, size), dtype=bool))
+                scores.append(own)
+                classes.append(GALAXY if own > 0.85 else STAR)
+        return Instances(image.shape[1:], boxes, crops, scores, classes)
+
+
+def test_classes_and_scores_of_overlapping_sources_are_in_the_catalog_of_tiles(tmp_path):
+    image = np.zeros((90, 100))
+    image[20, 30], image[60, 70] = 0.875, 0.75
+    segment_mosaic(
+        Overlapping(),
+        image,
+        output=tmp_path / "labels.fits",
+        tile_size=48,
+        overlap=32,
+        progress=False,
+    )
+    table = source_catalog(tmp_path / "labels.fits", np.ones(image.shape))
+    assert table["label"].tolist() == [1, 2] and table["class"].tolist() == [GALAXY, STAR]
+    assert table["score"].tolist() == [0.875, 0.75]
+
+
+def test_scores_do_not_depend_on_tiles(tmp_path):
+    X, _ = make_images(n_images=1, shape=(128, 128))
+    fits.writeto(tmp_path / "image.fits", X[0])
+    words = ["segment", tmp_path / "image.fits", "--method", "photutils", "--catalog"]
+    more = [[], ["--tile-size", 80, "--overwrite"]]
+    catalogs = [tmp_path / "whole.ecsv", tmp_path / "tiles.ecsv"]
+    for catalog, options in zip(catalogs, more, strict=True):
+        assert main([str(word) for word in [*words, catalog, *options]]) == 0
+    whole, tiles = (QTable.read(catalog) for catalog in catalogs)
+    assert whole.colnames == tiles.colnames and "score" in tiles.colnames
+    order = [np.argsort(table["flux"]) for table in (whole, tiles)]
+    np.testing.assert_allclose(whole["score"][order[0]], tiles["score"][order[1]], rtol=1e-4)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from galaxysegment import Instances
+from galaxysegment.catalog import source_catalog
 from galaxysegment.io import Field, read_field
 from galaxysegment.io._hdus import find_hdu
 from galaxysegment.io._tables import (
@@ -18,6 +19,9 @@ from galaxysegment.io._tables import (
     read_catalog,
     read_classes,
     read_instances,
+    read_map_classes,
+    read_scores,
+    scores_hdu,
 )
 
 SHAPE = (11, 13)
@@ -115,3 +119,42 @@ def test_tables_beside_an_image_are_found_by_name(tmp_path):
     both = read_field(plain, labels=truth)
     assert both.classes.tolist() == [4, 5] and both.catalog["label"].tolist() == [9]
     assert read_field(plain).classes is None and read_field(plain).instances is None
+
+
+# ---- beside a label map ----
+
+LABELS = np.array([[1, 1, 0, 0], [0, 0, 0, 2]], dtype=np.int32)
+
+
+def write_map(path, *tables):
+    fits.HDUList([fits.PrimaryHDU(LABELS), *tables]).writeto(path)
+    return path
+
+
+def test_classes_and_scores_come_back(tmp_path):
+    path = write_map(tmp_path / "map.fits", classes_hdu([2, 1]), scores_hdu([0.5, 0.25]))
+    assert read_map_classes(path, LABELS.shape).tolist() == [2, 1]
+    assert read_scores(path).tolist() == [0.5, 0.25]
+
+
+def test_tables_of_other_programs_are_left_alone(tmp_path):
+    tables = []
+    for name in ("CLASSES", "SCORES"):
+        columns = [fits.Column("CODE", "J", array=[7]), fits.Column("NAME", "8A", array=["spiral"])]
+        tables.append(fits.BinTableHDU.from_columns(columns, name=name))
+    path = write_map(tmp_path / "map.fits", *tables)
+    assert read_map_classes(path, LABELS.shape) is None
+    assert read_scores(path) is None
+    catalog = source_catalog(path, np.ones(LABELS.shape))
+    assert len(catalog) == 2
+    assert not {"class", "score"} & set(catalog.colnames)
+    path = write_map(tmp_path / "both.fits", *tables, classes_hdu([2, 1]))
+    assert read_map_classes(path, LABELS.shape).tolist() == [2, 1]
+
+
+def test_a_damaged_table_of_scores_is_named(tmp_path):
+    table = scores_hdu([0.5, 0.25])
+    table.data["LABEL"] = [1, 3]
+    path = write_map(tmp_path / "map.fits", table)
+    with pytest.raises(OSError, match=r"SCORES.* is damaged: its labels are not 1, 2, 3 and so on"):
+        read_scores(path)

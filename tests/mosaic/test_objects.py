@@ -197,8 +197,9 @@ def test_the_surest_is_painted_on_top(tmp_path, height):
     write_instances(path, len(start), instances)
     with fits.open(path) as opened:
         np.testing.assert_array_equal(opened[0].data, expected)
-        assert [hdu.name for hdu in opened[1:]] == ["INSTANCES"]
-        assert len(opened[1].data) == len(masks)
+        assert [hdu.name for hdu in opened[1:]] == ["SCORES", "INSTANCES"]
+        assert opened["SCORES"].data["SCORE"].tolist() == scores[visible - 1].tolist()
+        assert len(opened["INSTANCES"].data) == len(masks)
     assert path.stat().st_size % 2880 == 0
 
 
