@@ -36,6 +36,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from .base import BaseSegmenter
 from .mosaic import segment_mosaic
+from .mosaic._plan import Plan
 from .structures import Instances, NoSourcesWarning
 from .structures._types import Floats, Images, Labels, Sources
 
@@ -408,18 +409,19 @@ def check_tiled_equals_untiled(estimator, X, y):
         return
     image = _make_mosaic(X)
     whole = estimator.predict(image[np.newaxis])[0]
+    reach = Plan(estimator).reach()  # of the steps before it, too, such as the bridges of gaps
     tiled = segment_mosaic(
         estimator,
         image,
         tile_size=70,
-        overlap=max(estimator.reach, 1) + estimator.n_pixels,
+        overlap=max(reach, 1) + estimator.n_pixels,
         progress=False,
     )
     n_source_pixels = np.count_nonzero(whole)
     n_different = np.count_nonzero((tiled > 0) != (whole > 0))
     name = type(estimator).__name__
     advice = (
-        f"Does a pixel depend on more than reach={estimator.reach} pixels around it, or on the "
+        f"Does a pixel depend on more than reach={reach} pixels around it, or on the "
         "whole image? See "
         "galaxysegment.base.MosaicAware."
     )

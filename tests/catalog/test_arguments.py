@@ -95,7 +95,7 @@ def test_profiles_hand_everything_on(asked):
     with pytest.raises(StopError):
         profiles("labels.fits", "image.fits", **options)
     wanted = Apertures(ellipses=(1.0, 3.0), local_background=12.0, mode=0, noise_factor=1.5)
-    wanted.n_jobs = 3
+    wanted.n_jobs, wanted.rings = 3, True
     assert asked.pop("apertures") == wanted
     files = {"image": "image.fits", "sources": "labels.fits", "labels_hdu": "LAB"}
     assert asked == WITH_RMS | files

@@ -287,7 +287,7 @@ def test_a_process_that_is_killed_beside_does_not_stop_a_mosaic():
         "    lock.acquire()\n"
         "    os.kill(os.getpid(), 9)\n"
         "os.waitpid(pid, 0)\n"
-        "segmenter = t.PhotutilsSegmenter(n_pixels=3)\n"
+        "segmenter = t.PhotutilsSegmenter(n_pixels=3, bridge=0)\n"
         "options = {**t.OPTIONS, 'progress': True}\n"
         "t.segment_mosaic(segmenter, np.eye(60), **options)\n"
         "print('done', threading.active_count())"
@@ -317,7 +317,7 @@ def test_threads_leave_the_process_as_it_was():
     """BLAS keeps its threads, and the warning filters are as before, after errors too."""
     image = np.random.default_rng(0).normal(size=(120, 150))
     image[50:60, 20:130] += 20
-    segmenter = PhotutilsSegmenter(n_sigma=3, n_pixels=3)
+    segmenter = PhotutilsSegmenter(n_sigma=3, n_pixels=3, bridge=0)
     expected = segment_mosaic(segmenter, image, **OPTIONS)
     with threadpool_limits(2):
         before = state_of_the_process()
@@ -378,7 +378,7 @@ def test_workers_follow_into_another_folder(tmp_path, monkeypatch):
         image[20:30, 10 : 30 if name == "first" else 50] += 50
         fits.writeto(tmp_path / name / "image.fits", image)
         monkeypatch.chdir(tmp_path / name)
-        segmenter = PhotutilsSegmenter(n_pixels=5)
+        segmenter = PhotutilsSegmenter(n_pixels=5, bridge=0)
         in_workers, alone = (
             segment_mosaic(segmenter, "image.fits", n_jobs=n_jobs, **OPTIONS) for n_jobs in (2, 1)
         )

@@ -23,7 +23,7 @@ def _segment(folder, *, resume):
     from galaxysegment.mosaic import segment_mosaic
 
     options = {"tile_size": 50, "overlap": 20, "progress": False, "overwrite": True}
-    segmenter = SEPSegmenter(n_pixels=5)
+    segmenter = SEPSegmenter(n_pixels=5, bridge=0)
     return segment_mosaic(
         segmenter, folder / "image.fits", output=folder / "out.fits", resume=resume, **options
     )
