@@ -4,7 +4,7 @@ from functools import partial
 
 from ._headers import text_of, whole_number
 from ._mask import read_mask
-from ._partners import best_partner
+from ._partners import own_partner
 from ._sources import FitsSource
 
 # LSST's pipelines name the planes of a mask in its header: MP_BAD = 0 means that bit 0 is BAD.
@@ -33,7 +33,8 @@ def find_own_mask(band, hdus):
     Returns
     -------
     FitsSource or None
-        Booleans, True where there are no data; None if no header says what a mask means.
+        Booleans, True where there are no data; None if no header says what a mask means, or if
+        all masks are of other images.
     """
     masks = {
         hdu: meaning
@@ -44,10 +45,8 @@ def find_own_mask(band, hdus):
         and hdu.image_shape == band.image_shape[-2:]
         and (meaning := _meaning(hdu, hdus[0].header)) is not None
     }
-    if not masks:
-        return None
-    partner = best_partner(list(masks), band)
-    return FitsSource(partial(_read, **masks[partner]), partner)
+    partner = own_partner(list(masks), band, hdus)
+    return None if partner is None else FitsSource(partial(_read, **masks[partner]), partner)
 
 
 def _meaning(hdu, primary):

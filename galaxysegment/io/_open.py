@@ -14,7 +14,7 @@ from ._flags import find_own_mask
 from ._hdus import check_complete, find_image, find_labels, find_named_labels, scan
 from ._mask import mask_source
 from ._noise import find_noise, plain_kind_of_header, read_noise
-from ._partners import best_partner
+from ._partners import own_partner
 from ._pixels import image_header, read_floats, read_labels
 from ._sources import CubeSource, FitsSource, MaskedSource, StackSource
 from ._tables import CATALOG, CLASSES, INSTANCES, read_catalog, read_classes, read_instances
@@ -229,10 +229,8 @@ def _find_own_rms(file, band):
         and hdu.image_shape[-2:] == band.image_shape[-2:]
     }
     noise = [hdu for hdu, kind in kinds.items() if kind is not None]
-    if not noise:
-        return None
-    partner = best_partner(noise, band)
-    return partner, kinds[partner]
+    partner = own_partner(noise, band, file.hdus)
+    return None if partner is None else (partner, kinds[partner])
 
 
 def _find_labels(file, band, is_own_file, hdu):

@@ -35,6 +35,40 @@ def best_partner(candidates, image):
     return candidates[0]
 
 
+def own_partner(candidates, image, hdus):
+    """Return the map of the file of an image that belongs to the image; None if there is none.
+
+    A map is another image's if the file holds an image of the same EXTNAME with the EXTVER of the
+    map (``SCI,2`` for ``DQ,2``), or an image of the band of the map (``SCI_G`` for ``RMS_G``).
+
+    Parameters
+    ----------
+    candidates : list of Hdu
+    image : Hdu
+    hdus : list of Hdu
+        All of the file.
+
+    Returns
+    -------
+    Hdu or None
+    """
+    if not candidates:
+        return None
+    partner = best_partner(candidates, image)
+    others = [
+        hdu for hdu in hdus if hdu.is_image and hdu.index != image.index and hdu not in candidates
+    ]
+    if not _same_version(partner, image) and any(
+        hdu.name == image.name and _same_version(hdu, partner) for hdu in others
+    ):
+        return None
+    if not _same_words(partner, image) and any(
+        _words(hdu) and _same_words(hdu, partner) for hdu in others
+    ):
+        return None
+    return partner
+
+
 def _same_version(hdu, image):
     return _version(hdu) == _version(image)
 

@@ -108,6 +108,16 @@ def test_each_detector_has_its_own(tmp_path):
     assert np.argwhere(both).tolist() == [[0, 1, 1], [1, 2, 2]]
 
 
+def test_the_flags_of_one_detector_are_not_those_of_the_other(tmp_path):
+    hdus = [fits.PrimaryHDU(header=fits.Header({"TELESCOP": "HST"}))]
+    for version in (1, 2):
+        hdus.append(fits.ImageHDU(np.ones(SHAPE, np.float32), name="SCI", ver=version))
+    hdus.append(fits.ImageHDU(np.full(SHAPE, 4, np.int16), name="DQ", ver=2))
+    fits.HDUList(hdus).writeto(tmp_path / "flt.fits")
+    assert not missing(tmp_path / "flt.fits").any()
+    assert missing(tmp_path / "flt.fits", hdu=("SCI", 2)).all()
+
+
 def test_a_mosaic_of_a_file_knows_its_mask(tmp_path):
     """The command line and `segment_mosaic` open files in the same way."""
     rng = np.random.default_rng(0)

@@ -46,6 +46,21 @@ def test_bands_in_one_file(tmp_path):
     np.testing.assert_array_equal(both.rms, named.rms)
 
 
+def test_a_map_of_one_detector_is_not_used_for_the_other(tmp_path):
+    detectors = [("SCI", 1, 10), ("SCI", 2, 20), ("ERR", 2, 2)]
+    path = write(tmp_path / "flt.fits", *detectors)
+    assert read_field(path).rms is None
+    assert rms_of(read_field(path, hdu=("SCI", 2))) == [2]
+    bands = [("SCI_G", None, 1), ("SCI_R", None, 2), ("RMS_R", None, 0.5)]
+    path = write(tmp_path / "gr.fits", *bands)
+    assert read_field(path).rms is None
+    assert rms_of(read_field(path, hdu="SCI_R")) == [0.5]
+    assert read_field(path, hdu=["SCI_G", "SCI_R"]).rms is None
+    shared = [("SCI_G", None, 1), ("SCI_R", None, 2), ("RMS", None, 0.5)]
+    path = write(tmp_path / "shared.fits", *shared)
+    assert rms_of(read_field(path, hdu="SCI_R")) == [0.5]
+
+
 def test_detectors_in_a_file_of_images_and_one_of_weights(tmp_path):
     image = write(tmp_path / "image.fits", ("S29", None, 10), ("S30", None, 20))
     weight = write(tmp_path / "map.fits", ("S30", None, 0.25), ("S29", None, 1))
