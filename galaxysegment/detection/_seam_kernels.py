@@ -10,7 +10,7 @@ from .._utils.compiled import OPTIONS, njit
 
 @njit(**OPTIONS)
 def mean_of_twelve(line, start):
-    """Return the mean of 12 numbers, added in the order of `_seams._step`."""
+    """Return the mean of 12 numbers, added in the order of `_steps._step`."""
     a, b, c, d = line[start], line[start + 1], line[start + 2], line[start + 3]
     e, f, g, h = line[start + 4], line[start + 5], line[start + 6], line[start + 7]
     total = ((a + b) + (c + d)) + ((e + f) + (g + h))
@@ -20,7 +20,7 @@ def mean_of_twelve(line, start):
 
 @njit(**OPTIONS)
 def mark_lines_with_steps(lines, low, chosen):
-    """Mark the lines whose highest step can exceed the limit of `_seams._steps`.
+    """Mark the lines whose highest step can exceed the limit of `_steps._steps`.
 
     Parameters
     ----------

@@ -45,6 +45,8 @@ def find_own_mask(band, hdus):
         and hdu.image_shape == band.image_shape[-2:]
         and (meaning := _meaning(hdu, hdus[0].header)) is not None
     }
+    if not masks:
+        return None
     partner = own_partner(list(masks), band, hdus)
     return None if partner is None else FitsSource(partial(_read, **masks[partner]), partner)
 

@@ -229,6 +229,8 @@ def _find_own_rms(file, band):
         and hdu.image_shape[-2:] == band.image_shape[-2:]
     }
     noise = [hdu for hdu, kind in kinds.items() if kind is not None]
+    if not noise:
+        return None
     partner = own_partner(noise, band, file.hdus)
     return None if partner is None else (partner, kinds[partner])
 

@@ -44,6 +44,7 @@ def own_partner(candidates, image, hdus):
     Parameters
     ----------
     candidates : list of Hdu
+        Not empty.
     image : Hdu
     hdus : list of Hdu
         All of the file.
@@ -52,8 +53,6 @@ def own_partner(candidates, image, hdus):
     -------
     Hdu or None
     """
-    if not candidates:
-        return None
     partner = best_partner(candidates, image)
     others = [
         hdu for hdu in hdus if hdu.is_image and hdu.index != image.index and hdu not in candidates

@@ -1,13 +1,12 @@
 """Straight steps of the sky of a mosaic, and what they do to the input of a net."""
 
 import tracemalloc
-from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from galaxysegment.datasets import load_sample_field
-from galaxysegment.detection import _seams as seams_module
+from galaxysegment.detection import _steps as steps_module
 from galaxysegment.detection._seams import LevelledMeshes, Seam, Seams, find_seams, steps_of
 from galaxysegment.segmenters._scaling import Scaler
 
@@ -103,9 +102,9 @@ def test_nothing_is_left_where_seams_cross():
 def test_noise_needs_no_second_look(monkeypatch):
     """Lines without an outlier are told at once, not line by line."""
     looked = []
-    medians = seams_module._medians_of
+    medians = steps_module._medians_of
     monkeypatch.setattr(
-        seams_module, "_medians_of", lambda lines: looked.extend(lines) or medians(lines)
+        steps_module, "_medians_of", lambda lines: looked.extend(lines) or medians(lines)
     )
     assert find_seams(noise((512, 512))) == []
     assert len(looked) < 3
@@ -223,26 +222,6 @@ def test_the_input_of_a_net_has_no_seam(rms_band):
     np.testing.assert_allclose(window, scaled[100:260, 90:300], atol=1e-4)
 
 
-@pytest.mark.parametrize("n", range(1, 40))
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_middles_are_medians_to_the_bit(n, dtype):
-    lines = np.random.default_rng(n).normal(1000, 1, (n, 30)).astype(dtype)
-    middle = seams_module._middle(lines)
-    assert middle.dtype == dtype and np.array_equal(middle, np.median(lines, axis=0))
-
-
-@pytest.mark.parametrize("missing", [False, True])
-def test_medians_along_rows_are_those_of_the_turned_band(missing):
-    rng = np.random.default_rng(2)
-    band = rng.normal(size=(70, 150))
-    if missing:
-        band[20:60, 40:90], band[3, 148] = np.nan, np.nan
-    edges = seams_module._halves(150)
-    expected = [seams_module._median(band.T[start:stop:2]) for start, stop in pairwise(edges)]
-    medians = seams_module._medians_along_rows(band, edges)
-    assert np.array_equal(medians, expected, equal_nan=True)
-
-
 def test_medians_of_one_direction_are_held_at_a_time():
     side, rng = 12288, np.random.default_rng(0)
     statistic = Seams(lambda rows: [rows[0]], 64)
@@ -254,16 +233,3 @@ def test_medians_of_one_direction_are_held_at_a_time():
     finally:
         tracemalloc.stop()
     assert peak < columns.nbytes + rows.nbytes
-
-
-def test_compiled_functions_leave_out_the_same_lines(monkeypatch):
-    rng = np.random.default_rng(0)
-    lines = rng.normal(size=(60, 300)) * rng.uniform(0.01, 5, (60, 1))
-    lines[::2, 140:] += rng.uniform(0, 30, (30, 1))
-    lines[7, 50] = np.nan
-    chosen = {}
-    for pays in (True, False):
-        monkeypatch.setattr(seams_module, "compiling_pays", lambda _, pays=pays: pays)
-        chosen[pays] = seams_module._may_exceed(lines)
-    assert 0 < chosen[True].sum() < 60
-    assert np.array_equal(chosen[True], chosen[False])
