@@ -1,24 +1,11 @@
 """The tool that plants bugs: what it changes, what it spares, and how it counts killed bugs."""
 
 import dataclasses
-import importlib.util
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def mutation():
-    spec = importlib.util.spec_from_file_location("mutation", ROOT / "benchmarks" / "mutation.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["mutation"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["mutation"]
-
+from benchmarks import mutation
+from benchmarks.mutants import find_mutants
 
 SOURCE = '''
 """Docstring: 1 < 2."""
@@ -35,14 +22,8 @@ def clip(value: int = 5, *, wide: bool = True) -> int:
 '''
 
 
-def changes(mutation, source):
-    finder = mutation._Finder("file.py", source)
-    finder.visit(mutation.ast.parse(source))
-    return finder.mutants
-
-
-def test_code_is_changed_and_words_are_not(mutation):
-    changed = {(mutant.function, mutant.after) for mutant in changes(mutation, SOURCE)}
+def test_code_is_changed_and_words_are_not():
+    changed = {(mutant.function, mutant.after) for mutant in find_mutants("file.py", SOURCE)}
     assert changed == {
         ("module", "4"),
         ("clip", "6"),
@@ -56,9 +37,9 @@ def test_code_is_changed_and_words_are_not(mutation):
     }
 
 
-def test_a_mutant_is_put_in_its_place(mutation):
+def test_a_mutant_is_put_in_its_place():
     raw = SOURCE.encode()
-    for mutant in changes(mutation, SOURCE):
+    for mutant in find_mutants("file.py", SOURCE):
         start, stop = mutant.span
         text = (raw[:start] + mutant.text.encode() + raw[stop:]).decode()
         before, after = SOURCE.splitlines(), text.splitlines()
@@ -70,24 +51,23 @@ def test_a_mutant_is_put_in_its_place(mutation):
         compile(text, "file.py", "exec")
 
 
-def test_equal_changes_of_one_statement_are_told_apart(mutation):
-    keys = [mutation._key(mutant) for mutant in changes(mutation, "x = 2 + 2 + 2\n")]
+def test_equal_changes_of_one_statement_are_told_apart():
+    keys = [mutant.key for mutant in find_mutants("file.py", "x = 2 + 2 + 2\n")]
     assert len(keys) == len(set(keys)) == 5
 
 
-def plus_two(mutation, folder):
+def plus_two(folder):
     """The mutant of ``x + 1`` that adds 2, and its file."""
     (folder / "code_under_test.py").write_text("def f(x):\n    return x + 1\n")
-    finder = mutation._Finder("code_under_test.py", "def f(x):\n    return x + 1\n")
-    finder.visit(mutation.ast.parse(finder.source))
-    return next(mutant for mutant in finder.mutants if mutant.after == "2")
+    mutants = find_mutants("code_under_test.py", "def f(x):\n    return x + 1\n")
+    return next(mutant for mutant in mutants if mutant.after == "2")
 
 
 @pytest.mark.parametrize(("control", "outcome"), [([0, None], "slow"), (None, "survived")])
 def test_a_time_limit_kills_only_if_the_code_without_the_bug_keeps_it(
-    mutation, tmp_path, monkeypatch, control, outcome
+    tmp_path, monkeypatch, control, outcome
 ):
-    mutant, seen, answers = plus_two(mutation, tmp_path), [], [None, control]
+    mutant, seen, answers = plus_two(tmp_path), [], [None, control]
     code = tmp_path / "code_under_test.py"
     before = code.stat().st_mtime_ns
 
@@ -101,8 +81,8 @@ def test_a_time_limit_kills_only_if_the_code_without_the_bug_keeps_it(
     assert seen == [(source.replace("1", "(2)"), False), (source, True)]
 
 
-def test_what_killed_before_runs_first(mutation, tmp_path):
-    mutant = plus_two(mutation, tmp_path)
+def test_what_killed_before_runs_first(tmp_path):
+    mutant = plus_two(tmp_path)
     seconds = {"slow": 9, "fast": 1, "of_file": 5, "of_function": 100, "elsewhere": 2}
     lines = {"code_under_test.py": {2: ["slow", "fast", "of_file", "of_function"]}}
     elsewhere = dataclasses.replace(mutant, function="g")
@@ -117,7 +97,7 @@ def test_what_killed_before_runs_first(mutation, tmp_path):
     ]
 
 
-def test_all_chosen_tests_run_in_pieces(mutation):
+def test_all_chosen_tests_run_in_pieces():
     tests = [str(number) for number in range(400)]
     batches = [*mutation._batches(tests)]
     assert [test for batch in batches for test in batch] == tests
@@ -125,8 +105,8 @@ def test_all_chosen_tests_run_in_pieces(mutation):
 
 
 @pytest.mark.parametrize(("test", "outcome"), [("f(2) == 3", "killed"), ("f(2) > 2", "survived")])
-def test_a_bug_is_killed_or_survives(mutation, tmp_path, test, outcome):
-    mutant = plus_two(mutation, tmp_path)
+def test_a_bug_is_killed_or_survives(tmp_path, test, outcome):
+    mutant = plus_two(tmp_path)
     source = (tmp_path / "code_under_test.py").read_text()
     (tmp_path / "test_code.py").write_text(
         f"from code_under_test import f\ndef test_f():\n    assert {test}\n"
@@ -141,5 +121,5 @@ def test_a_bug_is_killed_or_survives(mutation, tmp_path, test, outcome):
     assert (tmp_path / "code_under_test.py").read_text() == source
 
 
-def test_every_equivalent_has_a_reason(mutation):
+def test_every_equivalent_has_a_reason():
     assert all(len(reason) > 20 for reason in mutation.read_equivalents().values())
