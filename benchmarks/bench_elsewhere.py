@@ -2,20 +2,26 @@
 
     python -m benchmarks.bench_elsewhere galsim --net C.safetensors
     python -m benchmarks.bench_elsewhere btk --net B.safetensors
+    python -m benchmarks.bench_elsewhere btk --shipped
+
+``--shipped`` adds the nets that ship with the package, as they are, and leaves the other rows. They
+read one band: the mean of the three of the GalSim field, as the peers do.
 
 With ``--output benchmarks/leaderboard/results --pictures docs/_static/elsewhere`` the numbers and
 the pictures become part of the leaderboard's page.
 
-The net was trained on `make_field` (0.1″ pixels, PSF 0.17″) or `make_blends`: other pixels, other
-noise, other galaxies. It is scored as it is, and after two to four minutes of fine-tuning on one
-part of the images; the other part is scored, and the other way round. The parameters of the peers
-are chosen on the part that is not scored. GALAXYSEGMENT_DATA is the folder of the images.
+The net of ``--net`` was trained on `make_field` (0.1″ pixels, PSF 0.17″) or `make_blends`: other
+pixels, other noise, other galaxies. It is scored as it is, and after two to four minutes of
+fine-tuning on one part of the images; the other part is scored, and the other way round. The
+parameters of the peers are chosen on the part that is not scored. GALAXYSEGMENT_DATA is the folder
+of the images.
 """
 
 import argparse
 import itertools
 import json
 import os
+import time
 import warnings
 from functools import partial
 from pathlib import Path
@@ -41,10 +47,11 @@ from .leaderboard.scores import (
     select,
 )
 from .leaderboard.systems import SYSTEMS, build, predict, set_last
-from .leaderboard.table_file import write_runs
+from .leaderboard.table_file import add_run
 
 DATA = {"galsim": (GALSIM, galsim_parts), "btk": (BTK, btk_parts)}
 PEERS = ("plain_photutils_tuned", "plain_sep_tuned")
+SHIPPED = ("unet_shipped", "unet_sky", "mask_rcnn_blends")
 CUTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 LOWEST = {"score_threshold": 0.005}  # for average precision, which ranks sources below the cut too
 TRAINING = {
@@ -135,8 +142,25 @@ def run_peer(name, setting, parts):
     return predicted, None, told
 
 
+def run_shipped(name, setting, parts):
+    """Predict by a net that ships with the package: no training, nothing chosen on these images."""
+    variant = "raw" if setting.rms_band is None else "coadd"
+    estimator = build(SYSTEMS[name], setting, variant, 0)
+    predicted = [sources for part in parts for sources in predict(estimator, part.X)]
+    if "score_threshold" not in estimator[-1].get_params():
+        return predicted, None, []
+    set_last(estimator, LOWEST)
+    return predicted, [sources for part in parts for sources in predict(estimator, part.X)], []
+
+
+def shipped_systems(setting, parts):
+    """Name and run of every net that ships with the package."""
+    for name in SHIPPED:
+        yield SYSTEMS[name].label, partial(run_shipped, name, setting, parts)
+
+
 def systems(what, path, keep, setting, parts):
-    """Name and run of every row."""
+    """Name and run of every other row."""
     epochs, times = TRAINING[what]
 
     def tuned_on_the_other(index):
@@ -259,9 +283,9 @@ def crowded_windows(patches, n, size=160):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=list(DATA))
-    parser.add_argument(
-        "--net", type=Path, required=True, help="file of a trained MaskRCNNSegmenter"
-    )
+    nets = parser.add_mutually_exclusive_group(required=True)
+    nets.add_argument("--net", type=Path, help="file of a trained MaskRCNNSegmenter")
+    nets.add_argument("--shipped", action="store_true", help="the nets that ship with the package")
     parser.add_argument(
         "--keep", type=Path, default=Path("build/elsewhere"), help="folder of the fine-tuned nets"
     )
@@ -276,7 +300,12 @@ def main():
     parts = read(Path(os.environ["GALAXYSEGMENT_DATA"]))
     warnings.simplefilter("ignore", NoSourcesWarning)
     runs = {}
-    for name, run in systems(options.what, options.net, options.keep, setting, parts):
+    rows = (
+        shipped_systems(setting, parts)
+        if options.shipped
+        else systems(options.what, options.net, options.keep, setting, parts)
+    )
+    for name, run in rows:
         runs[name] = run()
         print(name, runs[name][2], flush=True)
     report(setting, join(parts), runs, options)
@@ -288,20 +317,20 @@ def report(setting, patches, runs, options):
         name: {**score(patches, *run[:2], setting), "fits": run[2]} for name, run in runs.items()
     }
     print_tables(setting, rows)
-    picture = f"{options.what}.png"
+    picture = f"{options.what}{'_shipped' * options.shipped}.png"
+    words = "--shipped" if options.shipped else f"--net {options.net.name}"
     common = {
-        "net": options.net.stem,
-        "command": f"python -m benchmarks.bench_elsewhere {options.what} --net {options.net.name}",
+        "net": "" if options.shipped else options.net.stem,
+        "command": f"python -m benchmarks.bench_elsewhere {options.what} {words}",
         "picture": picture,
     }
-    measured_on = {"versions": versions(), "machine": machine()}
-    write_runs(
-        options.output / f"{options.what}.csv",
-        [
-            plain({"setting": options.what, "system": name, **common, **row, **measured_on})
-            for name, row in rows.items()
-        ],
-    )
+    measured_on = {"versions": versions(), "machine": machine(), "date": time.strftime("%Y-%m-%d")}
+    for name, row in rows.items():
+        add_run(
+            options.output / f"{options.what}.csv",
+            plain({"setting": options.what, "system": name, **common, **row, **measured_on}),
+            lambda other: other["system"],
+        )
     path = (options.pictures or options.output) / picture
     path.parent.mkdir(parents=True, exist_ok=True)
     windows = crowded_windows(patches, 3 if setting.classes else 5)

@@ -103,7 +103,7 @@ def test_the_page_says_what_is_stored():
 
     bins = {"edges": [0, 4, None], "n": [40, 0], "n_hit": [30, 0]}
     row = {
-        "system": "Mask R-CNN, as it was",
+        "system": "Mask R-CNN as it was",
         "net": "C.mask_rcnn.snr.0",
         "picture": "galsim.png",
         "segm": {name: {"AP": 0.5, "AP50": 0.75, "AP75": 0.25} for name in ("all", "star")},
@@ -116,27 +116,57 @@ def test_the_page_says_what_is_stored():
     peer = {**row, "system": "sep, tuned", "completeness by snr": {**bins, "n_hit": [40, 0]}}
     text = "\n".join(lines({"galsim": [row, peer]}))
     assert (
-        '"Mask R-CNN, as it was", ".500", ".750", ".250", ".900", ".800", ".850", ".700", "–", '
+        '"Mask R-CNN as it was", ".500", ".750", ".250", ".900", ".800", ".850", ".700", "–", '
         '".750"' in text
     )
     assert '"system", "0–4 (40)", "≥ 4 (0)"' in text
-    assert '"Mask R-CNN, as it was", ".75", "–"' in text
-    assert "Fits: Mask R-CNN, as it was: 61 processor seconds, score_threshold = 0.4;" in text
-    assert "The net was trained in setting C." in text
+    assert '"Mask R-CNN as it was", ".75", "–"' in text
+    assert "Fits: Mask R-CNN as it was: 61 processor seconds, score_threshold = 0.4;" in text
+    assert "The Mask R-CNN of two rows was trained in setting C." in text
     assert "/_static/elsewhere/galsim.png" in text
-    assert (
-        "**Behind** in 1 of 1 bins: S/N 0–4: .75 (Mask R-CNN, as it was) against 1.00 (sep, tuned)."
-        in text
-    )
+    told = "Mask R-CNN as it was: **behind** in 1 of 2 bins: S/N 0–4: .75 against 1.00 of sep"
+    assert told in text
     ((title, scores),) = comparisons({"galsim": [row, peer]})
-    assert title == "Field drawn by GalSim: Mask R-CNN, as it was"
+    assert title == "Field drawn by GalSim: Mask R-CNN as it was"
     assert scores[0] == ("AP", 0.5, 0.5)
     assert scores[-1] == ("recall at S/N 0–4", 0.75, 1.0)
     assert comparisons({"galsim": [row]}) == []
     few = {**bins, "n": [9, 0], "n_hit": [9, 0]}  # too few sources to compare
     scarce = [{**item, "completeness by snr": few, "separation": few} for item in (row, peer)]
-    assert "Behind in no bin." in "\n".join(lines({"galsim": scarce}))
+    assert "behind in no bin." in "\n".join(lines({"galsim": scarce}))
     assert not [name for name, *_ in comparisons({"galsim": scarce})[0][1] if "S/N" in name]
     assert "by a script that is not part" in lines({"galsim": [row]}, {row["net"]})[1 + 3]
-    assert "Behind in no bin." in "\n".join(lines({"galsim": [row]}))  # no program of others
+    assert "behind" not in "\n".join(lines({"galsim": [row]})[1:])  # no program of others
     assert lines({}) == [INTRODUCTION]
+
+
+def test_shipped_nets_meet_the_peers_apart_from_trained_ones():
+    from benchmarks.leaderboard.elsewhere_page import comparisons, lines
+
+    def make(system, n_hit, **more):
+        bins = {"edges": [0, 4, 8], "n": [40, 40], "n_hit": n_hit}
+        return {
+            "system": system,
+            "segm": {"all": {"AP": 0.5}},
+            "sources": {"f1": n_hit[0] / 40},
+            "separation": bins,
+            "completeness by snr": bins,
+            "fits": [],
+            **more,
+        }
+
+    rows = [
+        make("Mask R-CNN, fine-tuned", [40, 40], net="B.mask_rcnn.raw.0", command="first"),
+        make('UNetSegmenter, shipped weights "vis"', [30, 10], command="second"),
+        make('UNetSegmenter, shipped weights "sky"', [10, 30], command="second"),
+        make("sep, tuned", [20, 32]),
+    ]
+    told = dict(comparisons({"btk": rows}))
+    shipped = told["Blends drawn by the BlendingToolKit: shipped nets as they are"]
+    assert ("recall at S/N 0–4", 0.75, 0.5) in shipped
+    assert ("recall at S/N 4–8", 0.75, 0.8) in shipped
+    assert ("F1", 1.0, 0.5) in told["Blends drawn by the BlendingToolKit: Mask R-CNN, fine-tuned"]
+    text = "\n".join(lines({"btk": rows}))
+    assert "- Shipped nets as they are: **behind** in 2 of 4 bins: S/N 4–8: .75 against" in text
+    assert "- Mask R-CNN, fine-tuned: behind in no bin." in text
+    assert "Commands: ``first``, ``second``." in text

@@ -24,8 +24,16 @@ ABOUT = {
     "kmeans": "Two clusters of pixels, 10 starts. *smooth* is our preprocessing, not the study's.",
     "random_forest": "Trained on 64 patches (200 in B, 16 in C); the study trained on 500.",
     "unet_shipped": (
-        "Weights that ship with the package, trained on 560 other fields, not on these. Measured "
-        'with ``deblend=True``; the default is now ``"galaxy"``.'
+        "Weights that ship with the package, trained on 560 other fields, not on these. One band: "
+        "in C the mean of the bands."
+    ),
+    "unet_sky": (
+        "As the row before, the weights that tell stars, galaxies and artefacts apart, trained on "
+        "560 other fields."
+    ),
+    "mask_rcnn_blends": (
+        "Weights that ship with the package, trained on 600 other fields with blends and crowds. "
+        "One band: in C the mean of the bands."
     ),
     "unet": "Our U-Net with flips, views and deblending, 1024 patches.",
     "unet_long": "The same on 4096 patches: not compared with the peers, which have 1024.",

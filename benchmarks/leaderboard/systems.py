@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 import galaxysegment.segmenters
 from galaxysegment import PhotutilsSegmenter, UNetSegmenter
@@ -18,7 +19,15 @@ from galaxysegment.preprocessing import (
 )
 from galaxysegment.separation import SegmentThenSeparate
 
-from .peers import NoiseChisel, NotInstalledError, PlainPhotutils, PlainSep, SExtractor, SmpUNet
+from .peers import (
+    NoiseChisel,
+    NotInstalledError,
+    PlainPhotutils,
+    PlainSep,
+    SExtractor,
+    SmpUNet,
+    detection_image,
+)
 from .recipes import RECIPES
 
 PREPARED = ("1", "2", "3", "4", "snr")
@@ -32,6 +41,7 @@ VARIANTS = {
     "snr": "asinh of S/N",
     "smooth": "smoothed S/N, clipped at 0 and 3",
     "lupton": "Lupton's asinh colours of S/N",
+    "coadd": "mean of the bands, with its RMS map",
 }
 SIGMAS = (0.7, 0.85, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 6.0)
 PROBABILITIES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98)
@@ -105,6 +115,8 @@ def front(variant, setting, stretch="asinh"):
     """
     if variant == "raw":
         return []
+    if variant == "coadd":
+        return [FunctionTransformer(coadd, kw_args={"rms_band": setting.rms_band})]
     noise = {
         "rms_band": setting.rms_band,
         "subtract_background": False,
@@ -120,6 +132,11 @@ def front(variant, setting, stretch="asinh"):
     if variant == "lupton":
         return [NoiseNormalizer(**noise), LuptonRGB(order=(2, 1, 0))]
     return [make_variant(int(variant))]
+
+
+def coadd(X, rms_band):
+    """Mean of the bands and its RMS, shape (n, 2, height, width), as the peers see it."""
+    return np.stack([np.stack(detection_image(image, rms_band)) for image in X])
 
 
 def build(system, setting, variant, seed, **params):
@@ -139,7 +156,7 @@ def ours(name, seeded=False, rms=False, **fixed):
             raise NotInstalledError(f"galaxysegment.segmenters has no {name} yet.")
         if seeded:
             params = {"random_state": seed, **params}
-        if rms and variant == "raw":
+        if rms and variant in ("raw", "coadd"):
             params = {"rms_band": setting.rms_band, **params}
         return cls(**{**fixed, **params})
 
@@ -175,6 +192,7 @@ STUDY = {
     "mask_objects": False,
 }
 RAW = {"A": ("raw",), "B": ("raw",), "C": ("raw",)}
+SHIPPED = {"A": ("raw",), "B": ("raw",), "C": ("coadd",)}  # nets of one band
 NETS = {"A": PREPARED, "B": ("raw",), "C": ("lupton", "snr")}
 # Pixels of a source differ in number between the settings, and with them what is worth trying.
 SEP_GRID = {
@@ -228,7 +246,7 @@ SYSTEMS = {
         ours("PhotutilsSegmenter", rms=True, deblend=True, **THRESHOLD),
         RAW,
         n_train=FEW,
-        grid=PEER_GRID | CONTRAST,
+        grid=PEER_GRID | CONTRAST | OUR_GRID,
         grids={"C": GRID | OUR_GRID},
         sweep=("n_sigma", SIGMAS),
     ),
@@ -248,7 +266,7 @@ SYSTEMS = {
         ours("SEPSegmenter", rms=True, deblend=True, **THRESHOLD),
         RAW,
         n_train=FEW,
-        grid=SEP_GRID | CONTRAST,
+        grid=SEP_GRID | CONTRAST | OUR_GRID,
         grids={"C": GRID | OUR_GRID},
         sweep=("n_sigma", SIGMAS),
     ),
@@ -268,10 +286,26 @@ SYSTEMS = {
         sweep=("threshold", PROBABILITIES),
     ),
     "unet_shipped": System(
-        "UNetSegmenter, shipped weights",
-        ours("UNetSegmenter", rms=True, weights="vis", deblend=True),
-        {"A": ("raw",), "B": ("raw",)},
+        'UNetSegmenter, shipped weights "vis"',
+        ours("UNetSegmenter", rms=True, weights="vis"),
+        SHIPPED,
         sweep=("threshold", PROBABILITIES),
+        fit=False,
+        more_data=True,
+    ),
+    "unet_sky": System(
+        'UNetSegmenter, shipped weights "sky"',
+        ours("UNetSegmenter", rms=True, weights="sky"),
+        SHIPPED,
+        sweep=("threshold", PROBABILITIES),
+        fit=False,
+        more_data=True,
+    ),
+    "mask_rcnn_blends": System(
+        'MaskRCNNSegmenter, shipped weights "blends"',
+        ours("MaskRCNNSegmenter", rms=True, weights="blends"),
+        SHIPPED,
+        sweep=CANDIDATES,
         fit=False,
         more_data=True,
     ),
