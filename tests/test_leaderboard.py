@@ -168,6 +168,42 @@ def test_a_run_repeats(tiny, tmp_path):
     assert {**first, "fit": 0, "predict": 0} == {**second, "fit": 0, "predict": 0}
 
 
+def test_rows_of_other_code_are_named(tiny, tmp_path, capsys):
+    from benchmarks.leaderboard.__main__ import main
+    from benchmarks.leaderboard.table_file import write_runs
+
+    main(f"check --setting B --results {tiny}".split())
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [
+        ["repeats", f"B.sep.raw.{seed}"] for seed in (0, 1)
+    ]
+    runs = read(tiny, "B")
+    next(run for run in runs if run["system"] == "sep")["sources"]["f1"] -= 0.01
+    write_runs(tmp_path / "B.csv", runs)
+    with pytest.raises(SystemExit, match=r"1 rows are not what today's code gives: B\.sep\.raw\.0"):
+        main(f"check --setting B --seed 0 --results {tmp_path}".split())
+    assert capsys.readouterr().out.startswith("DIFFERS  B.sep.raw.0")
+
+
+def test_nets_that_need_training_are_not_repeated():
+    from benchmarks.leaderboard.check import is_repeatable
+    from benchmarks.leaderboard.systems import SYSTEMS
+
+    row = {"setting": "B", "variant": "raw", "seed": 0, "sources": {}}
+    repeated = [name for name in SYSTEMS if is_repeatable({**row, "system": name})]
+    assert repeated == [
+        "photutils_2022",
+        "photutils",
+        "photutils_tuned",
+        "photutils_refined",
+        "sep",
+        "sep_tuned",
+        "unet_shipped",
+        "unet_sky",
+        "mask_rcnn_blends",
+    ]
+
+
 def test_page_and_figures_of_a_tiny_round(tiny, tmp_path):
     from benchmarks.leaderboard.__main__ import main
     from benchmarks.leaderboard.store import Store
@@ -185,8 +221,30 @@ def test_page_and_figures_of_a_tiny_round(tiny, tmp_path):
         "unseen",
         "stars",
     }
-    for run in Store(tiny).runs:
-        assert run["command"].removeprefix("python -m benchmarks.leaderboard ") in text
+    assert "run --setting A --system sep --variant raw --seeds 2 --scale tiny" in text
+
+
+def test_seeds_share_a_command(stored):
+    from benchmarks.leaderboard.run import command
+    from benchmarks.leaderboard.tables import command_table
+
+    def run(seed, **more):
+        job = {"setting": "A", "system": "sep", "variant": "raw", "seed": seed, "scale": "full"}
+        return {**job, "command": command({**job, **more}), "date": "2026-11-22", **more}
+
+    def lines(*runs):
+        store = stored()
+        store.runs = list(runs)
+        return [line.strip() for line in command_table(store) if "--setting" in line]
+
+    both = [run(0, chosen={"n_sigma": 1}), run(1, chosen={"n_sigma": 2})]
+    assert lines(*both) == [
+        '"run --setting A --system sep --variant raw --seeds 2", "2026-11-22", '
+        '"seed 0: n_sigma = 1; seed 1: n_sigma = 2"'
+    ]
+    assert [line.split('"')[1][-8:] for line in lines(run(0), run(2))] == ["--seed 0", "--seed 2"]
+    short = lines(run(0), run(1, short=True))
+    assert [line.split('"')[1][-16:] for line in short] == [" raw --seed 0", " --seed 1 --short"]
 
 
 def test_a_small_round_ends_with_its_table_and_page(tmp_path, capsys):

@@ -14,10 +14,10 @@ from .table_file import read_runs
 
 def main(words=None):
     options = _parser().parse_args(words)
-    options.failed = []
+    options.failed, options.what = [], "runs failed"
     options.do(options)
     if options.failed:
-        raise SystemExit(f"{len(options.failed)} runs failed: {', '.join(options.failed)}")
+        raise SystemExit(f"{len(options.failed)} {options.what}: {', '.join(options.failed)}")
 
 
 def _parser():
@@ -48,6 +48,12 @@ def _parser():
     equal.add_argument("--checkpoints", type=Path, default=Path("build/leaderboard/checkpoints"))
     equal.add_argument("--scale", choices=SCALES, default="full")
     equal.set_defaults(do=run_recipe)
+    check = commands.add_parser("check", help="repeat our stored rows that need no training")
+    check.add_argument("--setting", choices=list(SETTINGS), action="append")
+    check.add_argument("--system", choices=list(SYSTEMS), action="append")
+    check.add_argument("--seed", type=int, help="one seed; all by default")
+    check.add_argument("--results", type=Path, default=RESULTS)
+    check.set_defaults(do=check_rows)
     listing = commands.add_parser("list", help="systems, settings, variants and stored runs")
     listing.add_argument("--results", type=Path, default=RESULTS)
     listing.set_defaults(do=show)
@@ -159,6 +165,20 @@ def run_recipe(options):
 
     recipe = read_recipe(options.recipe)
     print(run_equal(recipe, options.seed, options.results, options.checkpoints, options.scale))
+
+
+def check_rows(options):
+    from .check import is_repeatable, report
+
+    options.what = "rows are not what today's code gives"
+    for setting in options.setting or SETTINGS:
+        for row in read_runs(table_path(options.results, {"setting": setting})):
+            wanted = options.seed in (None, row["seed"])
+            wanted &= not options.system or row["system"] in options.system
+            if wanted and is_repeatable(row):
+                same, line = report(row)
+                print(line, flush=True)
+                options.failed += [] if same else [key(row)]
 
 
 def show(options):

@@ -247,16 +247,42 @@ def cost_table(store, setting):
 
 
 def command_table(store):
+    """One row for each system and variant; ``--seeds 3`` stands for the seeds 0, 1 and 2."""
     rows = [
-        [
-            run["command"].removeprefix("python -m benchmarks.leaderboard "),
-            run["date"],
-            _settings(run),
-        ]
-        for run in store.runs
+        [words, ", ".join(sorted({run["date"] for run in runs})), _each(map(_settings, runs))]
+        for words, runs in commands(store)
     ]
     return rst_table(
         ["``python -m benchmarks.leaderboard`` …", "date", "what was chosen or planned"], rows
+    )
+
+
+def commands(store):
+    """Words of the commands that write the rows, and the rows: list of (str, list of dict).
+
+    Rows of one system and variant that differ only in their seed, 0 to n − 1, share a command.
+    """
+    grouped = {}
+    for run in store.runs:
+        words = run["command"].removeprefix("python -m benchmarks.leaderboard ")
+        words = words.replace(f" --seed {run['seed']}", " --seed {}", 1)
+        grouped.setdefault(words, []).append(run)
+    told = []
+    for words, runs in grouped.items():
+        if len(runs) > 1 and [run["seed"] for run in runs] == list(range(len(runs))):
+            told.append((words.replace("--seed {}", f"--seeds {len(runs)}"), runs))
+        else:
+            told += [(words.format(run["seed"]), [run]) for run in runs]
+    return told
+
+
+def _each(texts):
+    """Join the texts of the seeds; a text that they share stands once."""
+    texts = list(texts)
+    return (
+        texts[0]
+        if len(set(texts)) == 1
+        else "; ".join(f"seed {seed}: {text}" for seed, text in enumerate(texts))
     )
 
 
