@@ -141,7 +141,7 @@ def test_the_page_says_what_is_stored():
 
 
 def test_shipped_nets_meet_the_peers_apart_from_trained_ones():
-    from benchmarks.leaderboard.elsewhere_page import comparisons, lines
+    from benchmarks.leaderboard.elsewhere_page import comparisons, leaders, lines
 
     def make(system, n_hit, **more):
         bins = {"edges": [0, 4, 8], "n": [40, 40], "n_hit": n_hit}
@@ -166,6 +166,9 @@ def test_shipped_nets_meet_the_peers_apart_from_trained_ones():
     assert ("recall at S/N 0–4", 0.75, 0.5) in shipped
     assert ("recall at S/N 4–8", 0.75, 0.8) in shipped
     assert ("F1", 1.0, 0.5) in told["Blends drawn by the BlendingToolKit: Mask R-CNN, fine-tuned"]
+    best = {name: (ours[1], theirs[1]) for name, ours, theirs in leaders(rows)}
+    assert best["F1"] == ("Mask R-CNN, fine-tuned", "sep, tuned")
+    assert leaders(rows[:3]) == leaders(rows[3:]) == leaders([]) == []
     text = "\n".join(lines({"btk": rows}))
     assert "- Shipped nets as they are: **behind** in 2 of 4 bins: S/N 4–8: .75 against" in text
     assert "- Mask R-CNN, fine-tuned: behind in no bin." in text

@@ -8,9 +8,9 @@ ABOUT = {
     ),
     "photutils": "Constructor without arguments, but for the RMS band: 1 RMS, 10 pixels.",
     "photutils_tuned": (
-        "Threshold, kernel, pixels and contrast chosen on 16 training patches (60 in B, 4 in C), "
-        "mesh of 50. In C from a finer grid, with how blends are split and whether objects are "
-        'masked. The runs of A and B are older than ``deblend="galaxy"``.'
+        "Threshold, kernel, pixels, contrast, how blends are split and whether objects are masked "
+        "chosen on 16 training patches (60 in B, 4 in C), mesh of 50. In C from a finer grid. Rows "
+        "with a † chose the first four only."
     ),
     "photutils_refined": (
         "PhotutilsSegmenter, then the light divided among its sources: "

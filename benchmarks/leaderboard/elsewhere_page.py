@@ -1,5 +1,7 @@
 """The page on images of other simulators, from results of `bench_elsewhere`."""
 
+from functools import partial
+
 from .elsewhere import BTK, GALSIM
 from .store import dig, number
 from .tables import bin_names, rst_table
@@ -134,30 +136,38 @@ def comparisons(tables):
     """
     named = []
     for name, rows in tables.items():
-        peers = [row for row in rows if not _is_net(row["system"])]
         for kind, what in KINDS.items():
-            ours = [row for row in rows if kind_of(row["system"]) == kind]
-            if peers and ours:
-                named.append((f"{SHORT[name]}: {what}", _scores(ours, peers) + _bins(ours, peers)))
+            met = [row for row in rows if kind_of(row["system"]) in (kind, None)]
+            scores = [(score, ours[0], theirs[0]) for score, ours, theirs in leaders(met)]
+            if scores:
+                named.append((f"{SHORT[name]}: {what}", scores))
     return named
 
 
-def _scores(ours, peers):
+def leaders(rows):
+    """The best of our nets and of the tuned programs in every score and every bin of S/N.
+
+    List of (name of the score, (value, system), (value, system)); empty if a side has no row.
+    """
+    sides = [[row for row in rows if _is_net(row["system"]) is net] for net in (True, False)]
+    if not all(sides):
+        return []
+    values = [(name, partial(dig, path=path)) for name, path in COLUMNS.items()]
+    path, first = "completeness by snr", rows[0]
+    values += [
+        (f"recall at S/N {name}", partial(_share_of, path=path, index=index))
+        for index, name in enumerate(bin_names(first, path))
+        if first[path]["n"][index] >= LEAST
+    ]
     return [
-        (name, *(max(dig(row, path) for row in side) for side in (ours, peers)))
-        for name, path in COLUMNS.items()
-        if dig(ours[0], path) is not None
+        (name, *(max((value(row), row["system"]) for row in side) for side in sides))
+        for name, value in values
+        if value(first) is not None
     ]
 
 
-def _bins(ours, peers, path="completeness by snr"):
-    names, counts = bin_names(ours[0], path), ours[0][path]["n"]
-    sides = [[_share(row[path]) for row in side] for side in (ours, peers)]
-    return [
-        (f"recall at S/N {name}", *(max(shares[index] for shares in side) for side in sides))
-        for index, (name, count) in enumerate(zip(names, counts, strict=True))
-        if count >= LEAST
-    ]
+def _share_of(row, path, index):
+    return _share(row[path])[index]
 
 
 def _share(bins):

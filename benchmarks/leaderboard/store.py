@@ -7,6 +7,9 @@ from .settings import SETTINGS
 from .systems import SYSTEMS, VARIANTS
 from .table_file import read_runs
 
+#: Our rows that were run before this day are marked: today's code gives other numbers.
+CODE_SINCE = "2026-11-22"
+OLD = " †"
 ELSEWHERE = ("btk", "galsim")  # tables that `benchmarks.bench_elsewhere` writes
 
 
@@ -89,10 +92,17 @@ class Group:
         return self.variant == SYSTEMS[self.system].variants[self.setting][-1]
 
     @property
+    def old(self):
+        """Whether a run of ours is older than the code that its command would run."""
+        dates = [run.get("date", CODE_SINCE) for run in self.runs]
+        return not self.peer and min(dates) < CODE_SINCE
+
+    @property
     def name(self):
-        """Label, with the variant if the system has several."""
+        """Label, with the variant if the system has several, and a mark if `old`."""
         several = len(SYSTEMS[self.system].variants[self.setting]) > 1
-        return f"{self.label}, {VARIANTS[self.variant]}" if several else self.label
+        name = f"{self.label}, {VARIANTS[self.variant]}" if several else self.label
+        return name + OLD * self.old
 
     def values(self, path):
         """The number at ``"pixels.mean.iou"`` of every seed that has it."""

@@ -15,9 +15,11 @@ others (*in italics*), each called as its own documentation does.
   test fields and other initial weights. The best of a column is bold.
 - Sources under 10 pixels are ignored in scoring. A source matches if the IoU of the masks is at
   least 0.5.
+- † marks rows of ours that were run on 20 November 2026, by the code of that day. Their commands
+  run the installed code, which gives other numbers.
 - Average precision ranks sources by the scores of ``predict(X, output="instances")``. Programs
   without scores are ranked by the signal-to-noise ratio of the pixels of each source. So were
-  k-means, forest and U-Net segmenters, whose runs are older than their scores.
+  k-means, forests and U-Nets with a †, whose runs are older than their scores.
 - *Tuned* means: with the parameters that have the best sum of pixel IoU and source F1 on training
   patches.
 - The RMS map holds the photon noise of the sources and has no noise of its own, as in
@@ -27,8 +29,11 @@ others (*in italics*), each called as its own documentation does.
 
 """
 
+OLD_ROWS = "†: run on 20 November 2026, by the code of that day."
+
 CONDITIONS = """\
-Patches of setting A under changed conditions, with the truth changed alike. *Sky gradient*: the sky
+Patches of setting A under changed conditions, with the truth changed alike. †: run on 20 November
+2026, by the code of that day. *Sky gradient*: the sky
 doubles across a field of 1024² pixels; its background is ``BackgroundSubtractor(plane=True)``, a
 mesh on top of a plane.
 """
@@ -65,7 +70,7 @@ with parameters chosen on the same few training patches. *trained*: nets on the 
 patches. Where others have no trained net, :doc:`leaderboard_equal` has one. The largest deficit
 comes first. Tuned programs choose on the same patches, each from a grid of thresholds, kernels,
 least sizes and contrasts. In setting C there is a common grid, from which ours chose, and the peers
-beside their own; ours also chose how blends are split and whether objects are masked.
+beside their own. Ours without a † also chose how blends are split and whether objects are masked.
 
 """
 

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from .elsewhere_page import SHORT, leaders
 from .reported import GOALS, NAMES, REASONS, REPORTED, reported_tables
 from .settings import SETTINGS
-from .store import number
+from .store import OLD, number
 from .systems import SYSTEMS, VARIANTS
 from .table_file import read_runs
 from .tables import rst_table
@@ -25,6 +26,7 @@ def compare_reported(store):
             setting, system, variant = place
             group = store.get(*place)
             where = f"{setting}, {SYSTEMS[system].label}, {VARIANTS[variant]}"
+            where += OLD if group is not None and group.old else ""
             cells = [
                 cell for cell in REPORTED if (cell.setting, cell.system, cell.variant) == place
             ]
@@ -215,6 +217,13 @@ def changed(store):
 
 def _now(store, first):
     """The verdicts of today about a row of the first edition."""
+    if first["kind"] == "elsewhere":
+        scores = leaders(store.elsewhere.get(first["setting"], []))
+        return [
+            (f"{SHORT[first['setting']]}: {name}", ours[1], ours[0], theirs[1], theirs[0])
+            for name, ours, theirs in scores
+            if name == first["path"]
+        ]
     if first["kind"] == "peers":
         place = first["setting"], first["path"]
         pairs = [duel for duel in duels(store) if (duel.setting, duel.path) == place]
