@@ -103,6 +103,8 @@ def run_photutils_plain(arguments, output):
     from photutils.background import Background2D, MedianBackground
     from photutils.segmentation import deblend_sources, detect_sources, make_2dgaussian_kernel
 
+    from galaxysegment._utils.packages import without_bar
+
     data = fits.getdata(arguments.image, "SCI").astype("f4")
     background = Background2D(
         data, (BOX, BOX), filter_size=(3, 3), bkg_estimator=MedianBackground()
@@ -111,7 +113,7 @@ def run_photutils_plain(arguments, output):
     smooth = convolve(data, make_2dgaussian_kernel(3.0, size=5))
     sources = detect_sources(smooth, N_SIGMA * background.background_rms, N_PIXELS)
     if arguments.deblend:
-        sources = deblend_sources(smooth, sources, N_PIXELS, contrast=CONTRAST, progress_bar=False)
+        sources = deblend_sources(smooth, sources, N_PIXELS, contrast=CONTRAST, **without_bar())
     fits.writeto(output, sources.data)
 
 

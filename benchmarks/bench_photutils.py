@@ -44,6 +44,8 @@ def plain_photutils(image):
     from photutils.background import Background2D, MedianBackground
     from photutils.segmentation import deblend_sources, detect_sources, make_2dgaussian_kernel
 
+    from galaxysegment._utils.packages import without_bar
+
     background = Background2D(
         image, (50, 50), filter_size=(3, 3), exclude_percentile=15, bkg_estimator=MedianBackground()
     )
@@ -57,7 +59,7 @@ def plain_photutils(image):
         SETTINGS["n_pixels"],
         n_levels=SETTINGS["n_levels"],
         contrast=SETTINGS["contrast"],
-        progress_bar=False,
+        **without_bar(),
     ).data
 
 

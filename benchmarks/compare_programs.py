@@ -15,6 +15,7 @@ import numpy as np
 from astropy.io import fits
 
 from galaxysegment import PhotutilsSegmenter, SEPSegmenter
+from galaxysegment._utils.packages import without_bar
 from galaxysegment.datasets import load_sample_field
 from galaxysegment.metrics import detection_scores, iou_score
 
@@ -102,7 +103,7 @@ def run_photutils(image, rms):
     )
     smooth = convolve(image - background.background, make_kernel())
     sources = detect_sources(smooth, N_SIGMA * rms, N_PIXELS)
-    options = {"n_levels": N_LEVELS, "contrast": CONTRAST, "progress_bar": False}
+    options = {"n_levels": N_LEVELS, "contrast": CONTRAST, **without_bar()}
     return deblend_sources(smooth, sources, N_PIXELS, **options).data
 
 

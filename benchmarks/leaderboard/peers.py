@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from galaxysegment._utils.packages import without_bar
 from galaxysegment.base import BaseSegmenter
 from galaxysegment.structures import label_components, relabel, remove_small
 
@@ -81,7 +82,7 @@ class PlainPhotutils(ThresholdPeer):
         if sources is None:
             return np.zeros(science.shape, dtype=np.int32)
         split = deblend_sources(
-            smooth, sources, self.n_pixels, contrast=self.contrast, progress_bar=False
+            smooth, sources, self.n_pixels, contrast=self.contrast, **without_bar()
         )
         return relabel(split.data)
 
