@@ -333,6 +333,9 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
 
     # ---- the decisions of this net ----
 
+    # of the net in a model file, which counts in place of the parameter
+    _stride_known: int | None = None
+
     def _module_class(self):
         from ..nets.mask_rcnn._module import MaskRCNN
 
@@ -381,7 +384,8 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
     def _collate(self):
         from ..nets.mask_rcnn._data import DetectionCollate
 
-        return DetectionCollate(32 * self.stem_stride, self._declared_classes())
+        stride = self._stride_known or self.stem_stride
+        return DetectionCollate(32 * stride, self._declared_classes())
 
     def _check_trainable(self, images, targets):
         super()._check_trainable(images, targets)
@@ -417,6 +421,7 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
     # ---- training ----
 
     def _start(self, data):
+        self._stride_known = None
         self.scores_ = "class" if self.scores == "auto" else self.scores
         super()._start(data)
 
@@ -523,6 +528,7 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
 
     def _set_own_state(self, state):
         super()._set_own_state(state)
+        self._stride_known = state["module_params"]["stem_stride"]
         self.mask_threshold_ = state["mask_threshold"]
         self.scores_ = state.get("scores", "class")  # older files have no such entry
         self.anchor_sizes_, self._patch_area = state["anchor_sizes"], state["patch_area"]

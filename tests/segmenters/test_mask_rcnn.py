@@ -424,6 +424,13 @@ def test_interrupt_leaves_a_usable_model():
     assert len(segmenter.history_) == 1 and segmenter.predict(X).shape == Y.shape
 
 
+def test_a_net_from_a_file_is_trained_at_its_own_stride(trained, tmp_path):
+    save(trained, tmp_path / "model.safetensors")
+    ready = MaskRCNNSegmenter(weights=tmp_path / "model.safetensors")  # its stem_stride is 1
+    module = ready._ready_net().module_
+    assert ready.net_.iterator_train__collate_fn.multiple == module.multiple == 64
+
+
 # ---- weights of torchvision ----
 
 
