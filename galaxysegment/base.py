@@ -476,7 +476,11 @@ class BaseSegmenter(_ImageEstimator):
 
     @property
     def _finds_stuff(self):
-        """Whether panoptic maps need what scores come from; override with `_panoptic`."""
+        """Whether pixels in no source have classes.
+
+        A subclass that says so overrides `_panoptic`, and ``_stuff_of(maps)``: the class of each
+        pixel as if it were in no source, from what scores come from.
+        """
         return False
 
     def _panoptic(self, result, maps):

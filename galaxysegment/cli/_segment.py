@@ -67,6 +67,13 @@ def _add_output_arguments(parser):
         "--output", type=Path, default=None, help="FITS file to write (<image>_segmentation.fits)"
     )
     parser.add_argument(
+        "--kind",
+        choices=("labels", "panoptic"),
+        default="labels",
+        help="what the file holds: the label map, or also the class of each pixel in the extension "
+        "SEMANTIC (%(default)s)",
+    )
+    parser.add_argument(
         "--picture",
         type=Path,
         default=None,
@@ -175,15 +182,18 @@ def _choose_shown(arguments, bands):
 
 def _segment_whole(field, segmenter, output, arguments):
     """Segment and write; return the label map, and scores and classes for a catalog."""
-    from ..io import write_label_map
+    from ..io import write_label_map, write_panoptic_map
 
-    if arguments.catalog or arguments.regions:
-        labels, values = _paint(segment_field(field, segmenter, output="instances"))
+    measures, kind = bool(arguments.catalog or arguments.regions), arguments.kind
+    about = {"header": field.header, "segmenter": segmenter, "overwrite": arguments.overwrite}
+    result = segment_field(field, segmenter, output="instances" if measures else kind)
+    labels, values = _paint(result) if measures else (result, {})
+    if kind == "labels":
+        write_label_map(output, labels, **about)
     else:
-        labels, values = segment_field(field, segmenter), {}
-    write_label_map(
-        output, labels, header=field.header, segmenter=segmenter, overwrite=arguments.overwrite
-    )
+        panoptic = segment_field(field, segmenter, output=kind) if measures else result
+        write_panoptic_map(output, panoptic, **about)
+        labels = panoptic[1]
     height, width = labels.shape
     print(f"{count_sources(labels.max())} in {height} x {width} pixels: wrote {output}.")
     return labels, values
@@ -213,8 +223,11 @@ def _segment_tiles(field, segmenter, output, arguments, tile_size):
 
     fit_on_middle(segmenter, field, tile_size)
     measures = bool(arguments.catalog or arguments.regions)
+    kind = arguments.kind
+    if kind == "labels" and measures and _knows_its_reach(segmenter):
+        kind = "instances"
     options = {
-        "kind": "instances" if measures and _knows_its_reach(segmenter) else "labels",
+        "kind": kind,
         "n_jobs": arguments.n_jobs,
         "resume": arguments.resume,
         "overwrite": arguments.overwrite,

@@ -2,9 +2,16 @@
 
 from ._field import Field
 from ._open import read_field
-from ._read import image_shape, read_header, read_image, read_label_map, read_rms
+from ._read import (
+    image_shape,
+    read_header,
+    read_image,
+    read_label_map,
+    read_panoptic_map,
+    read_rms,
+)
 from ._separated import read_separated
-from ._write import write_label_map
+from ._write import write_label_map, write_panoptic_map
 
 __all__ = [
     "Field",
@@ -13,7 +20,9 @@ __all__ = [
     "read_header",
     "read_image",
     "read_label_map",
+    "read_panoptic_map",
     "read_rms",
     "read_separated",
     "write_label_map",
+    "write_panoptic_map",
 ]

@@ -5,16 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from ..structures import GALAXY, SKY
 from ..structures import relabel as close_gaps
 from ..structures._types import Floats, Hdu, Labels, Section
 from ._hdus import find_hdu, find_image, find_labels, scan
 from ._noise import find_noise, read_noise
 from ._pixels import image_header, read_floats, read_labels
+from ._tables import SEMANTIC, read_map_classes
 
 if TYPE_CHECKING:
     from astropy.io import fits
 
-__all__ = ["image_shape", "read_header", "read_image", "read_label_map", "read_rms"]
+__all__ = [
+    "image_shape",
+    "read_header",
+    "read_image",
+    "read_label_map",
+    "read_panoptic_map",
+    "read_rms",
+]
 
 
 def read_image(
@@ -190,6 +201,66 @@ def read_label_map(
     """
     labels = read_labels(find_labels(path, hdu, scan(path, limits)), section)
     return close_gaps(labels) if relabel else labels
+
+
+def read_panoptic_map(
+    path: str | Path, *, section: Section | None = None, limits: bool = True
+) -> Labels:
+    """Read the class and the instance id of every pixel, or of a section.
+
+    Parameters
+    ----------
+    path : str or path
+        FITS file that `write_panoptic_map` or ``segment_mosaic(kind="panoptic")`` wrote: a label
+        map, and an image extension named SEMANTIC. Without it, sources have the classes of the
+        table CLASSES beside the label map; without a table they are galaxies (1).
+    section : tuple of two slices, optional
+        Rows and columns to read, as for `read_image`.
+    limits : bool, default=True
+        As for `read_image`.
+
+    Returns
+    -------
+    ndarray of int32, shape (2, height, width)
+        A panoptic map, as ``predict(…, output="panoptic")`` returns it. Numbers of sources stay as
+        they are in the file.
+
+    Raises
+    ------
+    FileNotFoundError, OSError
+        As for `read_image`.
+    ValueError
+        As for `read_label_map`, or if the two maps differ in shape.
+
+    See Also
+    --------
+    write_panoptic_map : With an example.
+    """
+    hdus = list(scan(path, limits))
+    labels_hdu = find_labels(path, None, hdus)
+    labels = read_labels(labels_hdu, section)
+    semantic = next((hdu for hdu in hdus if hdu.is_image and hdu.name == SEMANTIC), None)
+    if semantic is None:
+        classes = read_map_classes(path, labels_hdu.image_shape)
+        if classes is None:
+            return np.stack([(labels > 0) * np.int32(GALAXY), labels])
+        return np.stack([_class_of(labels, classes, labels_hdu), labels])
+    if semantic.image_shape != labels_hdu.image_shape:
+        raise ValueError(
+            f"{semantic.label} has shape {semantic.image_shape}, but {labels_hdu.label} has "
+            f"{labels_hdu.image_shape}: they must be of one image."
+        )
+    return np.stack([read_floats(semantic, section).astype(np.int32), labels])
+
+
+def _class_of(labels, classes, hdu):
+    """Class of each pixel, given the classes of labels 1, 2 and so on."""
+    if labels.max(initial=0) > len(classes):
+        raise ValueError(
+            f"{hdu.label} has the label {labels.max()}, but the table beside it has classes of "
+            f"{len(classes)} labels."
+        )
+    return np.concatenate([[SKY], classes]).astype(np.int32)[labels]
 
 
 def read_rms(

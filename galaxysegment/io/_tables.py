@@ -12,6 +12,7 @@ from ._hdus import check_complete, scan
 from ._headers import quiet, text_of
 
 CLASSES, INSTANCES, CATALOG, SCORES = "CLASSES", "INSTANCES", "CATALOG", "SCORES"
+SEMANTIC = "SEMANTIC"  # an image: the class of each pixel
 
 
 def classes_hdu(classes):

@@ -18,13 +18,13 @@ from .. import __version__
 from ..structures import check_label_map
 from ..structures._labels import plain_array
 from ._headers import quiet
-from ._tables import catalog_hdu, classes_hdu, instances_hdu
+from ._tables import SEMANTIC, catalog_hdu, classes_hdu, instances_hdu
 from ._wcs import kept_cards
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
-__all__ = ["write_label_map"]
+__all__ = ["write_label_map", "write_panoptic_map"]
 
 FITS_ENDINGS = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz", ".fits.fz")
 _LONGEST_REPR = 1000
@@ -95,6 +95,74 @@ def write_label_map(
     if not isinstance(hdus[0], fits.CompImageHDU):
         hdus = [fits.PrimaryHDU(hdus[0].data, hdus[0].header)]
     return write_hdus(path, hdus)
+
+
+def write_panoptic_map(
+    path: str | Path,
+    panoptic: ArrayLike,
+    *,
+    header: fits.Header | WCS | None = None,
+    segmenter: object = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a panoptic map to FITS: the label map, and the class of each pixel behind it.
+
+    Parameters
+    ----------
+    path : str or path
+        As for `write_label_map`.
+    panoptic : array-like of int, shape (2, height, width)
+        Class and instance id of every pixel, as ``predict(…, output="panoptic")`` returns them.
+        Classes reach from -1 ("no data") to 32,767.
+    header, segmenter, overwrite
+        As for `write_label_map`.
+
+    Returns
+    -------
+    `pathlib.Path`
+        The file written. `read_label_map` reads its label map, `read_panoptic_map` all. The class
+        of each pixel is in the extension SEMANTIC, as 16-bit integers.
+
+    Raises
+    ------
+    FileExistsError, OSError
+        As for `write_label_map`.
+    ValueError
+        If `panoptic` is no panoptic map, and as for `write_label_map`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from galaxysegment.io import read_panoptic_map, write_panoptic_map
+    >>> semantic, labels = [[0, 3], [2, 2]], [[0, 0], [1, 1]]  # an artefact (3), a star (2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = write_panoptic_map(f"{folder}/panoptic.fits", [semantic, labels])
+    ...     read_panoptic_map(path)
+    array([[[0, 3],
+            [2, 2]],
+    <BLANKLINE>
+           [[0, 0],
+            [1, 1]]], dtype=int32)
+    """
+    path, planes = check_target(path, overwrite), plain_array(panoptic)
+    if planes.ndim != 3 or len(planes) != 2 or planes.dtype.kind not in "iu":
+        raise ValueError(
+            "panoptic must hold whole numbers and have the shape (2, height, width): class and "
+            f"instance id of every pixel. Got shape {planes.shape}, dtype {planes.dtype}, instead."
+        )
+    semantic, labels = planes[0], _as_written(planes[1])
+    if not -1 <= semantic.min() <= semantic.max() <= np.iinfo(np.int16).max:
+        raise ValueError(
+            f"Classes must be from -1 to {np.iinfo(np.int16).max}. Got {semantic.min()} to "
+            f"{semantic.max()} instead."
+        )
+    cards = kept_cards(header, labels.shape)
+    own = cards.copy()
+    own.extend(_provenance(segmenter), strip=False)
+    hdus = [_image_hdu(path, labels, own, "LABELS")]
+    if not isinstance(hdus[0], fits.CompImageHDU):
+        hdus = [fits.PrimaryHDU(hdus[0].data, hdus[0].header)]
+    return write_hdus(path, [*hdus, _image_hdu(path, semantic.astype(np.int16), cards, SEMANTIC)])
 
 
 def _as_written(labels):

@@ -72,7 +72,7 @@ def segment_mosaic(
     image: _Image,
     *,
     output: None = None,
-    kind: Literal["labels"] = "labels",
+    kind: Literal["labels", "panoptic"] = "labels",
     **options: Unpack[_Options],
 ) -> NDArray[np.int32] | NDArray[np.int64]: ...
 @overload
@@ -129,11 +129,14 @@ def segment_mosaic(
         ``.fits.fz``, each row is compressed by RICE: the file has 3 % of the size if there are 160
         sources per million pixels, and 100 million pixels take 0.7 s longer. Without `output`, the
         label map is returned.
-    kind : {"labels", "instances"}, default="labels"
-        Type of the result without `output`. A file holds the label map. If the segmenter finds
-        sources that may overlap, it also holds them all, in the table INSTANCES, and the scores and
-        classes of the labels, in the tables SCORES and CLASSES. The scores of sources that cannot
-        overlap are in the result of ``kind="instances"`` only.
+    kind : {"labels", "instances", "panoptic"}, default="labels"
+        Type of the result without `output`. ``"panoptic"``: class and instance id of each pixel,
+        stuff such as artefacts included; a file then holds the class of each pixel behind the label
+        map, and `galaxysegment.io.read_panoptic_map` reads both. A file holds the label map. If the
+        segmenter finds sources that may overlap, it also holds them all, in the table INSTANCES,
+        and the scores and classes of the labels, in the tables SCORES and CLASSES. The scores of
+        sources that cannot overlap are in the results of ``kind="instances"`` and
+        ``kind="panoptic"`` only.
     tile_size : int, default=2048
         Largest side of a write region in pixels.
     overlap : int, optional
@@ -157,9 +160,9 @@ def segment_mosaic(
 
     Returns
     -------
-    ndarray of int32, shape (height, width), `Instances`, or `pathlib.Path`
-        The label map, the sources, or the file written. Labels have 64 bits if there are more than
-        2,147,483,647 sources.
+    ndarray of int32, shape (height, width) or (2, height, width), `Instances`, or `pathlib.Path`
+        The label map, the panoptic map, the sources, or the file written. Labels have 64 bits if
+        there are more than 2,147,483,647 sources.
 
     Raises
     ------
@@ -221,8 +224,8 @@ def segment_mosaic(
     ((200, 300), 1, True)
     """
     check_counts(tile_size, n_jobs, overlap)
-    if kind not in {"labels", "instances"}:
-        raise ValueError(f"kind must be 'labels' or 'instances'. Got {kind!r} instead.")
+    if kind not in {"labels", "instances", "panoptic"}:
+        raise ValueError(f"kind must be 'labels', 'instances' or 'panoptic'. Got {kind!r} instead.")
     if output is not None:
         check_paths({"image": image, "rms": rms, "mask": mask}, {"output": output})
         output = check_target(output, overwrite)

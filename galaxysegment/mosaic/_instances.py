@@ -7,8 +7,9 @@ import numpy as np
 from astropy.io import fits
 
 from ..io._tables import classes_hdu, instances_hdu, scores_hdu
-from ..structures import Instances
+from ..structures import GALAXY, SKY, Instances
 from ..structures._labels import connect
+from ._join import as_semantic
 
 _ROWS = 256
 _SAME = 0.5  # IoU at which two tiles mean the same object
@@ -279,6 +280,18 @@ def write_instances(path, offset, instances):
     if instances.classes is not None:
         append_table(path, classes_hdu(instances.classes[visible[1:]]))
     append_table(path, instances_hdu(instances))
+
+
+def write_instance_classes(path, offset, instances):
+    """Paint the classes of instances into a semantic map on disk, as `write_instances` does."""
+    height, width = instances.shape
+    order = np.argsort(instances.scores, kind="stable")
+    classes = np.full(len(instances), GALAXY) if instances.classes is None else instances.classes
+    owners = as_semantic(np.concatenate([[SKY], classes])).astype(">i2")
+    with path.open("r+b") as file:
+        for y0 in range(0, height, _ROWS):
+            file.seek(offset + y0 * width * owners.itemsize)
+            file.write(owners[_paint_rows(instances, order, y0, min(y0 + _ROWS, height))].data)
 
 
 def append_table(path, hdu):

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from ..structures import SKY
 from ..structures._labels import connect, source_pixels, touching_groups
 from ._plan import Window
 
 _EIGHT = np.ones((3, 3), dtype=bool)
 NOWHERE = np.int64(np.iinfo(np.int64).max)
+SEMANTIC = np.int16  # type of the class of each pixel
 _PIXELS = 1 << 18  # painted and written at once: they stay in the cache
 # The parts of a record that are needed to join tiles.
 _SMALL = (
@@ -388,6 +390,30 @@ def number_sources(first, firsts_redone):
     )
 
 
+def as_semantic(classes):
+    """Return classes of pixels as the 16-bit integers of a semantic map.
+
+    Raises
+    ------
+    ValueError
+        If a class does not fit.
+    """
+    largest = int(np.max(classes, initial=0))
+    if largest > np.iinfo(SEMANTIC).max:
+        raise ValueError(
+            f"Class {largest} does not fit into the 16 bits of a panoptic map: use classes up to "
+            f"{np.iinfo(SEMANTIC).max}."
+        )
+    return np.asarray(classes).astype(SEMANTIC)
+
+
+def describe_stuff(stuff):
+    """Boil the stuff of a write region, or None for sky alone, down to what is not sky."""
+    stuff = np.zeros(0, dtype=SEMANTIC) if stuff is None else as_semantic(stuff).ravel()
+    pixels = np.flatnonzero(stuff != SKY)
+    return {"stuff_pixels": pixels, "stuff": stuff[pixels]}
+
+
 def paint(lines, shape, dtype, folder):
     """Return the label map, from lines of tiles as `paint_line` takes them."""
     labels = np.zeros(shape, dtype=dtype)
@@ -433,9 +459,46 @@ def paint_line(work, shape, dtype, folder):
         yield y0, rows
 
 
+def paint_panoptic(lines, shape, dtype, folder, owners):
+    """Return the panoptic map, (2, height, width), from lines of tiles; see `paint_classes`."""
+    panoptic = np.zeros((2, *shape), dtype=dtype)
+    for line in lines:
+        for y0, *planes in paint_classes(line, shape, dtype, folder, owners):
+            for whole, rows in zip(panoptic[::-1], planes, strict=True):
+                whole[y0 : y0 + len(rows)] = rows
+    return panoptic
+
+
+def paint_classes(work, shape, dtype, folder, owners):
+    """Yield ``(y0, rows, classes)``: blocks as of `paint_line`, and the class of each pixel.
+
+    Parameters
+    ----------
+    work, shape, dtype, folder
+        As of `paint_line`.
+    owners : ndarray of int16, shape (n_sources + 1,)
+        Class of each source by its final number; the first is not used.
+    """
+    line, names = work[0], ("stuff_pixels", "stuff")
+    records = [folder.load("tile", tile.index, names) for tile in line]
+    for y0, rows in paint_line(work, shape, dtype, folder):
+        classes = np.full(rows.shape, SKY, dtype=SEMANTIC)
+        for tile, record in zip(line, records, strict=True):
+            window = classes[:, tile.core.x0 : tile.core.x1]
+            pixels, place = _rows_of(record["stuff_pixels"], window, y0 - line[0].core.y0)
+            window[place] = record["stuff"][pixels]
+        np.copyto(classes, owners[rows], where=rows > 0)
+        yield y0, rows, classes
+
+
 def _paint_tile(rows, record, table, y):
     """Paint rows `y`… of a tile's write region with the final numbers of its nodes."""
-    width, pixels = rows.shape[1], record["pixels"]
+    pixels, place = _rows_of(record["pixels"], rows, y)
+    rows[place] = table[record["values"][pixels]]
+
+
+def _rows_of(pixels, rows, y):
+    """Return which of the sorted pixels of a write region lie in its rows `y`…, and where there."""
+    width = rows.shape[1]
     start, stop = np.searchsorted(pixels, (y * width, (y + len(rows)) * width))
-    place = np.divmod(pixels[start:stop] - y * width, width)
-    rows[place] = table[record["values"][start:stop]]
+    return slice(start, stop), np.divmod(pixels[start:stop] - y * width, width)

@@ -5,17 +5,19 @@ import shutil
 from contextlib import contextmanager
 from io import BytesIO
 from math import ceil
+from tempfile import TemporaryFile
 from uuid import uuid4
 
 import numpy as np
 from astropy.io import fits
 
 from .._utils.paths import reserve_space
+from ..io._tables import SEMANTIC as SEMANTIC_NAME
 from ..io._tables import classes_hdu, scores_hdu
 from ..io._wcs import kept_cards
 from ..io._write import _provenance
-from ._instances import append_table, write_instances
-from ._join import paint_line
+from ._instances import append_table, write_instance_classes, write_instances
+from ._join import SEMANTIC, paint_classes, paint_line
 from ._work import TileError
 
 _BLOCK = 2880
@@ -44,24 +46,44 @@ class FileOutput:
         self.path, self.folder, self.pixels = path, folder, pixels
         self.segmenter, self.check, self.what_is_safe = segmenter, check, what_is_safe
 
-    def labels(self, lines, dtype, each, ranks=(None, None)):
+    def labels(self, lines, dtype, each, ranks=(None, None), owners=None):
         """Write the label map of lines of tiles, several at a time; return the path.
 
-        `ranks`, scores and classes of the labels or None, follow as tables.
+        Parameters
+        ----------
+        lines : list
+            As of `paint_line`.
+        dtype : dtype
+        each : callable
+            Does a task for each line.
+        ranks : tuple, default=(None, None)
+            Scores and classes of the labels, which follow as tables, or None.
+        owners : ndarray of int16, shape (n_sources + 1,), optional
+            Class of each label, the sky first. The class of each pixel then follows as an image.
         """
         stored = np.dtype(dtype).newbyteorder(">")
         with self._draft() as draft:
             offset = self._reserve(draft, stored)
-            items = [(line, draft, offset, stored) for line in lines]
-            for _ in each(write_line, "row of tiles", items):
+            if owners is None:
+                task, items = write_line, [(line, draft, offset, stored) for line in lines]
+            else:
+                offsets = offset, self._reserve_classes(draft)
+                task = write_classes
+                items = [(line, draft, offsets, stored, owners) for line in lines]
+            for _ in each(task, "row of tiles", items):
                 pass
             append_ranks(draft, *ranks)
         return self.path
 
-    def instances(self, instances):
-        """Paint the sources into the label map and append their table; return the path."""
+    def instances(self, instances, *, panoptic=False):
+        """Paint the sources into the label map and append their table; return the path.
+
+        With `panoptic`, the class of each pixel follows as an image.
+        """
         with self._draft() as draft:
             write_instances(draft, self._reserve(draft, np.dtype(">i4")), instances)
+            if panoptic:
+                write_instance_classes(draft, self._reserve_classes(draft), instances)
         return self.path
 
     def _reserve(self, draft, dtype):
@@ -69,6 +91,13 @@ class FileOutput:
         header = label_header(self.pixels, dtype, self.segmenter)
         reserve(draft, header, self.pixels.shape, dtype)
         return len(header)
+
+    def _reserve_classes(self, draft):
+        """Add an image of classes to the end of a file; return where its pixels begin."""
+        header = semantic_header(self.pixels)
+        start = draft.stat().st_size
+        _fill_up(draft, start, header, self.pixels.shape, np.dtype(SEMANTIC))
+        return start + len(header)
 
     @contextmanager
     def _draft(self):
@@ -98,18 +127,30 @@ def append_ranks(path, scores, classes):
 class CompressedOutput(FileOutput):
     """The map is compressed as it is painted, row by row in their order."""
 
-    def labels(self, lines, dtype, each, ranks=(None, None)):
-        """Write the label map of lines of tiles, and tables of `ranks`; return the path."""
-        shape = self.pixels.shape
-        with self._draft() as draft, draft.open("w+b") as file:
-            table = CompressedTable(file, shape, dtype, label_cards(self.pixels, self.segmenter))
+    def labels(self, lines, dtype, each, ranks=(None, None), owners=None):
+        """Write the label map of lines of tiles, and what follows it; return the path."""
+        shape, dtype = self.pixels.shape, np.dtype(dtype)
+        with self._draft() as draft, draft.open("w+b") as file, TemporaryFile() as second:
+            tables = [CompressedTable(file, shape, dtype, label_cards(self.pixels, self.segmenter))]
+            if owners is not None:
+                cards = kept_cards(self.pixels.header, shape)
+                tables.append(CompressedTable(second, shape, SEMANTIC, cards, SEMANTIC_NAME))
             for line in lines:
-                for y0, rows in paint_line(line, shape, np.dtype(dtype), self.folder):
-                    table.add(y0, rows)
-            table.finish()
+                for y0, *planes in self._painted(line, dtype, owners):
+                    for table, rows in zip(tables, planes, strict=True):
+                        table.add(y0, rows)
+            for table in tables:
+                table.finish()
+            file.seek(0, os.SEEK_END)
+            second.seek(_BLOCK)  # without the primary HDU
+            shutil.copyfileobj(second, file)
             file.flush()
             append_ranks(draft, *ranks)
         return self.path
+
+    def _painted(self, line, dtype, owners):
+        place = line, self.pixels.shape, dtype, self.folder
+        return paint_line(*place) if owners is None else paint_classes(*place, owners)
 
 
 class CompressedTable:
@@ -123,14 +164,17 @@ class CompressedTable:
     dtype : dtype
     cards : `astropy.io.fits.Header`
         What the header holds about the image.
+    name : str, default="LABELS"
+        Of the extension.
     """
 
-    def __init__(self, file, shape, dtype, cards):
-        self.file, self.shape, self.cards = file, shape, cards
+    def __init__(self, file, shape, dtype, cards, name="LABELS"):
+        self.file, self.shape, self.cards, self.name = file, shape, cards, name
         self.start = file.write(fits.PrimaryHDU().header.tostring().encode("ascii"))
         self.places = np.zeros((shape[0], 2), dtype=">i8")  # length and offset of each row
         self.n_bytes = 0
         self.header = self._header_of(compressed_rows(np.zeros((1, shape[1]), dtype))[0])
+        self.header["EXTNAME"] = name
         self.heap = self.start + len(self._text()) + self.places.nbytes
 
     def add(self, y0, rows):
@@ -189,16 +233,35 @@ def write_line(job, work, path, offset, dtype):
             file.write(rows.data)
 
 
+def write_classes(job, work, path, offsets, dtype, owners):
+    """Writing a row of tiles."""
+    with path.open("r+b") as file:
+        for y0, *planes in paint_classes(work, job.shape, dtype, job.folder, owners):
+            stored = planes[0], planes[1].astype(np.dtype(SEMANTIC).newbyteorder(">"))
+            for offset, rows in zip(offsets, stored, strict=True):
+                file.seek(offset + y0 * job.shape[1] * rows.itemsize)
+                file.write(rows.data)
+
+
+def semantic_header(pixels):
+    """Bytes of the header of an image of classes with the WCS of the image."""
+    cards = kept_cards(pixels.header, pixels.shape)
+    return _text_of(fits.ImageHDU().header, pixels.shape, SEMANTIC, SEMANTIC_NAME, cards)
+
+
 def label_header(pixels, dtype, segmenter):
     """Bytes of the header of a label map with the WCS of the image, padded to a block."""
-    height, width = pixels.shape
-    header = fits.PrimaryHDU().header
+    cards = label_cards(pixels, segmenter)
+    return _text_of(fits.PrimaryHDU().header, pixels.shape, dtype, "LABELS", cards)
+
+
+def _text_of(header, shape, dtype, name, cards):
     header["BITPIX"] = 8 * np.dtype(dtype).itemsize
     header["NAXIS"] = 2
-    header.insert("NAXIS", ("NAXIS1", width), after=True)
-    header.insert("NAXIS1", ("NAXIS2", height), after=True)
-    header["EXTNAME"] = "LABELS"
-    header.extend(label_cards(pixels, segmenter), strip=False)
+    header.insert("NAXIS", ("NAXIS1", shape[1]), after=True)
+    header.insert("NAXIS1", ("NAXIS2", shape[0]), after=True)
+    header["EXTNAME"] = name
+    header.extend(cards, strip=False)
     return header.tostring(padding=True).encode("ascii")
 
 
@@ -212,9 +275,9 @@ def label_cards(pixels, segmenter):
     return cards
 
 
-def check_space(folder, shape):
-    """Refuse work whose result would not fit on the disk."""
-    needed, free = 4 * shape[0] * shape[1], shutil.disk_usage(folder).free
+def check_space(folder, shape, n_bytes=4):
+    """Refuse work whose result, of `n_bytes` per pixel, would not fit on the disk."""
+    needed, free = n_bytes * shape[0] * shape[1], shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(
             f"The label map takes {needed / 1e9:.1f} GB, but the disk of {folder} has "
@@ -224,12 +287,19 @@ def check_space(folder, shape):
 
 def reserve(path, header, shape, dtype):
     """Make a file of the final size, so that a full disk shows before anything is written."""
+    path.touch()
+    _fill_up(path, 0, header, shape, dtype)
+
+
+def _fill_up(path, start, header, shape, dtype):
+    """Write a header at the end of a file, and make room for the pixels that follow."""
     n_bytes = shape[0] * shape[1] * np.dtype(dtype).itemsize
     total = len(header) + ceil(n_bytes / _BLOCK) * _BLOCK
-    with path.open("wb") as file:
-        reserve_space(file, 0, total)
+    with path.open("r+b") as file:
+        reserve_space(file, start, total)
+        file.seek(start)
         file.write(header)
-        file.truncate(total)
+        file.truncate(start + total)
 
 
 def flush(path):

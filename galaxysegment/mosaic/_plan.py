@@ -121,7 +121,7 @@ class Plan:
     Parameters
     ----------
     segmenter : segmenter or Pipeline
-    kind : {"labels", "instances"}
+    kind : {"labels", "instances", "panoptic"}
         What the user wants. Tiles are joined as instances if the segmenter finds such, or if they
         are wanted of a segmenter that does not declare its reach.
     """
@@ -149,8 +149,11 @@ class Plan:
         self._contracts.append(last)
         as_instances = last.finds_instances or (kind == "instances" and last.reach is None)
         self.output = "instances" if as_instances else "labels"
+        #: Whether the class of each pixel is wanted of label maps.
+        self.is_panoptic = kind == "panoptic" and not as_instances
         # Whether the scores of the sources of label maps are wanted.
-        self.scored = kind == "instances" and not as_instances and isinstance(last, BaseSegmenter)
+        own = isinstance(last, BaseSegmenter) and not as_instances
+        self.scored = own and kind != "labels"
         self._values = [{} for _ in self.steps]
 
     @property
@@ -262,6 +265,17 @@ class Plan:
     def classes_of(self, sums):
         """Return the classes of the mosaic's sources, or None, given the same sums."""
         return self._contracts[-1]._classes_of(sums)
+
+    def stuff_of(self, maps):
+        """Return the class of each pixel that is in no source, or None where all are sky.
+
+        Parameters
+        ----------
+        maps : ScoreMaps or None
+            None if no pixel has data.
+        """
+        finds = maps is not None and self._contracts[-1]._finds_stuff
+        return self._contracts[-1]._stuff_of(maps) if finds else None
 
     def keep_sources(self, measured):
         """Return which of the mosaic's sources stay, given the numbers about all of them."""

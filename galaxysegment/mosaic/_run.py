@@ -12,9 +12,18 @@ from .. import __version__
 from .._utils.identity import identify
 from .._utils.learn import check_is_fitted
 from ..exceptions import LargeBlendWarning, NoSourcesWarning
-from ..structures import Instances
+from ..structures import GALAXY, SKY, Instances
 from ._instances import join_instances
-from ._join import NOWHERE, drop_sources, join_tiles, number_sources, paint
+from ._join import (
+    NOWHERE,
+    SEMANTIC,
+    as_semantic,
+    drop_sources,
+    join_tiles,
+    number_sources,
+    paint,
+    paint_panoptic,
+)
 from ._output import CompressedOutput, FileOutput, check_space
 from ._plan import Plan, choose_overlap, cut_tiles
 from ._store import RecordError, WorkFolder, work_path
@@ -285,7 +294,8 @@ class Run(TileRun):
 
     def _check_space(self):
         if not self.is_compressed:
-            check_space(self.output.parent, self.pixels.shape)
+            n_bytes = 4 + SEMANTIC().nbytes * (self.kind == "panoptic")
+            check_space(self.output.parent, self.pixels.shape, n_bytes)
 
     def _about(self):
         return super()._about() | {
@@ -356,9 +366,14 @@ class Run(TileRun):
         dtype = np.int32 if n_sources <= _LARGEST else np.int64
         lines = [self._line_work(line, join, numbers, numbers_redone) for line in self.lines]
         numbers, sums = np.concatenate([numbers, *numbers_redone]), np.concatenate(sums)
-        if self.output is not None:
+        if self.output is not None or self.kind == "panoptic":
             ranks = self._ranks(numbers, sums, n_sources)
-            return self.writer.labels(lines, dtype, self._each, ranks)
+        owners = self._owners(ranks[1], n_sources) if self.kind == "panoptic" else None
+        if self.output is not None:
+            return self.writer.labels(lines, dtype, self._each, ranks, owners)
+        if self.kind == "panoptic":
+            self._check_before_publishing()
+            return paint_panoptic(lines, self.pixels.shape, dtype, self.folder, owners)
         labels = paint(lines, self.pixels.shape, dtype, self.folder)
         self._check_before_publishing()
         if self.kind == "labels":
@@ -369,6 +384,11 @@ class Run(TileRun):
         ranks = self._ranks(numbers, sums, n_sources)
         ranks = (None if values is None else values[has_pixels[1:]] for values in ranks)
         return Instances.from_label_map(labels, *ranks)
+
+    def _owners(self, classes, n_sources):
+        """Class of each source by its number, the sky first; galaxies if none are told apart."""
+        classes = np.full(n_sources, GALAXY) if classes is None else classes
+        return as_semantic(np.concatenate([[SKY], classes]))
 
     def _ranks(self, numbers, sums, n_sources):
         """Scores and classes of the sources of a label map, by their numbers.
@@ -402,9 +422,11 @@ class Run(TileRun):
         if not len(instances):
             _warn_of_no_source()
         if self.output is not None:
-            return self.writer.instances(instances)
+            return self.writer.instances(instances, panoptic=self.kind == "panoptic")
         self._check_before_publishing()
-        return instances if self.kind == "instances" else instances.to_label_map()
+        if self.kind == "instances":
+            return instances
+        return instances.to_panoptic() if self.kind == "panoptic" else instances.to_label_map()
 
 
 def _what_failed(error):

@@ -23,7 +23,7 @@ from ..detection._scores import N_SUMS, sum_over_sources
 from ..structures import Instances
 from ..structures._labels import source_pixels, touching_groups
 from ._instances import describe_instances
-from ._join import NOWHERE, describe_tile
+from ._join import NOWHERE, describe_stuff, describe_tile
 from ._plan import Window, read_transformed
 
 # What failed, in words. Docstrings are gone under ``python -OO``.
@@ -32,6 +32,7 @@ _LABELS = {
     "segment_blend": "Segmenting a blend that no tile sees whole",
     "reduce_rows": "Measuring a block of rows",
     "write_line": "Writing a row of tiles",
+    "write_classes": "Writing a row of tiles",
     "measure_rows": "Measuring a block of rows",
     "sample_tile": "Estimating the noise in a tile",
     "survey_tile": "Looking for sources that touch in a tile",
@@ -270,6 +271,8 @@ def segment_tile(job, tile):
         _clear(record, None if gaps is None else gaps[core])
         if maps is not None:
             maps = maps.within(core)
+        if job.plan.is_panoptic:
+            record |= describe_stuff(job.plan.stuff_of(maps))
         record["sums"] = _sums(maps, record["pixels"], record["values"], len(record["first"]))
     job.folder.save("tile", tile.index, record)
 

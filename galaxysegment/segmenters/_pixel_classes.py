@@ -14,6 +14,7 @@ __all__ = [
     "evidence_of_sums",
     "panoptic_map",
     "rescaled",
+    "stuff_map",
     "things_of",
     "vote",
     "votes_of",
@@ -222,11 +223,23 @@ def panoptic_map(labels, maps, codes, rule=None):
     -------
     ndarray of int32, shape (2, height, width)
     """
-    stuff = np.flatnonzero(~things_of(codes))
-    names = np.array([SKY, *codes])[stuff]
-    semantic = names[maps.classes[stuff].argmax(axis=0)]
     owners = np.concatenate([[SKY], vote(labels, maps.classes, codes, rule)])[labels]
-    return np.stack([np.where(labels > 0, owners, semantic), labels]).astype(np.int32)
+    semantic = np.where(labels > 0, owners, stuff_map(maps, codes))
+    return np.stack([semantic, labels]).astype(np.int32)
+
+
+def stuff_map(maps, codes):
+    """Return the most probable kind of stuff of each pixel, sky included, as if in no source.
+
+    Parameters
+    ----------
+    maps : ScoreMaps
+        With the probabilities of the classes.
+    codes : tuple of int
+        Classes of the net but the sky.
+    """
+    stuff = np.flatnonzero(~things_of(codes))
+    return np.array([SKY, *codes])[stuff][maps.classes[stuff].argmax(axis=0)]
 
 
 def with_class_head(state, codes):

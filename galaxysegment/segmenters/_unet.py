@@ -26,6 +26,7 @@ from ._pixel_classes import (
     classes_of_sums,
     panoptic_map,
     rescaled,
+    stuff_map,
     things_of,
     votes_of,
     with_class_head,
@@ -543,6 +544,9 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         if maps is None or maps.classes is None:
             return super()._panoptic(result, maps)
         return panoptic_map(result, maps, self._codes(), self._star_rule)
+
+    def _stuff_of(self, maps):
+        return stuff_map(maps, self._codes())
 
     def predict_class_proba(self, X: Images) -> Floats | list[Floats]:
         """Probability of each pixel to be of each class, in the order of `pixel_classes_`.

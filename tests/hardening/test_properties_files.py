@@ -15,8 +15,10 @@ from galaxysegment.io import (
     read_header,
     read_image,
     read_label_map,
+    read_panoptic_map,
     read_rms,
     write_label_map,
+    write_panoptic_map,
 )
 from galaxysegment.persistence import load, save
 from galaxysegment.preprocessing import GaussianSmoother
@@ -44,6 +46,20 @@ def test_label_maps_come_back(tmp_path, labels, ending, data):
     window = data.draw(windows(labels.shape))
     np.testing.assert_array_equal(read_label_map(path, section=window), labels[window])
     assert image_shape(path) == labels.shape and read_header(path)["NAXIS1"] == labels.shape[1]
+
+
+@covers("io.write_panoptic_map", "io.read_panoptic_map")
+@given(label_maps(highest=2**31 - 1), st.integers(-1, 2**15 - 1), ENDINGS, st.data())
+@few
+def test_panoptic_files_come_back(tmp_path, labels, kind, ending, data):
+    semantic = np.where(labels % 2, 1, kind).astype(np.int32)
+    panoptic = np.stack([semantic, labels])
+    path = write_panoptic_map(tmp_path / f"panoptic{ending}", panoptic, overwrite=True)
+    np.testing.assert_array_equal(read_panoptic_map(path), panoptic)
+    np.testing.assert_array_equal(read_label_map(path), labels)
+    window = data.draw(windows(labels.shape))
+    part = read_panoptic_map(path, section=window)
+    np.testing.assert_array_equal(part, panoptic[:, *window])
 
 
 @covers("io.read_image", "io.image_shape")
