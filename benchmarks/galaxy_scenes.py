@@ -1,7 +1,9 @@
 """Simulated scenes around a large galaxy, with the light of each source, to train and measure with.
 
 A scene holds a spiral, an irregular, a galaxy seen from its edge or an elliptical, and companions
-and stars in front of it. Spirals have arms, bars, knots and dust. The noise is 1 per pixel.
+and stars in front of it. Spirals have arms, bars, knots and dust. The noise is 1 per pixel. With
+``rich=True``, the large galaxies are those of `galaxysegment.datasets.make_sky`: another hand, for
+the training of the trees.
 
 Run ``python -m benchmarks.galaxy_scenes folder`` for pictures.
 """
@@ -12,6 +14,9 @@ from pathlib import Path
 
 import numpy as np
 from scipy import ndimage, special
+
+from galaxysegment.datasets import _sky_population
+from galaxysegment.datasets._morphology import paint_galaxy
 
 KINDS = (
     *("spiral",) * 7,
@@ -188,6 +193,30 @@ _DRAW = {
 }
 
 
+_FORMS = {
+    "spiral": ("SPIRAL", "SPIRAL", "BARRED", "MERGER"),
+    "irregular": ("IRREGULAR", "IRREGULAR", "MERGER"),
+    "edge-on": ("SPIRAL",),
+    "elliptical": ("ELLIPTICAL",),
+}
+
+
+def rich_galaxy(rng, kind, shape, centre, radius):
+    """Galaxy of a kind as `make_sky` paints it, on a square."""
+    source = np.zeros(1, dtype=_sky_population.SKY_SOURCE)[0]
+    ratio = {"edge-on": (0.2, 0.28), "elliptical": (0.5, 1.0)}.get(kind, (0.3, 1.0))
+    source["form"] = getattr(_sky_population, rng.choice(_FORMS[kind]))
+    source["disk_axis_ratio"] = source["bulge_axis_ratio"] = rng.uniform(*ratio)
+    if kind != "elliptical":
+        source["bulge_axis_ratio"] = max(source["bulge_axis_ratio"], 0.55)
+    source["angle"], source["seed"] = rng.uniform(0, 180), rng.integers(2**62)
+    share = 1 if kind == "elliptical" else 0 if kind == "irregular" else rng.uniform(0.02, 0.4)
+    source["bulge_fraction"] = share
+    paint = paint_galaxy(source, radius, shape[0], *(np.asarray(centre) - shape[0] // 2))
+    young = rng.uniform(0.1, 0.9)
+    return (young * paint.young + (1 - young) * paint.old) * np.exp(-paint.dust)
+
+
 def companion(rng, shape, centre, fwhm, snr):
     """Light of a star, or of a small galaxy, with the given signal to noise; the centre too."""
     light = np.zeros(shape)
@@ -243,7 +272,7 @@ def _large(rng, kind, shape, centre, radius):
     return galaxies
 
 
-def make_scene(seed, kind=None, side=None, n_companions=None):
+def make_scene(seed, kind=None, side=None, n_companions=None, rich=False):
     """Draw a scene; `kind` is one of `KINDS`.
 
     Parameters
@@ -253,6 +282,8 @@ def make_scene(seed, kind=None, side=None, n_companions=None):
     side : int, optional
         Pixels of a side; 200 to 520 by default.
     n_companions : int, optional
+    rich : bool, default=False
+        Whether large galaxies are those of `make_sky`.
     """
     rng = np.random.default_rng([seed, 18])
     kind = kind or str(rng.choice(KINDS))
@@ -264,7 +295,11 @@ def make_scene(seed, kind=None, side=None, n_companions=None):
     # the mean surface brightness within the half-light radius, in units of the noise
     level = 10 ** rng.uniform(0.3, 1.9)
     for name, place, size, share in _large(rng, kind, shape, centre, radius):
-        light = blur(_DRAW[name](rng, shape, place, size), fwhm)
+        if rich and name in _FORMS:
+            light = rich_galaxy(rng, name, shape, place, size)
+        else:
+            light = _DRAW[name](rng, shape, place, size)
+        light = blur(light, fwhm)
         r, _ = plane(shape, place, 1, 0)
         layers.append(light * (share * level / np.mean(light[r < max(size, 2)])))
         centres.append(place)
@@ -292,6 +327,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--n", type=int, default=12)
+    parser.add_argument("--rich", action="store_true", help="galaxies of make_sky")
     arguments = parser.parse_args()
     import matplotlib as mpl
 
@@ -301,7 +337,7 @@ def main():
     arguments.folder.mkdir(parents=True, exist_ok=True)
     figure, axes = plt.subplots(-(-arguments.n // 4), 8, figsize=(32, 4 * -(-arguments.n // 4)))
     for seed, (left, right) in enumerate(axes.reshape(-1, 2)[: arguments.n]):
-        scene = make_scene(seed)
+        scene = make_scene(seed, rich=arguments.rich)
         left.imshow(np.arcsinh(scene.image), cmap="gray", vmin=-1, vmax=5)
         left.set_title(f"{scene.kind} {scene.image.shape[0]}")
         right.imshow(scene.truth(), cmap="nipy_spectral", interpolation="nearest")
