@@ -14,7 +14,7 @@ from joblib import Parallel, delayed
 from scipy import ndimage
 
 from benchmarks.galaxy_scenes import make_scene
-from galaxysegment.detection import _galaxies, _galaxy_kernels
+from galaxysegment.detection import _galaxies, _galaxy_judge
 from galaxysegment.structures import label_components
 
 NO_TREES = (*(np.zeros(1, t) for t in (int, float, int, int, float)), np.zeros(0, int), 0.0)
@@ -61,8 +61,8 @@ def examples(scene, rng):
         teacher = part_sources(
             light[(slice(None), *window)], peak, saddle_pixel, image[window].ravel()
         )
-        rows = np.zeros((3 * peak.size, 2 + _galaxy_kernels.N_FEATURES))
-        *_, n_rows = _galaxy_kernels.judge_parts(
+        rows = np.zeros((3 * peak.size, 2 + _galaxy_judge.N_FEATURES))
+        *_, n_rows = _galaxy_judge.judge_parts(
             scaled,
             own,
             peak,
@@ -70,7 +70,7 @@ def examples(scene, rng):
             saddle_pixel,
             winner,
             1.0,
-            0.5,
+            _galaxies.LIMITS,
             NO_TREES,
             teacher.astype(np.int64),
             rows,

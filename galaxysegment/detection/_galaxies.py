@@ -12,7 +12,7 @@ from ._deblending import close_gaps, deblend
 FAINT = 0.02  # of the pixels of a source are taken for its zero level
 N_SIGMA = 3.0  # a peak rises over its saddle by this many times the noise
 SHARE = 0.03  # and by this share of the saddle's value
-LIMIT = 0.5  # a part belongs to a galaxy if it does so more likely than this
+LIMITS = (0.5, 0.5)  # a part belongs to a galaxy if it does so more likely: small, large parts
 STEP = 3  # pixels between those that the noise is measured with
 SMALLEST = 5  # pixels of a part above its saddle, at most
 LARGE_AREA = 1200  # pixels from which on a source may be a galaxy with arms and knots
@@ -164,7 +164,8 @@ def find_parts(image, own, n_pixels, connectivity):
 
 def split_source(image, own, n_pixels, connectivity):
     """Number the sources 1…n in the pixels where `own` is true; None if there is only one."""
-    from ._galaxy_kernels import draw_objects, judge_parts
+    from ._galaxy_hosts import draw_objects
+    from ._galaxy_judge import judge_parts
 
     parts = find_parts(image, own, n_pixels, connectivity)
     if parts is None or parts[1][1].size < 2:
@@ -173,7 +174,7 @@ def split_source(image, own, n_pixels, connectivity):
     nobody, rows = np.zeros(0, dtype=np.int64), np.zeros((0, 0))
     owner, hosts, profiles, inside, area, _ = judge_parts(
         *(scaled, own, peak, saddle, saddle_pixel, winner),
-        *(1.0, LIMIT, load_trees(), nobody, rows),
+        *(1.0, LIMITS, load_trees(), nobody, rows),
     )
     drawn = draw_objects(scaled, own, part, peak, saddle, area, owner, hosts, profiles, inside)
     drawn = _without_small(drawn, own, inside, n_pixels)

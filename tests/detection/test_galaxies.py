@@ -184,7 +184,7 @@ def test_the_word_decides():
 
 
 def test_trees_refer_to_features_and_nodes_that_exist():
-    from galaxysegment.detection._galaxy_kernels import N_FEATURES
+    from galaxysegment.detection._galaxy_judge import N_FEATURES
 
     feature, threshold, low, high, value, starts, bias = load_trees()
     inner = np.flatnonzero(feature >= 0)

@@ -1,0 +1,208 @@
+"""Kernels of `_galaxies`: models of galaxies and stars, and the pixels that are theirs.
+
+A *host* is a part (see `_galaxy_parts`) that is a galaxy or star of its own. Its model is an
+ellipse and a profile of the light that is symmetric about its peak.
+"""
+
+import numpy as np
+
+from .._utils.compiled import OPTIONS, njit
+
+N_BINS = 24  # of the radial profile of a host
+
+
+@njit(**OPTIONS)
+def symmetric_light(light, y0, x0, reach):
+    """Sum over the pairs of pixels opposite of each other of twice the fainter."""
+    height, width = light.shape
+    total = 0.0
+    for y in range(max(0, y0 - reach, 2 * y0 - height + 1), min(height, y0 + reach + 1)):
+        if 2 * y0 - y < 0:
+            break
+        for x in range(max(0, x0 - reach, 2 * x0 - width + 1), min(width, x0 + reach + 1)):
+            if 2 * x0 - x < 0:
+                break
+            total += max(0.0, min(light[y, x], light[2 * y0 - y, 2 * x0 - x]))
+    return total
+
+
+@njit(**OPTIONS)
+def radius_of(host, y, x):
+    dy, dx = y - host[0], x - host[1]
+    return np.sqrt(host[4] * dx * dx + host[3] * dy * dy + host[5] * dx * dy)
+
+
+@njit(**OPTIONS)
+def _symmetric_model(light, y0, x0, top, left, model):
+    """Fill `model` with the fainter of each pixel and the one opposite of it.
+
+    `top` and `left` are the first pixel of the model. Returns sum and second moments yy, xx, xy.
+    """
+    height, width = light.shape
+    flux, yy, xx, xy = 1e-12, 1e-9, 1e-9, 0.0
+    for y in range(top, top + model.shape[0]):
+        my = 2 * y0 - y
+        if my < 0 or my >= height:
+            continue
+        for x in range(left, left + model.shape[1]):
+            mx = 2 * x0 - x
+            if mx < 0 or mx >= width:
+                continue
+            value = min(light[y, x], light[my, mx])
+            if value > 0:
+                model[y - top, x - left] = value
+                dy, dx = y - y0, x - x0
+                flux += value
+                yy += value * dy * dy
+                xx += value * dx * dx
+                xy += value * dx * dy
+    return flux, yy / flux + 0.3, xx / flux + 0.3, xy / flux
+
+
+@njit(**OPTIONS)
+def _set_ellipse(host, flux, yy, xx, xy):
+    """Write light, ellipse, width of the bins and axis ratio of a host."""
+    middle, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
+    major, minor = np.sqrt(middle + spread), np.sqrt(max(middle - spread, 0.05))
+    ratio = max(minor / major, 0.15)
+    angle = 0.5 * np.arctan2(2 * xy, xx - yy)
+    cosine, sine = np.cos(angle), np.sin(angle)
+    host[2] = flux
+    # squared radius of the circle with the area of the ellipse
+    host[3] = ratio * sine**2 + cosine**2 / ratio
+    host[4] = ratio * cosine**2 + sine**2 / ratio
+    host[5] = 2 * cosine * sine * (ratio - 1 / ratio)
+    host[7] = max(4.5 * np.sqrt(major * minor) / N_BINS, 1.0)
+    host[10] = ratio
+
+
+@njit(**OPTIONS)
+def _set_profile(host, profile, sums, counts):
+    """Write the profile of a host, which never rises outwards, and its half-light radius."""
+    half = np.sum(sums) / 2
+    inside, half_bin = 0.0, -1
+    for index in range(N_BINS):
+        profile[index] = sums[index] / max(counts[index], 1.0)
+        if index and profile[index] > profile[index - 1]:
+            profile[index] = profile[index - 1]
+        if half_bin < 0:
+            if inside + sums[index] >= half:
+                half_bin = index
+            else:
+                inside += sums[index]
+    share = (half - inside) / max(sums[half_bin], 1e-12)
+    host[6] = max(host[7] * (half_bin + share), 0.7)
+
+
+@njit(**OPTIONS)
+def take_host(light, y0, x0, reach, host, profile, scatter, noise):
+    """Model the light that is symmetric about a peak, and subtract it.
+
+    `host` gets position, light, the coefficients of the ellipse, half-light radius, width of the
+    bins, share of the light within half of that radius, roughness, axis ratio.
+    """
+    height, width = light.shape
+    top, bottom = max(0, y0 - reach), min(height, y0 + reach + 1)
+    left, right = max(0, x0 - reach), min(width, x0 + reach + 1)
+    model = np.zeros((bottom - top, right - left))
+    host[0], host[1] = y0, x0
+    _set_ellipse(host, *_symmetric_model(light, y0, x0, top, left, model))
+    sums, counts = np.zeros(N_BINS), np.zeros(N_BINS)
+    for y in range(top, bottom):
+        for x in range(left, right):
+            index = int(radius_of(host, y, x) / host[7])
+            if index < N_BINS:
+                sums[index] += model[y - top, x - left]
+                counts[index] += 1
+    _set_profile(host, profile, sums, counts)
+    inner = 0.0
+    scatter[:] = 0
+    for y in range(top, bottom):
+        for x in range(left, right):
+            radius = radius_of(host, y, x)
+            index = int(radius / host[7])
+            if index < N_BINS:
+                most = profile[index] + 3 * noise
+                scatter[index] += min(abs(light[y, x] - profile[index]), most)
+            if radius < host[6] / 2:
+                inner += model[y - top, x - left]
+            light[y, x] -= model[y - top, x - left]
+    rough, weight = 0.0, 1e-12
+    for index in range(N_BINS):
+        if index * host[7] < 2 * host[6]:
+            rough += scatter[index]
+            weight += counts[index] * profile[index]
+        scatter[index] /= max(counts[index], 1.0)
+    host[8], host[9] = inner / max(np.sum(sums), 1e-12), rough / weight
+
+
+@njit(**OPTIONS)
+def light_at(host, profile, radius):
+    """Profile of a host at a radius; falls as the last bins do, beyond them."""
+    place = radius / host[7] - 0.5
+    if place <= 0:
+        return profile[0]
+    if place < N_BINS - 1:
+        index = int(place)
+        return profile[index] + (place - index) * (profile[index + 1] - profile[index])
+    return profile[N_BINS - 1] * np.exp(-(place - N_BINS + 1) / 4)
+
+
+@njit(**OPTIONS)
+def nearest_hosts(host_list, hosts, profiles, y, x, near, shine):
+    """Fill `near` with the hosts that shine most at a pixel, `shine` with their light."""
+    n_near = 0
+    for host in host_list:
+        value = light_at(hosts[host], profiles[host], radius_of(hosts[host], y, x))
+        if n_near < near.size:
+            near[n_near], shine[n_near] = host, value
+            n_near += 1
+        elif value > shine.min():
+            place = shine.argmin()
+            near[place], shine[place] = host, value
+    return n_near
+
+
+@njit(**OPTIONS)
+def draw_objects(image, own, part, peak, saddle, area, owner, hosts, profiles, inside):
+    """Give the pixels of each part to its host, or to the host behind it that shines more there.
+
+    The light of a host is its profile less what the host behind it leaves under the part, where it
+    rises over its saddle.
+
+    Returns
+    -------
+    ndarray of int32, shape (height, width)
+        Number of the host of each pixel, -1 outside.
+    """
+    height, width = image.shape
+    result = np.full((height, width), -1, np.int32)
+    values = image.ravel()[peak]
+    floor = np.zeros(peak.size)
+    for host in range(peak.size):
+        if owner[host] != host or inside[host] < 0:
+            continue
+        y, x = int(hosts[host, 0]), int(hosts[host, 1])
+        behind = inside[host]
+        shine = light_at(hosts[behind], profiles[behind], radius_of(hosts[behind], y, x))
+        share = min(shine / max(saddle[host], 1e-12), 1.0)
+        floor[host] = share * light_at(
+            hosts[host], profiles[host], 1.5 * np.sqrt(area[host] / np.pi)
+        )
+    for y in range(height):
+        for x in range(width):
+            if not own[y, x]:
+                continue
+            index = part[y, x]
+            host = owner[index]
+            behind = inside[host]
+            result[y, x] = host
+            half = saddle[host] + (values[host] - saddle[host]) / 2
+            if behind < 0 or (index == host and image[y, x] >= half):
+                continue
+            light = (
+                light_at(hosts[host], profiles[host], radius_of(hosts[host], y, x)) - floor[host]
+            )
+            if light < light_at(hosts[behind], profiles[behind], radius_of(hosts[behind], y, x)):
+                result[y, x] = behind
+    return result
