@@ -2,8 +2,10 @@
 
 import warnings
 from numbers import Integral, Real
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._utils.learn import Interval, Options
 from .._utils.packages import without_bar
@@ -18,9 +20,27 @@ from ..detection._background import (
 )
 from ..detection._bands import DetectionImageMixin
 from ..detection._deblending import DEBLEND, split_blends
+from ..detection._galaxies import LARGE_AREA
 from ..detection._objects import boxes_of_objects
 from ..detection._smoothing import convolve_block, gaussian_profile, row_blocks
 from ..structures import label_components
+from ..structures._labels import source_pixels
+from ._sep_clean import measure_detections, surviving
+
+_CRUMB_ZONE = 4.0  # semi-major axes of a large galaxy and a crumb, that are added
+
+
+class _Detections(NamedTuple):
+    """Connected pixels above the threshold, and what they were found in.
+
+    `background` and `noise` are arrays or `MeshMap` s. `smooth` is filled where sources are.
+    """
+
+    labels: NDArray[np.int32]
+    smooth: NDArray[Any]
+    background: MeshMap | NDArray[Any]
+    noise: MeshMap | NDArray[Any]
+    n_sigma: float
 
 
 class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
@@ -34,8 +54,8 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
     2. a Gaussian kernel of FWHM 3 on 5×5 pixels smooths the image;
     3. sources are 10 or more connected pixels that are brighter than the background RMS, or than
        the RMS map that travels with the image;
-    4. blends are split, but large galaxies stay whole; with ``deblend=True``,
-       `photutils.segmentation.deblend_sources` splits them.
+    4. blends are split, but large galaxies stay whole, and crumbs at their rims are dropped; with
+       ``deblend=True``, `photutils.segmentation.deblend_sources` splits them.
 
     Before them, seams are levelled. Boxes that a large object fills are left out in step 1, and the
     threshold is raised if the noise is correlated. ``deblend=True, level_seams=False,
@@ -68,7 +88,8 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         Whether pixels that touch at a corner belong to one source.
     deblend : bool or "galaxy", default="galaxy"
         Whether to split blended sources. ``"galaxy"`` splits them and keeps each galaxy whole, with
-        its arms, knots and dust.
+        its arms, knots and dust. It drops sources that the wings of a galaxy of 1200 pixels or more
+        account for, by the cleaning of SExtractor [2]_: noise at the rim of a large elliptical.
     n_levels : int, default=32
         Number of thresholds of ``deblend=True``.
     contrast : float, default=0.001
@@ -203,10 +224,29 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
 
     def _segment_image(self, image):
         detection, rms, no_data = self._split(image)
-        if no_data is not None and no_data.all():
-            return np.zeros(detection.shape, dtype=np.int32)
-        find = self._find_fast if self.fast else self._find_with_photutils
-        return find(detection, rms, no_data)
+        detections = self._detect(detection, rms, no_data)
+        if self.deblend == "galaxy":
+            areas = np.bincount(detections.labels.ravel())[1:]
+            if (areas >= LARGE_AREA).any():
+                stays = self.keep_sources(self._measure(detection, detections))
+                renumber = np.append(0, np.where(stays, np.cumsum(stays), 0)).astype(np.int32)
+                detections = detections._replace(labels=renumber[detections.labels])
+        return self._split_sources(detections) if self.deblend else detections.labels
+
+    def find_candidates(self, image: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Detections of a window, crumbs too, and numbers about them; see `MosaicAware`."""
+        detection, rms, no_data = self._split(image)
+        detections = self._detect(detection, rms, no_data)
+        measured, whole = self._measure(detection, detections), detections.labels.copy()
+        parts = self._split_sources(detections)
+        pixels = source_pixels(parts)
+        parent = np.zeros(int(parts.max(initial=0)) + 1, dtype=np.int64)
+        parent[parts.ravel()[pixels]] = whole.ravel()[pixels]
+        return parts, measured[parent[1:] - 1]
+
+    def keep_sources(self, measured: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Find the sources that are no crumbs; see `galaxysegment.base.MosaicAware`."""
+        return surviving(measured, 1.0, zone=_CRUMB_ZONE, least_area=LARGE_AREA)
 
     def _score_maps(self, image):
         detection, rms, _ = self._split(image)
@@ -251,6 +291,11 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         """Whether sources depend on the whole blend they are in."""
         return bool(self.deblend)
 
+    @property
+    def compares_sources(self) -> bool:  # type: ignore[override]
+        """Whether crumbs around large galaxies are dropped once all sources are known."""
+        return self.deblend == "galaxy"
+
     def _box(self, shape):
         return tuple(min(self.box_size, side) for side in shape)
 
@@ -274,21 +319,57 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
         used = used_boxes(measured, box, self.exclude_percentile)
         return boxes_of_objects(*measured[:2], used)
 
-    def _find_fast(self, image, rms, no_data):
-        meshes = self._meshes(image)
+    def _detect(self, image, rms, no_data):
+        """Sources before blends are split."""
+        if no_data is not None and no_data.all():
+            return _Detections(np.zeros(image.shape, dtype=np.int32), image, image, image, 1.0)
+        if not self.fast:
+            return self._detect_with_photutils(image, rms, no_data)
+        background, noise = self._meshes(image)
         n_sigma = self.n_sigma * self._threshold_factor(image, rms)
         if compiling_pays(image.size):
-            labels, smooth = self._find_in_strips(image, rms, *meshes, n_sigma)
+            labels, smooth = self._find_in_strips(image, rms, background, noise, n_sigma)
         else:
-            labels, smooth = self._find_in_blocks(image, rms, no_data, *meshes, n_sigma)
-        if not self.deblend:
-            return labels
-        options = {
-            "n_levels": self.n_levels,
-            "contrast": self.contrast,
-            "connectivity": self.connectivity,
-        }
-        return split_blends(self.deblend, labels, smooth, self.n_pixels, in_place=True, **options)
+            labels, smooth = self._find_in_blocks(image, rms, no_data, background, noise, n_sigma)
+        return _Detections(labels, smooth, background, noise if rms is None else rms, n_sigma)
+
+    def _measure(self, image, detections):
+        """Numbers about each detection that tell crumbs; see `measure_detections`."""
+        labels, width = detections.labels, image.shape[1]
+        pixels = source_pixels(labels)
+        light, noise = np.empty((2, pixels.size), dtype=image.dtype)
+        for y0, y1 in row_blocks(image.shape):
+            own = slice(*np.searchsorted(pixels, (y0 * width, y1 * width)))
+            places = pixels[own] - y0 * width
+            sky, depth = (
+                rows.window(y0, y1, 0, width) if isinstance(rows, MeshMap) else rows[y0:y1]
+                for rows in (detections.background, detections.noise)
+            )
+            light[own] = (image[y0:y1] - sky).ravel()[places]
+            noise[own] = depth.ravel()[places]
+        return measure_detections(
+            labels,
+            pixels,
+            light,
+            detections.smooth.ravel()[pixels],
+            image.dtype.type(detections.n_sigma) * noise,
+            options=(self.n_pixels, self.n_levels, 1.0),
+            corner=self._corner,
+        )
+
+    def _split_sources(self, detections):
+        """Label map of the detections, whose blends are split, in place if it can be."""
+        labels, smooth = detections.labels, detections.smooth
+        if self.fast or self.deblend == "galaxy":
+            options = {
+                "n_levels": self.n_levels,
+                "contrast": self.contrast,
+                "connectivity": self.connectivity,
+            }
+            return split_blends(
+                self.deblend, labels, smooth, self.n_pixels, in_place=True, **options
+            )
+        return self._deblend_with_photutils(labels, smooth)
 
     def _profile(self):
         return np.ones(1) if self.fwhm is None else gaussian_profile(self.fwhm, self.kernel_size)
@@ -340,40 +421,42 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
             np.greater(block, n_sigma * level, out=above[y0:y1])
         return smooth, above
 
-    def _find_with_photutils(self, image, rms, no_data):
-        from photutils.segmentation import deblend_sources, detect_sources
+    def _detect_with_photutils(self, image, rms, no_data):
+        from photutils.segmentation import detect_sources
 
         background = self._photutils_background(image, no_data)
         smooth = self._photutils_smooth(image - background.background)
         n_sigma = self.n_sigma * self._threshold_factor(image, rms)
-        threshold = n_sigma * (background.background_rms if rms is None else rms)
+        noise = background.background_rms if rms is None else rms
         with warnings.catch_warnings():
-            # No source: the base class says so. Linear levels where a source has negative pixels:
-            # expected.
-            warnings.filterwarnings("ignore", message="No sources were found|The deblending mode")
+            # No source: the base class says so.
+            warnings.filterwarnings("ignore", message="No sources were found")
             sources = detect_sources(
-                smooth, threshold, self.n_pixels, connectivity=self.connectivity, mask=no_data
+                *(smooth, n_sigma * noise, self.n_pixels),
+                connectivity=self.connectivity,
+                mask=no_data,
             )
-            if sources is None:
-                return np.zeros(image.shape, dtype=np.int32)
-            if self.deblend == "galaxy":
-                return split_blends(
-                    "galaxy",
-                    sources.data.astype(np.int32, copy=False),
-                    smooth,
-                    self.n_pixels,
-                    connectivity=self.connectivity,
-                )
-            if self.deblend:
-                sources = deblend_sources(
-                    smooth,
-                    sources,
-                    self.n_pixels,
-                    n_levels=self.n_levels,
-                    contrast=self.contrast,
-                    connectivity=self.connectivity,
-                    **without_bar(),
-                )
+        if sources is None:
+            labels = np.zeros(image.shape, dtype=np.int32)
+        else:
+            labels = sources.data.astype(np.int32, copy=False)
+        return _Detections(labels, smooth, background.background, noise, n_sigma)
+
+    def _deblend_with_photutils(self, labels, smooth):
+        from photutils.segmentation import SegmentationImage, deblend_sources
+
+        if not labels.any():
+            return labels
+        with warnings.catch_warnings():
+            # Linear levels where a source has negative pixels: expected.
+            warnings.filterwarnings("ignore", message="The deblending mode")
+            sources = deblend_sources(
+                *(smooth, SegmentationImage(labels), self.n_pixels),
+                n_levels=self.n_levels,
+                contrast=self.contrast,
+                connectivity=self.connectivity,
+                **without_bar(),
+            )
         return sources.data.astype(np.int32, copy=False)
 
     def _photutils_background(self, image, no_data):

@@ -1,4 +1,4 @@
-"""The cleaning of SExtractor for a mosaic: which detections are bumps in the wings of a neighbour.
+"""The cleaning of SExtractor: which detections are bumps in the wings of a neighbour.
 
 sep cleans all detections of an image against each other. The detections of a mosaic are measured
 tile by tile and cleaned once all are known.
@@ -16,6 +16,7 @@ from ..structures._labels import touching_groups
 _ZONE = 10.0
 _QUERIES = 4096  # detections whose neighbours are looked up at once
 _COLUMNS = ("x", "y", "a", "b", "cxx", "cyy", "cxy", "flux", "n_pixels", "correction", "threshold")
+_AREA = _COLUMNS.index("n_pixels")
 _ORDER = slice(11, 14)  # last row and column of the blend, number of the part
 _SINGLE = ("a", "b", "cxx", "cyy", "cxy", "flux", "correction", "threshold")  # as sep keeps them
 N_NUMBERS = 15
@@ -67,7 +68,7 @@ def measure_detections(labels, pixels, light, smooth, thresholds, *, options, co
     return numbers
 
 
-def surviving(measured, clean_param):
+def surviving(measured, clean_param, *, zone=_ZONE, least_area=0):
     """Find the detections that no brighter neighbour accounts for.
 
     A detection goes if the wing of a brighter neighbour, a Moffat profile, is brighter at its place
@@ -79,6 +80,10 @@ def surviving(measured, clean_param):
         As of `measure_detections`, in any order; NaN for detections that stay and touch no other.
     clean_param : float
         Exponent of the Moffat profile.
+    zone : float, default=10
+        Farthest neighbour that is looked at, in sums of the semi-major axes.
+    least_area : int, default=0
+        Smallest number of pixels of a neighbour that accounts for others.
 
     Returns
     -------
@@ -87,7 +92,9 @@ def surviving(measured, clean_param):
     known = np.flatnonzero(np.isfinite(measured[:, 0]))
     # sep judges detections in the order in which it completes them
     known = known[np.lexsort(measured[known, _ORDER].T[::-1])]
-    eaters, eaten = _eats(measured[known], clean_param)
+    eaters, eaten = _eats(measured[known], clean_param, zone)
+    is_large = measured[known[eaters], _AREA] >= least_area
+    eaters, eaten = eaters[is_large], eaten[is_large]
     low, high = np.minimum(eaters, eaten), np.maximum(eaters, eaten)
     # The order of SExtractor's two loops: a detection that a former one has eaten eats no other.
     gone_as_second, gone_as_first = np.zeros((2, len(known)), dtype=bool)
@@ -100,7 +107,7 @@ def surviving(measured, clean_param):
     return survives
 
 
-def _eats(measured, clean_param):
+def _eats(measured, clean_param, zone):
     """Pairs of a detection and a fainter neighbour that its wing outshines."""
     columns = dict(zip(_COLUMNS, measured.T, strict=False))
     x, y, a = columns["x"], columns["y"], columns["a"]
@@ -114,7 +121,7 @@ def _eats(measured, clean_param):
         slope = (amplitude / double["threshold"]) ** (1 / clean_param) - 1
         slope *= unit / columns["n_pixels"]
     eaters, eaten = [], []
-    for first, second in _neighbours(x, y, a):
+    for first, second in _neighbours(x, y, a, zone):
         is_first = columns["flux"][second] < columns["flux"][first]
         big, small = np.where(is_first, first, second), np.where(is_first, second, first)
         dx, dy = ((places[big] - places[small]).astype(np.float32) for places in (x, y))
@@ -132,7 +139,7 @@ def _eats(measured, clean_param):
     return np.concatenate(eaters), np.concatenate(eaten)
 
 
-def _neighbours(x, y, a):
+def _neighbours(x, y, a, zone):
     """Yield pairs ``(first, second)``, first < second, that are within the zone of each other."""
     if not len(x):
         return
@@ -141,13 +148,11 @@ def _neighbours(x, y, a):
     for start in range(0, len(x), _QUERIES):
         own = np.arange(start, min(start + _QUERIES, len(x)))
         # of a pair, the larger one asks
-        lists = tree.query_ball_point(points[own], 2 * _ZONE * a[own])
+        lists = tree.query_ball_point(points[own], 2 * zone * a[own])
         sizes = np.fromiter(map(len, lists), dtype=np.int64, count=len(own))
         asking = np.repeat(own, sizes)
         other = np.fromiter(chain.from_iterable(lists), dtype=np.int64, count=len(asking))
         asks = (a[other] < a[asking]) | ((a[other] == a[asking]) & (asking < other))
         asking, other = asking[asks], other[asks]
-        near = np.hypot(x[asking] - x[other], y[asking] - y[other]) <= _ZONE * (
-            a[asking] + a[other]
-        )
+        near = np.hypot(x[asking] - x[other], y[asking] - y[other]) <= zone * (a[asking] + a[other])
         yield np.minimum(asking, other)[near], np.maximum(asking, other)[near]

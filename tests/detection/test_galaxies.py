@@ -275,3 +275,41 @@ def test_photutils_itself_hands_its_sources_over():
         PhotutilsSegmenter(fast=fast, **options).predict(image[None])[0] for fast in (True, False)
     )
     assert np.mean(fast != slow) < 0.01
+
+
+def elliptical_field(seed=0, shape=(220, 240)):
+    """An elliptical with wide wings, whose rim is ragged, and five small sources around it."""
+    y, x = np.indices(shape)
+    radius = np.hypot(y - 110, (x - 120) / 1.2)
+    light = 400 * np.exp(-3.67 * ((np.maximum(radius, 1) / 20) ** 0.5 - 1)) / 20
+    places = [(30, 40), (60, 200), (190, 60), (200, 190), (150, 185)]
+    for place in places:
+        light += star(shape, place, 12)
+    return light, observe(light, seed)[0], places
+
+
+def settings_of_rim(**options):
+    return PhotutilsSegmenter(n_sigma=0.8, box_size=220, correlated_noise=False, **options)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_crumbs_at_the_rim_of_an_elliptical_are_dropped(fast):
+    _, image, places = elliptical_field()
+    labels = settings_of_rim(fast=fast).predict(image[None])[0]
+    kept = settings_of_rim(fast=fast, deblend=False).predict(image[None])[0]
+    rim = np.hypot(*(np.indices(image.shape) - np.array([110, 120])[:, None, None])) < 90
+    assert len(np.unique(labels[rim & (labels > 0)])) <= len(np.unique(kept[rim & (kept > 0)])) - 3
+    own = [labels[place] for place in places] + [labels[110, 120]]
+    assert 0 not in own
+    assert len(set(own)) == 6
+    # the others are as they were
+    assert np.array_equal(labels > 0, (labels > 0) & (kept > 0))
+
+
+def test_tiles_drop_the_same_crumbs():
+    _, image, _ = elliptical_field()
+    whole = settings_of_rim().predict(image[None])[0]
+    tiled = segment_mosaic(
+        settings_of_rim(), image, tile_size=90, overlap=60, progress=False, n_jobs=1
+    )
+    assert same_partition(whole, tiled)
