@@ -81,7 +81,7 @@ def group_of(command, **options):
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
-        process.communicate(timeout=60)
+        process.communicate(timeout=250)
 
 
 def test_the_slurm_job_gives_the_map_of_one_process(folder, environment):
@@ -92,12 +92,12 @@ def test_the_slurm_job_gives_the_map_of_one_process(folder, environment):
     elsewhere.mkdir()
     command = ["bash", str(folder / "job.sh")]
     with group_of(command, cwd=elsewhere, env={**environment, **variables}) as job:
-        said = job.communicate(timeout=200)[0].decode()
+        said = job.communicate(timeout=250)[0].decode()
     assert job.returncode == 0, said
     assert (folder / "labels.fits").read_bytes() == (folder / "alone.fits").read_bytes()
     assert len(list((folder / "tasks").iterdir())) == 2
     with group_of(command, cwd=elsewhere, env={**environment, **variables}) as job:
-        job.wait(timeout=200)  # the map exists: the script fails, and the job ends
+        job.wait(timeout=250)  # the map exists: the script fails, and the job ends
     assert job.returncode == 1
 
 
@@ -130,10 +130,10 @@ def test_the_commands_for_kubernetes_make_a_cluster(folder, environment):
         group_of([*commands["scheduler"], "--host", "127.0.0.1"], cwd=folder, env=environment),
         group_of(commands["worker"], cwd=folder / "first", env=environment),
         group_of(commands["worker"], cwd=folder / "second", env=environment),
-        distributed.Client(f"tcp://127.0.0.1:{here}", timeout=60) as client,
+        distributed.Client(f"tcp://127.0.0.1:{here}", timeout=250) as client,
         joblib.parallel_config("dask"),
     ):
-        client.wait_for_workers(2, timeout=60)
+        client.wait_for_workers(2, timeout=250)
         output = segment_mosaic(
             PhotutilsSegmenter(deblend=True, rms_band=-1),
             folder / "field.fits",

@@ -48,7 +48,7 @@ def run(code, *arguments, blocked):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=250,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -51,7 +51,7 @@ def test_ten_ratios(watch):
 def test_a_process_measures_a_ratio():
     command = [sys.executable, "-W", "ignore", str(PATH), "--measure", "scores"]
     done = subprocess.run(
-        command, cwd=PATH.parents[1], capture_output=True, text=True, check=True, timeout=200
+        command, cwd=PATH.parents[1], capture_output=True, text=True, check=True, timeout=250
     )
     ratios = json.loads(done.stdout)
     assert list(ratios) == ["scores"] and 0 < ratios["scores"] < 5

@@ -49,7 +49,7 @@ def test_ctrl_c_in_training_keeps_the_best_weights(field, tmp_path):
     ) as process:
         printed = wait_for_epochs(process, 3)
         process.send_signal(signal.SIGINT)
-        rest, _ = process.communicate(timeout=60)
+        rest, _ = process.communicate(timeout=250)
     printed += rest
     assert process.returncode == 130, printed
     assert not model.exists()
@@ -65,7 +65,7 @@ def test_ctrl_c_in_training_keeps_the_best_weights(field, tmp_path):
 
 def wait_for_epochs(process, n_epochs):
     """Read what skorch prints until a table has that many rows."""
-    printed, rows, end = "", 0, time.monotonic() + 120
+    printed, rows, end = "", 0, time.monotonic() + 250
     while rows < n_epochs:
         line = process.stdout.readline()
         printed += line

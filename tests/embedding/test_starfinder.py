@@ -41,7 +41,7 @@ def installed(tmp_path_factory):
         *options,
         str(copy),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
     if done.returncode and re.search(
         "No module named '?(pip|setuptools)|Cannot import 'setuptools", done.stderr
     ):
@@ -92,7 +92,7 @@ def test_the_tests_can_fail(installed):
         "print(*broken)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=250, check=True
     )
     assert "check_images_input_untouched" in done.stdout.split()
 
@@ -106,7 +106,7 @@ def python(*arguments, site=None):
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=250,
         check=False,
     )
 

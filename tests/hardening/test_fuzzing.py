@@ -58,7 +58,7 @@ def test_the_script_counts_outcomes():
         "--every",
         "5",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "20 cases in" in done.stdout and "0 defects" in done.stdout
 
@@ -84,7 +84,7 @@ def test_the_script_shows_crashes_hangs_and_memory(tmp_path):
         "'read'}\n"
     )
     command = [sys.executable, str(script), "4", "--seconds", "3"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
     table = [
         line.split()
         for line in done.stdout.splitlines()

@@ -235,9 +235,9 @@ def test_several_processes_write_one_output(tmp_path, image, n_processes):
     for worker in workers:
         worker.start()
     while counts[None] < n_processes:
-        counts[outcomes.get(timeout=60)] += 1
+        counts[outcomes.get(timeout=250)] += 1
     for worker in workers:
-        worker.join(60)
+        worker.join(250)
     assert set(counts) == {None, "written", "RuntimeError: Another process is w"}
     assert counts["written"] == 30 * n_processes
     assert not _run.work_path(output).exists()

@@ -249,7 +249,7 @@ def test_a_browser_shows_and_selects_sources(tmp_path, window):
     options += f" --window-size={window} --virtual-time-budget=20000 --dump-dom"
     profile = f"--user-data-dir={tmp_path / 'profile'}"
     command = [CHROMIUM, *options.split(), profile, f"file://{page}"]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=250, check=True).stdout
     said = dict(word.split("=") for word in re.search(r"<title>(.*?)</title>", shown)[1].split(";"))
     assert said["search"] == "Source 7" and said["n"] == "Source 8"
     assert said["click"] == "Source 3"

@@ -171,7 +171,7 @@ def test_ctrl_c_ends_the_process_after_the_best_weights_are_back():
             if line.startswith("epoch 5"):
                 process.send_signal(signal.SIGINT)
                 break
-        shown, errors = process.communicate(timeout=120)
+        shown, errors = process.communicate(timeout=250)
     assert process.returncode == -signal.SIGINT, errors
     assert "restored\npredicted (8, 48, 40)" in shown
     assert "fit returned" not in shown
