@@ -340,6 +340,21 @@ def stored(tmp_path):
     return make
 
 
+def test_nets_of_one_band_see_the_r_band_or_the_mean():
+    from benchmarks.leaderboard.peers import detection_image
+    from benchmarks.leaderboard.settings import SETTINGS
+    from benchmarks.leaderboard.systems import SYSTEMS, build
+
+    X = np.random.default_rng(0).normal(1, 0.1, size=(2, 4, 32, 32))
+    seen = {}
+    for variant in SYSTEMS["unet_sky"].variants["C"]:
+        estimator = build(SYSTEMS["unet_sky"], SETTINGS["C"], variant, 0)
+        seen[variant] = estimator[:-1].transform(X)
+        assert estimator[-1].rms_band == -1
+    np.testing.assert_array_equal(seen["r"], X[:, [1, 3]])
+    np.testing.assert_array_equal(seen["coadd"][1], detection_image(X[1], -1))
+
+
 def test_rows_of_former_code_are_marked(stored):
     from benchmarks.leaderboard.page import make_pages
     from benchmarks.leaderboard.verdicts import duels
@@ -441,7 +456,7 @@ def test_a_loss_that_became_a_lead_is_listed():
     from benchmarks.leaderboard.store import Store
     from benchmarks.leaderboard.verdicts import changed
 
-    name = '"Blends drawn by the BlendingToolKit: recall at S/N 10–15"'
+    name = '"BlendingToolKit\'s blends: recall at S/N 10–15"'
     (line,) = [line for line in changed(Store(RESULTS)) if name in line]
     _, then, now = line.split('", "')
     assert then == "Mask R-CNN, fine-tuned behind by .214 (sep, tuned)"

@@ -127,13 +127,13 @@ def test_the_page_says_what_is_stored():
     told = "Mask R-CNN as it was: **behind** in 1 of 2 bins: S/N 0–4: .75 against 1.00 of sep"
     assert told in text
     ((title, scores),) = comparisons({"galsim": [row, peer]})
-    assert title == "Field drawn by GalSim: Mask R-CNN as it was"
+    assert title == "GalSim's field: Mask R-CNN as it was"
     assert scores[0] == ("AP", 0.5, 0.5)
     assert scores[-1] == ("recall at S/N 0–4", 0.75, 1.0)
     assert comparisons({"galsim": [row]}) == []
     few = {**bins, "n": [9, 0], "n_hit": [9, 0]}  # too few sources to compare
     scarce = [{**item, "completeness by snr": few, "separation": few} for item in (row, peer)]
-    assert "behind in no bin." in "\n".join(lines({"galsim": scarce}))
+    assert "behind in none of 0 bins." in "\n".join(lines({"galsim": scarce}))
     assert not [name for name, *_ in comparisons({"galsim": scarce})[0][1] if "S/N" in name]
     assert "by a script that is not part" in lines({"galsim": [row]}, {row["net"]})[1 + 3]
     assert "behind" not in "\n".join(lines({"galsim": [row]})[1:])  # no program of others
@@ -162,14 +162,14 @@ def test_shipped_nets_meet_the_peers_apart_from_trained_ones():
         make("sep, tuned", [20, 32]),
     ]
     told = dict(comparisons({"btk": rows}))
-    shipped = told["Blends drawn by the BlendingToolKit: shipped nets as they are"]
+    shipped = told["BlendingToolKit's blends: shipped nets as they are"]
     assert ("recall at S/N 0–4", 0.75, 0.5) in shipped
     assert ("recall at S/N 4–8", 0.75, 0.8) in shipped
-    assert ("F1", 1.0, 0.5) in told["Blends drawn by the BlendingToolKit: Mask R-CNN, fine-tuned"]
+    assert ("F1", 1.0, 0.5) in told["BlendingToolKit's blends: Mask R-CNN, fine-tuned"]
     best = {name: (ours[1], theirs[1]) for name, ours, theirs in leaders(rows)}
     assert best["F1"] == ("Mask R-CNN, fine-tuned", "sep, tuned")
     assert leaders(rows[:3]) == leaders(rows[3:]) == leaders([]) == []
     text = "\n".join(lines({"btk": rows}))
     assert "- Shipped nets as they are: **behind** in 2 of 4 bins: S/N 4–8: .75 against" in text
-    assert "- Mask R-CNN, fine-tuned: behind in no bin." in text
-    assert "Commands: ``first``, ``second``." in text
+    assert "- Mask R-CNN, fine-tuned: behind in none of 4 bins." in text
+    assert "Commands: ``second``, ``first``." in text

@@ -25,7 +25,8 @@ ABOUT = {
     "random_forest": "Trained on 64 patches (200 in B, 16 in C); the study trained on 500.",
     "unet_shipped": (
         "Weights that ship with the package, trained on 560 other fields, not on these. One band: "
-        "in C the mean of the bands."
+        "in C the r band, in which the truth is defined, or the mean of the bands, which is deeper "
+        "than the truth."
     ),
     "unet_sky": (
         "As the row before, the weights that tell stars, galaxies and artefacts apart, trained on "
@@ -33,7 +34,7 @@ ABOUT = {
     ),
     "mask_rcnn_blends": (
         "Weights that ship with the package, trained on 600 other fields with blends and crowds. "
-        "One band: in C the mean of the bands."
+        "One band, as the two rows before."
     ),
     "unet": "Our U-Net with flips, views and deblending, 1024 patches.",
     "unet_long": "The same on 4096 patches: not compared with the peers, which have 1024.",

@@ -30,11 +30,9 @@ GALSIM = Setting(
 BTK = Setting(
     "btk",
     "Blends of two to six galaxies",
-    "60 blends in 120² pixels of 0.2″ as LSST sees them after ten years, drawn by the "
-    "BlendingToolKit, half of them "
-    "parametric galaxies (CatSim), half HST galaxies (COSMOS): each half scored with what was "
-    "fitted to the other. "
-    "r band.",
+    "60 blends in the r band, 120² pixels of 0.2″, as LSST sees them after ten years, drawn by the "
+    "BlendingToolKit, half of them parametric galaxies (CatSim), half HST galaxies (COSMOS): each "
+    "half scored with what was fitted to the other.",
     None,
     {},
     rms_band=None,

@@ -7,7 +7,7 @@ from .store import dig, number
 from .tables import bin_names, rst_table
 
 SETTINGS = {item.name: item for item in (GALSIM, BTK)}
-SHORT = {"galsim": "Field drawn by GalSim", "btk": "Blends drawn by the BlendingToolKit"}
+SHORT = {"galsim": "GalSim's field", "btk": "BlendingToolKit's blends"}
 COLUMNS = {
     "AP": "segm.all.AP",
     "AP50": "segm.all.AP50",
@@ -57,8 +57,16 @@ def lines(tables, untrained=()):
             + (UNTRAINED if net in untrained else ".")
             for net in nets
         ]
-        text += _setting(SETTINGS[name], {row["system"]: row for row in rows}, " ".join(told))
+        text += _setting(
+            SETTINGS[name], {row["system"]: row for row in _sorted(rows)}, " ".join(told)
+        )
     return text
+
+
+def _sorted(rows):
+    """Ours in the order of `KINDS`, then the programs of others."""
+    places = [*KINDS, None]
+    return sorted(rows, key=lambda row: places.index(kind_of(row["system"])))
 
 
 def lost_bins(rows, path):
@@ -105,17 +113,26 @@ def _is_net(system):
 
 
 def _losses(rows):
-    """A line for each of `KINDS` on the bins that its best net loses to the best tuned program."""
+    """Say for each of `KINDS` which bins its best net loses to the best tuned program.
+
+    The kind that loses most comes first.
+    """
     told = []
     for kind, what in KINDS.items():
         met = {name: row for name, row in rows.items() if kind_of(name) in (kind, None)}
         if any(map(_is_net, met)) and not all(map(_is_net, met)):
-            told.append(f"- {what[0].upper()}{what[1:]}: {_lost(met)}.")
-    return [*told, ""] if told else []
+            cases, n_bins = _lost(met)
+            text = f"**behind** in {len(cases)} of {n_bins} bins: {'; '.join(cases)}"
+            text = text if cases else f"behind in none of {n_bins} bins"
+            told.append((-len(cases), f"- {what[0].upper()}{what[1:]}: {text}."))
+    return [*(line for _, line in sorted(told)), ""] if told else []
 
 
 def _lost(rows):
-    """Say which bins are lost; the best of our rows meets the best of the peers in each."""
+    """Texts of the lost bins, and the number of all bins.
+
+    The best of our rows meets the best of the peers in each bin.
+    """
     told, n_all = [], 0
     for path, what in (("completeness by snr", "S/N"), ("separation", "a distance in pixels of")):
         lost, n_bins = lost_bins(rows, path)
@@ -124,9 +141,7 @@ def _lost(rows):
             f"{what} {name}: {number(share, 2)} against {number(best, 2)} of {peer}"
             for name, _, share, peer, best in lost
         ]
-    if not told:
-        return "behind in no bin"
-    return f"**behind** in {len(told)} of {n_all} bins: {'; '.join(told)}"
+    return told, n_all
 
 
 def comparisons(tables):

@@ -10,10 +10,10 @@ from .systems import SYSTEMS, VARIANTS
 from .tables import rst_table
 from .verdicts import KINDS, cells_behind, duels
 
-HEADER = ("contest", "lost", "largest deficit", "largest lead")
+HEADER = ("contest", "lost", "largest deficit: ours to theirs", "largest lead: ours to theirs")
 TEXT = """\
 Ours against others on the same simulated images, but for the published numbers: a row is a contest,
-the largest deficit first. A score is lost however small the gap. Brackets hold ours, then theirs.
+the largest deficit first. A score is lost however small the gap.
 
 """
 
@@ -92,4 +92,4 @@ def lines(store):
 
 def _told(score):
     name, ours, theirs = score
-    return f"{number(abs(ours - theirs))}: {name} ({number(ours)} to {number(theirs)})"
+    return f"{number(ours)} to {number(theirs)}: {name}"

@@ -42,6 +42,7 @@ VARIANTS = {
     "smooth": "smoothed S/N, clipped at 0 and 3",
     "lupton": "Lupton's asinh colours of S/N",
     "coadd": "mean of the bands, with its RMS map",
+    "r": "r band, with the RMS map",
 }
 SIGMAS = (0.7, 0.85, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 6.0)
 PROBABILITIES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98)
@@ -115,8 +116,8 @@ def front(variant, setting, stretch="asinh"):
     """
     if variant == "raw":
         return []
-    if variant == "coadd":
-        return [FunctionTransformer(coadd, kw_args={"rms_band": setting.rms_band})]
+    if variant in ONE_BAND:
+        return [FunctionTransformer(ONE_BAND[variant], kw_args={"rms_band": setting.rms_band})]
     noise = {
         "rms_band": setting.rms_band,
         "subtract_background": False,
@@ -139,6 +140,14 @@ def coadd(X, rms_band):
     return np.stack([np.stack(detection_image(image, rms_band)) for image in X])
 
 
+def r_band(X, rms_band):
+    """The r band of g, r, z and the RMS map, shape (n, 2, height, width)."""
+    return np.stack([X[:, 1], X[:, rms_band]], axis=1)
+
+
+ONE_BAND = {"coadd": coadd, "r": r_band}
+
+
 def build(system, setting, variant, seed, **params):
     """Make the pipeline of a system."""
     stretch = "linear" if system.net and not system.peer else "asinh"
@@ -156,7 +165,7 @@ def ours(name, seeded=False, rms=False, **fixed):
             raise NotInstalledError(f"galaxysegment.segmenters has no {name} yet.")
         if seeded:
             params = {"random_state": seed, **params}
-        if rms and variant in ("raw", "coadd"):
+        if rms and variant in ("raw", *ONE_BAND):
             params = {"rms_band": setting.rms_band, **params}
         return cls(**{**fixed, **params})
 
@@ -192,7 +201,7 @@ STUDY = {
     "mask_objects": False,
 }
 RAW = {"A": ("raw",), "B": ("raw",), "C": ("raw",)}
-SHIPPED = {"A": ("raw",), "B": ("raw",), "C": ("coadd",)}  # nets of one band
+SHIPPED = {"A": ("raw",), "B": ("raw",), "C": ("coadd", "r")}  # nets of one band
 NETS = {"A": PREPARED, "B": ("raw",), "C": ("lupton", "snr")}
 # Pixels of a source differ in number between the settings, and with them what is worth trying.
 SEP_GRID = {
