@@ -7,7 +7,7 @@ the file: a model from a stranger can do no harm.
 
 import inspect
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from sklearn.pipeline import Pipeline
@@ -112,7 +112,7 @@ def _encode(value):
         return type(value)([_encode(item) for item in value])
     if isinstance(value, dict):
         return {key: _encode(item) for key, item in value.items()}
-    return value
+    return str(value) if isinstance(value, PurePath) else value
 
 
 def _encode_estimator(estimator):

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,7 +15,12 @@ from galaxysegment._utils.model_file import read_model_file, write_model_file
 from galaxysegment._utils.sklearn_state import forest_state, set_forest_state
 from galaxysegment.persistence import load, save
 from galaxysegment.preprocessing import GaussianSmoother, ImageNormalizer
-from galaxysegment.segmenters import RandomForestSegmenter, UNetSegmenter
+from galaxysegment.segmenters import (
+    DETRSegmenter,
+    MaskRCNNSegmenter,
+    RandomForestSegmenter,
+    UNetSegmenter,
+)
 from galaxysegment.testing import make_images
 
 X, Y = make_images(6)
@@ -280,6 +286,19 @@ def test_weights_from_a_file(unet, path):
     tuned = UNetSegmenter(weights=str(path), **TINY | {"lr": 1e-9}).fit(X, Y)
     assert len(tuned.history_) == 2
     np.testing.assert_allclose(tuned.predict_proba(X), unet.predict_proba(X), atol=0.1)
+
+
+@pytest.mark.parametrize("segmenter", [DETRSegmenter, MaskRCNNSegmenter, UNetSegmenter])
+def test_weights_may_be_a_path(segmenter, unet, path, tmp_path):
+    if segmenter is UNetSegmenter:
+        save(unet, path)
+        segmenter = partial(UNetSegmenter, threshold="auto")
+        np.testing.assert_array_equal(segmenter(weights=path).predict(X), unet.predict(X))
+    else:
+        # of another program, read in `fit`: a folder or a state dict
+        path = tmp_path if segmenter is DETRSegmenter else path.with_suffix(".pth")
+    save(segmenter(weights=path), tmp_path / "copy.safetensors")
+    assert load(tmp_path / "copy.safetensors").weights == str(path)
 
 
 def test_weights_that_are_not_there_or_of_another_class(path):
