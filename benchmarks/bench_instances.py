@@ -19,6 +19,7 @@ import itertools
 import os
 import warnings
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,9 @@ from galaxysegment.structures import GALAXY, STAR
 from .bench_elsewhere import run_net, run_peer, score
 from .leaderboard.elsewhere import BTK, _galsim_field, btk_parts
 from .leaderboard.fields import join
+from .tune_shipped_instances import signal_to_noise
 
+BINS = (0, 10, 20, 50, np.inf)  # signal to noise of sources whose class is counted
 LEAST = 10  # pixels of a source on a field that counts
 NEAR = 4.0  # pixels, about the PSF of the real blends
 GRID = {
@@ -237,12 +240,16 @@ def fields(options):
             row.append(
                 f"F1 {scores.f1:.3f} (recall {scores.recall:.3f}, precision {scores.precision:.3f})"
             )
+        print(f"{name}: Mask R-CNN {row[0]}; vis {row[1]}", flush=True)
         predicted = net.predict(planes[None], output="instances")[0]
-        right = right_classes(truth, predicted)
-        told = ", ".join(f"{share:.3f} of {n}" for share, n in right)
-        print(
-            f"{name}: Mask R-CNN {row[0]}; vis {row[1]}; right galaxies, stars {told}", flush=True
+        signal = np.sinh(np.nan_to_num(net._scale_all([planes])[0][0]))
+        snr = np.array(
+            [signal_to_noise(signal, *pair) for pair in zip(truth.boxes, truth.crops, strict=True)]
         )
+        for low, high in pairwise(BINS):
+            inside = truth.select((snr >= low) & (snr < high))
+            told = ", ".join(f"{share:.3f} of {n}" for share, n in right_classes(inside, predicted))
+            print(f"    S/N {low:g} to {high:g}: right galaxies, stars {told}", flush=True)
 
 
 def list_fields(folder):

@@ -63,8 +63,8 @@ def seeing_of(seed):
     return settings["psf_fwhm"] / settings["pixel_scale"]
 
 
-def simulate_starry(seed):
-    """Make a ground-based field of galaxies and stars of any density; returns as `simulate`."""
+def starry_field(seed):
+    """Make a ground-based field of galaxies and stars of any density."""
     rng = np.random.default_rng(seed)
     settings = {
         "pixel_scale": float(rng.choice([0.15, 0.2, 0.2, 0.26, 0.3])),
@@ -73,7 +73,12 @@ def simulate_starry(seed):
         "star_fraction": float(rng.choice([0.05, 0.1, 0.2, 0.3, 0.5])),
         "density": float(np.exp(rng.uniform(np.log(25), np.log(250)))),
     }
-    field = make_field(SHAPE, **settings, random_state=seed)
+    return make_field(SHAPE, **settings, random_state=seed)
+
+
+def simulate_starry(seed):
+    """Make a `starry_field`; returns as `simulate`."""
+    field = starry_field(seed)
     return np.stack([field.image[0], field.rms]), truth_of(field)
 
 

@@ -6,7 +6,8 @@ Its U-Net begins with the shipped weights "sky", its heads with fresh ones. New 
 `instance_fields` join during the training. The training has a budget of processor minutes: the rate
 rises over the first tenth and falls along a cosine. Every two minutes the weights are written to
 the folder with the optimizer; started again, the training goes on from there. At the end the
-thresholds are chosen on images that the net has not seen.
+thresholds, and how sources are compared to tell stars from galaxies, are chosen on images that the
+net has not seen.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from galaxysegment.segmenters._scaling import Scaler
 from .instance_fields import BATCH, PATCH, Fields
 from .leaderboard.clock import TrainingClock
 from .leaderboard.scores import count_sources
+from .tune_shipped_instances import settle_rule
 
 HELD_OUT = 8_000_000  # seed of the first field that thresholds are chosen on
 N_HELD_OUT = 16
@@ -83,6 +85,7 @@ def main():
     with kept_memory():
         train(segmenter, options)
     tune(segmenter, options.folder)
+    settle_rule(segmenter)
     write(segmenter, options.output)
 
 

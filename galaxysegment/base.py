@@ -460,7 +460,10 @@ class BaseSegmenter(_ImageEstimator):
         return signal_to_noise(sums)
 
     def _classes_of(self, sums):
-        """Class of each source from the sums of `sum_over_sources`, or None."""
+        """Class of each source from the sums of `sum_over_sources`, or None.
+
+        From the rows of ``_find_measured`` if `_compares_classes`.
+        """
 
     def _with_scores(self, result, maps):
         """Make `Instances` of the sources of an image."""

@@ -9,8 +9,14 @@ pytest.importorskip("galsim", reason="simulates fields with GalSim")
 torch = pytest.importorskip("torch", reason="trains a net")
 pytest.importorskip("sep", reason="is what the net is compared with")
 
-from benchmarks import bench_instances, instance_fields, train_shipped_instances  # noqa: E402
-from galaxysegment import Instances  # noqa: E402
+from benchmarks import (  # noqa: E402
+    bench_instances,
+    class_fields,
+    instance_fields,
+    train_shipped_instances,
+    tune_shipped_instances,
+)
+from galaxysegment import Instances, MaskRCNNSegmenter  # noqa: E402
 from galaxysegment.persistence import load  # noqa: E402
 from galaxysegment.structures import GALAXY, STAR  # noqa: E402
 
@@ -94,6 +100,20 @@ def test_the_file_has_half_floats_and_thresholds(folder, monkeypatch):
     again = load(path)
     assert again.score_threshold_ == segmenter.score_threshold_
     assert again.scores_ == "source"
+
+
+def test_the_rule_for_stars_is_settled_on_fields(monkeypatch, capsys):
+    monkeypatch.setattr(class_fields, "SHAPE", (200, 200))
+    net = MaskRCNNSegmenter(weights="blends", rms_band=-1)
+    net._ready_net()
+    shipped = net._star_rule
+    planes, truth = tune_shipped_instances.make_starry(5001)
+    rows = tune_shipped_instances.evidence_of(net, planes, truth)
+    assert net._star_rule is shipped and len(rows) > 10
+    assert set(rows[:, 1]) == {0, 1} and np.isfinite(rows).all() and rows[:, 0].max() > 50
+    tune_shipped_instances.settle_rule(net, ((5001, 5003), ()))
+    assert net._star_rule != shipped and net._star_rule.image > 0
+    assert "sources right" in capsys.readouterr().out
 
 
 def test_each_source_takes_one_peak():

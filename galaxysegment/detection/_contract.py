@@ -89,6 +89,8 @@ class MosaicAware:
     bridge: int = 0
     label_bridge: bool = False
     no_data: str = "nan"
+    # Whether instances are measured by ``_find_measured``, and classes told once all are known.
+    _compares_classes: bool = False
     # What `with_statistics` was given; None on an estimator that sees whole images.
     _statistics: Mapping[str, Any] | None = None
     _corner: tuple[int, int] = (0, 0)

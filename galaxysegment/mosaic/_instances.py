@@ -9,13 +9,13 @@ from astropy.io import fits
 from ..io._tables import classes_hdu, instances_hdu, scores_hdu
 from ..structures import GALAXY, SKY, Instances
 from ..structures._labels import connect
-from ._join import as_semantic
+from ._join import as_semantic, stack_tables
 
 _ROWS = 256
 _SAME = 0.5  # IoU at which two tiles mean the same object
 
 
-def describe_instances(instances, tile, shape, margin):
+def describe_instances(instances, tile, shape, margin, measured=None):
     """Boil the instances of a read region down to those that reach into the core of its tile.
 
     Parameters
@@ -27,13 +27,15 @@ def describe_instances(instances, tile, shape, margin):
         ``(height, width)`` of the mosaic.
     margin : int
         Pixels along an inner edge of the read region that are not to be trusted.
+    measured : ndarray of float64, shape (n_rows, n_numbers), optional
+        Numbers about each instance; its class is the row.
 
     Returns
     -------
     dict of ndarray
         ``boxes`` in the frame of the mosaic, ``bits`` and ``ends`` (the masks, packed one after the
         other), ``scores``, ``classes`` (-1 where there are none), ``cut`` (whether it may go on
-        beyond what was read).
+        beyond what was read), ``measured`` (the rows).
     """
     read, core = tile.read, tile.core
     inside = _inside(instances, core.within(read))
@@ -50,6 +52,7 @@ def describe_instances(instances, tile, shape, margin):
         "scores": kept.scores,
         "classes": np.full(len(kept), -1) if kept.classes is None else kept.classes,
         "cut": cut,
+        "measured": np.zeros((len(kept), 0)) if measured is None else measured[kept.classes],
     }
 
 
@@ -68,7 +71,7 @@ def _inside(instances, window):
     return is_inside
 
 
-def join_instances(records, tiles, shape):
+def join_instances(records, tiles, shape, classes_of=None):
     """Put the tiles' instances together.
 
     Objects of two tiles are one where their masks agree (IoU of at least 0.5) on the pixels that
@@ -82,6 +85,8 @@ def join_instances(records, tiles, shape):
         Of the tiles, as `describe_instances` makes them.
     tiles : list of Tile
     shape : tuple of int
+    classes_of : callable, optional
+        Makes the classes of all objects of their rows of ``measured``.
 
     Returns
     -------
@@ -98,8 +103,10 @@ def join_instances(records, tiles, shape):
     groups = np.split(order, np.flatnonzero(np.diff(objects[order])) + 1) if len(instances) else []
     chosen = [instances.merge(group) for group in groups]
     chosen.sort(key=lambda merged: _first_pixel(merged, shape[1]))
-    boxes, crops, scores, classes = zip(*chosen, strict=True) if chosen else ((), (), (), ())
+    boxes, crops, scores, classes, rows = zip(*chosen, strict=True) if chosen else ((),) * 5
     has_classes = len(classes) and all(number >= 0 for number in classes)
+    if has_classes and classes_of is not None:
+        classes = classes_of(np.array(rows))
     return Instances(
         shape, list(boxes), crops, list(scores), list(classes) if has_classes else None
     )
@@ -120,6 +127,7 @@ class _AllInstances:
         self.tiles = tiles
         for name in ("boxes", "scores", "classes", "cut"):
             setattr(self, name, np.concatenate([record[name] for record in records]))
+        self.measured = stack_tables([record["measured"] for record in records])
         self.crops = [crop for record in records for crop in _unpack(record)]
 
     def __len__(self):
@@ -201,15 +209,16 @@ class _AllInstances:
         return mask
 
     def merge(self, members):
-        """Box, mask, score and class of one object."""
+        """Box, mask, score, class and numbers of one object."""
         best = members[np.lexsort((members, -self.scores[members]))[0]]
         whole = members[~self.cut[members]]
         if len(whole):
             index = min(whole.tolist(), key=lambda member: (self._distance(member), member))
             box, crop = tuple(self.boxes[index].tolist()), self.crops[index]
         else:
+            index = best
             box, crop = self._together(members)
-        return box, crop, float(self.scores[best]), int(self.classes[best])
+        return box, crop, float(self.scores[best]), int(self.classes[best]), self.measured[index]
 
     def _distance(self, index):
         """Distance of the middle of an instance from the middle of its tile."""

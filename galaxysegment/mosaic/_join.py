@@ -225,7 +225,7 @@ def join_tiles(load, n_tiles, *, exact, splits, max_pixels):
     records = [load(index, _SMALL) for index in range(n_tiles)]
     offsets = np.concatenate([[0], np.cumsum([len(record["key"]) for record in records])])
     parts = {name: np.concatenate([record[name] for record in records]) for name in _SMALL[:6]}
-    parts["measured"] = _stack([record["measured"] for record in records])
+    parts["measured"] = stack_tables([record["measured"] for record in records])
     ring, border = (_seams(records, offsets, name) for name in ("ring", "border"))
     tile = np.repeat(np.arange(n_tiles), np.diff(offsets))
     touching, same = _same_pixels(ring, border), _same_keys(parts["key"])
@@ -250,7 +250,7 @@ def join_tiles(load, n_tiles, *, exact, splits, max_pixels):
     return Join(offsets, source, first, measured, sums, redo, too_large)
 
 
-def _stack(measured):
+def stack_tables(measured):
     """Concatenate numbers about sources; tables without a row may lack the columns."""
     n_numbers = max(table.shape[1] for table in measured)
     return np.concatenate([table for table in measured if len(table)] or [np.zeros((0, n_numbers))])
@@ -351,7 +351,7 @@ def drop_sources(keep, first, measured, firsts_redone, measured_redone):
         The same, with dropped sources.
     """
     everything = np.concatenate([first, *firsts_redone])
-    numbers = _stack([measured, *measured_redone])
+    numbers = stack_tables([measured, *measured_redone])
     order = np.argsort(everything, kind="stable")
     order = order[everything[order] != NOWHERE]
     if len(order):  # without a source there are no numbers about sources either

@@ -258,12 +258,20 @@ class Plan:
         """Whether sources are compared with each other once all are known."""
         return bool(self._contracts[-1].compares_sources)
 
+    @property
+    def compares_classes(self):
+        """Whether the classes of instances are told once all are known."""
+        return self._contracts[-1]._compares_classes
+
     def score_of(self, sums):
         """Return the scores of the mosaic's sources, given the sums over their pixels."""
         return self._contracts[-1]._score_of(sums)
 
     def classes_of(self, sums):
-        """Return the classes of the mosaic's sources, or None, given the same sums."""
+        """Return the classes of the mosaic's sources, or None, given the same sums.
+
+        If instances are compared, given the numbers about each.
+        """
         return self._contracts[-1]._classes_of(sums)
 
     def stuff_of(self, maps):
@@ -289,7 +297,8 @@ class Plan:
         sources : ndarray of int32 or Instances
             What the segmenter finds.
         measured : ndarray of float64, shape (n_sources, n_numbers), or None
-            Numbers about each source; None unless sources are compared.
+            Numbers about each source; None unless sources are compared. If instances are, their
+            classes are rows of the table.
         gaps : ndarray of bool, shape (height, width), or None
             Gaps that sources bridge: labels are to be taken away there once sources are joined.
         maps : ScoreMaps or None
@@ -312,6 +321,8 @@ class Plan:
         if self.compares:
             labels, measured = segmenter.find_candidates(image)
             return labels, measured, segmenter._score_maps(image) if self.scored else None
+        if self.compares_classes:
+            return *segmenter._find_measured(image), None
         if isinstance(segmenter, BaseSegmenter):
             sources, maps = segmenter._find_in_window(image, self.output, scored=self.scored)
             return sources, None, maps

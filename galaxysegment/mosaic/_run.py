@@ -38,10 +38,10 @@ from ._work import (
     segment_tile,
 )
 
-_INSTANCE_ARRAYS = ("boxes", "bits", "ends", "scores", "classes", "cut")
+_INSTANCE_ARRAYS = ("boxes", "bits", "ends", "scores", "classes", "cut", "measured")
 # The largest label that fits into the 32 bits of an ordinary label map.
 _LARGEST = np.iinfo(np.int32).max
-_RECORD_VERSION = 3
+_RECORD_VERSION = 4
 # Packages whose next version may find other sources.
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "astropy", "photutils", "sep", "torch")
 _PACKAGES += ("torchvision", "transformers")
@@ -418,7 +418,8 @@ class Run(TileRun):
     def _finish_instances(self):
         """Join the tiles' instances; return them, or paint them."""
         records = [self._load_tile(tile.index, _INSTANCE_ARRAYS) for tile in self.tiles]
-        instances = join_instances(records, self.tiles, self.pixels.shape)
+        classes_of = self.plan.classes_of if self.plan.compares_classes else None
+        instances = join_instances(records, self.tiles, self.pixels.shape, classes_of)
         if not len(instances):
             _warn_of_no_source()
         if self.output is not None:

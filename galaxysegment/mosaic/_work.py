@@ -256,7 +256,7 @@ def segment_tile(job, tile):
     """Segmenting a tile."""
     sources, measured, gaps, maps = job.find(tile.read)
     if isinstance(sources, Instances):
-        record = describe_instances(sources, tile, job.shape, job.margin)
+        record = describe_instances(sources, tile, job.shape, job.margin, measured)
     else:
         record = describe_tile(
             sources,

@@ -14,13 +14,15 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._utils.streams import whole
+from .._utils.validation import check_window, split_rms
 from ..base import clear_no_data
 from ..exceptions import CrowdedImageWarning
 from ..metrics import detection_scores
-from ..structures import Instances
+from ..structures import GALAXY, SKY, STAR, Instances
 from ..structures._types import RandomState
 from ._deep import DeepSegmenter
 from ._deep_instances import DeepInstanceSegmenter
+from ._star_rule import check_star_rule, evidence_of_instances, measure_instances, star_logits
 from ._suppression import suppress
 from ._training_set import tuning_windows
 
@@ -209,6 +211,11 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
     The score of a source is the net's probability of its class, or of any class, between 0 and 1,
     after `soft_nms`.
 
+    A net does not see how wide the point sources of an image are. ``weights="blends"`` therefore
+    compares all sources of an image, or of a mosaic, with each other, as `UNetSegmenter` does with
+    ``weights="sky"``, and the result decides with the net's vote whether a source is a star. The
+    comparison measures sources in the pixels that no other source covers. `fit` ends it.
+
     References
     ----------
     .. [1] He et al. 2017, ICCV, 2980. :doi:`10.1109/ICCV.2017.322`
@@ -249,6 +256,9 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         "n_pixels": [Interval(Integral, 1, None, closed="left")],
         "stages": [list, tuple, str, None],
     }
+
+    # how to tell stars from galaxies by all sources of an image, if a model file says it
+    _star_rule = None
 
     def __init__(
         self,
@@ -430,6 +440,7 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         self.mask_threshold_ = 0.5 if self.mask_threshold == "auto" else self.mask_threshold
 
     def _after_training(self, data):
+        self._star_rule = None  # which weighs the votes of the net as it was
         if "auto" not in (self.score_threshold, self.mask_threshold):
             return
         from ..nets.common._data import cut
@@ -475,9 +486,18 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         return self.net_.module_.multiple
 
     def _segment_images(self, images):
+        return [
+            replace(sources, classes=self._classes_of(table[sources.classes]))
+            for sources, table in self._segment_measured(images)
+        ]
+
+    def _segment_measured(self, images):
+        """Yield the sources of each image, whose classes are rows of a table, and the table.
+
+        `_classes_of` makes classes of rows: of all sources of an image or of a mosaic.
+        """
         scaled_images = self._scale_all(images)
         boxes, saturated = self._look(scaled_images, self._threshold_in_use("score_threshold"))
-        predicted = self._draw(boxes, scaled_images, self._threshold_in_use("mask_threshold"))
         if saturated:
             warnings.warn(
                 f"{len(saturated)} of {len(images)} images (index {saturated[0]} first) may hold "
@@ -486,8 +506,38 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
                 CrowdedImageWarning,
                 stacklevel=4,
             )
-        classes = np.asarray(self._declared_classes())
-        return [replace(sources, classes=classes[sources.classes - 1]) for sources in predicted]
+        drawn = self._draw(boxes, scaled_images, self._threshold_in_use("mask_threshold"))
+        for sources, own, scaled, image in zip(drawn, boxes, scaled_images, images, strict=True):
+            table = own["labels"].numpy()[sources.classes, np.newaxis].astype(np.float64)
+            if self._star_rule is not None:
+                votes = own["proba"].numpy()[np.ix_(sources.classes, self._star_and_galaxy())]
+                table = measure_instances(
+                    sources, votes, scaled, split_rms(image, self.rms_band)[1]
+                )
+            yield replace(sources, classes=np.arange(len(sources))), table
+
+    @property
+    def _compares_classes(self) -> bool:  # type: ignore[override]
+        self._ready_net()
+        return self._star_rule is not None
+
+    def _find_measured(self, image):
+        """Find the sources of a window of a mosaic; return what `_segment_measured` yields."""
+        image = check_window(image, self._n_bands_fitted)
+        bridged, shown = self._prepared([image])
+        [(sources, table)] = self._segment_measured(bridged)
+        return clear_no_data(sources, self._no_data(shown[0])), table
+
+    def _star_and_galaxy(self):
+        """Places of both classes among the net's probabilities."""
+        names = [SKY, *self._declared_classes()]
+        return [names.index(STAR), names.index(GALAXY)]
+
+    def _classes_of(self, table):
+        if self._star_rule is None:
+            return np.asarray(self._declared_classes())[table[:, 0].astype(np.int64) - 1]
+        logits = star_logits(evidence_of_instances(table), self._star_rule)
+        return np.where(logits > 0, STAR, GALAXY)
 
     def _look(self, scaled_images, score_threshold):
         """Boxes with masks of probabilities, and the indices of the images that hold too many."""
@@ -505,7 +555,7 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         return self.scores_ if self.scores == "auto" else self.scores
 
     def _draw(self, boxes, scaled_images, mask_threshold):
-        """Instances with the net's labels as classes."""
+        """Instances whose classes are the places of their boxes."""
         from ..nets.mask_rcnn._prediction import draw_masks
 
         shapes = [image.shape[1:] for image in scaled_images]
@@ -518,12 +568,14 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
     # ---- what a model file keeps ----
 
     def _get_own_state(self):
+        rule = {} if self._star_rule is None else {"star_rule": list(self._star_rule)}
         return {
             **super()._get_own_state(),
             "mask_threshold": self.mask_threshold_,
             "scores": self._score_in_use(),
             "anchor_sizes": self.anchor_sizes_,
             "patch_area": self._patch_area,
+            **rule,
         }
 
     def _set_own_state(self, state):
@@ -532,6 +584,8 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         self.mask_threshold_ = state["mask_threshold"]
         self.scores_ = state.get("scores", "class")  # older files have no such entry
         self.anchor_sizes_, self._patch_area = state["anchor_sizes"], state["patch_area"]
+        rule = state.get("star_rule")
+        self._star_rule = None if rule is None else check_star_rule(rule)
 
 
 def _best_score(targets, predicted):

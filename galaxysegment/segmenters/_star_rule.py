@@ -9,7 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["StarRule", "check_star_rule", "light_powers", "star_evidence", "star_logits"]
+__all__ = [
+    "StarRule",
+    "check_star_rule",
+    "evidence_of_instances",
+    "light_powers",
+    "measure_instances",
+    "star_evidence",
+    "star_logits",
+]
 
 _LEAST = 1e-4  # least probability of a star or a galaxy
 _LEAST_PIXELS = 4  # of a source whose radius is measured
@@ -76,6 +84,46 @@ def light_powers(scaled_image, rms):
     noise = 1.0 if rms is None else np.nan_to_num(rms.astype(np.float64))
     light, variance = np.nan_to_num(light) * noise, noise**2 / len(scaled_image)
     return np.stack([light**2 - variance, light**3 - 3 * light * variance])
+
+
+def measure_instances(instances, votes, scaled_image, rms):
+    """Measure what the comparison of sources needs, of sources that may overlap.
+
+    The light of a neighbour would make a source wide. So only the pixels count that no other source
+    covers, if there are enough of them.
+
+    Parameters
+    ----------
+    instances : Instances
+    votes : ndarray of float, shape (n_sources, 2)
+        Probabilities of the net that a source is a star, and that it is a galaxy.
+    scaled_image, rms : ndarray
+        As of `light_powers`.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_sources, 6)
+        Both votes, the light in units of the noise, both sums of `light_powers`, and the number of
+        pixels.
+    """
+    light = np.sinh(np.nan_to_num(scaled_image.astype(np.float64))).mean(axis=0)
+    planes = np.stack([light, *light_powers(scaled_image, rms), np.ones_like(light)])
+    windows = [(slice(y0, y1), slice(x0, x1)) for y0, x0, y1, x1 in instances.boxes.tolist()]
+    n_sources = np.zeros(instances.shape, dtype=np.int32)
+    for window, crop in zip(windows, instances.crops, strict=True):
+        n_sources[window] += crop
+    sums = np.zeros((len(windows), len(planes)))
+    for row, window, crop in zip(sums, windows, instances.crops, strict=True):
+        alone = crop & (n_sources[window] == 1)
+        chosen = alone if np.count_nonzero(alone) >= _LEAST_PIXELS else crop
+        row[:] = planes[(slice(None), *window)][:, chosen].sum(axis=1)
+    return np.concatenate([votes, sums], axis=1)
+
+
+def evidence_of_instances(measured):
+    """Return `star_evidence` of what `measure_instances` returns."""
+    star, galaxy, weights, square, cube, n_pixels = measured.T
+    return star_evidence(star, galaxy, weights, np.stack([square, cube]), n_pixels)
 
 
 def star_evidence(star, galaxy, weights, powers, n_pixels):

@@ -13,9 +13,9 @@ from galaxysegment.mosaic._join import (
     _blends,
     _same_keys,
     _same_pixels,
-    _stack,
     describe_tile,
     join_tiles,
+    stack_tables,
 )
 from galaxysegment.mosaic._plan import Window
 
@@ -183,8 +183,8 @@ def test_a_blend_is_all_that_groups_and_pairs_join(nodes, pairs):
 
 def test_tables_without_a_row_may_lack_columns():
     tables = [np.zeros((0, 0)), np.ones((2, 3)), np.zeros((0, 3)), np.full((1, 3), 2.0)]
-    assert _stack(tables).tolist() == [[1, 1, 1], [1, 1, 1], [2, 2, 2]]
-    assert _stack([np.zeros((0, 0)), np.zeros((0, 4))]).shape == (0, 4)
+    assert stack_tables(tables).tolist() == [[1, 1, 1], [1, 1, 1], [2, 2, 2]]
+    assert stack_tables([np.zeros((0, 0)), np.zeros((0, 4))]).shape == (0, 4)
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (3, 4)])

@@ -96,7 +96,7 @@ def test_an_object_ends_where_the_owner_of_its_pixels_ends_it():
         record_of(tile, masks, [0.5] * len(masks)) for tile, masks in zip(TILES, seen, strict=True)
     ]
     assert all(record["cut"].all() for record in records)
-    box, crop, _, _ = _instances._AllInstances(records, TILES, SHAPE).merge(np.arange(2))
+    box, crop, *_ = _instances._AllInstances(records, TILES, SHAPE).merge(np.arange(2))
     assert box == (2, 10, 6, 20)
     assert crop.shape == (4, 10) and crop.all()
 
@@ -115,6 +115,45 @@ def test_objects_are_in_raster_order():
     np.testing.assert_array_equal(joined.masks, [masks[k] for k in order])
     np.testing.assert_allclose(joined.scores, 0.1 * (order + 1))
     assert joined.classes.tolist() == (order + 1).tolist()
+
+
+def test_numbers_are_those_of_the_tile_that_decides():
+    """Each tile measured its own number; classes are told once all objects are there."""
+    masks = [box_mask(2, 16, 6, 22), box_mask(2, 70, 6, 76)]
+    records, asked = [], []
+    for tile in TILES:
+        inside = [k for k in (1, 0) if masks[k][tile.core.slices].any()]
+        seen = Instances.from_masks(
+            [masks[k][tile.read.slices] for k in inside],
+            classes=np.arange(len(inside))[::-1],
+            shape=tile.read.shape,
+        )
+        rows = np.array([[tile.index, k] for k in inside[::-1]], dtype=float).reshape(-1, 2)
+        records.append(describe_instances(seen, tile, SHAPE, 1, rows))
+
+    def classes_of(measured):
+        asked.append(measured.tolist())
+        return measured[:, 1].astype(int) + 7
+
+    joined = join_instances(records, TILES, SHAPE, classes_of)
+    assert joined.classes.tolist() == [7, 8]
+    nearest = [_nearest_whole(mask) for mask in masks]
+    assert asked == [[[nearest[0], 0.0], [nearest[1], 1.0]]]
+    nothing = [record_of(tile, [], []) for tile in TILES]
+    assert len(join_instances(nothing, TILES, SHAPE, classes_of)) == 0
+
+
+def _nearest_whole(mask):
+    """Index of the tile of the object whose middle is nearest to that of the object."""
+    y, x = (values.mean() + 0.5 for values in np.nonzero(mask))
+    distances = {
+        tile.index: max(
+            abs(2 * y - tile.core.y0 - tile.core.y1), abs(2 * x - tile.core.x0 - tile.core.x1)
+        )
+        for tile in TILES
+        if mask[tile.core.slices].any()
+    }
+    return min(distances, key=lambda index: (distances[index], index))
 
 
 def test_classes_are_kept_only_if_all_tiles_have_them():

@@ -182,7 +182,7 @@ def test_losses_in_training_and_sources_otherwise(module):
     with torch.no_grad():
         outputs = module(make_batch())
     assert [set(prediction) for prediction in outputs] == [
-        {"boxes", "labels", "scores", "masks", "saturated"}
+        {"boxes", "labels", "scores", "proba", "masks", "saturated"}
     ] * 3
     assert len(outputs[0]["boxes"]) > 0
     for prediction in outputs:

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from galaxysegment import Instances, MaskRCNNSegmenter
-from galaxysegment.datasets import load_sample_field, make_blends
+from galaxysegment.datasets import load_sample_field, make_blends, make_field
 from galaxysegment.metrics import average_precision, detection_scores
-from galaxysegment.persistence import save
+from galaxysegment.metrics._matching import best_pairs, find_overlaps
+from galaxysegment.mosaic import segment_mosaic
+from galaxysegment.persistence import load, save
 from galaxysegment.segmenters._deep import _WEIGHTS_FOLDER
+from galaxysegment.structures import GALAXY, STAR
 from galaxysegment.testing import make_images
 
 torch = pytest.importorskip("torch")
@@ -144,6 +147,62 @@ def test_units_and_sky_do_not_matter():
         for images in (X[:4], 1e-9 * X[:4].astype(np.float64) - 3)
     )
     assert expected == others and sum(expected) > 4
+
+
+@pytest.fixture(scope="module")
+def starry():
+    """A field of stars and galaxies: image with RMS map, and its sources above S/N 25."""
+    pytest.importorskip("galsim", reason="simulates a field")
+    sky = {"density": 90, "star_fraction": 0.3, "depth": 26.0}
+    field = make_field((448, 448), pixel_scale=0.2, psf_fwhm=0.8, **sky, random_state=11)
+    image = field.image[0] / field.rms
+    signal = [
+        (image - np.median(image))[y0:y1, x0:x1][crop].sum() / np.sqrt(crop.sum())
+        for (y0, x0, y1, x1), crop in zip(
+            field.instances.boxes.tolist(), field.instances.crops, strict=True
+        )
+    ]
+    bright = field.instances.select(np.array(signal) > 25)
+    return np.stack([field.image[0], field.rms]), bright
+
+
+def test_stars_are_told_from_galaxies(starry):
+    planes, truth = starry
+    net = MaskRCNNSegmenter(weights="blends", rms_band=-1)
+    sources = net.predict(planes[None], output="instances")[0]
+    overlaps = find_overlaps([truth], [sources])
+    pairs = best_pairs(overlaps, 0.5)
+    true, told = truth.classes[overlaps.i[pairs]], sources.classes[overlaps.j[pairs]]
+    for kind in (GALAXY, STAR):
+        assert np.count_nonzero(true == kind) > 8
+        assert np.mean(told[true == kind] == kind) >= 0.8
+
+
+def test_tiles_compare_the_sources_of_the_whole_image(starry):
+    planes, _ = starry
+    net = MaskRCNNSegmenter(weights="blends", rms_band=-1, precision="float32", bridge=2)
+    whole = net.predict(planes[None], output="instances")[0]
+    tiled = segment_mosaic(
+        net, planes[0], rms=planes[1], kind="instances", tile_size=200, progress=False
+    )
+    overlaps = find_overlaps([whole], [tiled])
+    pairs = best_pairs(overlaps, 0.9)
+    assert len(pairs) >= 0.97 * len(whole)
+    same = whole.classes[overlaps.i[pairs]] == tiled.classes[overlaps.j[pairs]]
+    assert same.mean() >= 0.99 and set(tiled.classes) == {GALAXY, STAR}
+
+
+def test_training_ends_the_comparison(starry, tmp_path):
+    planes, _ = starry
+    net = MaskRCNNSegmenter(weights="blends")
+    assert net._compares_classes
+    save(net, tmp_path / "net.safetensors")
+    assert load(tmp_path / "net.safetensors")._star_rule == net._star_rule
+    labels = np.zeros((1, 64, 64), dtype=int)
+    labels[0, 20:30, 20:30] = 1
+    net.set_params(max_epochs=1, lr=1e-6, validation_fraction=0, random_state=0)
+    net.fit(planes[:1, :64, :64], labels)
+    assert not net._compares_classes
 
 
 def test_training_goes_on_from_them():

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
+from galaxysegment import Instances
 from galaxysegment.segmenters._star_rule import (
     StarRule,
     check_star_rule,
+    evidence_of_instances,
     light_powers,
+    measure_instances,
     star_evidence,
     star_logits,
 )
@@ -103,3 +106,41 @@ def test_bad_rules_are_refused(values):
     with pytest.raises((TypeError, ValueError)):
         check_star_rule(values)
     assert check_star_rule([0.5, 0.3, 0, 4]) == RULE
+
+
+def two_masks(overlap):
+    """A narrow source beside a wide one, whose mask covers `overlap` columns of the other's."""
+    y, x = np.indices((40, 60))
+    narrow = 60 * np.exp(-((x - 15) ** 2 + (y - 20) ** 2) / 8)
+    wide = 900 * np.exp(-((x - 36) ** 2 + (y - 20) ** 2) / 60)
+    first, second = (x < 20 + overlap) & (x >= 5), x >= 20
+    near = abs(y - 20) < 12
+    scaled = np.arcsinh(narrow + wide).astype(np.float32)[None]
+    return Instances.from_masks([first & near, second & near]), scaled
+
+
+def test_light_of_a_neighbour_does_not_make_a_source_wide():
+    votes = np.full((2, 2), 0.5)
+    alone, both = (
+        measure_instances(sources, votes, scaled, None)
+        for sources, scaled in map(two_masks, (0, 20))
+    )
+    np.testing.assert_allclose(both[0], alone[0])
+    assert both[1, -1] < alone[1, -1]  # the other has lost the shared pixels
+    sources, scaled = two_masks(0)
+    twice = Instances.concatenate([sources, sources])  # no pixel is of one source alone
+    four = measure_instances(twice, np.full((4, 2), 0.5), scaled, None)
+    np.testing.assert_allclose(four, np.concatenate([alone, alone]))
+    assert measure_instances(sources.select([]), votes[:0], scaled, None).shape == (0, 6)
+
+
+def test_the_measure_is_that_of_the_sums():
+    sources, scaled = two_masks(0)
+    votes = np.array([[0.7, 0.2], [0.1, 0.8]])
+    rms = np.full(scaled.shape[1:], 2.0)
+    pixels = [sources.masks[index] for index in (0, 1)]
+    powers = np.transpose([light_powers(scaled, rms)[:, own].sum(axis=1) for own in pixels])
+    weights = np.array([np.sinh(scaled[0, own].astype(float)).sum() for own in pixels])
+    expected = star_evidence(*votes.T, weights, powers, sources.areas)
+    measured = measure_instances(sources, votes, scaled, rms)
+    np.testing.assert_allclose(evidence_of_instances(measured), expected)

@@ -106,8 +106,9 @@ class MaskRCNN(nn.Module):
         -------
         dict of tensor, or list of dict
             In training, the losses by name. Otherwise for each image ``boxes`` (x0, y0, x1, y1 in
-            pixels), ``labels``, ``scores``, ``masks`` (probabilities in a grid over the box) and
-            ``saturated``, whether they are so many that others may have had no proposal.
+            pixels), ``labels``, ``scores``, ``proba`` (of the background and of each class),
+            ``masks`` (probabilities in a grid over the box) and ``saturated``, whether they are so
+            many that others may have had no proposal.
         """
         features = self.backbone(batch.images)
         self._set_capacity(batch)
@@ -259,15 +260,12 @@ class _Heads(RoIHeads):
         if self.training:
             return [], self._losses(features, proposals, batch, padded)
         logits, deltas = self._classify(features, proposals, padded)
-        boxes, scores, labels = self.postprocess_detections(logits, deltas, proposals, batch.sizes)
+        sources = self.postprocess_detections(logits, deltas, proposals, batch.sizes)
+        boxes, labels = ([part[name] for part in sources] for name in ("boxes", "labels"))
         masks = self._mask_logits(features, boxes, padded)
-        n_found = [len(part) for part in boxes]
         chosen = masks[torch.arange(len(masks), device=masks.device), torch.cat(labels)]
-        masks = torch.sigmoid(chosen).split(n_found)
-        sources = zip(boxes, scores, labels, masks, strict=True)
-        return [
-            dict(zip(("boxes", "scores", "labels", "masks"), part, strict=True)) for part in sources
-        ], {}
+        masks = torch.sigmoid(chosen).split([len(part) for part in boxes])
+        return [{**part, "masks": own} for part, own in zip(sources, masks, strict=True)], {}
 
     def _classify(self, features, proposals, padded):
         logits, deltas = self.box_predictor(
@@ -298,36 +296,33 @@ class _Heads(RoIHeads):
         return {"loss_classifier": class_loss, "loss_box_reg": box_loss, "loss_mask": mask_loss}
 
     def postprocess_detections(self, class_logits, box_regression, proposals, image_shapes):
-        """Return the likeliest class of each proposal, without those that better boxes overlap."""
+        """Return the likeliest class of each proposal, without those that better boxes overlap.
+
+        A dict for each image: ``boxes``, ``scores``, ``labels`` and ``proba``.
+        """
         n_boxes = [len(boxes_of_image) for boxes_of_image in proposals]
         boxes = self.box_coder.decode(box_regression, proposals)
         proba = functional.softmax(class_logits, -1)
-        scores, labels = proba[:, 1:].max(dim=1)
-        labels = labels + 1
-        if self.any_class:
-            scores = 1 - proba[:, 0]
+        labels = proba[:, 1:].argmax(dim=1) + 1
         boxes = boxes[torch.arange(len(boxes), device=boxes.device), labels]
-        parts = zip(
-            boxes.split(n_boxes),
-            scores.split(n_boxes),
-            labels.split(n_boxes),
-            image_shapes,
-            strict=True,
-        )
-        return tuple(zip(*(self._select(*part) for part in parts), strict=True))
+        parts = zip(boxes.split(n_boxes), proba.split(n_boxes), image_shapes, strict=True)
+        return [self._select(*part) for part in parts]
 
-    def _select(self, boxes, scores, labels, shape):
+    def _select(self, boxes, proba, shape):
+        scores = 1 - proba[:, 0] if self.any_class else proba[:, 1:].amax(dim=1)
         boxes = box_ops.clip_boxes_to_image(boxes, shape)
         likely = (scores > self.score_thresh) & (boxes[:, 2:] - boxes[:, :2] > 0.5).all(dim=1)
-        boxes, scores, labels = boxes[likely], scores[likely], labels[likely]
+        boxes, scores, proba = boxes[likely], scores[likely], proba[likely]
         keep = box_ops.nms(boxes, scores, self.nms_thresh)
-        boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
+        boxes, scores, proba = boxes[keep], scores[keep], proba[keep]
         if self.soft_nms is None:
             order = slice(self.detections_per_img)
         else:
             scores, order = soft_nms(boxes, scores, self.soft_nms, self.score_thresh)
             order = order[: self.detections_per_img]
-        return boxes[order], scores[order], labels[order]
+        proba = proba[order]
+        labels = proba[:, 1:].argmax(dim=1) + 1
+        return {"boxes": boxes[order], "scores": scores[order], "labels": labels, "proba": proba}
 
 
 def soft_nms(boxes, scores, sigma, least):

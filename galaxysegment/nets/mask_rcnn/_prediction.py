@@ -9,6 +9,7 @@ from ._data import DetectionBatch, stack_padded
 
 __all__ = ["draw_masks", "find_boxes", "paste"]
 
+_PARTS = ("boxes", "masks", "scores", "labels", "proba")
 _BATCH_PIXELS = 1024**2  # a batch of larger images would not fit into the memory of a small machine
 
 
@@ -16,8 +17,8 @@ def find_boxes(net, images, batch_size, *, score_threshold, box_nms, soft_nms, a
     """Return the sources of each scaled image, and the indices of images that may hold more.
 
     A dict of arrays for each image: ``boxes`` (n, 4), ``masks`` (n, size, size) of probabilities,
-    ``scores`` and ``labels``, the module's, 1… in the order of the declared classes. Images of one
-    shape go together.
+    ``scores``, ``labels``, the module's, 1… in the order of the declared classes, and ``proba`` of
+    the background and of these. Images of one shape go together.
     """
 
     def prepare(module):
@@ -31,22 +32,23 @@ def find_boxes(net, images, batch_size, *, score_threshold, box_nms, soft_nms, a
         for chunk in batches_by_shape(images, batch_size, _BATCH_PIXELS):
             batch = DetectionBatch(*stack_padded([images[i] for i in chunk], net.module_.multiple))
             for index, sources in zip(chunk, predict(batch), strict=True):
-                result[index] = {
-                    name: sources[name].cpu() for name in ("boxes", "masks", "scores", "labels")
-                }
+                result[index] = {name: sources[name].cpu() for name in _PARTS}
                 saturated += [index] if sources["saturated"] else []
     return result, sorted(saturated)
 
 
 def draw_masks(sources, shape, n_pixels, threshold):
-    """Return `Instances` of an image's boxes, each with the pixels above a threshold."""
+    """Return `Instances` of an image's boxes, each with the pixels above a threshold.
+
+    The class of each is the index of its box.
+    """
     boxes, masks, scores = (sources[name].float().numpy() for name in ("boxes", "masks", "scores"))
     pasted = [
         paste(box, mask, shape, n_pixels, threshold) for box, mask in zip(boxes, masks, strict=True)
     ]
     keep = [index for index, drawn in enumerate(pasted) if drawn is not None]
     boxes, crops = ([pasted[index][part] for index in keep] for part in (0, 1))
-    return Instances(shape, boxes, crops, scores[keep], sources["labels"].numpy()[keep])
+    return Instances(shape, boxes, crops, scores[keep], keep)
 
 
 def paste(box, mask, shape, n_pixels=1, threshold=0.5):
