@@ -1,4 +1,4 @@
-"""Pictures of real fields, segmented by photutils, sep, SExtractor and the shipped U-Net.
+"""Pictures of real fields, segmented by photutils, sep, SExtractor and the shipped nets.
 
 Run ``GALAXYSEGMENT_DATA=data python -m benchmarks.real_sky pictures``: one PNG per field appears in
 the folder, and a table of counts is printed. ``--only kpno`` picks fields by a word of their names.
@@ -23,7 +23,12 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from galaxysegment import PhotutilsSegmenter, SEPSegmenter, UNetSegmenter
+from galaxysegment import (
+    MaskRCNNSegmenter,
+    PhotutilsSegmenter,
+    SEPSegmenter,
+    UNetSegmenter,
+)
 from galaxysegment.io import read_field
 
 SEXTRACTOR = "SExtractor"
@@ -32,8 +37,8 @@ SEGMENTERS = {
     "sep": SEPSegmenter,
     "unet": lambda **options: UNetSegmenter(weights="vis", **options),
     "sky": lambda **options: UNetSegmenter(weights="sky", **options),
+    "blends": lambda **options: MaskRCNNSegmenter(weights="blends", **options),
 }
-DEFAULTS = ["photutils", "sep", "unet"]
 LARGE = 3000  # pixels of a source that is counted as large
 
 
@@ -189,7 +194,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where the pictures go")
     parser.add_argument("--only", default="", help="fields whose name holds this word")
-    parser.add_argument("--programs", nargs="+", choices=list(SEGMENTERS), default=DEFAULTS)
+    parser.add_argument("--programs", nargs="+", choices=list(SEGMENTERS), default=list(SEGMENTERS))
     parser.add_argument("--set", action="append", default=[], metavar="PROGRAM:NAME=VALUE")
     arguments = parser.parse_args()
     data, options = Path(os.environ["GALAXYSEGMENT_DATA"]), parse_options(arguments.set)
