@@ -262,15 +262,16 @@ def _stretches(far, near, scatter):
     known = np.isfinite(far + near) & (scatter > 0) & np.isfinite(scatter)
     for start, stop in plateaus(np.where(known, far, np.nan), scatter):
         own = np.flatnonzero(known[start:stop]) + start
-        if not own.size:
+        if own.size:
+            own = own[np.abs(far[own] - np.median(far[own])) <= 3 * scatter[own]]
+        if len(own) < _FEWEST_HALVES:
             continue
-        own = own[np.abs(far[own] - np.median(far[own])) <= 3 * scatter[own]]
         weights = 1 / scatter[own] ** 2
         step, step_near = (weights @ part[own] / weights.sum() for part in (far, near))
         error = weights.sum() ** -0.5
         # Over 4 pixels instead of 12, means scatter by 1.7 times as much.
         is_sharp = abs(step_near - step) < (1 / _SHARP - 1) * abs(step) + 3 * 1.7 * error
-        if len(own) >= _FEWEST_HALVES and abs(step) > _SIGMAS_ON_LINE * error and is_sharp:
+        if abs(step) > _SIGMAS_ON_LINE * error and is_sharp:
             yield start, stop, float(step)
 
 

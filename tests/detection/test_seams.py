@@ -7,7 +7,14 @@ import pytest
 
 from galaxysegment.datasets import load_sample_field
 from galaxysegment.detection import _steps as steps_module
-from galaxysegment.detection._seams import LevelledMeshes, Seam, Seams, find_seams, steps_of
+from galaxysegment.detection._seams import (
+    LevelledMeshes,
+    Seam,
+    Seams,
+    _stretches,
+    find_seams,
+    steps_of,
+)
 from galaxysegment.segmenters._scaling import Scaler
 
 
@@ -233,3 +240,9 @@ def test_medians_of_one_direction_are_held_at_a_time():
     finally:
         tracemalloc.stop()
     assert peak < columns.nbytes + rows.nbytes
+
+
+def test_halves_that_contradict_each_other_are_no_seam():
+    # Both are far from their median, so that none is left to measure the step by.
+    far, scatter = np.array([0.0, 10.0]), np.ones(2)
+    assert list(_stretches(far, far, scatter)) == []
