@@ -149,19 +149,21 @@ def importance(_):
 
 
 def union(_):
-    steps = FeatureUnion([("one", GaussianSmoother()), ("two", BackgroundSubtractor(box_size=16))])
+    steps = FeatureUnion(
+        [("smooth", GaussianSmoother()), ("subtract", BackgroundSubtractor(box_size=16))]
+    )
     assert np.shape(steps.fit_transform(IMAGES)) == (8, 2, 48, 40)
     is_refused(lambda: steps.fit_transform(X))
 
 
 def transformers_of_tables(_):
     is_refused(lambda: StandardScaler().fit(X))
-    is_refused(lambda: ColumnTransformer([("one", GaussianSmoother(), [0])]).fit_transform(X))
+    is_refused(lambda: ColumnTransformer([("smooth", GaussianSmoother(), [0])]).fit_transform(X))
 
 
 def ensembles(_):
     is_refused(lambda: BaggingClassifier(SEGMENTER, n_estimators=2).fit(X, Y))
-    is_refused(lambda: VotingClassifier([("one", SEGMENTER)]).fit(X, Y))
+    is_refused(lambda: VotingClassifier([("segment", SEGMENTER)]).fit(X, Y))
     from sklearn.calibration import CalibratedClassifierCV
 
     is_refused(lambda: CalibratedClassifierCV(SEGMENTER, cv=2).fit(X, Y))
