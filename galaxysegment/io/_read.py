@@ -230,7 +230,8 @@ def read_panoptic_map(
     FileNotFoundError, OSError
         As for `read_image`.
     ValueError
-        As for `read_label_map`, or if the two maps differ in shape.
+        As for `read_label_map`, or if the two maps differ in shape, or if a class is no whole
+        number.
 
     See Also
     --------
@@ -250,7 +251,10 @@ def read_panoptic_map(
             f"{semantic.label} has shape {semantic.image_shape}, but {labels_hdu.label} has "
             f"{labels_hdu.image_shape}: they must be of one image."
         )
-    return np.stack([read_floats(semantic, section).astype(np.int32), labels])
+    classes = read_floats(semantic, section)
+    if not (np.isfinite(classes) & (classes == np.trunc(classes))).all():
+        raise ValueError(f"{semantic.label} holds numbers that are no classes: fractions or NaN.")
+    return np.stack([classes.astype(np.int32), labels])
 
 
 def _class_of(labels, classes, hdu):

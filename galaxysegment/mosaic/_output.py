@@ -130,7 +130,12 @@ class CompressedOutput(FileOutput):
     def labels(self, lines, dtype, each, ranks=(None, None), owners=None):
         """Write the label map of lines of tiles, and what follows it; return the path."""
         shape, dtype = self.pixels.shape, np.dtype(dtype)
-        with self._draft() as draft, draft.open("w+b") as file, TemporaryFile() as second:
+        # What follows the label map is kept beside it: another disk could be too small.
+        with (
+            self._draft() as draft,
+            draft.open("w+b") as file,
+            TemporaryFile(dir=draft.parent) as second,
+        ):
             tables = [CompressedTable(file, shape, dtype, label_cards(self.pixels, self.segmenter))]
             if owners is not None:
                 cards = kept_cards(self.pixels.header, shape)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from galaxysegment.io import image_shape, read_header, read_image
+from galaxysegment.io import image_shape, read_header, read_image, read_panoptic_map
 
 SECTION = np.s_[5:17, 30:]
 
@@ -234,3 +234,15 @@ def test_header_of_any_hdu(write, image):
     assert read_header(path)["EXTNAME"] == "SCI"
     assert read_header(path, 0)["NAXIS"] == 0
     assert read_header(path, "CAT")["TFIELDS"] == 1
+
+
+@pytest.mark.parametrize("value", [1.5, np.nan, np.inf])
+def test_classes_of_a_panoptic_map_are_whole_numbers(tmp_path, value):
+    labels, classes = np.ones((3, 4), np.int32), np.ones((3, 4), np.float32)
+    classes[1, 2] = value
+    path = tmp_path / "panoptic.fits"
+    hdus = [fits.PrimaryHDU(labels), fits.ImageHDU(classes, name="SEMANTIC")]
+    fits.HDUList(hdus).writeto(path)
+    with pytest.raises(ValueError, match=r"SEMANTIC.* holds numbers that are no classes"):
+        read_panoptic_map(path)
+    assert read_panoptic_map(path, section=(slice(2), slice(2))).tolist() == [[[1, 1]] * 2] * 2
