@@ -437,10 +437,10 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
 
     def _set_untuned(self):
         super()._set_untuned()
+        self._star_rule = None  # which weighs the votes of the net as it was
         self.mask_threshold_ = 0.5 if self.mask_threshold == "auto" else self.mask_threshold
 
     def _after_training(self, data):
-        self._star_rule = None  # which weighs the votes of the net as it was
         if "auto" not in (self.score_threshold, self.mask_threshold):
             return
         from ..nets.common._data import cut

@@ -439,11 +439,11 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         return collate_padded
 
     def _set_untuned(self):
+        self._drop_calibration()
+        self._star_rule = None  # which weighs the votes of the net as it was
         self.threshold_ = 0.5 if self.threshold == "auto" else self.threshold
 
     def _after_training(self, data):
-        self._drop_calibration()
-        self._star_rule = None  # which weighs the votes of the net as it was
         if self.threshold == "auto":
             self.threshold_ = _best_threshold(self._tuning_pairs(data), self.n_pixels)
 

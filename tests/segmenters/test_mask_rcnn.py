@@ -23,6 +23,7 @@ from galaxysegment.preprocessing import ImageNormalizer
 from galaxysegment.segmenters import MaskRCNNSegmenter
 from galaxysegment.segmenters._mask_rcnn import _choose_anchors
 from galaxysegment.segmenters._stages import STAGES, check_stages
+from galaxysegment.segmenters._star_rule import StarRule
 from galaxysegment.segmenters._suppression import suppress
 from galaxysegment.segmenters._training_set import TrainingSet
 from galaxysegment.testing import make_images
@@ -422,6 +423,10 @@ def test_interrupt_leaves_a_usable_model():
     with pytest.raises(KeyboardInterrupt):
         segmenter.fit(X, Y)
     assert len(segmenter.history_) == 1 and segmenter.predict(X).shape == Y.shape
+    segmenter._star_rule = StarRule(image=1.0, votes=0.01, shift=0.0, limit=4.0)
+    with pytest.raises(KeyboardInterrupt):
+        segmenter.partial_fit(X, Y)
+    assert segmenter._star_rule is None
 
 
 def test_a_net_from_a_file_is_trained_at_its_own_stride(trained, tmp_path):

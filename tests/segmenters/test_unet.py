@@ -16,6 +16,7 @@ from galaxysegment import Instances
 from galaxysegment.metrics import iou_scorer
 from galaxysegment.preprocessing import ImageNormalizer
 from galaxysegment.segmenters import UNetSegmenter
+from galaxysegment.segmenters._star_rule import StarRule
 from galaxysegment.segmenters._training_set import TrainingSet
 from galaxysegment.testing import make_images
 
@@ -104,6 +105,21 @@ def test_interrupt_is_raised_and_leaves_a_usable_model():
     assert len(unet.history_) == 2
     assert unet.threshold_ == 0.5
     assert unet.predict_proba(X).shape == X.shape
+
+
+def test_an_interrupted_net_has_no_calibration_and_no_rule_of_the_net_before():
+    from skorch.callbacks import Callback
+
+    class Interrupt(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            signal.raise_signal(signal.SIGINT)
+
+    unet = UNetSegmenter(**TINY).fit(X, Y).calibrate(X, Y)
+    unet._star_rule = StarRule(image=1.0, votes=0.01, shift=0.0, limit=4.0)
+    with pytest.raises(KeyboardInterrupt):
+        unet.set_params(callbacks=[Interrupt()]).partial_fit(X, Y)
+    assert not hasattr(unet, "calibration_")
+    assert unet._star_rule is None
 
 
 def test_interrupted_in_the_first_epoch_it_is_not_fitted():
