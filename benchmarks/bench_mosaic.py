@@ -13,8 +13,8 @@ memory of any one process, and the number of sources; and times and memory relat
 or to the first method.
 
 ``--copies 3`` puts 3 × 3 copies of the field side by side, because a large field takes long to
-simulate. With ``--stages`` one method runs in one process and its processor seconds are told apart
-by stage.
+simulate. Every second copy is mirrored, so that the sky has no steps where copies meet. With
+``--stages`` one method runs in one process and its processor seconds are told apart by stage.
 """
 
 import argparse
@@ -271,7 +271,10 @@ def run(method, arguments, output):
 
 
 def copy_field(path, n, target):
-    """Write the science image of a field n × n times, side by side, if that was not done before."""
+    """Write the science image of a field n × n times, side by side, if that was not done before.
+
+    Every second copy is mirrored: the sky goes on smoothly from each copy to the next.
+    """
     import numpy as np
     from astropy.io import fits
 
@@ -283,8 +286,12 @@ def copy_field(path, n, target):
         header["NAXIS1"], header["NAXIS2"] = n * width, n * height
         file.write(fits.PrimaryHDU().header.tostring().encode("ascii"))
         file.write(header.tostring().encode("ascii"))
-        for y in [*range(0, height, 256)] * n:
-            file.write(np.tile(pixels[y : y + 256], (1, n)).astype(">f4").tobytes())
+        for copy in range(n):
+            turned = pixels[::-1] if copy % 2 else pixels
+            for y in range(0, height, 256):
+                rows = turned[y : y + 256]
+                line = [rows[:, ::-1] if column % 2 else rows for column in range(n)]
+                file.write(np.concatenate(line, axis=1).astype(">f4").tobytes())
         file.write(bytes(-(4 * n * n * height * width) % 2880))
     return target
 
@@ -403,7 +410,7 @@ def main():
             )
             print(f"simulated in {time.perf_counter() - start:.1f} s")
     if arguments.copies > 1:
-        target = arguments.folder / f"{arguments.image.stem}-copies-{arguments.copies}.fits"
+        target = arguments.folder / f"{arguments.image.stem}-mirrored-{arguments.copies}.fits"
         arguments.image = copy_field(arguments.image, arguments.copies, target)
         arguments.side *= arguments.copies
     if arguments.stages:
