@@ -136,13 +136,16 @@ def steps_of(seams, corner, shape, dtype):
         turned = steps if seam.is_vertical else steps.T
         line0, pixel0 = corner if seam.is_vertical else corner[::-1]
         lines = slice(max(seam.start - line0, 0), max(seam.stop - line0, 0))
-        place = seam.place
-        if seam.slope:
-            own = np.arange(len(turned))[lines, np.newaxis] + line0 - seam.start
-            place = place + seam.slope * own
+        own = np.arange(len(turned))[lines] + line0 - seam.start
+        places = seam.place + seam.slope * own
+        if not places.size:
+            continue
+        near = int(places.min()) - _REACH - 1, int(places.max()) + _REACH + 2
+        columns = slice(*(max(place - pixel0, 0) for place in near))
         # From the edge between the last pixel before the step and the first behind it.
-        profile = _profile(np.arange(turned.shape[1]) + (pixel0 + 0.5) - place)
-        turned[lines] += (seam.step * profile).astype(dtype)
+        pixels = np.arange(turned.shape[1])[columns] + (pixel0 + 0.5)
+        profile = _profile(pixels - (places[:, np.newaxis] if seam.slope else seam.place))
+        turned[lines, columns] += (seam.step * profile).astype(dtype)
     _join_at_crossings(steps, seams, corner)
     return steps
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from galaxysegment.datasets import load_sample_field
+from galaxysegment.detection import _seams as seams_module
 from galaxysegment.detection import _steps as steps_module
 from galaxysegment.detection._seams import (
     LevelledMeshes,
@@ -136,6 +137,24 @@ def test_steps_leave_a_smooth_rise():
     assert np.abs(np.diff(level, axis=1)).max() < 0.2 and np.abs(np.diff(level, axis=0)).max() < 0.2
     window = steps_of(seams, (130, 100), (90, 120), np.float32)
     np.testing.assert_array_equal(window, steps[130:220, 100:220])
+
+
+@pytest.mark.parametrize("slope", [0.0, -0.5])
+def test_only_pixels_near_a_seam_get_a_step(monkeypatch, slope):
+    widths, profile = [], seams_module._profile
+    monkeypatch.setattr(
+        seams_module,
+        "_profile",
+        lambda offset: widths.append(offset.shape[-1]) or profile(offset),
+    )
+    steps = steps_of([Seam(True, 1000, 0, 9, 2.0, slope)], (0, 0), (9, 5000), np.float32)
+    assert max(widths) < 270
+    for y, line in enumerate(steps):
+        middle = 1000 + round(slope * y)
+        assert line[middle - 2] < -0.9 and line[middle + 2] > 0.9
+        assert not line[: middle - 128].any() and not line[middle + 128 :].any()
+    assert not steps_of([Seam(True, 1000, 0, 9, 2.0)], (0, 1200), (9, 99), np.float32).any()
+    assert not steps_of([Seam(True, 1000, 0, 9, 2.0)], (9, 900), (9, 99), np.float32).any()
 
 
 def test_missing_pixels_hide_no_seam():
