@@ -150,6 +150,45 @@ def find_candidates(values, pixels, starts, width, n_pixels, connectivity, share
 
 
 @njit(**OPTIONS)
+def count_peaks(labels, image, wanted, diagonal):
+    """Number of local maxima of each label: pixels that no neighbour of their label exceeds.
+
+    Parameters
+    ----------
+    labels : ndarray of int32, shape (height, width)
+    image : ndarray of float, shape (height, width)
+        A value that is not finite is the lowest.
+    wanted : ndarray of bool, shape (n_labels + 1,)
+        Labels that count; 0 must not.
+    diagonal : bool
+        Whether pixels that touch at a corner are neighbours.
+    """
+    height, width = labels.shape
+    n_peaks = np.zeros(wanted.size, dtype=np.int64)
+    for y in range(height):
+        for x in range(width):
+            label = labels[y, x]
+            if wanted[label] and is_peak(labels, image, y, x, diagonal):
+                n_peaks[label] += 1
+    return n_peaks
+
+
+@njit(**OPTIONS)
+def is_peak(labels, image, y, x, diagonal):
+    """Whether no neighbour of the same label is brighter than a pixel."""
+    value, label = image[y, x], labels[y, x]
+    if not np.isfinite(value):
+        value = -np.inf
+    for below in range(max(y - 1, 0), min(y + 2, labels.shape[0])):
+        for right in range(max(x - 1, 0), min(x + 2, labels.shape[1])):
+            if labels[below, right] != label or not (diagonal or below == y or right == x):
+                continue
+            if np.isfinite(image[below, right]) and image[below, right] > value:
+                return False
+    return True
+
+
+@njit(**OPTIONS)
 def count_parts(values, order, places, around, node_at, thresholds, n_pixels):
     """Return the number of parts of at least `n_pixels` pixels above each rising threshold.
 

@@ -67,28 +67,51 @@ def deblend(
     pixels = source_pixels(labels)
     if not pixels.size:
         return labels
+    values = _finite(image if image.dtype.kind == "f" else image.astype(np.float64), pixels)
+    flat = labels.ravel() if in_place else labels.flatten()
+    options = {"n_levels": n_levels, "contrast": contrast, "connectivity": connectivity}
+    flat[pixels] = split_pixels(flat[pixels], values, pixels, labels.shape[1], n_pixels, **options)
+    return flat.reshape(labels.shape)
+
+
+def split_pixels(
+    owner, values, pixels, width, n_pixels, *, n_levels=32, contrast=0.001, connectivity=8
+):
+    """`deblend` the pixels of sources, without a map; parameters that are not here as there.
+
+    Parameters
+    ----------
+    owner : ndarray of int32, shape (n,)
+        Label of each pixel.
+    values : ndarray of float, shape (n,)
+        All finite.
+    pixels : ndarray of int64, shape (n,)
+        Positions in a map of this `width`, in raster order.
+
+    Returns
+    -------
+    ndarray of int32, shape (n,)
+        New label of each pixel.
+    """
     from . import _deblend_kernels as kernels
 
-    owner, width = labels.ravel()[pixels], labels.shape[1]
-    values = _finite(image if image.dtype.kind == "f" else image.astype(np.float64), pixels)
     order, starts = kernels.group_pixels(owner)
     grouped, values = pixels[order], values[order]
     wide = values.astype(np.float64)
     chosen = kernels.find_candidates(wide, grouped, starts, width, n_pixels, connectivity)
     n_found = int(owner.max())
-    flat = labels.ravel() if in_place else labels.flatten()
-    whole = np.ones(n_found + 1, dtype=bool)
+    numbers, whole = owner.copy(), np.ones(n_found + 1, dtype=bool)
     for label in np.flatnonzero(chosen).tolist():
         own = slice(starts[label], starts[label + 1])
         source = _Source(values[own], wide[own], grouped[own], width, connectivity)
         parts, n_parts = source.split(n_pixels, n_levels, contrast)
         if n_parts > 1:
-            flat[grouped[own]] = parts + n_found
+            numbers[order[own]] = parts + n_found
             n_found += n_parts
             whole[label] = False
     if not whole.all():
-        close_gaps(flat, pixels, whole, n_found)
-    return flat.reshape(labels.shape)
+        close_gaps(numbers, slice(None), whole, n_found)
+    return numbers
 
 
 def _finite(image, pixels):

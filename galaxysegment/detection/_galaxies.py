@@ -7,7 +7,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..structures._labels import source_pixels
-from ._deblending import close_gaps, deblend
+from ._deblending import close_gaps, split_pixels
 
 FAINT = 0.02  # of the pixels of a source are taken for its zero level
 N_SIGMA = 3.0  # a peak rises over its saddle by this many times the noise
@@ -18,10 +18,6 @@ SMALLEST = 5  # pixels of a part above its saddle, at most
 LARGE_AREA = 1200  # pixels from which on a source may be a galaxy with arms and knots
 ACROSS = 60  # or pixels across
 FOOT = 0.01  # of the range of a small source lie between zero and its faintest pixel
-_NEIGHBOURS = {
-    4: ((-1, 0), (0, -1), (0, 1), (1, 0)),
-    8: ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)),
-}
 
 
 def deblend_galaxies(labels, image, n_pixels, *, connectivity=8, in_place=False):
@@ -57,13 +53,13 @@ def deblend_galaxies(labels, image, n_pixels, *, connectivity=8, in_place=False)
     pixels = source_pixels(labels)
     if not pixels.size:
         return labels
-    image = np.where(np.isfinite(image), image, -np.inf)
     owner = labels.ravel()[pixels]
-    candidates = _splittable(labels, image, pixels, owner, n_pixels, connectivity)
+    areas = np.bincount(owner)
+    candidates = _splittable(labels, image, areas, n_pixels, connectivity)
     n_labels = int(owner.max())
     result, whole = labels if in_place else labels.copy(), np.ones(n_labels + 1, dtype=bool)
     windows = ndimage.find_objects(result) if candidates.size else []
-    is_large = _are_large(candidates, windows, np.bincount(owner))
+    is_large = _are_large(candidates, windows, areas)
     small, candidates = candidates[~is_large], candidates[is_large]
     if small.size:
         n_labels = _split_small(result, image, pixels, small, whole, n_pixels, connectivity)
@@ -80,25 +76,18 @@ def deblend_galaxies(labels, image, n_pixels, *, connectivity=8, in_place=False)
     return result
 
 
-def _splittable(labels, image, pixels, owner, n_pixels, connectivity):
+def _splittable(labels, image, areas, n_pixels, connectivity):
     """Labels that are large enough for two parts and have more than one local maximum.
 
     Whatever the threshold, each part of a source above it holds a local maximum of the source:
     where there is but one, no threshold makes two parts.
     """
-    large = np.bincount(owner) >= 2 * n_pixels
-    keep = large[owner]
-    pixels, owner = pixels[keep], owner[keep]
-    height, width = labels.shape
-    y, x = np.divmod(pixels, width)
-    labels, image = labels.ravel(), image.ravel()
-    value = image[pixels]
-    is_peak = np.ones(pixels.size, dtype=bool)
-    for dy, dx in _NEIGHBOURS[connectivity]:
-        inside = (y + dy >= 0) & (y + dy < height) & (x + dx >= 0) & (x + dx < width)
-        neighbour = np.where(inside, pixels + (dy * width + dx), pixels)
-        is_peak &= (image[neighbour] <= value) | (labels[neighbour] != owner)
-    return np.flatnonzero(np.bincount(owner[is_peak]) > 1)
+    from ._deblend_kernels import count_peaks
+
+    is_large = areas >= 2 * n_pixels
+    is_large[0] = False
+    n_peaks = count_peaks(np.ascontiguousarray(labels), image, is_large, connectivity == 8)
+    return np.flatnonzero(n_peaks > 1)
 
 
 def _are_large(candidates, windows, areas):
@@ -110,8 +99,8 @@ def _are_large(candidates, windows, areas):
 def _split_small(labels, image, pixels, small, whole, n_pixels, connectivity):
     """Split sources by thresholds, in place; return the largest number of a label.
 
-    A source is shown to `deblend` above its own faintest pixel, so that neither the unit of the
-    image nor the level of its sky matters.
+    `split_pixels` sees a source above its own faintest pixel, so that neither the unit of the image
+    nor the level of its sky matters.
     """
     order = np.zeros(len(whole), dtype=np.int32)
     order[small] = np.arange(1, small.size + 1)
@@ -124,10 +113,9 @@ def _split_small(labels, image, pixels, small, whole, n_pixels, connectivity):
     np.fmax.at(high, number, value)
     span = np.where(high > low, high - low, 1)
     value = np.where(np.isnan(value), 0, value - low[number]) / span[number] + FOOT
-    own, light = np.zeros(labels.shape, dtype=np.int32), np.zeros(labels.shape)
-    own.ravel()[pixels], light.ravel()[pixels] = number, value
     # The parts of sources that are split have the numbers after those that stay whole.
-    parts = deblend(own, light, n_pixels, connectivity=connectivity, in_place=True).ravel()[pixels]
+    place = pixels, labels.shape[1], n_pixels
+    parts = split_pixels(number, value, *place, connectivity=connectivity)
     first, last = np.full(small.size + 1, parts.max() + 1), np.zeros(small.size + 1, dtype=int)
     np.minimum.at(first, number, parts)
     np.maximum.at(last, number, parts)

@@ -1,5 +1,7 @@
 """One galaxy, one label: arms and knots stay with their galaxy, companions and stars do not."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from galaxysegment import KMeansSegmenter, PhotutilsSegmenter, RandomForestSegmenter, SEPSegmenter
+from galaxysegment.detection._deblend_kernels import count_peaks
 from galaxysegment.detection._deblending import deblend, split_blends
 from galaxysegment.detection._galaxies import deblend_galaxies, load_trees
 from galaxysegment.mosaic import segment_mosaic
@@ -160,6 +163,41 @@ def test_flat_source_stays_whole(value):
 def test_nothing_to_do():
     labels = np.zeros((5, 6), dtype=np.int32)
     assert not deblend_galaxies(labels, np.ones((5, 6)), 1).any()
+
+
+@pytest.mark.parametrize("connectivity", [4, 8])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_local_maxima_are_counted_within_sources(connectivity, dtype):
+    rng = np.random.default_rng(connectivity)
+    labels = label_components(rng.uniform(size=(40, 50)) < 0.6, connectivity)
+    image = rng.integers(0, 9, size=labels.shape).astype(dtype)
+    if dtype is not np.int64:
+        image[rng.uniform(size=labels.shape) < 0.1] = np.nan
+        image[5, 5] = np.inf
+    footprint = ndimage.generate_binary_structure(2, 1 if connectivity == 4 else 2)
+    lowest = np.where(np.isfinite(image), image, -np.inf)
+    expected = np.zeros(labels.max() + 1, dtype=int)
+    for label in range(1, len(expected)):
+        own = np.where(labels == label, lowest, -np.inf)
+        highest = ndimage.maximum_filter(own, footprint=footprint, mode="nearest")
+        expected[label] = np.count_nonzero((labels == label) & (own == highest))
+    wanted = np.arange(len(expected)) > 0
+    counted = count_peaks(labels, image, wanted, connectivity == 8)
+    np.testing.assert_array_equal(counted, expected)
+
+
+def test_memory_follows_the_sources_not_the_map():
+    smooth = np.zeros((1500, 1500), dtype=np.float32)
+    smooth[100:180, 100:190] = crowd(0)
+    labels = components(smooth)
+    expected = deblend_galaxies(labels, smooth, 10)
+    assert expected.max() > labels.max()
+    tracemalloc.start()
+    deblend_galaxies(labels, smooth, 10, in_place=True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < smooth.nbytes
+    np.testing.assert_array_equal(labels, expected)
 
 
 def test_missing_pixels_and_masks_as_image():
