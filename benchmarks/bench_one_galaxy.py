@@ -15,7 +15,13 @@ import warnings
 import numpy as np
 from scipy import ndimage
 
-from galaxysegment import NoSourcesWarning, PhotutilsSegmenter, SEPSegmenter, UNetSegmenter
+from galaxysegment import (
+    MaskRCNNSegmenter,
+    NoSourcesWarning,
+    PhotutilsSegmenter,
+    SEPSegmenter,
+    UNetSegmenter,
+)
 from galaxysegment.metrics import detection_scores, iou_score
 
 from .bench_defaults import simulated_fields
@@ -28,7 +34,14 @@ PIECE = 0.05  # of the light of a galaxy
 SETTINGS = {"n_sigma": 1.0, "box_size": 128}
 
 
-def systems(with_unet):
+def systems(options):
+    """Name and function of every row that is wanted."""
+    for name, predict in all_systems(options.unet):
+        if options.rows in name:
+            yield name, predict
+
+
+def all_systems(with_unet):
     """Name and function of every row."""
     yield "SExtractor", lambda images: [run_sextractor(image, np.isnan(image)) for image in images]
     for name, cls in (("photutils", PhotutilsSegmenter), ("sep", SEPSegmenter)):
@@ -38,6 +51,9 @@ def systems(with_unet):
         for how in (True, "galaxy"):
             segmenter = UNetSegmenter(weights="vis", deblend=how)
             yield f"unet deblend={how!r}", segmenter.predict
+        for how in ("net", "connected"):
+            segmenter = MaskRCNNSegmenter(weights="blends", large_sources=how)
+            yield f"Mask R-CNN large_sources={how!r}", segmenter.predict
 
 
 def brightest_sources(scenes):
@@ -120,22 +136,22 @@ def summary_of(scenes, maps):
     return f"split {split.mean():.3f} ({by_kind}); found {found_of}"
 
 
-def large_galaxies(n, with_unet):
+def large_galaxies(n, options):
     scenes = large_scenes(n)
     print(f"{len(scenes)} galaxies; split, by kind; companions found: S/N 20-50, 50+, and of those")
     print("that shine most at their centre; CPU s")
     print(f"{'brightest true source':28}", summary_of(scenes, brightest_sources(scenes)))
-    for name, predict in systems(with_unet):
+    for name, predict in systems(options):
         start = time.process_time()
         maps = [predict([scene.image])[0] for scene in scenes]
         spent = time.process_time() - start
         print(f"{name:28} {summary_of(scenes, maps)}; {spent:.1f} s", flush=True)
 
 
-def small_galaxies(with_unet):
+def small_galaxies(options):
     fields = simulated_fields()
     print("F1 and IoU of", *fields, sep="; ")
-    for name, predict in systems(with_unet):
+    for name, predict in systems(options):
         cells = []
         start = time.process_time()
         for images, truth in fields.values():
@@ -154,14 +170,15 @@ def small_galaxies(with_unet):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=200)
-    parser.add_argument("--unet", action="store_true", help="the shipped U-Net too")
+    parser.add_argument("--unet", action="store_true", help="the shipped nets too")
+    parser.add_argument("--rows", default="", help="systems whose name holds this word")
     parser.add_argument("--only", choices=["large", "small"])
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", NoSourcesWarning)
     if arguments.only != "small":
-        large_galaxies(arguments.n, arguments.unet)
+        large_galaxies(arguments.n, arguments)
     if arguments.only != "large":
-        small_galaxies(arguments.unet)
+        small_galaxies(arguments)
 
 
 if __name__ == "__main__":

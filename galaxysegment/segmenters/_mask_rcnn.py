@@ -22,6 +22,7 @@ from ..structures import GALAXY, SKY, STAR, Instances
 from ..structures._types import RandomState
 from ._deep import DeepSegmenter
 from ._deep_instances import DeepInstanceSegmenter
+from ._large_sources import keep_whole
 from ._star_rule import check_star_rule, evidence_of_instances, measure_instances, star_logits
 from ._suppression import suppress
 from ._training_set import tuning_windows
@@ -86,6 +87,13 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         `soft_nms` is ``None``.
     mask_nms : float or None, default=None
         IoU of two masks above which the source with the lower score is dropped.
+    large_sources : {"net", "connected"}, default="net"
+        Where the masks of large sources come from. ``"net"``: from the net, as all others; sources
+        much larger than the largest `anchors` end at straight edges or come in pieces.
+        ``"connected"``: connected pixels above the noise that are over 100 pixels across replace
+        the net's pieces in them. The boosted trees behind ``deblend="galaxy"`` split them where
+        they are several sources. For images with nearby galaxies; it may join sources of dense
+        groups.
     scores : {"auto", "class", "source"}, default="auto"
         What a score is the probability of: the source's class, or any class, so that a source that
         may be a galaxy or a star has a high score, too. ``"auto"``: as the `weights` were trained,
@@ -250,6 +258,7 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         "soft_nms": [Interval(Real, 0, None, closed="neither"), None],
         "box_nms": [Interval(Real, 0, 1, closed="right")],
         "mask_nms": [Interval(Real, 0, 1, closed="right"), None],
+        "large_sources": [StrOptions({"net", "connected"})],
         "scores": [StrOptions({"auto", "class", "source"})],
         "score_threshold": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
         "mask_threshold": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
@@ -274,6 +283,7 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         soft_nms: float | None = 0.5,
         box_nms: float = 0.95,
         mask_nms: float | None = None,
+        large_sources: str = "net",
         scores: str = "auto",
         score_threshold: float | str = "auto",
         mask_threshold: float | str = "auto",
@@ -313,6 +323,7 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         self.soft_nms = soft_nms
         self.box_nms = box_nms
         self.mask_nms = mask_nms
+        self.large_sources = large_sources
         self.scores = scores
         self.score_threshold = score_threshold
         self.mask_threshold = mask_threshold
@@ -507,6 +518,8 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
                 stacklevel=4,
             )
         drawn = self._draw(boxes, scaled_images, self._threshold_in_use("mask_threshold"))
+        if self.large_sources == "connected":
+            drawn = [keep_whole(*pair) for pair in zip(drawn, scaled_images, strict=True)]
         for sources, own, scaled, image in zip(drawn, boxes, scaled_images, images, strict=True):
             table = own["labels"].numpy()[sources.classes, np.newaxis].astype(np.float64)
             if self._star_rule is not None:
