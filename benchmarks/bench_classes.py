@@ -292,14 +292,19 @@ def score(options):
 
 
 def count_false(options):
-    """Print sources per 10⁶ pixels on real images times −1."""
+    """Print sources per 10⁶ pixels on real images times −1, of U-Nets and SEP."""
     segmenters = {Path(net).stem: unet_maker(net, options.views) for net in options.nets}
     segmenters["SEP, 1 sigma"] = lambda rms_band: SEPSegmenter(n_sigma=1.0, rms_band=rms_band)
     segmenters["SEP, defaults"] = lambda rms_band: SEPSegmenter(rms_band=rms_band)
+    print_false(segmenters, options.data)
+
+
+def print_false(segmenters, data):
+    """Print sources per 10⁶ pixels; `segmenters` are functions of the index of the RMS band."""
     print(f"{'field':44s}", *(f"{name:>14s}" for name in segmenters))
     totals, n_pixels = dict.fromkeys(segmenters, 0), 0
-    for field in list_fields(options.data):
-        image, rms = open_field(options.data, field)
+    for field in list_fields(data):
+        image, rms = open_field(data, field)
         image, rms = (None if plane is None else plane[:1024, :1024] for plane in (image, rms))
         X = -image[None] if rms is None else np.stack([-image, rms])[None]
         no_data = np.isnan(image) if rms is None else np.isnan(image) | ~(rms > 0)

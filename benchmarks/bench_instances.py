@@ -4,12 +4,16 @@
     python -m benchmarks.bench_instances btk
     python -m benchmarks.bench_instances seeing
     python -m benchmarks.bench_instances fields
+    python -m benchmarks.bench_instances calibration
+    python -m benchmarks.bench_instances negative
 
 `real` counts the peaks of 63 blends of the Hyper Suprime-Cam (mean of the bands, weighted by their
 inverse variance) that have a source of their own: each source takes one peak, within `NEAR` pixels
 of its middle or of its brightest pixel. Sources without a peak are spurious. `btk` scores 60 blends
 of the BlendingToolKit as `bench_elsewhere` does, `seeing` blends of `make_blends` whose PSF is 1 to
-2 times as wide; `fields` segments whole fields beside the shipped U-Net. sep is tuned, on the other
+2 times as wide; `fields` segments whole fields beside the shipped U-Net. `calibration` compares the
+scores on these fields with the share of the sources that are true. `negative` counts sources on
+real images times −1. sep is tuned, on the other
 half of the blends each time. ``--weights`` names other weights or a file. GALAXYSEGMENT_DATA is the
 folder of the images.
 """
@@ -19,6 +23,7 @@ import itertools
 import os
 import warnings
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,18 +31,20 @@ import numpy as np
 import sep
 from scipy.optimize import linear_sum_assignment
 
-from galaxysegment import Instances, MaskRCNNSegmenter, UNetSegmenter
+from galaxysegment import Instances, MaskRCNNSegmenter, SEPSegmenter, UNetSegmenter
 from galaxysegment.datasets import make_blends, make_field
 from galaxysegment.metrics import coco_summary, detection_scores
 from galaxysegment.metrics._matching import best_pairs, find_overlaps
 from galaxysegment.structures import GALAXY, STAR
 
+from .bench_classes import print_false
 from .bench_elsewhere import run_net, run_peer, score
 from .leaderboard.elsewhere import BTK, _galsim_field, btk_parts
 from .leaderboard.fields import join
 from .tune_shipped_instances import signal_to_noise
 
 BINS = (0, 10, 20, 50, np.inf)  # signal to noise of sources whose class is counted
+SCORES = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.01)  # bounds of scores that are compared
 LEAST = 10  # pixels of a source on a field that counts
 NEAR = 4.0  # pixels, about the PSF of the real blends
 GRID = {
@@ -252,6 +259,40 @@ def fields(options):
             print(f"    S/N {low:g} to {high:g}: right galaxies, stars {told}", flush=True)
 
 
+def calibration(options):
+    """Print the share of true sources, and the mean score, of sources with similar scores."""
+    net = MaskRCNNSegmenter(weights=options.weights, rms_band=-1)
+    scores, right = [], []
+    for _, planes, truth in list_fields(options.data):
+        predicted = net.predict(planes[None], output="instances")[0]
+        overlaps = find_overlaps([truth], [predicted])
+        is_true = np.zeros(len(predicted), dtype=bool)
+        is_true[overlaps.j[best_pairs(overlaps, 0.5)]] = True
+        keep = predicted.areas >= LEAST
+        scores.append(predicted.scores[keep])
+        right.append(is_true[keep])
+    scores, right = np.concatenate(scores), np.concatenate(right)
+    error = 0.0
+    for low, high in pairwise(SCORES):
+        inside = (scores >= low) & (scores < high)
+        if inside.any():
+            mean, share = scores[inside].mean(), right[inside].mean()
+            error += inside.mean() * abs(mean - share)
+            print(f"score {low:.2f} to {high:.2f}: {share:.3f} of {inside.sum()}, mean {mean:.3f}")
+    print(f"expected calibration error {error:.3f}")
+
+
+def negative(options):
+    make = partial(MaskRCNNSegmenter, weights=options.weights)
+    print_false(
+        {
+            "Mask R-CNN": lambda rms_band: make(rms_band=rms_band),
+            "SEP, defaults": lambda rms_band: SEPSegmenter(rms_band=rms_band),
+        },
+        options.data,
+    )
+
+
 def list_fields(folder):
     """Yield names, images with their RMS map, and true sources."""
     field = _galsim_field(folder / "sim_galsim_fields")
@@ -286,17 +327,19 @@ def without_classes(predicted):
     return [replace(sources, classes=None) for sources in predicted]
 
 
+RUNS = {run.__name__: run for run in (real, btk, seeing, fields, calibration, negative)}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["real", "btk", "seeing", "fields"])
+    parser.add_argument("what", choices=list(RUNS))
     parser.add_argument("--weights", default="blends", help="name or file")
     parser.add_argument("--picture", type=Path, help="file of the picture of real blends")
     parser.add_argument("-n", type=int, default=100, help="simulated blends of each width")
     options = parser.parse_args()
     options.data = Path(os.environ["GALAXYSEGMENT_DATA"])
     warnings.simplefilter("ignore")
-    runs = {"real": real, "btk": btk, "seeing": seeing, "fields": fields}
-    runs[options.what](options)
+    RUNS[options.what](options)
 
 
 if __name__ == "__main__":
