@@ -15,7 +15,7 @@ from galaxysegment.mosaic import segment_mosaic
 from galaxysegment.persistence import load, save
 from galaxysegment.segmenters._pixel_classes import rescaled, vote, with_class_head
 from galaxysegment.segmenters._star_rule import StarRule
-from galaxysegment.structures import ARTEFACT, GALAXY, STAR, STUFF, Instances
+from galaxysegment.structures import ARTEFACT, GALAXY, SKY, STAR, STUFF, Instances
 
 CODES = (GALAXY, STAR, ARTEFACT)
 
@@ -151,11 +151,15 @@ def test_a_net_of_one_class_learns_more(data):
 
 
 def test_ignored_pixels_do_not_count(data):
-    images, truths = data[0][:2], data[1][:2].copy()
-    truths[:, 0, :32] = -1
-    truths[:, 1, :32] = 0
-    unet = UNetSegmenter(classes=CODES, base_width=4, depth=2, max_epochs=1, random_state=0)
-    unet.fit(images, truths)
+    """The net learns otherwise than if they were sky, and whatever number they have."""
+    images, losses = data[0][:2], {}
+    for code, number in ((-1, 0), (-1, 7), (SKY, 0)):
+        truths = data[1][:2].copy()
+        truths[:, 0, :32], truths[:, 1, :32] = code, number
+        unet = UNetSegmenter(classes=CODES, base_width=4, depth=2, max_epochs=1, random_state=0)
+        losses[code, number] = unet.fit(images, truths).history_[0]["train_loss"]
+    assert losses[-1, 0] == losses[-1, 7]
+    assert abs(losses[-1, 0] - losses[SKY, 0]) > 0.01
 
 
 def test_instances_with_classes_are_a_truth(data):
