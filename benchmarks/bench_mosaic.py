@@ -359,7 +359,7 @@ def measure(method, arguments):
         return seconds, time.perf_counter() - start, cpu, watch.peak, count_sources(output)
 
 
-def main():
+def read_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--side", type=int, default=4096, help="pixels of a side (%(default)s)")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=None)
@@ -395,10 +395,11 @@ def main():
     )
     parser.add_argument("--run", choices=METHODS, default=None, help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, default=None, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.run:
-        run(arguments.run, arguments, arguments.output)
-        return
+    return parser.parse_args()
+
+
+def prepare_field(arguments):
+    """Simulate the field and copy it as the arguments say; set image and side."""
     if arguments.image is None:
         from galaxysegment.datasets import write_field
 
@@ -413,10 +414,10 @@ def main():
         target = arguments.folder / f"{arguments.image.stem}-mirrored-{arguments.copies}.fits"
         arguments.image = copy_field(arguments.image, arguments.copies, target)
         arguments.side *= arguments.copies
-    if arguments.stages:
-        arguments.n_jobs = 1
-        print_stages(arguments.stages, arguments)
-        return
+
+
+def print_table(arguments):
+    """Measure the methods one after the other; print a row of each."""
     methods = arguments.methods or [
         name for name in METHODS if name not in WHOLE or arguments.side <= 8192
     ]
@@ -436,6 +437,19 @@ def main():
             f"{method:<18}{seconds:>9.1f}{on_disk:>9.1f}{cpu:>9.1f}{memory:>9.2f}{sources:>9d}{ratios}",
             flush=True,
         )
+
+
+def main():
+    arguments = read_arguments()
+    if arguments.run:
+        run(arguments.run, arguments, arguments.output)
+        return
+    prepare_field(arguments)
+    if arguments.stages:
+        arguments.n_jobs = 1
+        print_stages(arguments.stages, arguments)
+    else:
+        print_table(arguments)
 
 
 if __name__ == "__main__":
