@@ -11,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from galaxysegment import UNetSegmenter
 from galaxysegment.datasets import make_field, make_sky
 from galaxysegment.datasets._sky_stream import draw_telescope
 from galaxysegment.detection._background import background_maps
 from galaxysegment.detection._scores import N_SUMS, sum_over_sources
 from galaxysegment.segmenters._pixel_classes import evidence_of_sums
+from galaxysegment.segmenters._scaling import noise_scaled, stacked
 from galaxysegment.segmenters._star_rule import StarRule
 from galaxysegment.structures import ARTEFACT, GALAXY, SKY, STAR, TRAIL, VOID, relabel, remove_small
 
@@ -63,7 +63,7 @@ def seeing_of(seed):
     return settings["psf_fwhm"] / settings["pixel_scale"]
 
 
-def starry_field(seed):
+def starry_field(seed, bands="r"):
     """Make a ground-based field of galaxies and stars of any density."""
     rng = np.random.default_rng(seed)
     settings = {
@@ -73,13 +73,17 @@ def starry_field(seed):
         "star_fraction": float(rng.choice([0.05, 0.1, 0.2, 0.3, 0.5])),
         "density": float(np.exp(rng.uniform(np.log(25), np.log(250)))),
     }
-    return make_field(SHAPE, **settings, random_state=seed)
+    return make_field(SHAPE, bands=bands, **settings, random_state=seed)
 
 
-def simulate_starry(seed):
-    """Make a `starry_field`; returns as `simulate`."""
-    field = starry_field(seed)
-    return np.stack([field.image[0], field.rms]), truth_of(field)
+def simulate_starry(seed, bands="r"):
+    """Make a `starry_field`.
+
+    Returns bands and the RMS map of r, (n_bands + 1, height, width), and the truth as `simulate`.
+    """
+    field = starry_field(seed, bands)
+    rms = field.rms.reshape(-1, *SHAPE)[bands.index("r")]
+    return np.stack([*field.image, rms]), truth_of(field)
 
 
 def truth_of(field):
@@ -158,10 +162,10 @@ def match_sources(planes, truth, labels, n_pixels=8):
 
 
 def signal_to_noise(planes):
-    """Signal to noise of each pixel, as the nets see it before the arcsinh."""
-    with_rms = np.isfinite(planes[1]).any()
-    unet = UNetSegmenter(weights="vis", rms_band=-1 if with_rms else None)
-    return np.sinh(unet._scale_all([planes if with_rms else planes[:1]])[0][0])
+    """Signal to noise of each pixel in the stack of the bands, as the nets see it."""
+    with_rms = np.isfinite(planes[-1]).any()
+    scaled = noise_scaled(planes if with_rms else planes[:-1], -1 if with_rms else None)
+    return np.sinh(stacked(scaled)[0])
 
 
 def to_classes(class_map, image):
@@ -171,13 +175,13 @@ def to_classes(class_map, image):
     return np.where(np.isnan(image), VOID, classes)
 
 
-def cached(seed, folder):
-    """Simulate a field, or read it back."""
+def cached(seed, folder, make=None):
+    """Make a field with `make`, by default `simulate`, or read it back."""
     path = folder / f"{seed}.npz"
     if path.exists():
         with np.load(path) as stored:
             return stored["planes"], stored["truth"]
-    planes, truth = simulate(seed)
+    planes, truth = (make or simulate)(seed)
     part = path.with_name(f".{seed}.{os.getpid()}.npz")
     np.savez(part, planes=planes, truth=truth)
     part.replace(path)
@@ -209,15 +213,15 @@ class Fields:
 
         Half of the patches are of the fields that joined last.
         """
+        parts = zip(*self._draw(rng), strict=True)
+        return tuple(torch.from_numpy(np.stack(part)) for part in parts)
+
+    def _draw(self, rng):
+        """Draw the patches of a batch."""
         recent = max(1, len(self.fields) // 4)
         chosen = rng.integers(len(self.fields), size=BATCH)
         chosen[::2] = len(self.fields) - 1 - rng.integers(recent, size=len(chosen[::2]))
-        return tuple(
-            torch.from_numpy(np.stack(part))
-            for part in zip(
-                *(self._patch(self.fields[index], rng) for index in chosen), strict=True
-            )
-        )
+        return [self._patch(self.fields[index], rng) for index in chosen]
 
     def _patch(self, field, rng):
         y, x = (rng.integers(size - PATCH + 1) for size in SHAPE)
@@ -229,12 +233,13 @@ class Fields:
 
 
 def prepared(unet, planes, truth):
-    """Return the scaled image (1, height, width), the classes and the weights of its sources.
+    """Return the scaled image (n_bands, height, width), its classes and the weights of sources.
 
     The pixels of a source share the square root of its area, or a few large sources would decide.
     """
     scaled = unet._scale_all([planes])[0]
-    classes = np.where(np.isnan(scaled[0]), VOID, truth[0]).astype(np.int8)
+    no_data = np.isnan(scaled).all(axis=0)
+    classes = np.where(no_data, VOID, truth[0]).astype(np.int8)
     is_thing = np.isin(classes, (GALAXY, STAR))
     areas = np.bincount(np.where(is_thing, truth[1], 0).ravel())
     weights = np.where(is_thing, 1 / np.sqrt(np.maximum(areas, 1))[truth[1]], 0)

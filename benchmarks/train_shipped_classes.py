@@ -97,19 +97,29 @@ def main():
     unet._ready_net()
     unet._drop_calibration()
     unet.threshold_ = 0.5
-    train(unet, options)
+    fields = Fields(unet, options.folder, options.seed * 100_000)
+    test = [prepared(unet, *cached(seed, options.folder)) for seed in HELD_OUT]
+    train(unet, options, fields, test)
     tune(unet, options.folder)
     write(unet, options.output)
 
 
-def train(unet, options):
-    """Train from the last checkpoint in the folder, or from the beginning."""
+def train(unet, options, fields, test):
+    """Train from the last checkpoint in the folder, or from the beginning.
+
+    Parameters
+    ----------
+    unet : UNetSegmenter
+    options : argparse.Namespace
+    fields : Fields
+    test : list of tuple
+        Held-out fields, `prepared`.
+    """
     module = unet.net_.module_
     optimizer = torch.optim.AdamW(module.parameters(), lr=options.lr, weight_decay=0.01)
     begun = resume(module, optimizer, options.folder)
-    fields = Fields(unet, options.folder, options.seed * 100_000)
-    test = [prepared(unet, *cached(seed, options.folder)) for seed in HELD_OUT]
-    clock, sums = time.monotonic(), []
+    print(score(module, test), flush=True)
+    clock, sums = time.process_time(), []
     last = options.stop or options.steps
     for step in range(begun, last):
         wanted = fields_at(step, options)
@@ -124,7 +134,7 @@ def train(unet, options):
             print(
                 f"step {step + 1}: source {means[0]:.3f}, star {means[1]:.3f}, artefact "
                 f"{means[2]:.4f}, Dice {means[3]:.3f}; {wanted} fields, "
-                f"{time.monotonic() - clock:.0f} s",
+                f"{time.process_time() - clock:.0f} s",
                 flush=True,
             )
         if (step + 1) % options.every == 0 or step + 1 == last:

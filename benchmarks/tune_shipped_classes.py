@@ -36,9 +36,20 @@ FAINTEST = 10.0  # signal to noise of the sources that must have the right class
 LIMIT = 4.0  # of the logit that comparing sources gives
 
 
-def tune(unet, folder):
-    """Tune a net in place."""
-    fields = [Example(unet, index, *cached(seed, folder)) for index, seed in enumerate(TUNING)]
+def tune(unet, folder, make=cached, make_starry=simulate_starry):
+    """Tune a net in place.
+
+    Parameters
+    ----------
+    unet : UNetSegmenter
+    folder : Path
+        Where fields are kept.
+    make : callable, default=cached
+        ``make(seed, folder)`` returns a field as in training.
+    make_starry : callable, default=simulate_starry
+        ``make_starry(seed)`` returns a field of galaxies and stars.
+    """
+    fields = [Example(unet, index, *make(seed, folder)) for index, seed in enumerate(TUNING)]
     right = np.sum([field.right(SHIFTS) for field in fields], axis=0)
     # between most right sources and the largest mean of the two shares: galaxies are more common
     best = right.sum(axis=1).argmax(), (right / right.max(axis=0)).sum(axis=1).argmax()
@@ -63,18 +74,18 @@ def tune(unet, folder):
         f"calibrated), from {len(usual)} of {len(fields)} fields"
     )
     unet.set_params(rms_band=-1)
-    unet._star_rule = settle_rule(unet, folder)
+    unet._star_rule = settle_rule(unet, folder, make, make_starry)
 
 
-def settle_rule(unet, folder):
+def settle_rule(unet, folder, make=cached, make_starry=simulate_starry):
     """Weigh the net's vote and the comparison of the sources of an image, on fields of their own.
 
     True sources above a signal to noise of `FAINTEST` count alike. The net must have its RMS band.
     """
     evidence, truth = [], []
     as_trained, starry = RULE_SEEDS
-    for make, seeds in ((partial(cached, folder=folder), as_trained), (simulate_starry, starry)):
-        for planes, classes in map(make, seeds):
+    for draw, seeds in ((partial(make, folder=folder), as_trained), (make_starry, starry)):
+        for planes, classes in map(draw, seeds):
             labels, logits = star_evidence_of(unet, planes)
             for match in match_sources(planes, classes, labels):
                 if match.snr > FAINTEST:
@@ -101,18 +112,19 @@ class Example:
     unet : UNetSegmenter
     index : int
         Fields of odd numbers go without their RMS map.
-    planes, truth : ndarray of shape (2, height, width)
+    planes, truth : ndarray of shape (n_bands + 1, height, width) and (2, height, width)
         As `class_fields.simulate` makes them.
     """
 
     def __init__(self, unet, index, planes, truth):
         unet.set_params(rms_band=None if index % 2 else -1)
-        image = planes[:1] if index % 2 else planes
+        image = planes[:-1] if index % 2 else planes
         scaled = unet._scale_all([image])
         self.proba = unet._class_maps(scaled)[0].classes
-        self.signal = np.nan_to_num(np.sinh(scaled[0][0]))
-        self.votes = votes_of(scaled[0])
-        unset = np.isnan(planes[0])
+        seen = unet._seen(scaled[0])
+        self.signal = np.nan_to_num(np.sinh(seen[0]))
+        self.votes = votes_of(seen)
+        unset = np.isnan(planes[:-1]).all(axis=0)
         self.truth = np.stack([np.where(unset, VOID, truth[0]), truth[1]])
 
     def shifted(self, shift):

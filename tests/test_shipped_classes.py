@@ -42,7 +42,6 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(class_fields, "SHAPE", (SIDE, SIDE))
     monkeypatch.setattr(class_fields, "PATCH", 32)
     monkeypatch.setattr(class_fields, "BATCH", 2)
-    monkeypatch.setattr(train_shipped_classes, "HELD_OUT", range(900, 901))
     monkeypatch.setattr(tune_shipped_classes, "TUNING", range(910, 912))
     monkeypatch.setattr(tune_shipped_classes, "RULE_SEEDS", (range(910, 912), range(0)))
     return tmp_path
@@ -70,7 +69,10 @@ def test_training_goes_on_where_it_stopped(folder):
             for module in unet.net_.module_.modules():
                 if isinstance(module, torch.nn.Dropout2d):
                     module.p = 0.0  # its random numbers are not kept
-            train_shipped_classes.train(unet, options(folder / "ab"[number], stop))
+            given = options(folder / "ab"[number], stop)
+            fields = class_fields.Fields(unet, given.folder, given.seed * 100_000)
+            test = [class_fields.prepared(unet, *class_fields.cached(900, given.folder))]
+            train_shipped_classes.train(unet, given, fields, test)
     expected = whole.net_.module_.state_dict()
     for name, tensor in part.net_.module_.state_dict().items():
         torch.testing.assert_close(tensor, expected[name], rtol=0, atol=0, msg=name)

@@ -35,6 +35,8 @@ class ShippedModel:
         Command that trains it again.
     summary : str
         What it finds in which images.
+    any_bands : bool, default=False
+        Whether it takes images of any number of bands.
     """
 
     estimator: str
@@ -45,6 +47,7 @@ class ShippedModel:
     card: Path
     recipe: str
     summary: str
+    any_bands: bool = False
 
     def is_intact(self) -> bool:
         """Whether the file has the checksum of the registry."""

@@ -148,7 +148,7 @@ def needs_truth(segmenter):
     return get_tags(segmenter).target_tags.required
 
 
-def ready_segmenter(arguments, *, with_rms):
+def ready_segmenter(arguments, *, with_rms, n_bands=1):
     """Make or read a segmenter that can segment an image without a truth.
 
     Parameters
@@ -157,6 +157,8 @@ def ready_segmenter(arguments, *, with_rms):
         With `method`, `set` and `model`.
     with_rms : bool
         Whether the RMS map is the last band of the images.
+    n_bands : int, default=1
+        Bands of the images, without the RMS map.
 
     Returns
     -------
@@ -168,7 +170,7 @@ def ready_segmenter(arguments, *, with_rms):
     segmenter = make_segmenter(arguments, with_rms=with_rms)
     if is_fitted(segmenter) or not needs_truth(segmenter):
         return segmenter
-    return _with_shipped_weights(segmenter, arguments.method)
+    return _with_shipped_weights(segmenter, arguments.method, n_bands)
 
 
 def _load(arguments):
@@ -182,7 +184,7 @@ def _load(arguments):
     return load(arguments.model)
 
 
-def _with_shipped_weights(segmenter, method):
+def _with_shipped_weights(segmenter, method, n_bands):
     from .._utils.shipped import shipped_models
 
     name = type(segmenter).__name__
@@ -193,8 +195,10 @@ def _with_shipped_weights(segmenter, method):
             f"--method {method} --output "
             "FILE`, then pass --model FILE."
         )
-    print(f"Using the net {models[0].name!r} that ships with galaxysegment.")
-    return segmenter.set_params(weights=models[0].name)
+    fitting = [model for model in models if model.any_bands] if n_bands > 1 else []
+    name = (fitting or models)[0].name
+    print(f"Using the net {name!r} that ships with galaxysegment.")
+    return segmenter.set_params(weights=name)
 
 
 def bridge_gaps(segmenter, bridge, *, label):

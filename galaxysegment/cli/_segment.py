@@ -113,7 +113,7 @@ def run(arguments):
     field, bands = choose_bands(arguments, open_field(arguments))
     tile_size = _choose_tile_size(arguments, field.shape, output)
     shown = _choose_shown(arguments, bands)
-    segmenter = ready_segmenter(arguments, with_rms=field.has_rms)
+    segmenter = ready_segmenter(arguments, with_rms=field.has_rms, n_bands=field.n_bands)
     bridge_gaps(segmenter, arguments.bridge, label=arguments.label_bridge)
     if tile_size is None:
         labels, values = _segment_whole(field, segmenter, output, arguments)

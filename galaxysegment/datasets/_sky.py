@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Real
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._utils.typed import validated
 from ..io import Field
@@ -70,6 +71,7 @@ _SKY_CONSTRAINTS = {
         )
     },
     "mosaic": ["boolean"],
+    "truth": [StrOptions({"reference", "stack"})],
     "saturation": [Interval(Real, 0, None, closed="neither")],
 }
 
@@ -98,6 +100,7 @@ def make_sky(
     correlation: float = 0.0,
     rms_source_noise: bool = True,
     n_pixels: int = 10,
+    truth: str = "reference",
     n_jobs: int | None = None,
     random_state: RandomState = None,
 ) -> tuple[Field, NDArray[np.int8]]:
@@ -157,6 +160,10 @@ def make_sky(
         Whether the RMS map holds the photon noise of the sources too.
     n_pixels : int, default=10
         Sources with fewer visible pixels are not labelled.
+    truth : {"reference", "stack"}, default="reference"
+        Where the light of a source is compared with the noise: in the reference band, or in the
+        stack of all bands, each divided by the noise of its sky. The stack of four equally deep
+        bands has half the noise, so fainter sources are labelled and masks are larger.
     n_jobs : int, optional
         Number of workers that draw sources. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
@@ -188,11 +195,12 @@ def make_sky(
     -----
     **The truth is a convention**, that of `make_field` extended. The mask of a galaxy or a star is
     where its own noise-free light, seen through the PSF, exceeds the local noise in the reference
-    band: r, or the first band. Arms, knots, dust and tidal tails belong to their galaxy, the halo
-    to its star. In ``labels`` and ``class_map`` a contested pixel belongs to the brightest there,
-    of sources and artefacts; so diffraction spikes and trails cut through ``labels``, but not
-    through ``instances``. Diffuse light comes last: pixels of no source or artefact where it
-    exceeds half of the noise. A source fainter than the cirrus behind it keeps its pixels.
+    band: r, or the first band; with ``truth="stack"``, in the stack of the bands. Arms, knots, dust
+    and tidal tails belong to their galaxy, the halo to its star. In ``labels`` and ``class_map`` a
+    contested pixel belongs to the brightest there, of sources and artefacts; so diffraction spikes
+    and trails cut through ``labels``, but not through ``instances``. Diffuse light comes last:
+    pixels of no source or artefact where it exceeds half of the noise. A source fainter than the
+    cirrus behind it keeps its pixels.
 
     Numbers and sizes of large galaxies, clusters and artefacts are set in pixels and in units of
     the noise, so that they suit every telescope; they are not a model of their numbers on the sky.
@@ -244,8 +252,8 @@ def make_sky(
         draw_mosaic(np.random.default_rng([seed, _MOSAIC]), shape) if mosaic else whole_frame(shape)
     )
     image, rms, sky_rms = layers.expose(scene.sky(), coverage, seed, correlation)
-    truth = _make_truth(layers, camera, sources, rms[reference], n_pixels)
-    labels, instances, catalog, class_map = truth
+    seen = layers.stacked(rms) if truth == "stack" else layers.in_band(reference, rms)
+    labels, instances, catalog, class_map = _make_truth(seen, camera, sources, n_pixels)
     wcs = make_wcs(shape, camera.pixel_scale)
     catalog["ra"], catalog["dec"] = wcs.wcs_pix2world(catalog["x"], catalog["y"], 0)
     header = _make_header(wcs, scene, density, star_fraction, n_pixels, rms_source_noise)
@@ -322,13 +330,27 @@ class _Layers:
         self.saturation = np.inf
         self.spilled = np.zeros_like(self.sources)
 
-    def outskirts(self):
-        """Light of bright sources in the reference band, which fades into the sky."""
-        band = self.camera.reference
-        alone = [stamp._replace(flux=stamp.flux[band : band + 1]) for stamp in self.stamps]
-        least = _EXTENDED * self.camera.sky_rms[band]
-        alone = [stamp for stamp in alone if stamp.flux.sum() > least]
-        return add_light(alone, self.sources.shape[1:])[0]
+    def in_band(self, band, rms):
+        """Return the `_Seen` light of a band; `rms` is of all bands."""
+        return self._seen(lambda light: light[band], rms[band], self.camera.sky_rms[band])
+
+    def stacked(self, rms):
+        """Return the `_Seen` light of the stack: each band in units of the noise of its sky."""
+        weights = 1 / np.asarray(self.camera.sky_rms, dtype=np.float64)
+
+        def combine(light):
+            return np.tensordot(weights, light, 1)
+
+        noise = np.sqrt(np.tensordot(weights**2, rms.astype(np.float64) ** 2, 1))
+        return self._seen(combine, noise.astype(np.float32), np.sqrt(len(weights)))
+
+    def _seen(self, combine, rms, sky_rms):
+        stamps = [stamp._replace(flux=combine(stamp.flux)[None]) for stamp in self.stamps]
+        bright = [stamp for stamp in stamps if stamp.flux.sum() > _EXTENDED * sky_rms]
+        outskirts = add_light(bright, rms.shape)[0]  # which fade into the sky
+        planes = self.trails, self.artefacts + self.spilled + self.trails, self.diffuse, self.wisps
+        trails, artefacts, diffuse, wisps = (combine(plane) for plane in planes)
+        return _Seen(stamps, trails, artefacts, diffuse + outskirts, wisps, rms)
 
     def add_diffuse(self, seed, glow, cirrus):
         """Add the light of clusters, and cirrus that is `cirrus` times as bright as the noise."""
@@ -388,23 +410,35 @@ class _Layers:
         return tuple(item.astype(np.float32) for item in (image, rms, sky_rms))
 
 
-def _make_truth(layers, camera, sources, rms, n_pixels):
-    """Return label map, instances, catalog and class map; `rms` is of the reference band."""
-    band = camera.reference
-    trails = layers.trails[band]
-    artefacts = layers.artefacts[band] + layers.spilled[band] + trails
-    labels, parts, kept, is_artefact = label_sky(layers.stamps, artefacts, rms, band, n_pixels)
+class _Seen(NamedTuple):
+    """Light by what it comes from, in the band or the stack that the truth is of.
+
+    Parameters
+    ----------
+    stamps : list of Stamp
+        Of one band.
+    trails, artefacts, diffuse, wisps : ndarray of shape (height, width)
+        Light of satellites, of all artefacts, of halos and clusters, and of cirrus.
+    rms : ndarray of float32, shape (height, width)
+        Infinite where there are no data.
+    """
+
+    stamps: list
+    trails: np.ndarray
+    artefacts: np.ndarray
+    diffuse: np.ndarray
+    wisps: np.ndarray
+    rms: np.ndarray
+
+
+def _make_truth(seen, camera, sources, n_pixels):
+    """Return label map, instances, catalog and class map of `_Seen` light."""
+    rms = seen.rms
+    labels, parts, kept, is_artefact = label_sky(seen.stamps, seen.artefacts, rms, 0, n_pixels)
     sources = sources[kept]
     classes = sources["class"].astype(np.int64)
     class_map = classify(
-        labels,
-        classes,
-        is_artefact,
-        trails,
-        artefacts,
-        layers.diffuse[band] + layers.outskirts(),
-        layers.wisps[band],
-        rms,
+        labels, classes, is_artefact, seen.trails, seen.artefacts, seen.diffuse, seen.wisps, rms
     )
     catalog = truth_catalog(camera, sources, parts, labels, rms)
     catalog["redshift"] = sources["redshift"]

@@ -502,10 +502,11 @@ class DeepSegmenter(BaseSegmenter):
         return [scaler.scale_image(image) for image in images]
 
     def _check_net_bands(self, n_bands):
-        if n_bands != self.n_net_bands_:
+        if self.n_net_bands_ not in (None, n_bands):
             raise ValueError(
                 f"The net sees {self.n_net_bands_} band(s) after scaling, but X gives {n_bands}: "
-                "pass one band at a time or a coadd, and set rms_band where X has an RMS map."
+                "pass one band at a time or a coadd, take the weights of a net of any number of "
+                "bands (weights='bands' of UNetSegmenter), and set rms_band where X has an RMS map."
             )
 
     # ---- weights that are there before any training ----

@@ -13,7 +13,7 @@ from ..detection._bands import bands_with_noise
 from ..detection._seams import LevelledMeshes, Seams, find_seams, steps_of
 from ..detection._statistics import MedianRatio, sampled_median
 
-__all__ = ["ScaledStream", "Scaler", "learn_scale", "noise_scaled", "scaled"]
+__all__ = ["ScaledStream", "Scaler", "learn_scale", "noise_scaled", "scaled", "stacked"]
 
 _SIGMA_PER_MAD = 1.4826
 _BLOCK = 1 << 22  # pixels of a block of rows that is measured at once
@@ -223,6 +223,24 @@ def noise_scaled(image, rms_band, known=None):
     return np.stack(
         [_signal_to_noise(band, rms, own) for band, own in zip(science, known, strict=True)]
     )
+
+
+def stacked(scaled_image):
+    """Return the stack of the bands of a scaled image, scaled alike, float32 (1, height, width).
+
+    Parameters
+    ----------
+    scaled_image : ndarray of float, shape (n_bands, height, width)
+        The arcsinh of the signal-to-noise ratio. A band that is NaN at a pixel does not count
+        there; the stack is NaN where every band is.
+    """
+    if len(scaled_image) == 1:
+        return scaled_image
+    seen = ~np.isnan(scaled_image)
+    count = seen.sum(axis=0)
+    light = np.sinh(np.where(seen, scaled_image, 0).astype(np.float64)).sum(axis=0)
+    stack = np.arcsinh(light / np.sqrt(np.maximum(count, 1)))
+    return np.where(count > 0, stack, np.nan).astype(np.float32)[None]
 
 
 def _signal_to_noise(band, rms, known):

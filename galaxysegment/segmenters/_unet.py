@@ -31,6 +31,7 @@ from ._pixel_classes import (
     votes_of,
     with_class_head,
 )
+from ._scaling import stacked
 from ._star_rule import check_star_rule, light_powers
 from ._training_set import FieldTruth, class_counts, lazy_truths, tuning_windows
 
@@ -195,8 +196,8 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         What ``scaling="asinh"`` learnt.
     n_bands_in_ : int
         Bands seen in `fit`.
-    n_net_bands_ : int
-        Bands that the net sees after scaling.
+    n_net_bands_ : int or None
+        Bands that the net sees after scaling; None for a net of any number of bands.
 
     Notes
     -----
@@ -487,7 +488,14 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     def _segment_images(self, images):
         scaled_images = self._scale_all(images)
         probas = self._proba(scaled_images)
-        return [self._sources(*pair) for pair in zip(probas, scaled_images, strict=True)]
+        return [
+            self._sources(proba, self._seen(scaled))
+            for proba, scaled in zip(probas, scaled_images, strict=True)
+        ]
+
+    def _seen(self, scaled_image):
+        """Return the scaled image in which sources are split and weighed."""
+        return stacked(scaled_image) if self.n_net_bands_ is None else scaled_image
 
     def _proba(self, scaled_images):
         """Return the probabilities of pixels of scaled images to belong to a source."""
@@ -513,11 +521,13 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     def _segment_scored(self, images):
         scaled_images = self._scale_all(images)
         if self._codes() is None:
-            for proba, image in zip(self._proba(scaled_images), scaled_images, strict=True):
+            for proba, scaled in zip(self._proba(scaled_images), scaled_images, strict=True):
+                image = self._seen(scaled)
                 yield self._sources(proba, image), self._maps_of(proba, image)
             return
         class_maps = self._class_maps(scaled_images)
-        for maps, scaled, image in zip(class_maps, scaled_images, images, strict=True):
+        seen_images = map(self._seen, scaled_images)
+        for maps, scaled, image in zip(class_maps, seen_images, images, strict=True):
             calibrated = self._calibrated_maps(maps)
             votes = calibrated.classes * votes_of(scaled)
             if self._star_rule is not None:

@@ -152,6 +152,32 @@ def test_bands_keep_the_sources_and_have_colours():
     assert 0.1 < np.median(colour) < 1.5 and colour.std() > 0.2
 
 
+def test_the_truth_of_a_stack_is_deeper_than_that_of_a_band():
+    settings = {**EMPTY, "density": 60.0, "sky_gradient": 0.0, "sky_level": [500.0, 2000.0, 900.0]}
+    settings |= {"depth": [25.5, 26.0, 25.0], "random_state": 0}
+    field, class_map = make_sky((300, 300), bands="gri", truth="stack", **settings)
+    alone, alone_map = make_sky((300, 300), bands="gri", **settings)
+    np.testing.assert_array_equal(field.image, alone.image)
+    assert field.labels.max() > 1.1 * alone.labels.max()
+    sky = np.array(settings["sky_level"])[:, None, None]
+    light = field.rms.astype(np.float64) ** 2 - sky - 9.0**2  # all light, without noise
+    unit = np.sqrt(sky + 9.0**2)
+    stack = (light / unit).sum(axis=0) / np.sqrt(((field.rms / unit) ** 2).sum(axis=0))
+    inside = np.isin(class_map, (GALAXY, STAR))
+    assert stack[inside].min() > 0.999 and np.mean(stack[~inside] > 1.5) < 0.01
+    in_r = light[1] / field.rms[1]
+    assert in_r[np.isin(alone_map, (GALAXY, STAR))].min() > 0.999 > in_r[inside].min()
+
+
+def test_the_truth_of_a_stack_of_one_band_is_that_of_the_band():
+    settings = {**EMPTY, "density": 40.0, "random_state": 1, "bands": "r"}
+    (field, class_map), (alone, alone_map) = (
+        make_sky((160, 160), truth=truth, **settings) for truth in ("stack", "reference")
+    )
+    assert np.mean(field.labels != alone.labels) < 1e-3  # up to rounding at the edge of masks
+    assert np.mean(class_map != alone_map) < 1e-3
+
+
 def test_the_catalog_names_forms_and_redshifts(rich):
     catalog = rich[0].catalog
     assert {"spiral", "star", "smooth"} <= set(catalog["form"])

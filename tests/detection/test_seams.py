@@ -248,6 +248,11 @@ def test_the_input_of_a_net_has_no_seam(rms_band):
     np.testing.assert_allclose(window, scaled[100:260, 90:300], atol=1e-4)
 
 
+def test_halves_that_disagree_have_no_step():
+    far = np.where(np.arange(8) % 2, 50.0, 0.0)  # the median is far from each of them
+    assert list(_stretches(far, far, np.ones(8))) == []
+
+
 def test_medians_of_one_direction_are_held_at_a_time():
     side, rng = 12288, np.random.default_rng(0)
     statistic = Seams(lambda rows: [rows[0]], 64)

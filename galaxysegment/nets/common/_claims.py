@@ -73,7 +73,9 @@ def _own_weights_only(node):
 def _check_counts(params, size):
     """Refuse numbers that Python would count to: each class and band has a weight at least."""
     for name in _COUNTS:
-        if name in params and not (type(params[name]) is int and 1 <= params[name] <= size):
+        if params.get(name) is None:  # any number, or not a parameter of the net
+            continue
+        if not (type(params[name]) is int and 1 <= params[name] <= size):
             raise ValueError(
                 f"The net's {name} is {params[name]!r}, but the file holds {size} weights in all."
             )

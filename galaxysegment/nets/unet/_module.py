@@ -47,13 +47,45 @@ class _Upsampler(nn.ConvTranspose2d):
         return torch.stack(rows, dim=2).view(n, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
 
 
+class _BandPool(nn.Module):
+    """Make the same number of maps of any number of bands, in any order.
+
+    The first map is the stack of the bands. Then come mean and maximum, over the bands, of maps of
+    each band beside the stack. A pixel that is exactly 0 in a band has no data there and does not
+    count. A single band is its own stack.
+
+    Parameters
+    ----------
+    n_features : int, default=8
+        Maps of each band.
+    """
+
+    def __init__(self, n_features=8):
+        super().__init__()
+        self.features = nn.Conv2d(2, n_features, 3, padding=1)
+        self.n_outputs = 1 + 2 * n_features
+
+    def forward(self, x):
+        """Return (n, n_outputs, height, width) of scaled images (n, n_bands, height, width)."""
+        seen = (x != 0).to(x.dtype)
+        count = seen.sum(dim=1, keepdim=True).clamp(min=1)
+        # The input is the arcsinh of the signal-to-noise ratio. The noise of a sum grows as the
+        # root of its terms.
+        stack = torch.asinh(torch.sinh(x).sum(dim=1, keepdim=True) / torch.sqrt(count))
+        pairs = torch.stack([x, stack.expand_as(x)], dim=2)
+        maps = functional.relu(self.features(pairs.flatten(0, 1)))
+        maps = maps.unflatten(0, x.shape[:2]) * seen[:, :, None].to(maps.dtype)
+        parts = stack, maps.sum(dim=1) / count, maps.amax(dim=1)
+        return torch.cat([part.to(maps.dtype) for part in parts], dim=1)
+
+
 class UNet(nn.Module):
     """Padded U-Net: as many output pixels as input pixels, whatever their number.
 
     Parameters
     ----------
-    n_bands : int, default=1
-        Bands of the input.
+    n_bands : int or None, default=1
+        Bands of the input. None: any number of bands, in any order.
     base_width : int, default=16
         Channels of the first level; each further level has twice as many. The paper's is 64.
     depth : int, default=5
@@ -80,8 +112,10 @@ class UNet(nn.Module):
         # two convolutions of radius 1 on each level's way down and up, and one pixel of the deepest
         # level for the phase of the pooling: nothing further away changes a pixel
         reach = 2 * (2**depth - 1) + 2 * (2 ** (depth - 1) - 1) + self.multiple
+        reach += n_bands is None  # the convolution of each band
         self.halo = -(-reach // self.multiple) * self.multiple
-        inputs = [n_bands, *widths[:-1]]
+        self.pool = _BandPool() if n_bands is None else None
+        inputs = [n_bands if self.pool is None else self.pool.n_outputs, *widths[:-1]]
         self.encoder = nn.ModuleList(
             [_Block(*sizes) for sizes in zip(inputs, widths, drop, strict=True)]
         )
@@ -103,6 +137,8 @@ class UNet(nn.Module):
         height, width = x.shape[-2:]
         # zero is background in scaled units, and what every convolution pads with
         x = functional.pad(x, (0, self._padding(width), 0, self._padding(height)))
+        if self.pool is not None:
+            x = self.pool(x)
         skips = []
         for level, block in enumerate(self.encoder):
             x = block(functional.max_pool2d(x, 2) if level else x)

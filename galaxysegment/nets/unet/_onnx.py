@@ -11,7 +11,7 @@ from ._prediction import VIEWS
 
 __all__ = ["onnx_graph"]
 
-_MOST_SIDE = 1 << 20  # pixels; torch asks for a bound
+_MOST_SIDE, _MOST_BANDS = 1 << 20, 64  # pixels, bands; torch asks for bounds
 
 
 class _Probability(nn.Module):
@@ -53,7 +53,8 @@ def onnx_graph(module, n_bands, n_views, metadata):
     module : torch.nn.Module
         Images (n, n_bands, height, width) to logits (n, n_outputs, height, width), with the
         attribute ``multiple``.
-    n_bands : int
+    n_bands : int or None
+        None: the file takes any number of bands.
     n_views : int
         Mirrored views whose mean is the probability.
     metadata : dict of str to str
@@ -61,9 +62,12 @@ def onnx_graph(module, n_bands, n_views, metadata):
     """
     net = _Probability(copy.deepcopy(module).cpu().float(), n_views).eval()
     least = 2 * module.multiple
-    example = torch.zeros(2, n_bands, least + module.multiple, least + 2 * module.multiple)
+    n_shown = n_bands or 3
+    example = torch.zeros(2, n_shown, least + module.multiple, least + 2 * module.multiple)
     side = {"min": least, "max": _MOST_SIDE}
-    sizes = [torch.export.Dim(name, **side) for name in ("height", "width")]
+    free = {axis: torch.export.Dim(name, **side) for axis, name in ((2, "height"), (3, "width"))}
+    if n_bands is None:
+        free[1] = torch.export.Dim("n_bands", max=_MOST_BANDS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of the exporter about itself
         program = torch.onnx.export(
@@ -71,7 +75,7 @@ def onnx_graph(module, n_bands, n_views, metadata):
             (example,),
             input_names=["image"],
             output_names=["probability"],
-            dynamic_shapes={"image": {0: torch.export.Dim("n"), 2: sizes[0], 3: sizes[1]}},
+            dynamic_shapes={"image": {0: torch.export.Dim("n"), **free}},
             dynamo=True,
             verbose=False,
         )

@@ -1,0 +1,83 @@
+"""Train a U-Net that tells galaxies, stars and artefacts apart in any number of bands.
+
+    python -m benchmarks.train_shipped_bands --output bands.safetensors --folder training
+
+It begins with the shipped weights "sky", to which the stack of the bands is shown at first: the
+maps that the net makes of single bands begin with no weight. The loss, the steps, the checkpoints
+and the tuning are those of `train_shipped_classes`, the fields those of `band_fields`.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from galaxysegment import UNetSegmenter
+from galaxysegment._utils.model_file import read_model_file, write_model_file
+from galaxysegment.nets.unet._module import UNet
+
+from .band_fields import Fields, cached, simulate_starry
+from .class_fields import prepared
+from .train_shipped_classes import train
+from .tune_shipped_classes import tune, write
+
+HELD_OUT = range(8_000_000, 8_000_012)  # seeds of the fields that the net is scored on meanwhile
+SINGLE = 2027 * 100_000  # seed of the first field of one band
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--folder", type=Path, required=True, help="fields and checkpoints")
+    parser.add_argument("--steps", type=int, default=3200)
+    parser.add_argument("--stop", type=int, help="stop after this step, to go on another time")
+    parser.add_argument("--fields", type=int, default=300, help="all that are simulated")
+    parser.add_argument("--begin-with", type=int, default=60, help="fields before the first step")
+    parser.add_argument("--lr", type=float, default=1e-3, help="highest learning rate")
+    parser.add_argument("--every", type=int, default=400, help="steps between two checkpoints")
+    parser.add_argument("--seed", type=int, default=2028)
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(options.seed)
+    unet = beginning(options.folder / "start.safetensors", options.seed)
+    fields = Fields(unet, options.folder, options.seed * 100_000, SINGLE)
+    test = [prepared(unet, *cached(seed, options.folder)) for seed in HELD_OUT]
+    train(unet, options, fields, test)
+    tune(unet, options.folder, cached, simulate_starry)
+    write(unet, options.output)
+
+
+def beginning(path, seed):
+    """Return the net of any number of bands that sees their stack as "sky" sees one band.
+
+    Parameters
+    ----------
+    path : Path
+        Model file that is written.
+    seed : int
+        Of the weights of the maps of single bands.
+    """
+    sky = UNetSegmenter(weights="sky", n_views=1)
+    tree = read_model_file(sky._weights_path("UNetSegmenter"))
+    state = tree["state"]
+    tensors = {
+        name: tensor.astype(np.float32) if tensor.dtype == np.float16 else tensor
+        for name, tensor in state["tensors"].items()
+    }
+    params = {**state["module_params"], "n_bands": None}
+    torch.manual_seed(seed)
+    own = {name: tensor.numpy() for name, tensor in UNet(**params).state_dict().items()}
+    tensors |= {name: tensor for name, tensor in own.items() if name.startswith("pool.")}
+    first = np.zeros_like(own["encoder.0.0.weight"])
+    first[:, :1] = tensors["encoder.0.0.weight"]
+    tensors["encoder.0.0.weight"] = first
+    state |= {"tensors": tensors, "module_params": params, "n_net_bands": None}
+    write_model_file(path, tree)
+    unet = UNetSegmenter(weights=str(path), rms_band=-1, n_views=1, random_state=seed)
+    unet._ready_net()
+    return unet
+
+
+if __name__ == "__main__":
+    main()
