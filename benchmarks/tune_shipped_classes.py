@@ -164,13 +164,13 @@ class Example:
 
 
 def write(unet, output):
-    """Write a net with half floats."""
+    """Write a net with half floats; tensors with a value that they cannot hold stay as they are."""
     unet.set_params(weights=None, rms_band=None, n_views=4)
     save(unet, output)
     tree = read_model_file(output)
     tensors = tree["state"]["tensors"]
     for name, tensor in tensors.items():
-        if tensor.dtype == np.float32:
+        if tensor.dtype == np.float32 and np.abs(tensor).max() <= np.finfo(np.float16).max:
             tensors[name] = tensor.astype(np.float16)
     write_model_file(output, tree)
 

@@ -35,9 +35,9 @@ def test_it_begins_as_the_stack_in_the_eyes_of_sky(unet, small):
     light = planes[0] - np.nanmedian(planes[0])
     noise = np.random.default_rng(0).normal(size=(3, SIDE, SIDE)) * np.nanmedian(planes[1])
     bands = (light + noise).astype(np.float32)[None]
-    one, three = (unet.set_params(rms_band=None).predict_proba(X) for X in (bands[:, :1], bands))
+    single, three = (unet.set_params(rms_band=None).predict_proba(X) for X in (bands[:, :1], bands))
     unet.set_params(rms_band=-1)
-    assert three.sum() > 1.05 * one.sum()
+    assert three.sum() > 1.05 * single.sum()
 
 
 @pytest.mark.parametrize("n_bands", [2, 5])

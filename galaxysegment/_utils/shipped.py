@@ -77,7 +77,7 @@ def shipped_models(estimator: str | None = None) -> list[ShippedModel]:
     >>> sorted({model.estimator for model in shipped_models()})
     ['MaskRCNNSegmenter', 'UNetSegmenter', 'UNetSeparator']
     >>> [model.name for model in shipped_models("UNetSegmenter")]
-    ['vis', 'sky']
+    ['vis', 'sky', 'bands']
     """
     entries = json.loads((_FOLDER / "models.json").read_text(encoding="utf-8"))
     models = []

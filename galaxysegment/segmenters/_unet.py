@@ -146,10 +146,11 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         ``"auto"`` computes in bfloat16 where the processor does so natively: up to 1.7 times as
         fast as float32. Masks of the two agree with an IoU of .998.
     weights : str, path or None, default=None
-        Weights to start from: ``"vis"`` or ``"sky"``, which ship with the package and need no
-        training (scaling ``"noise"``, one science band in any units), or a file written by
-        `galaxysegment.persistence.save`. ``"sky"`` tells galaxies, stars and artefacts apart. The
-        architecture and the scaling then come from the file.
+        Weights to start from: ``"vis"``, ``"sky"`` or ``"bands"``, which ship with the package and
+        need no training (scaling ``"noise"``, any units), or a file written by
+        `galaxysegment.persistence.save`. ``"sky"`` and ``"bands"`` tell galaxies, stars and
+        artefacts apart. ``"vis"`` and ``"sky"`` take one science band, ``"bands"`` any number in
+        any order. The architecture and the scaling then come from the file.
     warm_start : bool, default=False
         Whether another call of `fit` goes on from the present weights.
     callbacks : list of skorch callbacks or None, default=None

@@ -70,7 +70,7 @@ def test_the_card_of_a_model(name, capsys):
     assert main(["models", "MaskRCNNSegmenter-blends"]) == 0
     assert "--separator" not in capsys.readouterr().out
     assert main(["models", "ir"]) == 1
-    assert "choose from vis, sky, blends." in capsys.readouterr().err
+    assert "choose from vis, sky, bands, blends." in capsys.readouterr().err
 
 
 def test_a_damaged_model_is_said(monkeypatch, capsys, tmp_path):
