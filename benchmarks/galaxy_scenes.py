@@ -2,8 +2,8 @@
 
 A scene holds a spiral, an irregular, a galaxy seen from its edge or an elliptical, and companions
 and stars in front of it. Spirals have arms, bars, knots and dust. The noise is 1 per pixel. With
-``rich=True``, the large galaxies are those of `galaxysegment.datasets.make_sky`: another hand, for
-the training of the trees.
+``rich=True``, the large galaxies are those of `galaxysegment.datasets.make_sky`, which the trees
+are not trained on.
 
 Run ``python -m benchmarks.galaxy_scenes folder`` for pictures.
 """
@@ -15,8 +15,15 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage, special
 
-from galaxysegment.datasets import _sky_population
 from galaxysegment.datasets._morphology import paint_galaxy
+from galaxysegment.datasets._sky_population import (
+    BARRED,
+    ELLIPTICAL,
+    IRREGULAR,
+    MERGER,
+    SKY_SOURCE,
+    SPIRAL,
+)
 
 KINDS = (
     *("spiral",) * 7,
@@ -194,18 +201,18 @@ _DRAW = {
 
 
 _FORMS = {
-    "spiral": ("SPIRAL", "SPIRAL", "BARRED", "MERGER"),
-    "irregular": ("IRREGULAR", "IRREGULAR", "MERGER"),
-    "edge-on": ("SPIRAL",),
-    "elliptical": ("ELLIPTICAL",),
+    "spiral": (SPIRAL, SPIRAL, BARRED, MERGER),
+    "irregular": (IRREGULAR, IRREGULAR, MERGER),
+    "edge-on": (SPIRAL,),
+    "elliptical": (ELLIPTICAL,),
 }
 
 
 def rich_galaxy(rng, kind, shape, centre, radius):
     """Galaxy of a kind as `make_sky` paints it, on a square."""
-    source = np.zeros(1, dtype=_sky_population.SKY_SOURCE)[0]
+    source = np.zeros(1, dtype=SKY_SOURCE)[0]
     ratio = {"edge-on": (0.2, 0.28), "elliptical": (0.5, 1.0)}.get(kind, (0.3, 1.0))
-    source["form"] = getattr(_sky_population, rng.choice(_FORMS[kind]))
+    source["form"] = rng.choice(_FORMS[kind])
     source["disk_axis_ratio"] = source["bulge_axis_ratio"] = rng.uniform(*ratio)
     if kind != "elliptical":
         source["bulge_axis_ratio"] = max(source["bulge_axis_ratio"], 0.55)

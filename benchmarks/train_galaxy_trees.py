@@ -70,7 +70,7 @@ def examples(scene, rng):
             saddle_pixel,
             winner,
             1.0,
-            _galaxies.LIMITS,
+            _galaxies.LIMIT,
             NO_TREES,
             teacher.astype(np.int64),
             rows,

@@ -12,7 +12,7 @@ from ._deblending import close_gaps, split_pixels
 FAINT = 0.02  # of the pixels of a source are taken for its zero level
 N_SIGMA = 3.0  # a peak rises over its saddle by this many times the noise
 SHARE = 0.03  # and by this share of the saddle's value
-LIMITS = (0.5, 0.5)  # a part belongs to a galaxy if it does so more likely: small, large parts
+LIMIT = 0.5  # a part belongs to a galaxy if it does so more likely than this
 STEP = 3  # pixels between those that the noise is measured with
 SMALLEST = 5  # pixels of a part above its saddle, at most
 LARGE_AREA = 1200  # pixels from which on a source may be a galaxy with arms and knots
@@ -162,14 +162,25 @@ def split_source(image, own, n_pixels, connectivity):
     nobody, rows = np.zeros(0, dtype=np.int64), np.zeros((0, 0))
     owner, hosts, profiles, inside, area, _ = judge_parts(
         *(scaled, own, peak, saddle, saddle_pixel, winner),
-        *(1.0, LIMITS, load_trees(), nobody, rows),
+        *(1.0, LIMIT, load_trees(), nobody, rows),
     )
     drawn = draw_objects(scaled, own, part, peak, saddle, area, owner, hosts, profiles, inside)
+    _grow_small(drawn, scaled, own, part, saddle, owner, n_pixels)
     drawn = _without_small(drawn, own, inside, n_pixels)
     numbers = np.unique(drawn[own])
     if numbers.size == 1:
         return None
     return np.where(own, np.searchsorted(numbers, drawn) + 1, 0)
+
+
+def _grow_small(drawn, scaled, own, part, saddle, owner, n_pixels):
+    """Give hosts of too few pixels all pixels of their part that rise over its saddle, in place."""
+    sizes = np.bincount(drawn[own], minlength=len(owner))
+    rising = own & (scaled > saddle[part])
+    risen = np.bincount(part[rising], minlength=len(owner))
+    is_host = owner == np.arange(len(owner))
+    grows = rising & (is_host & (sizes < n_pixels) & (risen >= n_pixels))[part]
+    drawn[grows] = part[grows]
 
 
 def _without_small(drawn, own, inside, n_pixels):

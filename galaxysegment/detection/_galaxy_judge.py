@@ -12,9 +12,8 @@ from ._galaxy_hosts import N_BINS, light_at, nearest_hosts, radius_of, symmetric
 N_FEATURES = 23
 _MAX_HOSTS = 3  # hosts that a part is compared with
 _FIRST_HOSTS = 8  # parts among which the first host is sought
-_SHARE = 5  # feature: logarithm of the light of a part over that of the host
-_SHARES = (-2.0, -1.0)  # of small parts, and of large ones
 _BRIGHT = 0.8  # quantile of the pixels above which light does not count for the first host
+_NEAR = 0.5  # radii of the source around a peak within which light counts for the first host
 
 
 @njit(**OPTIONS)
@@ -150,14 +149,17 @@ def _first_host(light, peak, group_light):
     """The peak with most light that is symmetric about it, among the parts with most light.
 
     The brightest fifth of the pixels count no more than the others: a star that outshines a galaxy
-    is not its centre.
+    is not its centre. Pixels farther from the peak than half of the radius of the source do not
+    count: in a cluster, the middle of all galaxies is not the centre of the largest.
     """
     width, flat = light.shape[1], light.ravel()
-    light = np.minimum(light, np.quantile(flat[flat > 0], _BRIGHT))
+    lit = flat[flat > 0]
+    light = np.minimum(light, np.quantile(lit, _BRIGHT))
+    reach = int(_NEAR * np.sqrt(lit.size / np.pi)) + 1
     first, most = 0, -1.0
     for index in np.argsort(-group_light, kind="mergesort")[:_FIRST_HOSTS]:
         y, x = peak[index] // width, peak[index] % width
-        symmetric = symmetric_light(light, y, x, max(light.shape))
+        symmetric = symmetric_light(light, y, x, reach)
         if symmetric > most:
             first, most = index, symmetric
     return first
@@ -198,29 +200,21 @@ def _survey(image, own, light, peak, saddle, saddle_pixel, winner):
 
 
 @njit(**OPTIONS)
-def _limit_of(share, limits):
-    """Probability from which on a part belongs to a host; `share` is the logarithm of its light."""
-    least, most = _SHARES
-    place = min(max((share - least) / (most - least), 0.0), 1.0)
-    return limits[0] + place * (limits[1] - limits[0])
-
-
-@njit(**OPTIONS)
-def _choose_host(index, part, near, images, models, noise, limits, trees, teacher, row, rows):
+def _choose_host(index, part, near, images, models, noise, limit, trees, teacher, row, rows):
     """Find the host that a part belongs to, -1 if to none; fill `rows` if there is a teacher.
 
     `part` is position, rise over the saddle, and what `_above` says of the part and its core,
     `images` the image and the light that no host accounts for, `models` hosts, profiles and
     scatters. `row` gets the features.
     """
-    chosen, lead = -1, 0.0
+    chosen, chance = -1, limit
     for place, host in enumerate(near):
         model = models[0][host], models[1][host], models[2][host]
         _describe(row, *images, *model, *part, noise)
         if not teacher.size:
-            margin = probability(row, *trees) - _limit_of(row[_SHARE], limits)
-            if margin > lead:
-                chosen, lead = host, margin
+            belongs = probability(row, *trees)
+            if belongs > chance:
+                chosen, chance = host, belongs
             continue
         same = teacher[index] == teacher[host]
         if same:
@@ -231,9 +225,7 @@ def _choose_host(index, part, near, images, models, noise, limits, trees, teache
 
 
 @njit(**OPTIONS)
-def judge_parts(
-    image, own, peak, saddle, saddle_pixel, winner, noise, limits, trees, teacher, rows
-):
+def judge_parts(image, own, peak, saddle, saddle_pixel, winner, noise, limit, trees, teacher, rows):
     """Decide which parts belong together.
 
     Parameters
@@ -244,9 +236,8 @@ def judge_parts(
         As of `grow_parts`; the last three change.
     noise : float
         Scatter of the pixels of `image`.
-    limits : tuple of float
-        A part belongs to a host if the probability is larger: the first for small parts, the second
-        for large ones.
+    limit : float
+        A part belongs to a host if the probability is larger.
     trees : tuple of ndarray
         As `probability` takes them.
     teacher : ndarray of int64, shape (n,) or (0,)
@@ -283,7 +274,7 @@ def judge_parts(
         part = y, x, values[index] - saddle[index], groups[index], cores[index]
         chosen = _choose_host(
             *(index, part, near[:n_near], (image, light), (hosts, profiles, scatters)),
-            *(noise, limits, trees, teacher, row, rows[n_rows:]),
+            *(noise, limit, trees, teacher, row, rows[n_rows:]),
         )
         if teacher.size:
             n_rows += n_near

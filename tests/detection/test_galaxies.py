@@ -351,3 +351,31 @@ def test_tiles_drop_the_same_crumbs():
         settings_of_rim(), image, tile_size=90, overlap=60, progress=False, n_jobs=1
     )
     assert same_partition(whole, tiled)
+
+
+def test_a_companion_amid_a_cluster_does_not_take_its_outskirts():
+    pytest.importorskip("sep", reason="is imported by the benchmark")
+    from benchmarks.bench_one_galaxy import pieces
+    from benchmarks.galaxy_scenes import make_scene
+
+    scene = make_scene(2000103, kind="cluster")
+    labels = PhotutilsSegmenter(n_sigma=1, box_size=128).predict(scene.image[None])[0]
+    share, _ = pieces(scene, labels)
+    assert share < 0.05
+
+
+@pytest.mark.parametrize(("side", "n_drawn"), [(4, 16), (3, 2)])
+def test_sources_of_too_few_pixels_get_those_above_their_saddle(side, n_drawn):
+    from galaxysegment.detection._galaxies import _grow_small
+
+    part, drawn, scaled = (
+        np.zeros((20, 20), dtype=int),
+        np.zeros((20, 20), dtype=int),
+        np.ones((20, 20)),
+    )
+    part[8:16, 8:16] = 1
+    scaled[10 : 10 + side, 10 : 10 + side] = 5
+    drawn[10, 10:12] = 1
+    own = np.ones((20, 20), dtype=bool)
+    _grow_small(drawn, scaled, own, part, np.array([1.0, 3.0]), np.array([0, 1]), 10)
+    assert np.count_nonzero(drawn == 1) == n_drawn
