@@ -440,6 +440,17 @@ def test_a_reported_number_meets_its_own_preprocessing_only(stored):
     assert "not run (reported .780)" in "\n".join(compare_reported(store))
 
 
+def test_short_runs_stand_beside_whole_ones(stored):
+    from benchmarks.leaderboard.tables import robustness_table, unseen_table
+
+    store = stored(("sep", "raw", 0, 0.9), ("sep", "raw", 1, 0.8))
+    curve = {"purity": [0.5, 0.8, 1.0], "completeness": [0.9, 0.7, 0.3]}
+    store.runs[0]["unseen"] = {"ground": curve}
+    store.runs[0]["robustness"] = {"noise × 2": {"f1": 0.75}}
+    assert '"SEPSegmenter, defaults", "**.700**", "**.500**"' in "\n".join(unseen_table(store))
+    assert '"SEPSegmenter, defaults", ".750"' in "\n".join(robustness_table(store, "f1"))
+
+
 def test_what_changed_sign_is_listed(stored):
     from benchmarks.leaderboard.verdicts import changed
 

@@ -34,7 +34,7 @@ BINS = {
 INTRODUCTION = """\
 Nets on images that they were not trained for, beside programs of others. The nets that ship with
 the package are scored as they are: nothing is chosen on these images. So is a Mask R-CNN of this
-leaderboard, once more after two to four minutes of one core's fine-tuning on one part of the
+leaderboard, and again after two to four minutes of one core's fine-tuning on one part of the
 images, the other part scored. The programs of others have their parameters chosen on the part that
 is not scored. All rows see the same pixels; nets of one band see the mean of the bands, as the
 programs of others do. Average precision counts stars and galaxies alike.

@@ -21,11 +21,11 @@ def evaluate(patches, predicted, setting, candidates=None):
     Parameters
     ----------
     patches : Patches
-    found : list of Instances
-        What the system holds for sources: pixels, detections and panoptic quality are scored on it.
+    predicted : list of Instances
+        Sources of each patch; pixels, detections and panoptic quality are scored on them.
     setting : Setting
     candidates : list of Instances, optional
-        Where a system cuts its sources at a score: those below the cut as well, for average
+        If a system cuts its sources at a score: also those below the cut, because average
         precision ranks them.
 
     Returns

@@ -167,7 +167,8 @@ def unseen_table(store, purities=(0.8, 0.9, 0.95)):
     """Completeness at equal purity on fields that nothing was tuned on."""
     groups = [group for group in store.groups("A") if group.runs[0].get("unseen")]
     fields = sorted(
-        {name for group in groups for run in group.runs for name in run["unseen"]}, reverse=True
+        {name for group in groups for run in group.runs for name in run.get("unseen", ())},
+        reverse=True,
     )
     wanted = [(name, purity) for name in fields for purity in purities]
     rows = [[_mean_at(group, *place) for place in wanted] for group in groups]
@@ -192,7 +193,9 @@ def unseen_table(store, purities=(0.8, 0.9, 0.95)):
 
 def _mean_at(group, name, purity):
     predicted = [
-        at_purity(run["unseen"][name], purity) for run in group.runs if name in run["unseen"]
+        at_purity(run["unseen"][name], purity)
+        for run in group.runs
+        if name in run.get("unseen", ())
     ]
     return float(np.mean(predicted)) if predicted else None
 
