@@ -128,7 +128,7 @@ def summary_of(scenes, maps):
         share, main = pieces(scene, labels)
         split.append(share > PIECE)
         rows += companions(scene, labels, main)
-    split, rows = np.array(split), np.array(rows)
+    split, rows = np.array(split), np.array(rows).reshape(-1, 3)
     kind_of = np.array([scene.kind for scene in scenes])
     snr, shines, seen = rows[:, 0], rows[:, 1] > 0, rows[:, 2] > 0
     by_kind = " ".join(f"{kind} {split[kind_of == kind].mean():.2f}" for kind in np.unique(kind_of))
