@@ -17,18 +17,12 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from scipy.special import expit
 
 from galaxysegment import UNetSegmenter
-from galaxysegment.datasets import make_field
-from galaxysegment.io import read_field
-from galaxysegment.segmenters._star_rule import star_logits
-from galaxysegment.structures import ARTEFACT, GALAXY, SKY, STAR
 
 from .band_fields import simulate
-from .bench_classes import Prediction, Tally
-from .bench_instances import matched_peaks
-from .class_fields import star_evidence_of, truth_of
+from .bench_classes import Tally, dc2_field, galsim_field, plain_fields, predict_classes
+from .bench_instances import matched_peaks, stored_blends
 from .train_shipped_bands import beginning
 
 FIRST = 8_100_000  # seed of the first held-out field
@@ -43,55 +37,17 @@ def simulated(n_bands, n_fields):
     return [(*simulate(seed, n_bands), 0) for seed in seeds]
 
 
-def plain_fields(density):
-    """Fields of `make_field` in g, r and z, three tenths stars; the truth is of r."""
-    settings = {"pixel_scale": 0.2, "psf_fwhm": 0.8, "depth": 26.0, "star_fraction": 0.3}
-    fields = []
-    for seed in range(900, 904):
-        field = make_field((512, 512), density=density, bands="grz", **settings, random_state=seed)
-        fields.append((np.concatenate([field.image, field.rms[1:2]]), truth_of(field), 1))
-    return fields
-
-
-def galsim_field(data):
-    """HST galaxies and stars drawn by GalSim in g, r and z; the truth is of r."""
-    folder = data / "sim_galsim_fields"
-    bands = [
-        read_field(folder / f"dev_{band}.fits.fz", labels=folder / "dev_truth.fits.fz")
-        for band in "grz"
-    ]
-    is_star = np.asarray(bands[1].catalog["is_star"], dtype=bool)
-    classes = np.concatenate([[0], np.where(is_star, STAR, GALAXY)])
-    labels = np.asarray(bands[1].labels)
-    truth = np.stack([classes[labels], labels])
-    rms = np.where(bands[1].rms > 0, bands[1].rms, np.nan)
-    image = np.concatenate([field.image for field in bands])
-    truth[0][np.isnan(image).all(axis=0) | np.isnan(rms)] = -1
-    return [(np.concatenate([image, rms[None]]), truth, 1)]
-
-
-def dc2_field(data):
-    """A field of the second data challenge of LSST DESC, g to y; its masks are oversized."""
-    with np.load(next((data / "dc2_deepdisc").glob("*.npz"))) as stored:
-        bands = stored["bands"].tolist()
-        image = stored["images"][[bands.index(band) for band in "grizy"]]
-        labels, catalog = stored["labels"], stored["catalog"]
-    classes = np.zeros(max(catalog["label"].max(), labels.max()) + 1, dtype=np.int32)
-    classes[catalog["label"]] = np.where(catalog["redshift"] > 0, GALAXY, STAR)
-    no_map = np.full_like(image[:1], np.nan)
-    return [(np.concatenate([image, no_map]), np.stack([classes[labels], labels]), 2)]
-
-
 def list_sets(data, n_fields):
     """Yield name and fields."""
     for n_bands in (2, 3, 5):
         name = f"as in training, {n_bands} bands, {n_fields} fields"
         yield name, simulated(n_bands, n_fields)
     for density in (40, 100):
-        yield f"make_field grz, {density} per arcmin²", plain_fields(density)
+        fields = [(*field, 1) for field in plain_fields(density, "grz")]
+        yield f"make_field grz, {density} per arcmin²", fields
     if data:
-        yield "another simulator (GalSim, HST galaxies), grz", galsim_field(data)
-        yield "another simulator (DC2), grizy", dc2_field(data)
+        yield "another simulator (GalSim, HST galaxies), grz", [(*galsim_field(data, "grz"), 1)]
+        yield "another simulator (DC2), grizy", [(*dc2_field(data, "grizy"), 2)]
 
 
 # ---- nets ----
@@ -114,17 +70,8 @@ def predict(net, planes, band, n_views):
     if net == "one":
         X = X[[band, -1]] if with_rms else X[[band]]
     unet = make_unet(net, -1 if with_rms else None, n_views)
-    proba = unet.predict_class_proba(X[None])[0]
-    labels, evidence = star_evidence_of(unet, X)
-    logits = evidence[1] if unet._star_rule is None else star_logits(evidence, unet._star_rule)
-    things = np.isin(unet.pixel_classes_, (GALAXY, STAR))
-    sky, artefact = (proba[unet.pixel_classes_ == kind][0] for kind in (SKY, ARTEFACT))
-    return Prediction(
-        labels,
-        np.concatenate([[0], expit(logits)]),
-        (labels == 0) & (artefact > sky),
-        proba[things].sum(axis=0),
-    )
+    unet._ready_net()
+    return predict_classes(unet, X, unet._star_rule)
 
 
 # ---- what is measured ----
@@ -162,12 +109,7 @@ def compare_orders(options):
 
 def count_peaks(options):
     """Print the share of the peaks of real blends with a source of their own."""
-    with np.load(options.data / "hsc_cosmos_blends" / "dev.npz") as data:
-        names = data["ids"].tolist()
-        blends = [
-            tuple(data[f"{name}_{part}"] for part in ("images", "weights", "peaks"))
-            for name in names
-        ]
+    blends = list(stored_blends(options.data))
     for net in options.nets:
         counts = np.zeros(3, dtype=int)
         for images, weights, peaks in blends:

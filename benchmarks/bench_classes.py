@@ -47,43 +47,48 @@ SEXTRACTOR = Path("/usr/share/source-extractor")
 FIRST = 7_100_000  # seed of the first held-out field
 
 
-# ---- fields: image and RMS map (2, height, width), classes and label map (2, height, width) ----
+# ---- fields: bands, then an RMS map; classes and label map (2, height, width) of the band r ----
 
 
-def plain_fields(density):
+def plain_fields(density, bands="r"):
     """Fields of `make_field` as a large ground-based survey sees them, three tenths stars."""
     settings = {"pixel_scale": 0.2, "psf_fwhm": 0.8, "depth": 26.0, "star_fraction": 0.3}
     fields = []
     for seed in range(900, 904):
-        field = make_field((512, 512), density=density, **settings, random_state=seed)
-        fields.append((np.stack([field.image[0], field.rms]), truth_of(field)))
+        field = make_field((512, 512), density=density, bands=bands, **settings, random_state=seed)
+        rms = field.rms.reshape(field.image.shape)[[bands.index("r")]]
+        fields.append((np.concatenate([field.image, rms]), truth_of(field)))
     return fields
 
 
-def galsim_fields(data):
-    """HST galaxies and stars drawn by GalSim, in the bands r, g and z of one field."""
+def galsim_field(data, bands):
+    """HST galaxies and stars drawn by GalSim; the RMS map and the truth are of r, or the first."""
     folder = data / "sim_galsim_fields"
-    fields = []
-    for band in "rgz":
-        field = read_field(folder / f"dev_{band}.fits.fz", labels=folder / "dev_truth.fits.fz")
-        is_star = np.asarray(field.catalog["is_star"], dtype=bool)
-        classes = np.concatenate([[0], np.where(is_star, STAR, GALAXY)])
-        labels = np.asarray(field.labels)
-        truth = np.stack([classes[labels], labels])
-        rms = np.where(field.rms > 0, field.rms, np.nan)
-        truth[0][np.isnan(field.image[0]) | np.isnan(rms)] = -1
-        fields.append((np.stack([field.image[0], rms]), truth))
-    return fields
+    fields = [
+        read_field(folder / f"dev_{band}.fits.fz", labels=folder / "dev_truth.fits.fz")
+        for band in bands
+    ]
+    reference = fields[max(bands.find("r"), 0)]
+    is_star = np.asarray(reference.catalog["is_star"], dtype=bool)
+    classes = np.concatenate([[0], np.where(is_star, STAR, GALAXY)])
+    labels = np.asarray(reference.labels)
+    truth = np.stack([classes[labels], labels])
+    rms = np.where(reference.rms > 0, reference.rms, np.nan)
+    image = np.concatenate([field.image for field in fields])
+    truth[0][np.isnan(image).all(axis=0) | np.isnan(rms)] = -1
+    return np.concatenate([image, rms[None]]), truth
 
 
-def dc2_field(data):
-    """A field of the second data challenge of LSST DESC, i band; its masks are oversized."""
+def dc2_field(data, bands):
+    """A field of the second data challenge of LSST DESC, without a map; its masks are oversized."""
     with np.load(next((data / "dc2_deepdisc").glob("*.npz"))) as stored:
-        image = stored["images"][stored["bands"].tolist().index("i")]
+        letters = stored["bands"].tolist()
+        image = stored["images"][[letters.index(band) for band in bands]]
         labels, catalog = stored["labels"], stored["catalog"]
     classes = np.zeros(max(catalog["label"].max(), labels.max()) + 1, dtype=np.int32)
     classes[catalog["label"]] = np.where(catalog["redshift"] > 0, GALAXY, STAR)
-    return [(np.stack([image, np.full_like(image, np.nan)]), np.stack([classes[labels], labels]))]
+    no_map = np.full_like(image[:1], np.nan)
+    return np.concatenate([image, no_map]), np.stack([classes[labels], labels])
 
 
 def list_sets(data, n_fields, only=""):
@@ -96,8 +101,8 @@ def list_sets(data, n_fields, only=""):
         sets.append((name, partial(plain_fields, density), [4.0] * 4))
     if data:
         name = "another simulator (GalSim, HST galaxies)"
-        sets.append((name, partial(galsim_fields, data), [4.0] * 3))
-        sets.append(("another simulator (DC2)", partial(dc2_field, data), [3.5]))
+        sets.append((name, lambda: [galsim_field(data, band) for band in "rgz"], [4.0] * 3))
+        sets.append(("another simulator (DC2)", lambda: [dc2_field(data, "i")], [3.5]))
     for name, make, seeings in sets:
         if only in name:
             yield name, make(), seeings
@@ -217,9 +222,13 @@ def predict(net, planes, n_views, seeing=None):
     unet._ready_net()
     if len(unet.pixel_classes_) == 2:
         return Prediction(unet.predict(X)[0])
-    proba = unet.predict_class_proba(X)[0]
-    labels, evidence = star_evidence_of(unet, X[0])
-    rule = None if voted else unet._star_rule
+    return predict_classes(unet, X[0], None if voted else unet._star_rule)
+
+
+def predict_classes(unet, X, rule):
+    """Predict a field (n_bands, height, width) with a U-Net; without a rule its votes decide."""
+    proba = unet.predict_class_proba(X[None])[0]
+    labels, evidence = star_evidence_of(unet, X)
     logits = evidence[1] if rule is None else star_logits(evidence, rule)
     things = np.isin(unet.pixel_classes_, (GALAXY, STAR))
     sky, artefact = (proba[unet.pixel_classes_ == kind][0] for kind in (SKY, ARTEFACT))

@@ -59,13 +59,16 @@ PEER = "plain_sep_tuned"
 # ---- real blends ----
 
 
+def stored_blends(folder):
+    """Yield images and weights (n_bands, height, width), and peaks (n, 2) as x, y."""
+    with np.load(folder / "hsc_cosmos_blends" / "dev.npz") as data:
+        for name in data["ids"].tolist():
+            yield tuple(data[f"{name}_{part}"] for part in ("images", "weights", "peaks"))
+
+
 def real_blends(folder):
     """Return images with their RMS map (2, height, width), and their peaks (n, 2) as x, y."""
-    with np.load(folder / "hsc_cosmos_blends" / "dev.npz") as data:
-        blends = [
-            (coadd(data[f"{name}_images"], data[f"{name}_weights"]), data[f"{name}_peaks"])
-            for name in data["ids"].tolist()
-        ]
+    blends = [(coadd(images, weights), peaks) for images, weights, peaks in stored_blends(folder)]
     return [list(part) for part in zip(*blends, strict=True)]
 
 

@@ -9,9 +9,6 @@ net is a mean of the first and the last weights, as of Wortsman et al. (2022, CV
 fine-tuning of zero-shot models"): the last weights alone find fewer faint sources.
 """
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 import torch
 
@@ -21,7 +18,7 @@ from galaxysegment.nets.unet._module import UNet
 
 from .band_fields import Fields, cached, simulate_starry
 from .class_fields import prepared
-from .train_shipped_classes import score, train
+from .train_shipped_classes import parse_options, score, train
 from .tune_shipped_classes import tune, write
 
 HELD_OUT = range(8_000_000, 8_000_012)  # seeds of the fields that the net is scored on meanwhile
@@ -30,18 +27,8 @@ LEARNT = 0.8  # share of the last weights in those of the shipped net
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--folder", type=Path, required=True, help="fields and checkpoints")
-    parser.add_argument("--steps", type=int, default=1600)
-    parser.add_argument("--stop", type=int, help="stop after this step, to go on another time")
-    parser.add_argument("--fields", type=int, default=200, help="all that are simulated")
-    parser.add_argument("--begin-with", type=int, default=60, help="fields before the first step")
-    parser.add_argument("--lr", type=float, default=1e-3, help="highest learning rate")
-    parser.add_argument("--every", type=int, default=250, help="steps between two checkpoints")
-    parser.add_argument("--seed", type=int, default=2028)
-    options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
+    defaults = {"steps": 1600, "fields": 200, "begin_with": 60, "lr": 1e-3, "every": 250}
+    options = parse_options(__doc__.splitlines()[0], **defaults, seed=2028)
     torch.manual_seed(options.seed)
     unet = beginning(options.folder / "start.safetensors", options.seed)
     fields = Fields(unet, options.folder, options.seed * 100_000, SINGLE)
@@ -59,7 +46,7 @@ def main():
 def silence(module):
     """Let channels whose variance is infinite give what they give in prediction, a constant.
 
-    The weights "sky", version 1.0, have 66 of them: the variances overflowed in half floats.
+    The weights "sky" have 66 of them: the variances overflowed in half floats.
     """
     for block in [*module.encoder, *module.decoder]:
         for norm in (block[1], block[4]):

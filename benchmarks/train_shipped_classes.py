@@ -77,19 +77,28 @@ def dice(proba, truth, valid):
 # ---- training ----
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parse_options(description, *, steps, fields, begin_with, lr, every, seed):
+    """Read the options of a training, whose defaults these are, and make its folder."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--folder", type=Path, required=True, help="fields and checkpoints")
-    parser.add_argument("--steps", type=int, default=5600)
+    parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--stop", type=int, help="stop after this step, to go on another time")
-    parser.add_argument("--fields", type=int, default=560, help="all that are simulated")
-    parser.add_argument("--begin-with", type=int, default=217, help="fields before the first step")
-    parser.add_argument("--lr", type=float, default=2e-3, help="highest learning rate")
-    parser.add_argument("--every", type=int, default=400, help="steps between two checkpoints")
-    parser.add_argument("--seed", type=int, default=2027)
+    parser.add_argument("--fields", type=int, default=fields, help="all that are simulated")
+    parser.add_argument(
+        "--begin-with", type=int, default=begin_with, help="fields before the first step"
+    )
+    parser.add_argument("--lr", type=float, default=lr, help="highest learning rate")
+    parser.add_argument("--every", type=int, default=every, help="steps between two checkpoints")
+    parser.add_argument("--seed", type=int, default=seed)
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
+    return options
+
+
+def main():
+    defaults = {"steps": 5600, "fields": 560, "begin_with": 217, "lr": 2e-3, "every": 400}
+    options = parse_options(__doc__.splitlines()[0], **defaults, seed=2027)
     torch.manual_seed(options.seed)
     unet = UNetSegmenter(
         weights="vis", classes=CLASSES, rms_band=-1, n_views=1, random_state=options.seed

@@ -83,7 +83,7 @@ def test_lower_never_imports_higher(path):
 KERNELS = {"compiled", "_haralick", "_template_kernels", "_overlap_kernels", "_aperture_kernels"}
 KERNELS |= {"_outline_kernels", "_morphology_kernels", "_sum_kernels"}
 KERNELS |= {"_deblend_kernels", "_strip_kernels", "_box_kernels"}
-KERNELS |= {"_galaxy_hosts", "_galaxy_judge", "_galaxy_parts", "_sep_kernels"}
+KERNELS |= {"_galaxy_hosts", "_galaxy_judge", "_galaxy_parts", "_cleaning_kernels"}
 
 
 @pytest.mark.parametrize("path", [file for file in FILES if file.stem not in KERNELS], ids=str)

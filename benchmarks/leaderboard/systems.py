@@ -237,6 +237,19 @@ CANDIDATES = ("scores", {"score_threshold": 0.005})
 SAMPLE = {"A": 64, "B": 200, "C": 16}
 FEW = {"A": 16, "B": 60, "C": 4}
 
+
+def shipped(name, weights, sweep):
+    """Return the system of a net that ships, as it is."""
+    return System(
+        f'{name}, shipped weights "{weights}"',
+        ours(name, rms=True, weights=weights),
+        SHIPPED,
+        sweep=sweep,
+        fit=False,
+        more_data=True,
+    )
+
+
 SYSTEMS = {
     "photutils_2022": System(
         "PhotutilsSegmenter, recipe of [Saverese2022]_",
@@ -294,30 +307,9 @@ SYSTEMS = {
         n_choose=16,
         sweep=("threshold", PROBABILITIES),
     ),
-    "unet_shipped": System(
-        'UNetSegmenter, shipped weights "vis"',
-        ours("UNetSegmenter", rms=True, weights="vis"),
-        SHIPPED,
-        sweep=("threshold", PROBABILITIES),
-        fit=False,
-        more_data=True,
-    ),
-    "unet_sky": System(
-        'UNetSegmenter, shipped weights "sky"',
-        ours("UNetSegmenter", rms=True, weights="sky"),
-        SHIPPED,
-        sweep=("threshold", PROBABILITIES),
-        fit=False,
-        more_data=True,
-    ),
-    "mask_rcnn_blends": System(
-        'MaskRCNNSegmenter, shipped weights "blends"',
-        ours("MaskRCNNSegmenter", rms=True, weights="blends"),
-        SHIPPED,
-        sweep=CANDIDATES,
-        fit=False,
-        more_data=True,
-    ),
+    "unet_shipped": shipped("UNetSegmenter", "vis", ("threshold", PROBABILITIES)),
+    "unet_sky": shipped("UNetSegmenter", "sky", ("threshold", PROBABILITIES)),
+    "mask_rcnn_blends": shipped("MaskRCNNSegmenter", "blends", CANDIDATES),
     "unet": System(
         "UNetSegmenter",
         ours("UNetSegmenter", seeded=True),

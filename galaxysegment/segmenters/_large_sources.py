@@ -68,17 +68,20 @@ def _large_labels(scaled_image):
     light = np.sinh(np.nan_to_num(scaled_image.astype(np.float64))).mean(axis=0)
     light = ndimage.gaussian_filter(light, _SMOOTHING)
     labels = ndimage.label(light > _N_SIGMA, np.ones((3, 3)))[0].astype(np.int32)
-    areas = np.bincount(labels.ravel())
-    areas[0] = 0
-    is_large = (areas >= _AREA) & (_across(labels, len(areas)) >= _ACROSS)
+    is_large, _ = _find_large(labels)
     labels = np.where(is_large, np.cumsum(is_large), 0)[labels].astype(np.int32)
     labels = deblend_galaxies(labels, light, _LEAST_PARTS, in_place=True)
-    areas = np.bincount(labels.ravel())
-    areas[0] = 0
-    is_large = (areas >= _AREA) & (_across(labels, len(areas)) >= _ACROSS)
+    is_large, areas = _find_large(labels)
     for label in np.flatnonzero(is_large).tolist():
         is_large[label] = _filled(labels == label) >= _FILLED
     return labels, np.where(is_large, areas, 0)
+
+
+def _find_large(labels):
+    """Whether each label has the pixels and the width of a large source, and its pixels."""
+    areas = np.bincount(labels.ravel())
+    areas[0] = 0
+    return (areas >= _AREA) & (_across(labels, len(areas)) >= _ACROSS), areas
 
 
 def _across(labels, n_labels):

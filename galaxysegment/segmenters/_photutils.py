@@ -19,13 +19,13 @@ from ..detection._background import (
     used_boxes,
 )
 from ..detection._bands import DetectionImageMixin
+from ..detection._cleaning import measure_detections, surviving
 from ..detection._deblending import DEBLEND, split_blends
 from ..detection._galaxies import LARGE_AREA
 from ..detection._objects import boxes_of_objects
 from ..detection._smoothing import convolve_block, gaussian_profile, row_blocks
 from ..structures import label_components
 from ..structures._labels import source_pixels
-from ._sep_clean import measure_detections, surviving
 
 _CRUMB_ZONE = 4.0  # semi-major axes of a large galaxy and a crumb, that are added
 

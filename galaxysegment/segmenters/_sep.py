@@ -13,12 +13,12 @@ from .._utils.validation import check_odd
 from ..base import BaseSegmenter, ScoreMaps
 from ..detection._background import compiling_pays
 from ..detection._bands import DetectionImageMixin
+from ..detection._cleaning import measure_detections, surviving
 from ..detection._deblending import DEBLEND, split_blends
 from ..detection._objects import boxes_of_objects
 from ..detection._smoothing import convolve_block, gaussian_profile, row_blocks
 from ..structures import relabel
 from ..structures._labels import source_pixels, touching_groups
-from ._sep_clean import measure_detections, surviving
 from ._sep_mesh import MosaicBackground, measure_boxes
 from ._sep_strips import Strips, close_gaps, split_candidates
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from galaxysegment import SEPSegmenter
-from galaxysegment.segmenters._sep_clean import measure_detections, surviving
+from galaxysegment.detection._cleaning import measure_detections, surviving
 from galaxysegment.structures._labels import source_pixels
 
 sep = pytest.importorskip("sep")

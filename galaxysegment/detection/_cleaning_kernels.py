@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from .._utils.compiled import OPTIONS, njit
-from ..detection._deblend_kernels import root_of
+from ._deblend_kernels import root_of
 
 _FIRST, _LAST, _COUNT, _HIGHEST = range(4)  # columns of a list
 _LEAST_PART = 3  # pixels above a threshold, however large a source has to be
@@ -332,7 +332,7 @@ def _measure_detection(y, x, owner, values, thresholds, options, corner, numbers
 
 @njit(**OPTIONS)
 def measure_parts(order, starts, y, x, owner, values, thresholds, options, corner, numbers):
-    """Measure the parts of all detections; see `_sep_clean.measure_detections`.
+    """Measure the parts of all detections; see `_cleaning.measure_detections`.
 
     Parameters
     ----------

@@ -48,8 +48,8 @@ def measure_detections(labels, pixels, light, smooth, thresholds, *, options, co
     """
     if not pixels.size:
         return np.zeros((0, N_NUMBERS))
-    from ..detection._deblend_kernels import group_pixels
-    from ._sep_kernels import measure_parts
+    from ._cleaning_kernels import measure_parts
+    from ._deblend_kernels import group_pixels
 
     owner = labels.ravel()[pixels].astype(np.int64)
     n_labels = int(owner.max())
