@@ -46,7 +46,7 @@ from .leaderboard.scores import (
     quality,
     select,
 )
-from .leaderboard.systems import SYSTEMS, build, predict, set_last
+from .leaderboard.systems import SYSTEMS, build, predict, set_last, version_of_weights
 from .leaderboard.table_file import add_run
 
 DATA = {"galsim": (GALSIM, galsim_parts), "btk": (BTK, btk_parts)}
@@ -325,10 +325,13 @@ def report(setting, patches, runs, options):
         "picture": picture,
     }
     measured_on = {"versions": versions(), "machine": machine(), "date": time.strftime("%Y-%m-%d")}
+    versions_of = {item.label: version_of_weights(item) for item in SYSTEMS.values()}
     for name, row in rows.items():
+        weights = {"weights": versions_of[name]} if versions_of.get(name) else {}
+        told = {"setting": options.what, "system": name, **common, **weights}
         add_run(
             options.output / f"{options.what}.csv",
-            plain({"setting": options.what, "system": name, **common, **row, **measured_on}),
+            plain({**told, **row, **measured_on}),
             lambda other: other["system"],
         )
     path = (options.pictures or options.output) / picture

@@ -35,13 +35,13 @@ def blends(n=8, side=64):
 
 def test_every_recipe_is_a_known_system_and_setting():
     from benchmarks.leaderboard.equal import RIVALS, command, read_recipe, recipe_names
-    from benchmarks.leaderboard.equal_settings import EQUAL_SETTINGS
+    from benchmarks.leaderboard.settings import SETTINGS
 
     recipes = [read_recipe(name) for name in recipe_names()]
     assert len(recipes) >= 4
     for recipe in recipes:
         assert recipe.system in RIVALS
-        assert recipe.setting in EQUAL_SETTINGS
+        assert recipe.setting in SETTINGS
         assert recipe.name.startswith(f"{recipe.setting}-")
         assert f"equal {recipe.name} --seed 2" in command(recipe, 2)
 
@@ -185,6 +185,10 @@ def test_the_page_names_who_leads():
         ("Setting B: nets after 4 core-minutes", [("source F1", 0.7, 0.8)])
     ]
     assert comparisons(rows[:1]) == []
-    text = "\n".join(lines(rows))
-    assert '"*Theirs*", "4", "4.0", "99", ".800"' in text
+    again = {**rows[0], "seed": 1, "sources": {"f1": 0.6}, "fit": {"seconds": 240, "patches": 120}}
+    text = "\n".join(lines([*rows, again]))
+    assert '"Ours", "4", "4.0", "99–120", ".650 ± .071", "2"' in text
+    assert '"*Theirs*", "4", "4.0", "99", ".800", "1"' in text
     assert "not run: 4 a seed" in text
+    (missing,) = [line for line in text.splitlines() if line.startswith("Not run in this setting")]
+    assert "Cellpose" in missing and "Theirs" not in missing and "torchvision" not in missing

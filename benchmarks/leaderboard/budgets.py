@@ -103,8 +103,8 @@ def _elsewhere():
         "([Saverese2022]_), Mask R-CNN 20,000 blends in 4 orientations for 80 epochs "
         "([Kamath2019]_: about 12,000 core-minutes here).",
         "- DETR of the published form from a local checkpoint, and transformers' Mask2Former.",
-        "- Setting C at the seeing of HSC (``equal C8-mask_rcnn``, 90 core-minutes), and the four "
-        'stages of [Shah2020]_ (``stages="deep-fields-2020"``, 50 epochs: about 90).',
+        "- Nets trained at the seeing of HSC (``equal C8-mask_rcnn``, 90 core-minutes), and the "
+        'four stages of [Shah2020]_ (``stages="deep-fields-2020"``, 50 epochs: about 90).',
         "- Nets of the equal budgets with more minutes: see :doc:`leaderboard_equal`.",
         "",
     ]

@@ -18,11 +18,11 @@ from galaxysegment.persistence import save
 
 from . import outside
 from .clock import CoreClock
-from .equal_settings import EQUAL_SETTINGS
 from .measure import Stopwatch, machine, versions
 from .peers import NotInstalledError
 from .run import RESULTS, plain, quiet_log, told
 from .scores import evaluate, quality
+from .settings import SETTINGS
 from .systems import ours, predict
 from .table_file import add_run
 from .torchvision_peer import TorchvisionMaskRCNN
@@ -42,7 +42,7 @@ class EqualRecipe:
     name : str
         Name of the file.
     setting, system : str
-        Keys of `EQUAL_SETTINGS` and `RIVALS`.
+        Keys of `SETTINGS` and `RIVALS`.
     n_train : int
         Patches to train on.
     core_minutes : float
@@ -90,7 +90,7 @@ def _ours(name):
     def make(seed, recipe, checkpoint):
         clock = CoreClock(recipe.core_minutes, str(checkpoint))
         fixed = {"max_epochs": 100_000, "schedule": None, "patience": None, "callbacks": [clock]}
-        setting = EQUAL_SETTINGS[recipe.setting]
+        setting = SETTINGS[recipe.setting]
         return ours(name, seeded=True)(setting, "raw", seed, **{**fixed, **recipe.params})
 
     return make
@@ -135,7 +135,7 @@ def command(recipe, seed):
 
 def run_equal(recipe, seed, results=RESULTS, checkpoints=CHECKPOINTS, scale="full"):
     """Train by a recipe, score, and store the row in ``equal.csv``; return the table's path."""
-    rival, setting = RIVALS[recipe.system], EQUAL_SETTINGS[recipe.setting]
+    rival, setting = RIVALS[recipe.system], SETTINGS[recipe.setting]
     row = {
         "recipe": recipe.name,
         "setting": recipe.setting,

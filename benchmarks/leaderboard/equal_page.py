@@ -26,11 +26,12 @@ and falls along a cosine. Choosing thresholds comes on top and is the same for a
 patches.
 
 The budgets are small, so these rows compare how fast the nets learn. The rows of the settings'
-pages had up to ten times as long. No net starts from weights of others. torchvision's training was
-interrupted once and went on from its checkpoint, so its numbers repeat only roughly. StarDist
-learns and gives label maps, whereas the true masks overlap. It gives no sources below its own
-threshold, so its average precision ranks fewer sources than the other nets'. Cellpose and both
-forms of ``DETRSegmenter`` were begun and not finished.
+pages had up to ten times as long. No net starts from weights of others. A processor second does
+less on a busy machine, so the patches seen differ between seeds; the column has their range.
+torchvision's training of seed 0 was interrupted once and went on from its checkpoint, so that row
+repeats only roughly. StarDist and Cellpose learn and give label maps, whereas the true masks
+overlap. They give no sources below their own thresholds, so their average precision ranks fewer
+sources than the other nets'.
 """
 
 
@@ -74,7 +75,7 @@ def _best(rows, path):
 
 
 def _setting(setting, recipes, names):
-    runs = [row for recipe in recipes for row in names[recipe.name] if "sources" in row]
+    runs = [row for recipe in recipes for row in _scored(names[recipe.name])]
     if not runs:
         return []
     columns = {
@@ -84,7 +85,7 @@ def _setting(setting, recipes, names):
     }
     table = []
     for recipe in recipes:
-        rows = [row for row in names[recipe.name] if "sources" in row]
+        rows = _scored(names[recipe.name])
         if not rows:
             continue
         label = f"*{rows[0]['label']}*" if rows[0]["peer"] else rows[0]["label"]
@@ -93,7 +94,7 @@ def _setting(setting, recipes, names):
                 label,
                 f"{recipe.core_minutes:g}",
                 number(_mean(rows, "fit.seconds") / 60, 1),
-                f"{_mean(rows, 'fit.patches'):.0f}",
+                _range(rows, "fit.patches"),
                 *(_text(rows, path) for path in columns.values()),
                 str(len(rows)),
             ]
@@ -101,12 +102,25 @@ def _setting(setting, recipes, names):
     header = ["system", "core-minutes", "used", "patches seen", *columns, "seeds"]
     n_train = ", ".join(sorted({str(recipe.n_train) for recipe in recipes}))
     title = f"Setting {setting}: {n_train} patches to train on"
-    return [title, "-" * len(title), "", *rst_table(header, table)]
+    missing = [RIVALS[item.system].label for item in recipes if not _scored(names[item.name])]
+    told = [f"Not run in this setting: {'; '.join(missing)}.", ""] if missing else []
+    return [title, "-" * len(title), "", *rst_table(header, table), *told]
+
+
+def _scored(rows):
+    """Rows with scores: a program that is not installed has none."""
+    return [row for row in rows if "sources" in row]
 
 
 def _mean(rows, path):
     values = [dig(row, path) for row in rows if dig(row, path) is not None]
     return statistics.fmean(values) if values else float("nan")
+
+
+def _range(rows, path):
+    """The least and the largest count of the seeds, as ``1508–1928``."""
+    counts = sorted({f"{dig(row, path):.0f}" for row in rows if dig(row, path)}, key=int)
+    return "–".join([*counts[:1], *counts[1:][-1:]]) or "–"
 
 
 def _text(rows, path):

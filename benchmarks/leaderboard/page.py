@@ -10,10 +10,10 @@ from . import elsewhere_page, equal_page, summary
 from .about import ABOUT
 from .budgets import budget_table, not_run
 from .figures import write_figures
-from .reported import STUDY_OF
+from .reported import REPORTED, STUDY_OF
 from .run import key
 from .settings import SETTINGS
-from .store import Store, number
+from .store import FORMER, Store, number
 from .systems import SYSTEMS
 from .tables import (
     ISOPHOTE_COLUMNS,
@@ -37,6 +37,7 @@ from .texts import (
     CONDITIONS,
     COSTS,
     DUELS,
+    FORMER_ROWS,
     INTRODUCTION,
     ISOPHOTES,
     LIMITS,
@@ -64,7 +65,10 @@ CAPTIONS = {
         "line."
     ),
 }
-MADE = ".. Made from the tables in benchmarks/leaderboard/results when the documentation is built."
+MADE = (
+    ".. Made from the tables in benchmarks/leaderboard/results: python -m benchmarks.leaderboard "
+    "page."
+)
 
 
 def write_page(results, output):
@@ -107,7 +111,7 @@ def make_pages(store, figures=(), stem="leaderboard", where="/_static/leaderboar
         "_equal": ("Equal data, equal minutes", equal_page.lines(store.equal)),
         "_elsewhere": (
             "Images of other simulators",
-            elsewhere_page.lines(store.elsewhere, store.untrained),
+            [*elsewhere_page.lines(store.elsewhere, store.untrained), *_former(store)],
         ),
         "_conditions": ("Other conditions, calibration", _conditions(store, figure)),
         "_systems": ("Rows, budgets and commands", _systems(store)),
@@ -129,6 +133,7 @@ def _overview(store):
     return [
         *_smaller(store),
         INTRODUCTION,
+        *_former(store),
         f"Machine: {_machine(store)}.",
         "",
         *_section("What these numbers do not show", "-"),
@@ -152,6 +157,14 @@ def _overview(store):
         *_section("Goals", "-"),
         *goal_table(store),
     ]
+
+
+def _former(store):
+    """Explain the mark of rows by former weights, if there are any."""
+    marked = any(group.former for name in SETTINGS for group in store.groups(name))
+    rows = (row for table in store.elsewhere.values() for row in table)
+    marked |= any(row["system"].endswith(FORMER) for row in rows)
+    return [FORMER_ROWS, ""] if marked else []
 
 
 def _section(title, mark):
@@ -203,7 +216,9 @@ def _counts(store, name):
     counts = sorted({(run["n_test"], run["sources"]["n_true"]) for run in scored})
     told = "; ".join(f"{patches} patches with {sources} sources" for patches, sources in counts)
     text = f"{setting.text} Tested on, by seed: {told or 'nothing yet'}."
-    return f"{text} {OLD_ROWS}" if any(group.old for group in groups) else text
+    marks = [OLD_ROWS] * any(group.old for group in groups)
+    marks += [FORMER_ROWS] * any(group.former for group in groups)
+    return " ".join([text, *marks])
 
 
 def _areas(store, name):
@@ -244,7 +259,26 @@ def _setting_c(store, figure):
     lines += score_table(store, "C", STAR_COLUMNS, lambda run: bool(run.values("segm.galaxy.AP")))
     lines += ["All systems, stars and galaxies alike:", ""]
     lines += score_table(store, "C", SOURCE_COLUMNS)
-    return [*lines, *figure("stars"), *_areas(store, "C")]
+    return [*lines, *figure("stars"), *_areas(store, "C"), *_setting_c8(store)]
+
+
+def _setting_c8(store):
+    """Make the section on setting C at the seeing of a survey; empty without its rows."""
+    if not store.groups("C8"):
+        return []
+    reported = [cell for cell in REPORTED if cell.setting == "C"]
+    told = " and ".join(f"{number(cell.value)} ({cell.name})" for cell in reported)
+    lines = [*_section("At the seeing of a survey", "-"), _counts(store, "C8"), ""]
+    lines += [f"[Shah2020]_ reports {told} on real images of such seeing.", ""]
+    lines += score_table(store, "C8", STAR_COLUMNS, lambda run: bool(run.values("segm.galaxy.AP")))
+    lines += ["All systems, stars and galaxies alike:", ""]
+    lines += score_table(store, "C8", SOURCE_COLUMNS)
+    return [
+        *lines,
+        "Completeness against signal to noise:",
+        "",
+        *bin_table(store, "C8", "completeness by snr", "S/N", _is_main),
+    ]
 
 
 # ---- the other pages ----

@@ -31,6 +31,7 @@ from .systems import (
     predict_many,
     recipe_of,
     set_last,
+    version_of_weights,
 )
 from .table_file import add_run
 
@@ -119,7 +120,9 @@ def _fit_and_score(setting, system, job, keep, reuse):
         test = setting.test(seed, scale)
         with Stopwatch() as predicting:
             predicted = predict(estimator, test.X)
+        version = version_of_weights(system)
         result = {
+            **({"weights": version} if version else {}),
             "plan": planned,
             "chosen": chosen,
             "fit": fitting | {"choosing_seconds": round(choosing.seconds, 3)},

@@ -1,5 +1,6 @@
 """The settings: which images, how many, and what counts as a true source."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -92,6 +93,26 @@ def patches_c(side, seed):
     return cut_instances(without_sky(field), 512)
 
 
+def draw_c8(n, seed, scale):
+    side = {"full": 1024, "small": 1024, "tiny": 512}[scale]
+    return draw_fields(n, seed, lambda field_seed: patches_c8(side, field_seed), (side // 512) ** 2)
+
+
+@lru_cache(maxsize=16)
+def patches_c8(side, seed):
+    field = make_field(
+        (side, side),
+        bands="grz",
+        star_fraction=0.3,
+        pixel_scale=0.168,
+        psf_fwhm=0.8,
+        density=30.0,
+        depth=26.0,
+        random_state=seed,
+    )
+    return cut_instances(without_sky(field), 512)
+
+
 _FIELD = (
     "``make_field``: 0.1″ pixels, PSF 0.17″, about 17 sources of at least 10 pixels in 256² "
     "pixels, S/N 5 at magnitude "
@@ -127,7 +148,17 @@ C = Setting(
     n_bands=3,
     classes=True,
 )
-SETTINGS = {item.name: item for item in (A, B, C)}
+C8 = dataclasses.replace(
+    C,
+    name="C8",
+    title="C8. Setting C at the seeing of HSC",
+    text=(
+        "512² patches in g, r, z as the Hyper Suprime-Cam sees them: 0.168″ pixels, PSF 0.8″, S/N "
+        "5 at magnitude 26, 30 labelled sources a square arcminute, three of ten stars."
+    ),
+    draw=draw_c8,
+)
+SETTINGS = {item.name: item for item in (A, B, C, C8)}
 
 
 @lru_cache(maxsize=1)

@@ -4,12 +4,14 @@ import statistics
 from pathlib import Path
 
 from .settings import SETTINGS
-from .systems import SYSTEMS, VARIANTS
+from .systems import SYSTEMS, VARIANTS, version_of_weights
 from .table_file import read_runs
 
 #: Our rows that were run before this day are marked: today's code gives other numbers.
 CODE_SINCE = "2026-11-22"
 OLD = " †"
+#: Mark of rows by a former version of weights that ship with the package.
+FORMER = " ‡"
 ELSEWHERE = ("btk", "galsim")  # tables that `benchmarks.bench_elsewhere` writes
 
 
@@ -27,7 +29,8 @@ class Store:
     left_out : list of dict
         Runs of nets that another program trained. They stay in the tables and off the page.
     elsewhere : dict of str to list of dict
-        Rows on images of other simulators, by setting.
+        Rows on images of other simulators, by setting. The names of rows by former weights have
+        their mark.
     untrained : set of str
         Names of the nets that another program trained, as ``"C.mask_rcnn.snr.0"``.
     equal : list of dict
@@ -46,6 +49,10 @@ class Store:
             for run in self.left_out
         }
         tables = {name: read_runs(folder / f"{name}.csv") for name in ELSEWHERE}
+        shipped = {system.label: name for name, system in SYSTEMS.items() if system.weights}
+        for row in (row for rows in tables.values() for row in rows):
+            former = is_former({**row, "system": shipped.get(row["system"])})
+            row["system"] += FORMER * former
         self.elsewhere = {name: rows for name, rows in tables.items() if rows}
 
     def groups(self, setting):
@@ -70,6 +77,12 @@ class Store:
 def trained_elsewhere(run):
     """Whether the command of a run does not train the net that the run scored."""
     return bool(dig(run, "fit.trained elsewhere"))
+
+
+def is_former(run):
+    """Whether a run is by another version of the shipped weights than the installed one."""
+    system = SYSTEMS.get(run["system"])
+    return bool(system and system.weights) and run.get("weights") != version_of_weights(system)
 
 
 class Group:
@@ -98,11 +111,16 @@ class Group:
         return not self.peer and min(dates) < CODE_SINCE
 
     @property
+    def former(self):
+        """Whether a run is by a former version of the weights that ship."""
+        return any(map(is_former, self.runs))
+
+    @property
     def name(self):
-        """Label, with the variant if the system has several, and a mark if `old`."""
+        """Label, with the variant if the system has several, and marks if `old` or `former`."""
         several = len(SYSTEMS[self.system].variants[self.setting]) > 1
         name = f"{self.label}, {VARIANTS[self.variant]}" if several else self.label
-        return name + OLD * self.old
+        return name + OLD * self.old + FORMER * self.former
 
     def values(self, path):
         """The number at ``"pixels.mean.iou"`` of every seed that has it."""

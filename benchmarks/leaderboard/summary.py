@@ -12,8 +12,8 @@ from .verdicts import KINDS, cells_behind, duels
 
 HEADER = ("contest", "lost", "largest deficit: ours to theirs", "largest lead: ours to theirs")
 TEXT = """\
-Ours against others on the same simulated images, but for the published numbers: a row is a contest,
-the largest deficit first. A score is lost however small the gap.
+Ours against others on the same simulated images, but for the published numbers: a row is a contest
+with losses, the largest deficit first. A score is lost however small the gap.
 
 """
 
@@ -82,12 +82,25 @@ def lines(store):
         [
             item.title,
             f"{len(item.lost)}/{len(item.scores)}",
-            _told(item.worst) if item.lost else "–",
+            _told(item.worst),
             _told(item.best) if _lead(item.best) >= 0 else "–",
         ]
         for item in items
+        if item.lost
     ]
-    return [told, TEXT, *rst_table(HEADER, rows)]
+    table = rst_table(HEADER, rows) if rows else []
+    return [told, TEXT, *table, *_won([item for item in items if not item.lost])]
+
+
+def _won(items):
+    """Name the contests without a loss, with the smallest lead of each."""
+    if not items:
+        return []
+    told = [
+        f"{item.title} ({len(item.scores)} scores, least lead {number(_lead(item.worst))})"
+        for item in items
+    ]
+    return [f"Behind in no score: {'; '.join(told)}.", ""]
 
 
 def _told(score):

@@ -10,6 +10,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 import galaxysegment.segmenters
 from galaxysegment import PhotutilsSegmenter, UNetSegmenter
+from galaxysegment._utils.shipped import shipped_models
 from galaxysegment.preprocessing import (
     GaussianSmoother,
     ImageNormalizer,
@@ -84,6 +85,9 @@ class System:
     more_data : bool
         Whether it is trained on more patches than the programs of others. It is not compared with
         them.
+    weights : tuple of str
+        Class and name of the weights that ship with the package, as ``("UNetSegmenter", "vis")``;
+        empty for other systems.
     """
 
     label: str
@@ -98,6 +102,7 @@ class System:
     fit: bool = True
     n_choose: int = 64
     more_data: bool = False
+    weights: tuple = ()
 
     def grid_of(self, setting):
         """The grid in a setting."""
@@ -201,7 +206,8 @@ STUDY = {
     "mask_objects": False,
 }
 RAW = {"A": ("raw",), "B": ("raw",), "C": ("raw",)}
-SHIPPED = {"A": ("raw",), "B": ("raw",), "C": ("coadd", "r")}  # nets of one band
+ALL = {**RAW, "C8": ("raw",)}
+SHIPPED = {"A": ("raw",), "B": ("raw",), "C": ("coadd", "r"), "C8": ("r",)}  # nets of one band
 NETS = {"A": PREPARED, "B": ("raw",), "C": ("lupton", "snr")}
 # Pixels of a source differ in number between the settings, and with them what is worth trying.
 SEP_GRID = {
@@ -235,7 +241,7 @@ NOISECHISEL_GRID = {
 }
 CANDIDATES = ("scores", {"score_threshold": 0.005})
 SAMPLE = {"A": 64, "B": 200, "C": 16}
-FEW = {"A": 16, "B": 60, "C": 4}
+FEW = {"A": 16, "B": 60, "C": 4, "C8": 16}
 
 
 def shipped(name, weights, sweep):
@@ -247,6 +253,7 @@ def shipped(name, weights, sweep):
         sweep=sweep,
         fit=False,
         more_data=True,
+        weights=(name, weights),
     )
 
 
@@ -260,16 +267,16 @@ SYSTEMS = {
     "photutils": System(
         "PhotutilsSegmenter, defaults",
         ours("PhotutilsSegmenter", rms=True),
-        RAW,
+        ALL,
         sweep=("n_sigma", SIGMAS),
     ),
     "photutils_tuned": System(
         "PhotutilsSegmenter, tuned",
         ours("PhotutilsSegmenter", rms=True, deblend=True, **THRESHOLD),
-        RAW,
+        ALL,
         n_train=FEW,
         grid=PEER_GRID | CONTRAST | OUR_GRID,
-        grids={"C": GRID | OUR_GRID},
+        grids={"C": GRID | OUR_GRID, "C8": GRID | OUR_GRID},
         sweep=("n_sigma", SIGMAS),
     ),
     "photutils_refined": System(
@@ -280,16 +287,16 @@ SYSTEMS = {
     "sep": System(
         "SEPSegmenter, defaults",
         ours("SEPSegmenter", rms=True),
-        RAW,
+        ALL,
         sweep=("n_sigma", SIGMAS),
     ),
     "sep_tuned": System(
         "SEPSegmenter, tuned",
         ours("SEPSegmenter", rms=True, deblend=True, **THRESHOLD),
-        RAW,
+        ALL,
         n_train=FEW,
         grid=SEP_GRID | CONTRAST | OUR_GRID,
-        grids={"C": GRID | OUR_GRID},
+        grids={"C": GRID | OUR_GRID, "C8": GRID | OUR_GRID},
         sweep=("n_sigma", SIGMAS),
     ),
     "kmeans": System(
@@ -347,34 +354,37 @@ SYSTEMS = {
         net="detr",
     ),
     "plain_photutils": System(
-        "photutils", peer(PlainPhotutils, **PHOTUTILS), RAW, sweep=("n_sigma", SIGMAS), peer=True
+        "photutils", peer(PlainPhotutils, **PHOTUTILS), ALL, sweep=("n_sigma", SIGMAS), peer=True
     ),
     "plain_photutils_tuned": System(
         "photutils, tuned",
         peer(PlainPhotutils, **PHOTUTILS),
-        RAW,
+        ALL,
         n_train=FEW,
         grid=PEER_GRID,
+        grids={"C8": GRID},
         sweep=("n_sigma", SIGMAS),
         peer=True,
     ),
-    "plain_sep": System("sep", peer(PlainSep), RAW, sweep=("n_sigma", SIGMAS), peer=True),
+    "plain_sep": System("sep", peer(PlainSep), ALL, sweep=("n_sigma", SIGMAS), peer=True),
     "plain_sep_tuned": System(
         "sep, tuned",
         peer(PlainSep),
-        RAW,
+        ALL,
         n_train=FEW,
         grid={**SEP_FILTERS, **SEP_GRID, "n_sigma": MATCHED} | CONTRAST,
+        grids={"C8": SEP_FILTERS | GRID},
         sweep=("n_sigma", SIGMAS),
         peer=True,
     ),
-    "sextractor": System("SExtractor", peer(SExtractor), RAW, sweep=("n_sigma", SIGMAS), peer=True),
+    "sextractor": System("SExtractor", peer(SExtractor), ALL, sweep=("n_sigma", SIGMAS), peer=True),
     "sextractor_tuned": System(
         "SExtractor, tuned",
         peer(SExtractor),
-        RAW,
+        ALL,
         n_train=FEW,
         grid=PEER_GRID,
+        grids={"C8": GRID},
         sweep=("n_sigma", SIGMAS),
         peer=True,
     ),
@@ -423,6 +433,14 @@ SYSTEMS = {
 
 def recipe_of(system, setting):
     return RECIPES[system.net, setting.name] if system.net else None
+
+
+def version_of_weights(system):
+    """Name and version of the weights that ship, as ``"sky 1.1"``; None for other systems."""
+    for model in shipped_models():
+        if (model.estimator, model.name) == system.weights:
+            return f"{model.name} {model.version}"
+    return None
 
 
 def choices(grid):

@@ -31,6 +31,11 @@ others (*in italics*), each called as its own documentation does.
 
 OLD_ROWS = "†: run on 20 November 2026, by the code of that day."
 
+FORMER_ROWS = (
+    "‡: by a former version of weights that ship with the package; the installed version gives "
+    "other numbers."
+)
+
 CONDITIONS = """\
 Patches of setting A under changed conditions, with the truth changed alike. †: run on 20 November
 2026, by the code of that day. *Sky gradient*: the sky
