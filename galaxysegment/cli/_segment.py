@@ -52,7 +52,7 @@ def add_arguments(parser):
         "--n-jobs",
         type=int,
         default=1,
-        help="processes for the tiles; -1: one per core (%(default)s)",
+        help="workers for the tiles; -1: one per core (%(default)s)",
     )
     parser.add_argument("--resume", action="store_true", help="continue an unfinished run in tiles")
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")

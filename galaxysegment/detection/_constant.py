@@ -95,6 +95,7 @@ class ConstantBlanker(MosaicAware):
     """The step before a segmenter of a mosaic that sets constant regions to NaN."""
 
     reach = 0
+    works_in_threads = True
 
     def __init__(self, rms_band):
         self.rms_band = rms_band

@@ -52,6 +52,12 @@ class MosaicAware:
         Whether the pixels of such a gap belong to the source.
     no_data : {"nan", "auto"}, default="nan"
         With "auto", large regions of exactly equal pixels have no data, as NaN has none.
+    works_in_threads : bool, default=False
+        Whether several threads may work on windows at the same time, and gain time, because nearly
+        all of the work is done by code that releases Python's interpreter lock. The workers of a
+        mosaic are then threads of one process, which start at once and share the image and the
+        compiled functions. Say so only if no method changes the estimator or anything global. The
+        default makes workers processes.
 
     Examples
     --------
@@ -89,6 +95,7 @@ class MosaicAware:
     bridge: int = 0
     label_bridge: bool = False
     no_data: str = "nan"
+    works_in_threads: bool = False
     # Whether instances are measured by ``_find_measured``, and classes told once all are known.
     _compares_classes: bool = False
     # What `with_statistics` was given; None on an estimator that sees whole images.

@@ -100,6 +100,8 @@ class _HasGaps(Statistic):
 class GapBridge(MosaicAware):
     """The step before a segmenter of a mosaic whose sources may bridge gaps without data."""
 
+    works_in_threads = True
+
     def __init__(self, width, rms_band):
         self.width, self.rms_band = width, rms_band
         self.reach = width + 1

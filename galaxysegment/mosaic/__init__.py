@@ -143,9 +143,12 @@ def segment_mosaic(
         Context: pixels that a tile reads beyond its write region on each side. By default enough
         for the segmenter, and at least 64.
     n_jobs : int, default=1
-        Number of processes; -1 starts one per core. An image of a single tile starts none. With 1,
-        a `joblib.parallel_config` around the call decides: ``joblib.parallel_config("dask")`` sends
-        tiles to a cluster whose workers see the same files.
+        Number of workers; -1 takes one per core. They are threads of this process if the segmenter
+        declares ``works_in_threads``, as `PhotutilsSegmenter` and `SEPSegmenter` do: threads start
+        at once. For other segmenters they are processes, which take about 2 s to start. An image
+        of a single tile needs no worker. A `joblib.parallel_config` around the call overrules
+        this: ``joblib.parallel_config("dask")`` sends tiles to a cluster whose workers see the
+        same files, ``joblib.parallel_config("loky")`` to processes. The result is the same.
     progress : bool, default=True
         Show a bar with an estimate of the time left on the standard error stream.
     resume : bool, default=False
@@ -210,7 +213,8 @@ def segment_mosaic(
     Statistics of the whole image, such as the mesh of `PhotutilsSegmenter`'s background, are
     measured before the first tile, in a pass over the whole image.
 
-    If the main process ends, killed or not, its workers end within a second.
+    If the main process ends, killed or not, its workers end within a second. Ctrl-C lets threads
+    finish the tiles that they have begun.
 
     Examples
     --------

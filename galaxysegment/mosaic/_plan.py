@@ -171,6 +171,11 @@ class Plan:
         """Read regions begin at a multiple of this many pixels."""
         return int(self._contracts[-1].phase)
 
+    @property
+    def in_threads(self):
+        """Whether threads may work on several windows at once, and gain time."""
+        return all(contract.works_in_threads for contract in self._contracts)
+
     def reach(self):
         """Pixels around a pixel that decide about it; None if the segmenter does not say."""
         own = self._contracts[-1].reach
@@ -179,7 +184,7 @@ class Plan:
     def _reach_before(self, n_steps):
         return sum(contract.reach for contract in self._contracts[:n_steps])
 
-    def learn(self, pixels, run):
+    def learn(self, pixels, run, each_of):
         """Measure the statistics of the whole mosaic that the steps need, step by step.
 
         Parameters
@@ -189,19 +194,21 @@ class Plan:
         run : callable
             ``run(plan, n_steps, function, blocks)`` returns ``function(rows, y0)`` of each block of
             rows, as the step after `n_steps` others sees it.
+        each_of : callable
+            ``each_of(functions)`` returns what each of some functions without arguments returns.
         """
         for index, contract in enumerate(self._contracts):
             if index == self._first_own:
-                self._measure_at_once(pixels, run)
+                self._measure_at_once(pixels, run, each_of)
             known = self._values[index]
             informed = contract.with_statistics(known, (0, 0)) if known else contract
             needed = informed.statistics_needed()
             while needed:
-                self._values[index] |= self._measure(index, needed, pixels.shape, run)
+                self._values[index] |= self._measure(index, needed, pixels.shape, run, each_of)
                 informed = contract.with_statistics(self._values[index], (0, 0))
                 needed = informed.statistics_needed()
 
-    def _measure_at_once(self, pixels, run):
+    def _measure_at_once(self, pixels, run, each_of):
         """Measure what the last steps need in one pass, as if the first of them changed no pixel.
 
         Most images have neither constant regions nor gaps. What was measured behind a step that
@@ -215,7 +222,7 @@ class Plan:
             for index in range(self._first_own, stop)
             for name, statistic in self._contracts[index].statistics_needed().items()
         }
-        measured = self._measure(self._first_own, needed, pixels.shape, run)
+        measured = self._measure(self._first_own, needed, pixels.shape, run, each_of)
         for index in range(self._first_own, stop):
             self._values[index] |= {
                 name: value for (step, name), value in measured.items() if step == index
@@ -223,17 +230,21 @@ class Plan:
             if index + 1 < stop and not self._contracts[index].is_idle(self._values[index]):
                 break
 
-    def _measure(self, index, needed, shape, run):
+    def _measure(self, index, needed, shape, run, each_of):
         """Values of the statistics that a step needs, in one pass over the mosaic."""
         height, width = shape
         step = lcm(*(statistic.block_rows(shape) for statistic in needed.values()))
         n_rows = step * max(1, _BLOCK // (step * width))
         blocks = [Window(y0, 0, min(y0 + n_rows, height), width) for y0 in range(0, height, n_rows)]
         parts = run(self, index, partial(_measure_block, list(needed.values()), shape), blocks)
-        return {
-            name: statistic.combine([part[place] for part in parts], shape)
-            for place, (name, statistic) in enumerate(needed.items())
-        }
+        parts = [[part[place] for part in parts] for place in range(len(needed))]
+        combined = each_of(
+            [
+                partial(statistic.combine, own, shape)
+                for statistic, own in zip(needed.values(), parts, strict=True)
+            ]
+        )
+        return dict(zip(needed, combined, strict=True))
 
     def placed(self, index, window):
         """Step `index`, told about the mosaic if it asked."""

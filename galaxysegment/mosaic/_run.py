@@ -127,15 +127,17 @@ class TileRun:
         The file to write.
     n_jobs, progress, resume, overwrite
         As of `segment_mosaic`.
+    in_threads : bool, default=False
+        Whether workers are threads.
     """
 
     verb = "segmented"  # what happens to the image
     result = "map"  # what is written
 
-    def __init__(self, pixels, output, *, n_jobs, progress, resume, overwrite):
+    def __init__(self, pixels, output, *, n_jobs, progress, resume, overwrite, in_threads=False):
         self.pixels, self.output = pixels, output
         self.resume, self.overwrite = resume, overwrite
-        self.scheduler = Scheduler(n_jobs, progress)
+        self.scheduler = Scheduler(n_jobs, progress, in_threads)
         is_alone = output is None and not self.scheduler.is_parallel
         self.folder = Memory() if is_alone else WorkFolder(output and work_path(output))
         # Arrays in memory that only this run sees are not looked at twice: that takes time.
@@ -158,7 +160,8 @@ class TileRun:
             self._check_output()
             about = {"run": uuid4().hex} if self.output is None else self._about()
             self.folder.start(json.loads(json.dumps(about)), resume=self.resume)
-            result = self._work()
+            with self.scheduler:
+                result = self._work()
             finished = True
         except RecordError as error:
             safe = self._what_is_safe("tile", self.n_tiles, self.n_tiles)
@@ -262,9 +265,9 @@ class Run(TileRun):
     """
 
     def __init__(self, segmenter, pixels, output, *, kind, tile_size, overlap, **options):
-        super().__init__(pixels, output, **options)
-        self.segmenter, self.kind, self.tile_size = segmenter, kind, tile_size
         self.plan = Plan(segmenter, kind)
+        super().__init__(pixels, output, in_threads=self.plan.in_threads, **options)
+        self.segmenter, self.kind, self.tile_size = segmenter, kind, tile_size
         self.overlap, self.margin = choose_overlap(self.plan, overlap)
         self.lines = cut_tiles(pixels.shape, tile_size, self.overlap, self.plan.phase)
         self.tiles = [tile for line in self.lines for tile in line]
@@ -306,7 +309,7 @@ class Run(TileRun):
         }
 
     def _work(self):
-        self.plan.learn(self.pixels, self._map_rows)
+        self.plan.learn(self.pixels, self._map_rows, self.scheduler.each_of)
         self._share()
         self._all(segment_tile, "tile", [(tile,) for tile in self.tiles])
         if self.plan.output == "instances":

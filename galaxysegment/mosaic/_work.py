@@ -1,7 +1,8 @@
-"""The tasks of a run, and who does them: this process, or joblib's workers."""
+"""The tasks of a run, and who does them: this process, its threads, or joblib's workers."""
 
 import os
 import pickle
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -183,7 +184,9 @@ class _Bar(tqdm):
 
 
 class Scheduler:
-    """Do tasks here or on joblib's workers.
+    """Do tasks here, in threads of this process, or on joblib's workers.
+
+    Threads live as long as the block that it is the context of.
 
     Parameters
     ----------
@@ -191,16 +194,29 @@ class Scheduler:
         Number of workers; with 1, a ``joblib.parallel_config`` around the call decides.
     progress : bool
         Whether to show a bar.
+    in_threads : bool, default=False
+        Whether the workers are threads, unless a ``joblib.parallel_config`` names a backend.
+
+    Attributes
+    ----------
+    n_threads : int
+        Number of threads of this process that do the tasks; 1 says that it does them itself, or
+        that joblib's workers do.
+    is_parallel : bool
+        Whether joblib's workers do the tasks.
     """
 
-    def __init__(self, n_jobs, progress):
+    def __init__(self, n_jobs, progress, in_threads=False):
         # One job is what None means too, unless a joblib.parallel_config says otherwise.
         self.n_jobs = None if n_jobs == 1 else n_jobs
         self.progress = progress
-        self.is_parallel = _is_parallel(self.n_jobs)
+        in_threads = in_threads and not _names_backend()
+        self.n_threads = joblib.effective_n_jobs(self.n_jobs) if in_threads else 1
+        self.is_parallel = not in_threads and _is_parallel(self.n_jobs)
+        self._threads = None
 
     def share(self, job):
-        """Return the job itself, or the path of a file from which workers read it."""
+        """Return the job itself, or the path of a file from which joblib's workers read it."""
         if not self.is_parallel:
             return job
         # Workers outlive a run and remember what they have read: a name is never used twice.
@@ -228,7 +244,43 @@ class Scheduler:
                 yield result
                 bar.update()
 
+    def each_of(self, calls):
+        """Return the result of each of some functions without arguments, in their order."""
+        if self._threads is None:
+            return [call() for call in calls]
+        return list(self._threads.map(_call, calls))
+
+    def __enter__(self):
+        """Start the threads, if threads do the tasks."""
+        if self.n_threads > 1:
+            _BLAS.__enter__()
+            # The number of threads of OpenMP belongs to each thread.
+            options = {"initializer": threadpool_limits, "initargs": (1, "openmp")}
+            self._threads = ThreadPoolExecutor(self.n_threads, "galaxysegment", **options)
+        return self
+
+    def __exit__(self, *error):
+        """End the threads: a task that has begun is finished, the others are dropped.
+
+        So no thread works on the files of a run that is over.
+        """
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
+            self._threads = None
+            _BLAS.__exit__()
+
+    def _results_of_threads(self, job, task, items):
+        indices = {
+            self._threads.submit(run_task, job, task, *item): index
+            for index, item in enumerate(items)
+        }
+        for future in as_completed(indices):
+            yield indices[future], future.result()
+
     def _results(self, job, task, items):
+        if self._threads is not None:
+            yield from self._results_of_threads(job, task, items)
+            return
         if not self.is_parallel:
             for index, item in enumerate(items):
                 yield index, run_task(job, task, *item)
@@ -242,6 +294,16 @@ class Scheduler:
         # waiting.
         with ignored("A worker stopped while some jobs"):
             yield from parallel(calls)
+
+
+def _call(function):
+    return function()
+
+
+def _names_backend():
+    """Whether a ``joblib.parallel_config`` names the backend: then it is the same with a wish."""
+    (own, _), (other, _) = get_active_backend(), get_active_backend(prefer="threads")
+    return type(own) is type(other)
 
 
 def _is_parallel(n_jobs):

@@ -137,6 +137,7 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
     """
 
     _requires_fit = False
+    works_in_threads = True
     _parameter_constraints: dict = {
         "fwhm": [Interval(Real, 0, None, closed="neither"), None],
         "kernel_size": [Interval(Integral, 1, None, closed="left")],

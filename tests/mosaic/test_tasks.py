@@ -221,7 +221,7 @@ def test_a_single_tile_starts_no_worker(monkeypatch):
     def forbidden(*args, **kwargs):
         raise AssertionError("a worker was asked for")
 
-    monkeypatch.setattr(joblib, "Parallel", forbidden)
+    monkeypatch.setattr(_work, "ThreadPoolExecutor", forbidden)
     image = np.zeros((30, 40))
     image[5:10, 5:10] = 20
     segmenter = PhotutilsSegmenter(n_sigma=3, deblend=False)
