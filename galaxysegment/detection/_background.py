@@ -109,9 +109,14 @@ def meshes_of_boxes(
         centres = _box_centres(box, plane_over)
         plane = fit_plane(background, used, *centres)
         background = background - plane.at(*centres)
-    return _mesh_map(background, used, box, filter_size, dtype, plane), _mesh_map(
-        rms, used, box, filter_size, dtype
-    )
+    if not used.any():
+        nothing = np.full(used.shape, np.nan)
+        return MeshMap(nothing, box, dtype), MeshMap(nothing, box, dtype)
+    meshes = [mesh.astype(dtype) for mesh in (background, rms)]
+    if not used.all():
+        meshes = _fill_unused(meshes, used)
+    level, noise = (_median_filter(mesh, filter_size) for mesh in meshes)
+    return MeshMap(level, box, dtype, plane), MeshMap(noise, box, dtype)
 
 
 class MeshMap:
@@ -408,16 +413,7 @@ def median_near(values, guess):
     return np.median(values)
 
 
-def _mesh_map(values, used, box, filter_size, dtype, plane=None):
-    if not used.any():
-        return MeshMap(np.full(used.shape, np.nan), box, dtype)
-    values = values.astype(dtype)
-    if not used.all():
-        values = _fill_unused(values, used)
-    return MeshMap(_median_filter(values, filter_size), box, dtype, plane)
-
-
-def _fill_unused(values, used):
+def _fill_unused(meshes, used):
     """Fill boxes that are not used from the ten nearest ones, weighted by inverse distance.
 
     The same as `photutils.utils.ShepardIDWInterpolator`, which takes longer to import than a small
@@ -425,14 +421,15 @@ def _fill_unused(values, used):
     """
     from scipy.spatial import cKDTree
 
-    known = values[used]
-    n_neighbors = min(10, known.size)
-    tree = cKDTree(np.argwhere(used), leafsize=10)  # photutils' order of ties
-    distances, neighbors = tree.query(np.argwhere(~used), k=np.arange(1, n_neighbors + 1))
+    places = np.argwhere(used)
+    tree = cKDTree(places, leafsize=10)  # photutils' order of ties
+    n_neighbors = np.arange(1, min(10, len(places)) + 1)
+    distances, neighbors = tree.query(np.argwhere(~used), k=n_neighbors)
     weights = 1 / distances
-    values = values.copy()
-    values[~used] = (weights * known[neighbors]).sum(axis=1) / weights.sum(axis=1)
-    return values
+    filled = [mesh.copy() for mesh in meshes]
+    for mesh in filled:
+        mesh[~used] = (weights * mesh[used][neighbors]).sum(axis=1) / weights.sum(axis=1)
+    return filled
 
 
 def _median_filter(mesh, size):

@@ -37,14 +37,15 @@ def boxes_of_objects(level, noise, used):
     objects = np.zeros(used.shape, dtype=bool)
     if np.count_nonzero(used) < 4:
         return objects
-    for _ in range(_ROUNDS):
-        sky = used & ~objects
-        before = objects
-        objects = _groups(level, noise, used, sky)
+    seen, rounds = [objects], {objects.tobytes(): 0}
+    while len(seen) <= _ROUNDS:
+        objects = _groups(level, noise, used, used & ~seen[-1])
         if np.count_nonzero(objects) > _MOST * np.count_nonzero(used):
-            return before
-        if (objects == before).all():
-            break
+            return seen[-1]
+        first = rounds.setdefault(objects.tobytes(), len(seen))
+        if first < len(seen):  # what follows is known: the rounds since then, again and again
+            return seen[first + (_ROUNDS - first) % (len(seen) - first)]
+        seen.append(objects)
     return objects
 
 

@@ -140,7 +140,9 @@ def test_unused_boxes_are_filled_as_by_photutils(n_used, dtype):
     interpolate = ShepardIDWInterpolator(np.argwhere(used), values[used])
     expected = values.copy()
     expected[~used] = interpolate(np.argwhere(~used), n_neighbors=10)
-    np.testing.assert_array_equal(_fill_unused(values, used), expected)
+    filled, other = _fill_unused([values, values + 1], used)
+    np.testing.assert_array_equal(filled, expected)
+    np.testing.assert_allclose(other, expected + 1, rtol=1e-6)
 
 
 @pytest.mark.parametrize("clip", [_clip_sorted, _clip_compiled])

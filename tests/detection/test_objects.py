@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from galaxysegment.detection import _objects
 from galaxysegment.detection._objects import boxes_of_objects
 
 
@@ -61,3 +62,30 @@ def test_few_boxes_hold_no_object():
 def test_an_image_full_of_light_keeps_its_boxes():
     level = 100 + np.random.default_rng(0).exponential(20, (8, 8))
     assert objects_of(level).mean() < 0.8
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_rounds_that_repeat_are_not_computed_again(monkeypatch, seed):
+    """The result after 20 rounds is known as soon as a round gives what one before it gave."""
+    n_boxes, n_states = 40, 1 + seed
+    rng = np.random.default_rng(seed)
+    states = np.zeros((n_states, n_boxes), dtype=bool)
+    states[1:, :20] = rng.random((n_states - 1, 20)) > 0.5
+    following = rng.integers(0, n_states, n_states)
+    n_calls = 0
+
+    def next_groups(level, noise, used, sky):
+        nonlocal n_calls
+        n_calls += 1
+        index = next(k for k, state in enumerate(states) if (state == (used & ~sky)).all())
+        return states[following[index]]
+
+    monkeypatch.setattr(_objects, "_groups", next_groups)
+    expected, visited = 0, {0}
+    for _ in range(20):
+        expected = following[expected]
+        visited.add(expected)
+    level = np.zeros(n_boxes)
+    objects = boxes_of_objects(level, level, np.ones(n_boxes, dtype=bool))
+    np.testing.assert_array_equal(objects, states[expected])
+    assert n_calls == min(len(visited), 20)

@@ -193,7 +193,7 @@ def test_statistics_of_all_steps_take_one_pass_if_no_pixel_changes(field, damage
             rows = (read_transformed(plan, n_steps, pixels, block) for block in blocks)
             return [function(part, block.y0) for part, block in zip(rows, blocks, strict=True)]
 
-        plan.learn(pixels, run)
+        plan.learn(pixels, run, lambda calls: [call() for call in calls])
         values[at_once] = plan._values
         n_passes = len(n_blocks)
         assert n_passes == (3 if not at_once else {"none": 1, "gap": 2}.get(damage, 3))
