@@ -58,12 +58,24 @@ def simulate(seed, large=False):
     if no_data.any():
         instances = clear_no_data(instances, no_data)
     if rng.uniform() < 0.5:
-        rms = background_maps(np.where(no_data, 0, image), mask=no_data, box_size=64)[1]
+        rms = estimate_rms(image)
     return np.stack([image, rms]).astype(np.float32), instances
+
+
+def estimate_rms(image):
+    """Noise of an image on a mesh."""
+    no_data = np.isnan(image)
+    return background_maps(np.where(no_data, 0, image), mask=no_data, box_size=64)[1]
 
 
 def make_groups(rng, large):
     """Make a field of groups: image, RMS and `Instances`."""
+    camera, fwhm = draw_camera(rng)
+    return see(rng, camera, fwhm, draw_groups(rng, camera, fwhm, large))
+
+
+def draw_camera(rng):
+    """Draw pixels, PSF, sky and depth; return the camera and the FWHM of its PSF in pixels."""
     pixel_scale = np.exp(rng.uniform(np.log(0.1), np.log(0.4)))
     fwhm = np.exp(rng.uniform(np.log(1.6), np.log(8.0)))  # pixels
     camera = Camera(
@@ -74,7 +86,11 @@ def make_groups(rng, large):
         (rng.uniform(23.5, 27.5),),
         rng.uniform(0, 15),
     )
-    sources = draw_groups(rng, camera, fwhm, large)
+    return camera, fwhm
+
+
+def see(rng, camera, fwhm, sources):
+    """Return image, RMS and `Instances` of sources seen by a camera."""
     stamps = camera.draw(sources)
     light = np.maximum(add_light(stamps, SHAPE)[0], 0)
     rms = np.sqrt(camera.sky_rms[0] ** 2 + light).astype(np.float32)
@@ -108,9 +124,13 @@ def draw_groups(rng, camera, fwhm, large):
     return sources[(y >= 0) & (y < SHAPE[0]) & (x >= 0) & (x < SHAPE[1])]
 
 
-def cached(seed, folder, large=False):
-    """Simulate a field, or read it back."""
-    path = folder / f"{seed}{'-large' * large}.npz"
+def cached(seed, folder, kind="", make=None):
+    """Simulate a field, or read it back.
+
+    `make` is called with the seed and the kind; ``None`` means `simulate`, whose fields are
+    ``"large"`` or not.
+    """
+    path = folder / f"{seed}{'-' * bool(kind)}{kind}.npz"
     if path.exists():
         with np.load(path) as stored:
             boxes, pixels = stored["boxes"], stored["pixels"]
@@ -118,7 +138,7 @@ def cached(seed, folder, large=False):
             parts = np.split(pixels, np.cumsum(sides.prod(axis=1)))  # the last one is empty
             crops = [part.reshape(shape) for part, shape in zip(parts[:-1], sides, strict=True)]
             return stored["planes"], Instances(SHAPE, boxes, crops, classes=stored["classes"])
-    planes, instances = simulate(seed, large)
+    planes, instances = make(seed, kind) if make else simulate(seed, kind == "large")
     part = path.with_name(f".{seed}.{os.getpid()}.npz")
     np.savez(
         part,
@@ -155,10 +175,10 @@ class Fields:
         """
         number = len(self.fields)
         large = number >= FIRST_LARGE if large is None else large
-        planes, instances = cached(self.first + number, self.folder, large)
+        planes, instances = cached(self.first + number, self.folder, "large" * large)
         self.fields.append((planes, self.segmenter._scale_all([planes])[0], instances))
 
-    def batch(self, rng):
+    def batch(self, rng, step=0):
         """Return a `DetectionBatch` of random patches, turned and mirrored at random.
 
         Once there are fields with large galaxies, half of the patches are of these.
@@ -169,25 +189,26 @@ class Fields:
         items = [self._patch(self.fields[index], rng) for index in chosen]
         return self.collate(items)[0]
 
-    def _patch(self, field, rng):
+    def _patch(self, field, rng, cut_outs=CUT_OUTS, smallest=None, largest=None, side=None):
         planes, scaled, instances = field
-        if rng.uniform() < CUT_OUTS and len(instances):
-            window = cut_out(instances, rng)
+        if rng.uniform() < cut_outs and len(instances):
+            window = cut_out(instances, rng, smallest or SMALLEST, largest or LARGEST)
             image = self.segmenter._scale_all([planes[(..., *window)]])[0]
         else:
-            corner = (rng.integers(side - PATCH + 1) for side in SHAPE)
-            window = tuple(slice(start, start + PATCH) for start in corner)
+            side = side or PATCH
+            corner = (rng.integers(length - side + 1) for length in SHAPE)
+            window = tuple(slice(start, start + side) for start in corner)
             image = scaled[(..., *window)]
         sources = cut(instances, *window)
         sources = sources.select(sources.areas >= N_PIXELS - 1)
         return turned(image, sources, rng)
 
 
-def cut_out(instances, rng):
+def cut_out(instances, rng, smallest, largest):
     """Return the window of a small cut-out with a source near its middle."""
     box = instances.boxes[rng.integers(len(instances))]
     middle = (box[:2] + box[2:]) / 2 + rng.uniform(-10, 10, size=2)
-    sides = np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST), size=2)).astype(int)
+    sides = np.exp(rng.uniform(np.log(smallest), np.log(largest), size=2)).astype(int)
     corners = np.clip(middle - sides / 2, 0, np.array(SHAPE) - sides).astype(int)
     return tuple(slice(*pair) for pair in zip(corners, corners + sides, strict=True))
 

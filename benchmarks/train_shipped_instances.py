@@ -6,8 +6,14 @@ Its U-Net begins with the shipped weights "sky", its heads with fresh ones. New 
 `instance_fields` join during the training. The training has a budget of processor minutes: the rate
 rises over the first tenth and falls along a cosine. Every two minutes the weights are written to
 the folder with the optimizer; started again, the training goes on from there. At the end the
-thresholds, and how sources are compared to tell stars from galaxies, are chosen on images that the
-net has not seen.
+thresholds, what scores are worth, and how sources are compared to tell stars from galaxies, are
+chosen on images that the net has not seen.
+
+Version 1.2 has a second training behind it, from the state of the first, on the fields of
+`instance_mix` and with larger anchors:
+
+    python -m benchmarks.train_shipped_instances --output blends.safetensors --folder second \
+        --begin training/state.pt --core-minutes 30 --fields 240 --lr 5e-4 --seed 2030
 """
 
 import argparse
@@ -18,18 +24,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.special import logit
+from sklearn.linear_model import LogisticRegression
 
 from galaxysegment import MaskRCNNSegmenter, UNetSegmenter
 from galaxysegment._utils.model_file import read_model_file, write_model_file
 from galaxysegment.datasets import make_blends, make_field
 from galaxysegment.metrics import detection_scores
+from galaxysegment.metrics._matching import best_pairs, find_overlaps
 from galaxysegment.nets.common._memory import kept_memory
 from galaxysegment.nets.common._net import autocast_dtype
 from galaxysegment.persistence import save
 from galaxysegment.segmenters._mask_rcnn import _best_mask
 from galaxysegment.segmenters._scaling import Scaler
+from galaxysegment.segmenters._score_scale import check_score_scale
 
 from .instance_fields import BATCH, PATCH, Fields
+from .instance_mix import MixedFields
 from .leaderboard.clock import TrainingClock
 from .leaderboard.scores import count_sources
 from .tune_shipped_instances import settle_rule
@@ -38,20 +49,28 @@ HELD_OUT = 8_000_000  # seed of the first field that thresholds are chosen on
 N_HELD_OUT = 16
 SURVEY = {"pixel_scale": 0.2, "psf_fwhm": 0.8, "star_fraction": 0.2}
 LEAST = 10  # pixels of a source that counts when thresholds are chosen
+SETS = ("as in training", "spread", "pairs", "fields")
+SPREAD_SIDES = 100, 150  # pixels of the cut-outs of "spread"
+LOWEST = 0.2  # score from which on scores are calibrated
 THRESHOLDS = np.round(np.arange(0.2, 0.71, 0.05), 2)
 ANCHORS = [6.0, 12.0, 24.0, 48.0, 96.0]
+SECOND_ANCHORS = [6.0, 12.0, 24.0, 60.0, 160.0]
 N_SAMPLES = 64  # boxes of a patch that the heads are trained on
 MOST_NORM = 5.0  # of the gradients
 HALF_MAX = float(np.finfo(np.float16).max)
 CHECKPOINT = 120.0  # processor seconds between two
 
 
-def make_segmenter(seed):
-    """Make the segmenter with fresh heads, on the U-Net of the weights "sky"."""
+def make_segmenter(seed, begin=None):
+    """Make the segmenter with fresh heads, on the U-Net of the weights "sky".
+
+    `begin` is the state of an earlier training to go on from, with `SECOND_ANCHORS`.
+    """
     torch.manual_seed(seed)
+    anchors = ANCHORS if begin is None else SECOND_ANCHORS
     segmenter = MaskRCNNSegmenter(
         backbone="unet",
-        anchors=ANCHORS,
+        anchors=anchors,
         n_proposals=150,
         n_samples=N_SAMPLES,
         scores="source",
@@ -60,14 +79,27 @@ def make_segmenter(seed):
         random_state=seed,
     )
     segmenter._seed, segmenter._patch_area = seed, PATCH**2
-    segmenter.anchor_sizes_, segmenter.scores_ = ANCHORS, "source"
+    segmenter.anchor_sizes_, segmenter.scores_ = anchors, "source"
     segmenter.score_threshold_ = segmenter.mask_threshold_ = 0.5
     segmenter._set_scaler(Scaler("noise", rms_band=-1))
     segmenter._make_net(1, segmenter._module_class(), segmenter._module_params(1))
+    if begin is not None:
+        module = segmenter.net_.module_
+        module.load_state_dict(torch.load(begin, weights_only=True)["module"])
+        renew_statistics(module)
+        return segmenter
     begun = UNetSegmenter(weights="sky")._ready_net().module_.state_dict()
     body = segmenter.net_.module_.backbone.body
     body.load_state_dict({key: part for key, part in begun.items() if "head" not in key})
     return segmenter
+
+
+def renew_statistics(module):
+    """Let normalizations whose variances overflowed begin anew: their channels were silent."""
+    for layer in module.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            lost = ~(torch.isfinite(layer.running_var) & torch.isfinite(layer.running_mean))
+            layer.running_mean[lost], layer.running_var[lost] = 0.0, 1.0
 
 
 def main():
@@ -79,9 +111,10 @@ def main():
     parser.add_argument("--begin-with", type=int, default=40, help="fields before the first step")
     parser.add_argument("--lr", type=float, default=1e-3, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=2028)
+    parser.add_argument("--begin", type=Path, help="state of a first training: do the second")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    segmenter = make_segmenter(options.seed)
+    segmenter = make_segmenter(options.seed, options.begin)
     with kept_memory():
         train(segmenter, options)
     tune(segmenter, options.folder)
@@ -100,7 +133,8 @@ def train(segmenter, options):
     highest = [group["lr"] for group in optimizer.param_groups]
     clock = TrainingClock(options.core_minutes, options.folder / "state.pt", CHECKPOINT)
     clock.resume(module, optimizer)
-    fields = Fields(segmenter, options.folder, options.seed * 100_000)
+    kind_of_fields = Fields if options.begin is None else MixedFields
+    fields = kind_of_fields(segmenter, options.folder, options.seed * 100_000)
     parts, start = [], time.monotonic()
     while clock.share < 1:
         wanted = min(1, clock.share / 0.8) * (options.fields - options.begin_with)
@@ -110,7 +144,8 @@ def train(segmenter, options):
             group["lr"] = rate * clock.rate
         step = clock.n_seen // BATCH
         torch.manual_seed(options.seed * 1_000_000 + step)
-        parts.append(take_step(module, optimizer, fields.batch(np.random.default_rng(step))))
+        batch = fields.batch(np.random.default_rng(step), step)
+        parts.append(take_step(module, optimizer, batch))
         clock.step(module, optimizer, BATCH, sum(parts[-1].values()))
         if (step + 1) % 50 == 0:
             told = {name: np.mean([part[name] for part in parts]) for name in parts[0]}
@@ -151,8 +186,20 @@ def held_out(segmenter, folder, n_fields=N_HELD_OUT):
     return [item[0] for item in items], [item[1] for item in items]
 
 
+def held_out_spread(segmenter, folder, n_fields=N_HELD_OUT):
+    """Return cut-outs of groups and large galaxies, and their truth."""
+    fields = MixedFields(segmenter, folder, HELD_OUT + 1000)
+    for _ in range(n_fields):
+        fields.add("spread")
+    rng = np.random.default_rng(HELD_OUT)
+    items = [
+        fields._patch(field[:3], rng, 1, *SPREAD_SIDES) for field in fields.fields for _ in range(6)
+    ]
+    return [item[0] for item in items], [item[1] for item in items]
+
+
 def development(segmenter, folder, n_fields=N_HELD_OUT):
-    """Return three sets of scaled images and truth: as in training, pairs, and fields."""
+    """Return four sets of scaled images and truth: as in training, spread, pairs, and fields."""
     X, pairs = [], []
     for number, width in enumerate((0.7, 1.0, 1.4)):
         images, truth = make_blends(2 * n_fields, psf_fwhm=width, random_state=HELD_OUT + number)
@@ -167,17 +214,19 @@ def development(segmenter, folder, n_fields=N_HELD_OUT):
     plain = replace(segmenter._scaler(), rms_band=None)
     return [
         held_out(segmenter, folder, n_fields),
+        held_out_spread(segmenter, folder, n_fields),
         ([plain.scale_image(image[None]) for image in X], pairs),
         (segmenter._scale_all(planes), [field.instances for field in fields]),
     ]
 
 
 def tune(segmenter, folder, n_fields=N_HELD_OUT):
-    """Choose the thresholds of scores and masks, and print how well the net does with them.
+    """Choose the thresholds of scores and masks and the scale of scores; print how well it does.
 
-    The mean F1 of three sets decides about the scores; sources of fewer than `LEAST` pixels do not
+    The mean F1 of four sets decides about the scores; sources of fewer than `LEAST` pixels do not
     count. `_best_mask` decides about the masks.
     """
+    segmenter._score_scale = None
     sets = development(segmenter, folder, n_fields)
     boxes = [segmenter._look(images, 0.05)[0] for images, _ in sets]
 
@@ -187,20 +236,53 @@ def tune(segmenter, folder, n_fields=N_HELD_OUT):
             for own, (images, _) in zip(boxes, sets, strict=True)
         ]
 
-    targets = [truth for _, truth in sets]
-    rows = np.array([scan(*pair) for pair in zip(targets, draw(0.5), strict=True)])
+    targets, drawn = [truth for _, truth in sets], draw(0.5)
+    segmenter._score_scale = scale = fit_scale(targets, drawn)
+    drawn = [[rescored(image, scale) for image in images] for images in drawn]
+    rows = np.array([scan(*pair) for pair in zip(targets, drawn, strict=True)])
     segmenter.score_threshold_ = float(THRESHOLDS[rows.mean(axis=0).argmax()])
     segmenter.mask_threshold_ = _best_mask(
         list(itertools.chain(*targets)),
         lambda threshold: list(itertools.chain(*draw(threshold))),
-        segmenter.score_threshold_,
+        scale.undo(segmenter.score_threshold_),
     )
-    for name, row in zip(("as in training", "pairs", "fields"), rows, strict=True):
+    for name, row in zip(SETS, rows, strict=True):
         print(
             f"{name}: F1 "
             + ", ".join(f"{cut} {f1:.3f}" for cut, f1 in zip(THRESHOLDS, row, strict=True))
         )
-    print(f"thresholds: score {segmenter.score_threshold_}, mask {segmenter.mask_threshold_}")
+    print(f"{scale}; score {segmenter.score_threshold_}, mask {segmenter.mask_threshold_}")
+
+
+def fit_scale(targets, drawn):
+    """Fit what scores from `LOWEST` on are worth; each set of images counts as much."""
+    scores, right, weights = [], [], []
+    for truth, predicted in zip(targets, drawn, strict=True):
+        own, is_true = scores_and_truth(truth, predicted)
+        likely = own >= LOWEST
+        scores.append(own[likely])
+        right.append(is_true[likely])
+        weights.append(np.full(np.count_nonzero(likely), 1 / max(np.count_nonzero(likely), 1)))
+    values = logit(np.clip(np.concatenate(scores), 1e-6, 1 - 1e-6))[:, None]
+    weights = np.concatenate(weights) * len(values) / len(drawn)
+    line = LogisticRegression(C=1e3).fit(values, np.concatenate(right), weights)
+    return check_score_scale((line.coef_[0, 0], line.intercept_[0]))
+
+
+def scores_and_truth(targets, predicted):
+    """Return the score of each source of `LEAST` pixels, and whether it is a true one.
+
+    A source is true if a true source takes it, the one with the highest IoU, at least .5.
+    """
+    overlaps = find_overlaps(targets, predicted)
+    is_true = np.zeros(len(overlaps.pred), dtype=bool)
+    is_true[overlaps.j[best_pairs(overlaps, 0.5)]] = True
+    counted = overlaps.pred.areas >= LEAST
+    return overlaps.pred.scores[counted], is_true[counted]
+
+
+def rescored(image, scale):
+    return replace(image, scores=scale.apply(image.scores).astype(np.float32))
 
 
 def scan(targets, predicted):

@@ -13,11 +13,13 @@ from benchmarks import (  # noqa: E402
     bench_instances,
     class_fields,
     instance_fields,
+    instance_mix,
     train_shipped_instances,
     tune_shipped_instances,
 )
 from galaxysegment import Instances, MaskRCNNSegmenter  # noqa: E402
 from galaxysegment.persistence import load  # noqa: E402
+from galaxysegment.segmenters._score_scale import ScoreScale  # noqa: E402
 from galaxysegment.structures import GALAXY, STAR  # noqa: E402
 
 
@@ -56,7 +58,7 @@ def test_fields_come_back_from_disk(folder):
     again = instance_fields.cached(7, folder)
     np.testing.assert_array_equal(again[0], planes)
     assert again[1] == sources
-    large = instance_fields.cached(7, folder, large=True)[1]
+    large = instance_fields.cached(7, folder, "large")[1]
     assert large != sources
 
 
@@ -73,7 +75,7 @@ def test_sources_turn_with_their_image(seed):
 
 def test_the_training_goes_on_where_it_stopped(folder):
     options = SimpleNamespace(
-        folder=folder, core_minutes=0.02, fields=2, begin_with=2, lr=1e-3, seed=1
+        folder=folder, core_minutes=0.02, fields=2, begin_with=2, lr=1e-3, seed=1, begin=None
     )
     first = train_shipped_instances.make_segmenter(1)
     train_shipped_instances.train(first, options)
@@ -90,8 +92,67 @@ def test_the_training_goes_on_where_it_stopped(folder):
     assert not torch.equal(changed["backbone.fine.weight"], state["backbone.fine.weight"])
 
 
+def test_the_second_training_begins_with_the_first(folder, monkeypatch):
+    monkeypatch.setattr(instance_mix, "WIDE", 96)
+    monkeypatch.setattr(instance_mix, "KINDS", ("spread", "negative", "stars", "noise"))
+    monkeypatch.setattr(instance_mix, "simulate", instance_fields.simulate)
+    monkeypatch.setattr(instance_mix, "LARGEST", 60)
+    first = train_shipped_instances.make_segmenter(1).net_.module_
+    layer = first.backbone.body.decoder[3][1]
+    layer.running_var[:] = torch.arange(128.0)
+    layer.running_var[:5] = np.inf
+    torch.save({"module": first.state_dict()}, folder / "first.pt")
+    second = train_shipped_instances.make_segmenter(2, folder / "first.pt")
+    assert second.anchor_sizes_ == train_shipped_instances.SECOND_ANCHORS
+    layer = second.net_.module_.backbone.body.decoder[3][1]
+    assert layer.running_var.tolist() == [*[1.0] * 5, *range(5, 128)]
+    options = SimpleNamespace(
+        folder=folder, core_minutes=0.03, fields=4, begin_with=4, lr=1e-3, seed=3, begin=folder
+    )
+    train_shipped_instances.train(second, options)
+    before, after = (
+        net.state_dict()["backbone.fine.weight"] for net in (first, second.net_.module_)
+    )
+    assert 0 < (after - before).abs().max() < 0.1
+
+
+def test_kinds_of_fields(monkeypatch):
+    monkeypatch.setattr(instance_fields, "SHAPE", (200, 200))
+    monkeypatch.setattr(class_fields, "SHAPE", (200, 200))
+    monkeypatch.setattr("benchmarks.train_shipped_weights.SHAPE", (200, 200))
+    for number, kind in enumerate(dict.fromkeys(instance_mix.KINDS)):
+        planes, sources = instance_mix.simulate_kind(40 + number, kind)
+        assert planes.shape == (2, 200, 200) and np.nanmin(planes[1]) > 0
+        assert (len(sources) == 0) == (kind in ("negative", "noise"))
+        assert sources.shape == (200, 200)
+        if kind == "spread":
+            assert set(sources.classes) == {GALAXY}
+        if kind in ("stars", "starry"):
+            assert set(sources.classes) == {GALAXY, STAR}
+
+
+def test_scores_become_probabilities():
+    rng = np.random.default_rng(0)
+    labels = np.zeros((100, 100), dtype=int)
+    for index in range(25):
+        y, x = divmod(index, 5)
+        labels[20 * y : 20 * y + 10, 20 * x : 20 * x + 10] = index + 1
+    truth, predicted = [], []
+    for _ in range(80):
+        everything = Instances.from_label_map(labels)
+        scores = rng.uniform(0.2, 1, size=25).astype(np.float32)
+        truth.append(everything.select(rng.uniform(size=25) < np.sqrt(scores)))
+        predicted.append(Instances(labels.shape, everything.boxes, everything.crops, scores))
+    scale = train_shipped_instances.fit_scale([truth], [predicted])
+    for score in (0.3, 0.5, 0.7):
+        assert scale.apply(score) == pytest.approx(np.sqrt(score), abs=0.06)
+
+
 def test_the_file_has_half_floats_and_thresholds(folder, monkeypatch):
     monkeypatch.setattr(train_shipped_instances, "HELD_OUT", 50)
+    monkeypatch.setattr(train_shipped_instances, "SPREAD_SIDES", (30, 60))
+    scale = ScoreScale(1.2, 0.3)  # an untrained net has none
+    monkeypatch.setattr(train_shipped_instances, "fit_scale", lambda *_: scale)
     segmenter = train_shipped_instances.make_segmenter(1)
     train_shipped_instances.tune(segmenter, folder, n_fields=2)
     path = folder / "net.safetensors"
@@ -99,7 +160,7 @@ def test_the_file_has_half_floats_and_thresholds(folder, monkeypatch):
     assert path.stat().st_size < 7e6
     again = load(path)
     assert again.score_threshold_ == segmenter.score_threshold_
-    assert again.scores_ == "source"
+    assert again.scores_ == "source" and again._score_scale == scale
 
 
 def test_the_rule_for_stars_is_settled_on_fields(monkeypatch, capsys):

@@ -174,11 +174,11 @@ def warn_if_channels_last(shape, name, first, n_images=0):
         "which "
         f"come first here, pass {fix}.",
         ChannelsLastWarning,
-        stacklevel=_level_of_caller(),
+        stacklevel=level_of_caller(),
     )
 
 
-def _level_of_caller():
+def level_of_caller():
     """Stack level of the first caller outside this package and scikit-learn."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_INSIDE):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
+from .._utils.validation import level_of_caller
 from ..exceptions import CrowdedImageWarning
 from ..metrics import iou_score, panoptic_quality
 from ..structures import GALAXY, Instances
@@ -460,7 +461,7 @@ class DETRSegmenter(DeepInstanceSegmenter):
                 f"finds at most {limit} in one: the others cannot be learnt. Use n_queries >= "
                 f"{max(counts) + self.n_queries - limit}, or a smaller patch_size.",
                 CrowdedImageWarning,
-                stacklevel=5,
+                stacklevel=level_of_caller(),
             )
 
     # ---- training ----
@@ -529,7 +530,7 @@ class DETRSegmenter(DeepInstanceSegmenter):
                 f"{len(images)} images (index {crowded[0]} first), which may hold more sources: "
                 "train with a larger n_queries or a smaller patch_size, or raise score_threshold.",
                 CrowdedImageWarning,
-                stacklevel=4,
+                stacklevel=level_of_caller(),
             )
         return sources
 

@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._utils.streams import whole
-from .._utils.validation import check_window, split_rms
+from .._utils.validation import check_window, level_of_caller, split_rms
 from ..base import clear_no_data
 from ..exceptions import CrowdedImageWarning
 from ..metrics import detection_scores
@@ -23,6 +23,7 @@ from ..structures._types import RandomState
 from ._deep import DeepSegmenter
 from ._deep_instances import DeepInstanceSegmenter
 from ._large_sources import keep_whole
+from ._score_scale import check_score_scale
 from ._star_rule import check_star_rule, evidence_of_instances, measure_instances, star_logits
 from ._suppression import suppress
 from ._training_set import tuning_windows
@@ -217,7 +218,8 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
     Notes
     -----
     The score of a source is the net's probability of its class, or of any class, between 0 and 1,
-    after `soft_nms`.
+    after `soft_nms`. A model file may hold a line through logits that turns such scores into
+    probabilities. `fit` ends that.
 
     A net does not see how wide the point sources of an image are. ``weights="blends"`` therefore
     compares all sources of an image, or of a mosaic, with each other, as `UNetSegmenter` does with
@@ -271,6 +273,8 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
 
     # how to tell stars from galaxies by all sources of an image, if a model file says it
     _star_rule = None
+    # what the net's scores are worth as probabilities, if a model file says it
+    _score_scale = None
 
     def __init__(
         self,
@@ -451,7 +455,7 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
 
     def _set_untuned(self):
         super()._set_untuned()
-        self._star_rule = None  # which weighs the votes of the net as it was
+        self._star_rule = self._score_scale = None  # which are of the net as it was
         self.mask_threshold_ = 0.5 if self.mask_threshold == "auto" else self.mask_threshold
 
     def _after_training(self, data):
@@ -518,7 +522,7 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
                 f"more sources than the net looks at, {self.net_.module_.n_proposals} boxes for "
                 "each training patch: use a larger n_proposals.",
                 CrowdedImageWarning,
-                stacklevel=4,
+                stacklevel=level_of_caller(),
             )
         drawn = self._draw(boxes, scaled_images, self._threshold_in_use("mask_threshold"))
         if self.large_sources == "connected":
@@ -559,13 +563,18 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         """Boxes with masks of probabilities, and the indices of the images that hold too many."""
         from ..nets.mask_rcnn._prediction import find_boxes
 
+        scale = self._score_scale
         limits = {
-            "score_threshold": score_threshold,
+            "score_threshold": scale.undo(score_threshold) if scale else score_threshold,
             "box_nms": self.box_nms,
             "soft_nms": self.soft_nms,
             "any_class": self._score_in_use() == "source",
         }
-        return find_boxes(self.net_, scaled_images, self.batch_size, **limits)
+        boxes, saturated = find_boxes(self.net_, scaled_images, self.batch_size, **limits)
+        for own in boxes if scale else ():
+            scores = own["scores"]
+            own["scores"] = scores.new_tensor(scale.apply(scores.float().numpy()))
+        return boxes, saturated
 
     def _score_in_use(self):
         return self.scores_ if self.scores == "auto" else self.scores
@@ -584,14 +593,14 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
     # ---- what a model file keeps ----
 
     def _get_own_state(self):
-        rule = {} if self._star_rule is None else {"star_rule": list(self._star_rule)}
+        settled = {"star_rule": self._star_rule, "score_scale": self._score_scale}
         return {
             **super()._get_own_state(),
             "mask_threshold": self.mask_threshold_,
             "scores": self._score_in_use(),
             "anchor_sizes": self.anchor_sizes_,
             "patch_area": self._patch_area,
-            **rule,
+            **{name: list(values) for name, values in settled.items() if values is not None},
         }
 
     def _set_own_state(self, state):
@@ -600,8 +609,9 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         self.mask_threshold_ = state["mask_threshold"]
         self.scores_ = state.get("scores", "class")  # older files have no such entry
         self.anchor_sizes_, self._patch_area = state["anchor_sizes"], state["patch_area"]
-        rule = state.get("star_rule")
+        rule, scale = state.get("star_rule"), state.get("score_scale")
         self._star_rule = None if rule is None else check_star_rule(rule)
+        self._score_scale = None if scale is None else check_score_scale(scale)
 
 
 def _best_score(targets, predicted):

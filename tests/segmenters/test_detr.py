@@ -255,8 +255,9 @@ def test_all_queries_used_in_prediction():
         detr = DETRSegmenter(**TINY | {"n_queries": 1, "max_epochs": 20, "lr": 3e-3}).fit(X, Y)
     with pytest.warns(
         UserWarning, match=r"All 1 queries are used in \d of 6 images .*larger n_queries"
-    ):
+    ) as caught:
         detr.predict(X)
+    assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 
 from galaxysegment import Instances
 from galaxysegment.base import check_targets
+from galaxysegment.exceptions import CrowdedImageWarning
 from galaxysegment.metrics import ap_scorer, detection_scores
 from galaxysegment.mosaic import segment_mosaic
 from galaxysegment.persistence import load, save
@@ -71,6 +72,15 @@ def tensors(segmenter):
 
 
 # ---- it works ----
+
+
+@pytest.mark.parametrize("output", ["labels", "instances", "panoptic"])
+def test_the_warning_about_crowded_images_names_the_line_of_the_caller(tiny, output, monkeypatch):
+    look = tiny._look
+    monkeypatch.setattr(tiny, "_look", lambda *args: (look(*args)[0], [0]))
+    with pytest.warns(CrowdedImageWarning, match="1 of 6 images") as caught:
+        tiny.predict(X, output=output)
+    assert caught[0].filename == __file__
 
 
 def test_it_learns(trained):
