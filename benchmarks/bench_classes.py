@@ -8,8 +8,9 @@
 `negative` counts sources on real images times −1, which hold noise, and troughs where a pipeline
 took too much light away, but no source. ``--nets`` names weights or files; "sky-votes" is the net
 "sky" without the comparison of the sources of an image, "photometry" the sources of "sky" with
-`star_probability` of their catalog, where NaN counts as a galaxy, and "sextractor" SExtractor with
-CLASS_STAR, which is told the seeing of each field; masks begin at 1.5 sigma.
+`star_probability` of their catalog, where NaN counts as a galaxy, "sep" `SEPSegmenter`, and
+"sextractor" SExtractor with CLASS_STAR, which is told the seeing of each field; masks begin at 1.5
+sigma. "sky@0.7" is "sky" with that threshold: recall and false sources show what a threshold costs.
 """
 
 import argparse
@@ -208,17 +209,25 @@ class Tally:
             yield f"S/N {low:g} to {high:g}: all {right:.3f}; {', '.join(parts)}"
 
 
+def make_unet(net, n_views, rms_band):
+    """Make a U-Net of weights or a file, perhaps with a threshold: "sky", "sky@0.7"."""
+    weights, _, threshold = str(net).partition("@")
+    options = {"threshold": float(threshold)} if threshold else {}
+    return UNetSegmenter(weights=weights, rms_band=rms_band, n_views=n_views, **options)
+
+
 def predict(net, planes, n_views, seeing=None):
     """Predict a field with the weights of a name or a file, or with another system."""
     if net == "photometry":
         return by_photometry(planes, predict("sky", planes, n_views).labels)
     if net == "sextractor":
         return by_sextractor(planes, seeing)
-    voted = str(net).endswith("-votes")
-    weights = net.removesuffix("-votes") if voted else net
     with_rms = np.isfinite(planes[1]).any()
-    unet = UNetSegmenter(weights=weights, rms_band=-1 if with_rms else None, n_views=n_views)
-    X = (planes if with_rms else planes[:1])[None]
+    rms_band, X = (-1, planes[None]) if with_rms else (None, planes[None, :1])
+    if net == "sep":
+        return Prediction(SEPSegmenter(rms_band=rms_band).predict(X)[0])
+    voted = str(net).endswith("-votes")
+    unet = make_unet(str(net).removesuffix("-votes"), n_views, rms_band)
     unet._ready_net()
     if len(unet.pixel_classes_) == 2:
         return Prediction(unet.predict(X)[0])
@@ -292,7 +301,7 @@ def score(options):
             tally = Tally()
             for (planes, truth), seeing in zip(fields, seeings, strict=True):
                 tally.add(planes, truth, predict(net, planes, options.views, seeing))
-            print(f"  {Path(net).stem:10s} {tally.describe()}", flush=True)
+            print(f"  {Path(net).name:10s} {tally.describe()}", flush=True)
             for line in tally.describe_kinds():
                 print(f"    {line}", flush=True)
 
@@ -302,7 +311,7 @@ def score(options):
 
 def count_false(options):
     """Print sources per 10⁶ pixels on real images times −1, of U-Nets and SEP."""
-    segmenters = {Path(net).stem: unet_maker(net, options.views) for net in options.nets}
+    segmenters = {net: partial(make_unet, net, options.views) for net in options.nets}
     segmenters["SEP, 1 sigma"] = lambda rms_band: SEPSegmenter(n_sigma=1.0, rms_band=rms_band)
     segmenters["SEP, defaults"] = lambda rms_band: SEPSegmenter(rms_band=rms_band)
     print_false(segmenters, options.data)
@@ -310,7 +319,7 @@ def count_false(options):
 
 def print_false(segmenters, data):
     """Print sources per 10⁶ pixels; `segmenters` are functions of the index of the RMS band."""
-    print(f"{'field':44s}", *(f"{name:>14s}" for name in segmenters))
+    print(f"{'field':44s}", *(f"{Path(name).name:>14s}" for name in segmenters))
     totals, n_pixels = dict.fromkeys(segmenters, 0), 0
     for field in list_fields(data):
         image, rms = open_field(data, field)
@@ -326,11 +335,6 @@ def print_false(segmenters, data):
             cells.append(f"{1e6 * count / (~no_data).sum():14.0f}")
         print(f"{field.name:44s}", *cells, flush=True)
     print(f"{'all':44s}", *(f"{1e6 * count / n_pixels:14.0f}" for count in totals.values()))
-
-
-def unet_maker(net, n_views):
-    """Return a function of the RMS band that makes a U-Net."""
-    return lambda rms_band: UNetSegmenter(weights=net, rms_band=rms_band, n_views=n_views)
 
 
 def main():
