@@ -1,7 +1,8 @@
 """The simulated fields that `train_shipped_classes` learns from, and patches of them.
 
 Half of the fields are `make_sky`'s with all that it adds, a third `make_sky`'s without, the others
-`make_field`'s, each of another telescope.
+`make_field`'s, each of another telescope. In a second course two of three fields are of what a net
+of the first one is weak at: crowds of stars, noise alone, images times −1, maps with wrong noise.
 """
 
 import os
@@ -28,6 +29,7 @@ PLAIN = {
     "cosmic_rays": 0.0,
 }
 PATCH, BATCH = 256, 8
+WEAK_SEEDS = 50_000  # what is added to the seeds of the fields of `simulate_weak`
 STAR_WEIGHT = 2.0  # a star's share in telling stars from galaxies, against a galaxy's
 
 
@@ -55,6 +57,63 @@ def simulate(seed):
     unit = np.exp(rng.uniform(-8, 4))
     planes = np.stack([image * unit, rms * unit]).astype(np.float32)
     return planes, np.stack([to_classes(class_map, image), field.labels]).astype(np.int32)
+
+
+def simulate_weak(seed):
+    """Make one field of what is hard for a net of the first course; returns what `simulate` does.
+
+    Of ten fields seven are crowded or rich in stars, one is empty, and two are fields of `simulate`
+    times −1, which hold no source. A fifth have an RMS map that is wrong by a factor.
+    """
+    rng = np.random.default_rng([seed, 17])
+    kind = rng.uniform()
+    if kind < 0.2:
+        planes, truth = _negative(seed, rng)
+    else:
+        settings = draw_telescope(rng)
+        settings |= PLAIN | (_empty(rng) if kind < 0.3 else _crowd(rng))
+        with_mosaic = rng.uniform() < 0.3 or kind < 0.3
+        field, class_map = make_sky(
+            SHAPE, n_pixels=N_PIXELS, **settings | {"mosaic": with_mosaic}, random_state=seed
+        )
+        image, rms = np.array(field.image[0]), np.array(field.rms)
+        if rng.uniform() < 0.4:
+            no_data = np.isnan(image)
+            rms = background_maps(np.where(no_data, 0, image), mask=no_data, box_size=64)[1]
+        planes = np.stack([image, rms]).astype(np.float32)
+        truth = np.stack([to_classes(class_map, image), field.labels]).astype(np.int32)
+    if rng.uniform() < 0.2:
+        planes[1] *= np.exp(rng.uniform(np.log(0.4), np.log(1.3)))
+    return planes, truth
+
+
+def _negative(seed, rng):
+    """Make a field of `simulate` times −1; of half, a pipeline took a fine mesh for the sky."""
+    planes, truth = simulate(seed)
+    if rng.uniform() < 0.5:
+        filled = np.where(np.isnan(planes[0]), np.nanmedian(planes[0]), planes[0])
+        planes[0] -= background_maps(filled, box_size=int(rng.choice([32, 64, 128])))[0]
+    planes[0] *= -1
+    return planes, np.stack([np.where(truth[0] == VOID, truth[0], SKY), 0 * truth[1]])
+
+
+def _empty(rng):
+    """Draw settings of a field with next to no source, whose noise is correlated."""
+    return {"density": 0.01, "correlation": float(rng.choice([0.0, rng.uniform(0.5, 1.5)]))}
+
+
+def _crowd(rng):
+    """Draw settings of a ground-based field, sparse or crowded, with few or many stars."""
+    pixel_scale = rng.uniform(0.1, 0.4)
+    per_patch = np.exp(rng.uniform(np.log(15), np.log(300)))  # sources in 256 × 256 pixels
+    return {
+        "pixel_scale": float(pixel_scale),
+        "psf_fwhm": float(np.clip(pixel_scale * rng.uniform(2, 6), 0.5, 1.5)),
+        "depth": float(rng.uniform(23.5, 27.5)),
+        "density": float(per_patch / (256 * pixel_scale / 60) ** 2),
+        "star_fraction": float(rng.choice([0.03, 0.1, 0.2, 0.35, 0.6])),
+        "correlation": float(rng.choice([0.0, 0.0, rng.uniform(0.3, 0.9)])),
+    }
 
 
 def seeing_of(seed):
@@ -199,14 +258,23 @@ class Fields:
         Where simulated fields are kept.
     first : int
         Seed of the first field; the others follow.
+    second : bool, default=False
+        Whether two of three fields are `simulate_weak`'s, as in the second course.
     """
 
-    def __init__(self, unet, folder, first):
-        self.unet, self.folder, self.first, self.fields = unet, folder, first, []
+    def __init__(self, unet, folder, first, second=False):
+        self.unet, self.folder, self.first, self.second = unet, folder, first, second
+        self.fields = []
 
     def add(self):
         """Add the next field."""
-        self.fields.append(prepared(self.unet, *cached(self.first + len(self.fields), self.folder)))
+        index, make = len(self.fields), None
+        if self.second and index % 3:
+            index, make = index + WEAK_SEEDS, simulate_weak
+        elif self.second:
+            index //= 3
+        field = cached(self.first + index, self.folder, make)
+        self.fields.append(prepared(self.unet, *field))
 
     def batch(self, rng):
         """Return images (n, 1, side, side), classes and weights of the pixels of sources.

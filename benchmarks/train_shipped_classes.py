@@ -1,12 +1,18 @@
-"""Train a U-Net that tells galaxies, stars and artefacts apart, from simulations alone.
+r"""Train a U-Net that tells galaxies, stars and artefacts apart, from simulations alone.
 
-    python -m benchmarks.train_shipped_classes --output sky.safetensors --folder training
+    python -m benchmarks.train_shipped_classes --output first.safetensors --folder training
+    python -m benchmarks.train_shipped_classes --output sky.safetensors --folder second \
+        --weights training/step_05600.safetensors --steps 3600 --fields 420 --begin-with 150 \
+        --lr 1e-3 --every 200
 
 It begins with the shipped weights "vis" and a head for more classes. Every few steps a new field of
 `class_fields` joins those that patches are drawn from. The rate rises over the first steps and
 falls along a cosine. Every few hundred steps the net is scored on held-out fields and written to
 the folder with the optimizer; started again, the training goes on from there. At the end
 `tune_shipped_classes` chooses thresholds and calibrates.
+
+The second command is the second course: it begins with the last checkpoint of the first, and two of
+three of its fields are of what that net was weak at, see `class_fields.simulate_weak`.
 """
 
 import argparse
@@ -91,6 +97,7 @@ def parse_options(description, *, steps, fields, begin_with, lr, every, seed):
     parser.add_argument("--lr", type=float, default=lr, help="highest learning rate")
     parser.add_argument("--every", type=int, default=every, help="steps between two checkpoints")
     parser.add_argument("--seed", type=int, default=seed)
+    parser.add_argument("--weights", type=Path, help="net of the first course, for the second")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     return options
@@ -100,13 +107,18 @@ def main():
     defaults = {"steps": 5600, "fields": 560, "begin_with": 217, "lr": 2e-3, "every": 400}
     options = parse_options(__doc__.splitlines()[0], **defaults, seed=2027)
     torch.manual_seed(options.seed)
+    second = options.weights is not None
     unet = UNetSegmenter(
-        weights="vis", classes=CLASSES, rms_band=-1, n_views=1, random_state=options.seed
+        weights=str(options.weights) if second else "vis",
+        classes=CLASSES,
+        rms_band=-1,
+        n_views=1,
+        random_state=options.seed,
     )
     unet._ready_net()
     unet._drop_calibration()
     unet.threshold_ = 0.5
-    fields = Fields(unet, options.folder, options.seed * 100_000)
+    fields = Fields(unet, options.folder, options.seed * 100_000, second)
     test = [prepared(unet, *cached(seed, options.folder)) for seed in HELD_OUT]
     train(unet, options, fields, test)
     tune(unet, options.folder)
