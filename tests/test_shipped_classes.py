@@ -140,6 +140,42 @@ def test_sources_share_the_root_of_their_area(folder):
     assert not weights[(classes != GALAXY) & (classes != STAR)].any()
 
 
+def test_the_second_course_shows_weak_spots(folder, monkeypatch):
+    drawn = []
+
+    def cached(seed, folder, make=None):
+        drawn.append((seed, make))
+        return class_fields.simulate(seed)
+
+    monkeypatch.setattr(class_fields, "cached", cached)
+    fields = class_fields.Fields(small_net(), folder, 1000, second=True)
+    for _ in range(4):
+        fields.add()
+    weak, first = class_fields.simulate_weak, 1000 + class_fields.WEAK_SEEDS
+    assert drawn == [(1000, None), (first + 1, weak), (first + 2, weak), (1001, None)]
+
+
+@pytest.mark.parametrize("seed, kind", [(3, "noise"), (5, "crowd"), (8, "negative")])
+def test_weak_spots_are_crowds_noise_and_negatives(seed, kind, monkeypatch):
+    monkeypatch.setattr(class_fields, "SHAPE", (96, 96))
+    planes, truth = class_fields.simulate_weak(seed)
+    assert planes.dtype == np.float32 and truth.dtype == np.int32
+    assert set(np.unique(truth[0])) <= {VOID, SKY, GALAXY, STAR, ARTEFACT}
+    np.testing.assert_array_equal(np.isnan(planes[0]), truth[0] == VOID)
+    n_sources, trough = truth[1].max(), np.nanmedian(planes[0]) - np.nanmin(planes[0])
+    assert n_sources >= 20 if kind == "crowd" else n_sources == 0
+    assert (trough > 20 * np.nanmedian(planes[1])) == (kind == "negative")
+
+
+def test_faint_stars_are_stars_if_it_costs_next_to_nothing():
+    logits = np.array([-0.52] * 5 + [-0.45] * 3 + [-0.35] * 1 + [-3.0] * 990 + [2.0])
+    is_star = np.arange(len(logits)) % 1000 < 5
+    is_star[-1] = True
+    shift = tune_shipped_classes.starry_shift(logits, is_star)
+    assert shift == pytest.approx(0.55)  # five stars right for four galaxies wrong
+    assert tune_shipped_classes.starry_shift(logits[5:], is_star[5:]) == pytest.approx(0.4)
+
+
 def test_the_rate_rises_and_falls():
     done = np.linspace(0, 1, 101)
     rates = np.array([train_shipped_classes.rate(value) for value in done])
