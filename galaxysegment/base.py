@@ -11,6 +11,7 @@ import sys
 import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, Literal, Self, overload
 
@@ -25,11 +26,12 @@ from .detection._constant import blank_constant
 from .detection._contract import MosaicAware, Statistic
 from .detection._deblending import DEBLEND, split_blends
 from .detection._gaps import bridge_gaps
-from .detection._scores import ScoreMaps, mean_light, signal_to_noise, sum_over_sources
+from .detection._scores import ScoreMaps, mean_light, sum_over_sources
 from .io import Field
 from .io._inputs import FieldLayout, is_observation, open_observations, stack, truth_of
 from .structures import (
     GALAXY,
+    SKY,
     Instances,
     NoSourcesWarning,
     as_label_map,
@@ -345,7 +347,7 @@ class BaseSegmenter(_ImageEstimator):
             _warn_if_empty(scored)
             return layout.pack_list(scored)
         if output == "panoptic":
-            pairs = list(self._find_sources(images, scored=self._finds_stuff))
+            pairs = list(self._find_sources(images, scored=self.classifies_sources))
             _warn_if_empty([sources for sources, _ in pairs])
             return layout.pack_maps([self._panoptic(*pair) for pair in pairs])
         predicted = [sources for sources, _ in self._find_sources(images)]
@@ -436,6 +438,13 @@ class BaseSegmenter(_ImageEstimator):
         is_map = not isinstance(sources, Instances)
         return labels_of(sources) if is_map else sources.to_label_map(), maps
 
+    def _candidates_in_window(self, image):
+        """Find and measure the instances of a window of a mosaic; their classes are rows."""
+        image = check_window(image, self._n_bands_fitted)
+        sources, measured = self.find_candidates(image)
+        numbered = replace(sources, classes=np.arange(len(sources)))
+        return clear_no_data(numbered, self._no_data(image)), measured
+
     def _find_sources(self, images, *, scored=False):
         """Yield label map or `Instances` of each image; with `scored`, its `ScoreMaps`, or None."""
         bridged, shown = self._prepared(images)
@@ -449,21 +458,12 @@ class BaseSegmenter(_ImageEstimator):
     def _segment_scored(self, images):
         """Yield what `_segment_images` returns, each with its `ScoreMaps` or None."""
         for result, image in zip(self._segment_images(images), images, strict=True):
-            has_scores = isinstance(result, Instances) or not result.any()
-            yield result, None if has_scores else self._score_maps(image)
+            is_map = not isinstance(result, Instances)
+            needs_maps = is_map and (self.classifies_sources or result.any())
+            yield result, self._score_maps(image) if needs_maps else None
 
     def _score_maps(self, image):
         """Return the `ScoreMaps` of one image, or None if every source has the score 1."""
-
-    def _score_of(self, sums):
-        """Score of each source from the sums of `sum_over_sources`."""
-        return signal_to_noise(sums)
-
-    def _classes_of(self, sums):
-        """Class of each source from the sums of `sum_over_sources`, or None.
-
-        From the rows of ``_find_measured`` if `_compares_classes`.
-        """
 
     def _with_scores(self, result, maps):
         """Make `Instances` of the sources of an image."""
@@ -475,27 +475,29 @@ class BaseSegmenter(_ImageEstimator):
         pixels = source_pixels(labels)
         owners = labels.ravel()[pixels]
         sums = sum_over_sources(maps, pixels, owners, int(owners.max(initial=0)))
-        return Instances.from_label_map(labels, self._score_of(sums), self._classes_of(sums))
-
-    @property
-    def _finds_stuff(self):
-        """Whether pixels in no source have classes.
-
-        A subclass that says so overrides `_panoptic`, and ``_stuff_of(maps)``: the class of each
-        pixel as if it were in no source, from what scores come from.
-        """
-        return False
+        classes = self.classify_sources(sums) if self.classifies_sources else None
+        return Instances.from_label_map(labels, self.score_sources(sums), classes)
 
     def _panoptic(self, result, maps):
         """Return the panoptic map of the sources of an image; `maps` are what scores come from."""
-        return _as_panoptic(result)
+        if isinstance(result, Instances):
+            return result.to_panoptic()
+        if maps is None or not self.classifies_sources:
+            return np.stack([np.where(result > 0, GALAXY, SKY).astype(np.int32), result])
+        labels, stuff = relabel(result), self.classify_stuff(maps)
+        owners = np.concatenate([[SKY], self._with_scores(labels, maps).classes])
+        semantic = np.where(labels > 0, owners[labels], SKY if stuff is None else stuff)
+        return np.stack([semantic, labels]).astype(np.int32)
 
     def _segment_images(self, images):
         return [self._segment_image(image) for image in images]
 
     def _segment_image(self, image):
         """Return the label map or `Instances` of one image of shape (n_bands, height, width)."""
-        raise NotImplementedError
+        if not (self.finds_instances and self.classifies_sources):
+            raise NotImplementedError
+        sources, measured = self.find_candidates(image)
+        return replace(sources, classes=self.classify_sources(measured))
 
 
 class SemanticSegmenter(BaseSegmenter):
@@ -541,7 +543,8 @@ class SemanticSegmenter(BaseSegmenter):
         """Return the `ScoreMaps` of an image, given its probability map or mask."""
         return ScoreMaps(proba)
 
-    def _score_of(self, sums):
+    def score_sources(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Score sources by the mean of their probabilities; see `MosaicAware`."""
         return mean_light(sums)
 
     def _sources(self, proba, image):
@@ -756,9 +759,3 @@ def _warn_if_empty(predicted):
             NoSourcesWarning,
             stacklevel=3,
         )
-
-
-def _as_panoptic(result):
-    if isinstance(result, Instances):
-        return result.to_panoptic()
-    return np.stack([np.where(result > 0, GALAXY, 0).astype(np.int32), result])

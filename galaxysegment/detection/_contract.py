@@ -5,10 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import copy
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ._scores import ScoreMaps, signal_to_noise
+
+if TYPE_CHECKING:
+    from ..structures import Instances
 
 __all__ = ["MosaicAware", "Statistic"]
 
@@ -44,6 +49,11 @@ class MosaicAware:
     compares_sources : bool, default=False
         Whether `keep_sources` decides which sources stay once all sources of the mosaic are known,
         as SExtractor's cleaning does. Goes together with `splits_blends`.
+    classifies_sources : bool, default=False
+        Whether `classify_sources` names the class of each source, once all sources of the mosaic
+        are known, and `classify_stuff` the class of each pixel in no source. Only subclasses of
+        `BaseSegmenter` are asked. Not needed if your `Instances` bring classes that do not depend
+        on the other sources.
     n_pixels : int, default=1
         Smallest number of pixels of a source.
     bridge : int, default=0
@@ -91,13 +101,12 @@ class MosaicAware:
     finds_instances: bool = False
     splits_blends: bool = True
     compares_sources: bool = False
+    classifies_sources: bool = False
     n_pixels: int = 1
     bridge: int = 0
     label_bridge: bool = False
     no_data: str = "nan"
     works_in_threads: bool = False
-    # Whether instances are measured by ``_find_measured``, and classes told once all are known.
-    _compares_classes: bool = False
     # What `with_statistics` was given; None on an estimator that sees whole images.
     _statistics: Mapping[str, Any] | None = None
     _corner: tuple[int, int] = (0, 0)
@@ -139,8 +148,12 @@ class MosaicAware:
         placed._statistics, placed._corner = values, corner
         return placed
 
-    def find_candidates(self, image: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        """Find and measure the sources of a window, instead of `predict`, if `compares_sources`.
+    def find_candidates(
+        self, image: NDArray[Any]
+    ) -> tuple[NDArray[np.int32] | Instances, NDArray[np.float64]]:
+        """Find and measure the sources of a window, instead of `predict`.
+
+        Asked if `compares_sources`, or if both `finds_instances` and `classifies_sources`.
 
         Parameters
         ----------
@@ -149,8 +162,9 @@ class MosaicAware:
 
         Returns
         -------
-        labels : ndarray of int32, shape (height, width)
-            Label map 1…n of all sources, before any is compared with others.
+        sources : ndarray of int32, shape (height, width), or Instances
+            Label map 1…n of all sources, before any is compared with others. `Instances` if
+            `finds_instances`.
         measured : ndarray of float64, shape (n, n_numbers)
             Numbers about each source, positions in pixels of the mosaic. They must not depend on
             the window as long as it holds the source and `reach` pixels around it.
@@ -171,6 +185,55 @@ class MosaicAware:
         ndarray of bool, shape (n_sources,)
         """
         raise NotImplementedError
+
+    def score_sources(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Score sources from the sums of their `ScoreMaps`: signal to noise by default.
+
+        Parameters
+        ----------
+        sums : ndarray of float64, shape (n_sources, 3 + n_classes)
+            Over the pixels of each source: their number, the sum of the light, the sum of the
+            squares of the noise, and the sum of each map of `ScoreMaps.classes`.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_sources,)
+        """
+        return signal_to_noise(sums)
+
+    def classify_sources(self, measured: NDArray[np.float64]) -> NDArray[np.integer]:
+        """Name the class of each source; asked only if `classifies_sources`.
+
+        Parameters
+        ----------
+        measured : ndarray of float64, shape (n_sources, n_numbers)
+            Of all sources of the image or the mosaic: the sums that `score_sources` gets, or, if
+            `finds_instances`, the numbers of `find_candidates`.
+
+        Returns
+        -------
+        ndarray of int, shape (n_sources,)
+            1 is a galaxy and 2 a star by default.
+        """
+        raise NotImplementedError
+
+    def classify_stuff(self, maps: ScoreMaps) -> NDArray[np.integer] | None:
+        """Name the class of each pixel as if it were in no source, if `classifies_sources`.
+
+        Panoptic maps of segmenters of label maps hold these classes outside of sources.
+
+        Parameters
+        ----------
+        maps : ScoreMaps
+            Of the image or of a part of it. The class of a pixel may depend on nothing but the
+            values of the maps at this pixel.
+
+        Returns
+        -------
+        ndarray of int, shape (height, width), or None
+            None, the default, says that all of it is sky, which is class 0.
+        """
+        return None
 
 
 class Statistic(ABC):

@@ -26,7 +26,8 @@ class ScoreMaps(NamedTuple):
     noise : ndarray of float, shape (height, width), or float, default=0
         Standard deviation of each pixel of `light`, or of all.
     classes : ndarray of float, shape (n_classes, height, width), or None, default=None
-        Probability of each class of pixels, if the segmenter tells classes apart.
+        Maps that `MosaicAware.classify_sources` gets the sums of, such as the probability of each
+        class of pixels.
 
     Examples
     --------
@@ -83,8 +84,8 @@ def sum_over_sources(maps, pixels, owners, n_sources):
     Returns
     -------
     ndarray of float64, shape (n_sources, 3 + n_classes)
-        Number of pixels, sum of the light, sum of the squares of the noise, sum of the probability
-        of each class. A pixel whose light or noise is not finite adds nothing.
+        Number of pixels, sum of the light, sum of the squares of the noise, sum of each map of
+        `classes`. A pixel whose light or noise is not finite adds nothing.
     """
     light = maps.light.ravel()[pixels].astype(np.float64)
     noise = np.float64(maps.noise) if np.isscalar(maps.noise) else maps.noise.ravel()[pixels]

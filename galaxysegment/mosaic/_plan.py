@@ -270,20 +270,24 @@ class Plan:
         return bool(self._contracts[-1].compares_sources)
 
     @property
-    def compares_classes(self):
-        """Whether the classes of instances are told once all are known."""
-        return self._contracts[-1]._compares_classes
+    def classifies(self):
+        """Whether the classes of sources are told once all are known."""
+        last = self._contracts[-1]
+        return isinstance(last, BaseSegmenter) and bool(last.classifies_sources)
 
     def score_of(self, sums):
         """Return the scores of the mosaic's sources, given the sums over their pixels."""
-        return self._contracts[-1]._score_of(sums)
+        return self._contracts[-1].score_sources(sums)
 
-    def classes_of(self, sums):
-        """Return the classes of the mosaic's sources, or None, given the same sums.
+    def classes_of(self, measured):
+        """Return the classes of the mosaic's sources, or None if they are not told.
 
-        If instances are compared, given the numbers about each.
+        Parameters
+        ----------
+        measured : ndarray of float64, shape (n_sources, n_numbers)
+            Sums over the pixels of the sources; of instances, the numbers about each.
         """
-        return self._contracts[-1]._classes_of(sums)
+        return self._contracts[-1].classify_sources(measured) if self.classifies else None
 
     def stuff_of(self, maps):
         """Return the class of each pixel that is in no source, or None where all are sky.
@@ -293,8 +297,8 @@ class Plan:
         maps : ScoreMaps or None
             None if no pixel has data.
         """
-        finds = maps is not None and self._contracts[-1]._finds_stuff
-        return self._contracts[-1]._stuff_of(maps) if finds else None
+        tells = maps is not None and self.classifies
+        return self._contracts[-1].classify_stuff(maps) if tells else None
 
     def keep_sources(self, measured):
         """Return which of the mosaic's sources stay, given the numbers about all of them."""
@@ -332,8 +336,8 @@ class Plan:
         if self.compares:
             labels, measured = segmenter.find_candidates(image)
             return labels, measured, segmenter._score_maps(image) if self.scored else None
-        if self.compares_classes:
-            return *segmenter._find_measured(image), None
+        if self.classifies and self.output == "instances":
+            return *segmenter._candidates_in_window(image), None
         if isinstance(segmenter, BaseSegmenter):
             sources, maps = segmenter._find_in_window(image, self.output, scored=self.scored)
             return sources, None, maps

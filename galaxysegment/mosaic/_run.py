@@ -421,7 +421,7 @@ class Run(TileRun):
     def _finish_instances(self):
         """Join the tiles' instances; return them, or paint them."""
         records = [self._load_tile(tile.index, _INSTANCE_ARRAYS) for tile in self.tiles]
-        classes_of = self.plan.classes_of if self.plan.compares_classes else None
+        classes_of = self.plan.classes_of if self.plan.classifies else None
         instances = join_instances(records, self.tiles, self.pixels.shape, classes_of)
         if not len(instances):
             _warn_of_no_source()

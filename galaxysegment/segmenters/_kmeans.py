@@ -5,6 +5,7 @@ from __future__ import annotations
 from numbers import Integral
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
@@ -194,7 +195,8 @@ class KMeansSegmenter(SemanticSegmenter):
                 position[y0:y1] = sum((band - value) * weight for band, value, weight in bands)
         return ScoreMaps(position, 1.0)
 
-    def _score_of(self, sums):
+    def score_sources(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Score sources by their signal to noise; see `galaxysegment.base.MosaicAware`."""
         return signal_to_noise(sums)
 
     def _nearest_is_brightest(self, science):

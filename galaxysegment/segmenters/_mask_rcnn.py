@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._utils.streams import whole
-from .._utils.validation import check_window, level_of_caller, split_rms
+from .._utils.validation import level_of_caller, split_rms
 from ..base import clear_no_data
 from ..exceptions import CrowdedImageWarning
 from ..metrics import detection_scores
@@ -505,15 +506,12 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
 
     def _segment_images(self, images):
         return [
-            replace(sources, classes=self._classes_of(table[sources.classes]))
+            replace(sources, classes=self.classify_sources(table))
             for sources, table in self._segment_measured(images)
         ]
 
     def _segment_measured(self, images):
-        """Yield the sources of each image, whose classes are rows of a table, and the table.
-
-        `_classes_of` makes classes of rows: of all sources of an image or of a mosaic.
-        """
+        """Yield the sources of each image, and the numbers that `classify_sources` gets."""
         scaled_images = self._scale_all(images)
         boxes, saturated = self._look(scaled_images, self._threshold_in_use("score_threshold"))
         if saturated:
@@ -534,29 +532,29 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
                 table = measure_instances(
                     sources, votes, scaled, split_rms(image, self.rms_band)[1]
                 )
-            yield replace(sources, classes=np.arange(len(sources))), table
+            yield sources, table
 
     @property
-    def _compares_classes(self) -> bool:  # type: ignore[override]
+    def classifies_sources(self) -> bool:  # type: ignore[override]
+        """Whether sources are compared with each other to tell stars from galaxies."""
         self._ready_net()
         return self._star_rule is not None
 
-    def _find_measured(self, image):
-        """Find the sources of a window of a mosaic; return what `_segment_measured` yields."""
-        image = check_window(image, self._n_bands_fitted)
-        bridged, shown = self._prepared([image])
-        [(sources, table)] = self._segment_measured(bridged)
-        return clear_no_data(sources, self._no_data(shown[0])), table
+    def find_candidates(self, image: NDArray[Any]) -> tuple[Instances, NDArray[np.float64]]:
+        """Sources of a window, and what tells stars from galaxies; see `MosaicAware`."""
+        [candidates] = self._segment_measured([image])
+        return candidates
 
     def _star_and_galaxy(self):
         """Places of both classes among the net's probabilities."""
         names = [SKY, *self._declared_classes()]
         return [names.index(STAR), names.index(GALAXY)]
 
-    def _classes_of(self, table):
+    def classify_sources(self, measured: NDArray[np.float64]) -> NDArray[np.integer]:
+        """Class of each source; see `galaxysegment.base.MosaicAware`."""
         if self._star_rule is None:
-            return np.asarray(self._declared_classes())[table[:, 0].astype(np.int64) - 1]
-        logits = star_logits(evidence_of_instances(table), self._star_rule)
+            return np.asarray(self._declared_classes())[measured[:, 0].astype(np.int64) - 1]
+        logits = star_logits(evidence_of_instances(measured), self._star_rule)
         return np.where(logits > 0, STAR, GALAXY)
 
     def _look(self, scaled_images, score_threshold):

@@ -1,4 +1,4 @@
-"""What a U-Net needs to tell several classes of pixels apart: truth, votes, panoptic maps."""
+"""What a U-Net needs to tell several classes of pixels apart: truth, votes, stuff."""
 
 import numpy as np
 
@@ -12,11 +12,9 @@ __all__ = [
     "class_truths",
     "classes_of_sums",
     "evidence_of_sums",
-    "panoptic_map",
     "rescaled",
     "stuff_map",
     "things_of",
-    "vote",
     "votes_of",
     "with_class_head",
 ]
@@ -154,28 +152,6 @@ def votes_of(scaled_image):
     return np.maximum(light, _FAINTEST_VOTE)
 
 
-def vote(labels, votes, codes, rule=None):
-    """Return the class of each source: the thing with the largest sum over its pixels.
-
-    Parameters
-    ----------
-    labels : ndarray of int32, shape (height, width)
-        Consecutive.
-    votes : ndarray of float, shape (n_classes or n_classes + 2, height, width)
-        Probabilities, times the weight of the pixel's vote; with `rule`, `light_powers` follow.
-    codes : tuple of int
-        Classes of the net but the sky.
-    rule : StarRule, optional
-        Tells stars from galaxies by comparing the sources with each other, too.
-    """
-    n_sources = int(labels.max(initial=0))
-    sums = [
-        np.bincount(labels.ravel(), values, minlength=n_sources + 1)[1:]
-        for values in (None, *(plane.ravel() for plane in votes))
-    ]
-    return classes_of_sums(sums[0], np.array(sums[1:]), codes, rule)
-
-
 def classes_of_sums(n_pixels, sums, codes, rule=None):
     """Return the class of each source, given the sums of the votes of its pixels.
 
@@ -183,11 +159,12 @@ def classes_of_sums(n_pixels, sums, codes, rule=None):
     ----------
     n_pixels : ndarray of float, shape (n_sources,)
     sums : ndarray of float, shape (n_classes or n_classes + 2, n_sources)
-        The sky first.
+        Of the probabilities, times the weight of the pixel's vote, the sky first. With `rule`, of
+        `light_powers` as well.
     codes : tuple of int
         Classes of the net but the sky.
     rule : StarRule, optional
-        As of `vote`.
+        Tells stars from galaxies by comparing the sources with each other, too.
     """
     names = np.array([SKY, *codes])
     things = np.flatnonzero(things_of(codes))
@@ -203,29 +180,6 @@ def evidence_of_sums(n_pixels, sums, codes):
     votes = sums[: len(names)]
     star, galaxy = votes[names.index(STAR)], votes[names.index(GALAXY)]
     return star_evidence(star, galaxy, votes.sum(axis=0), sums[len(names) :], n_pixels)
-
-
-def panoptic_map(labels, maps, codes, rule=None):
-    """Class and instance id of each pixel; what is in no source is sky or another kind of stuff.
-
-    Parameters
-    ----------
-    labels : ndarray of int32, shape (height, width)
-        Consecutive.
-    maps : ScoreMaps
-        With the probabilities of the classes.
-    codes : tuple of int
-        Classes of the net but the sky.
-    rule : StarRule, optional
-        As of `vote`.
-
-    Returns
-    -------
-    ndarray of int32, shape (2, height, width)
-    """
-    owners = np.concatenate([[SKY], vote(labels, maps.classes, codes, rule)])[labels]
-    semantic = np.where(labels > 0, owners, stuff_map(maps, codes))
-    return np.stack([semantic, labels]).astype(np.int32)
 
 
 def stuff_map(maps, codes):

@@ -24,7 +24,6 @@ from ._pixel_classes import (
     check_codes,
     class_truths,
     classes_of_sums,
-    panoptic_map,
     rescaled,
     stuff_map,
     things_of,
@@ -541,22 +540,19 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         classes = rescaled(maps.classes, things_of(self._codes()), light)
         return ScoreMaps(light, classes=classes)
 
-    def _classes_of(self, sums):
-        if self._codes() is None:
-            return None
-        return classes_of_sums(sums[:, 0], sums[:, N_SUMS:].T, self._codes(), self._star_rule)
-
     @property
-    def _finds_stuff(self):
+    def classifies_sources(self) -> bool:  # type: ignore[override]
+        """Whether the net tells stars from galaxies, or more classes."""
         self._ready_net()
         return self._codes() is not None
 
-    def _panoptic(self, result, maps):
-        if maps is None or maps.classes is None:
-            return super()._panoptic(result, maps)
-        return panoptic_map(result, maps, self._codes(), self._star_rule)
+    def classify_sources(self, measured: NDArray[np.float64]) -> NDArray[np.integer]:
+        """Class of each source; see `galaxysegment.base.MosaicAware`."""
+        votes = measured[:, N_SUMS:].T
+        return classes_of_sums(measured[:, 0], votes, self._codes(), self._star_rule)
 
-    def _stuff_of(self, maps):
+    def classify_stuff(self, maps: ScoreMaps) -> NDArray[np.integer]:
+        """Class of each pixel as if in no source; see `galaxysegment.base.MosaicAware`."""
         return stuff_map(maps, self._codes())
 
     def predict_class_proba(self, X: Images) -> Floats | list[Floats]:

@@ -15,7 +15,7 @@ from galaxysegment.io import read_label_map, read_panoptic_map
 from galaxysegment.metrics import panoptic_quality
 from galaxysegment.mosaic import _join, _output, segment_mosaic
 from galaxysegment.mosaic._join import as_semantic
-from galaxysegment.segmenters._pixel_classes import classes_of_sums, panoptic_map, stuff_map
+from galaxysegment.segmenters._pixel_classes import classes_of_sums, stuff_map
 from galaxysegment.structures import (
     ARTEFACT,
     GALAXY,
@@ -37,7 +37,7 @@ class FourKinds(SemanticSegmenter):
 
     _requires_fit = False
     reach = 0
-    _finds_stuff = True
+    classifies_sources = True
 
     def __init__(self, *, deblend=False, n_pixels=4, bridge=0, label_bridge=False, no_data="nan"):
         self.deblend, self.n_pixels = deblend, n_pixels
@@ -47,20 +47,15 @@ class FourKinds(SemanticSegmenter):
     def _image_proba(self, image):
         return (image[0] > 3).astype(float)
 
-    def _segment_scored(self, images):
-        for image in images:
-            star, artefact, trail = np.clip(np.nan_to_num(image[1:4]), 0, 1)
-            classes = np.stack([np.full(star.shape, 0.5), 1 - star, star, artefact, trail])
-            proba = self._image_proba(image)
-            yield self._sources(proba, image), ScoreMaps(proba, classes=classes)
+    def _maps_of(self, proba, image):
+        star, artefact, trail = np.clip(np.nan_to_num(image[1:4]), 0, 1)
+        classes = np.stack([np.full(star.shape, 0.5), 1 - star, star, artefact, trail])
+        return ScoreMaps(proba, classes=classes)
 
-    def _classes_of(self, sums):
+    def classify_sources(self, sums):
         return classes_of_sums(sums[:, 0], sums[:, 3:].T, CODES)
 
-    def _panoptic(self, result, maps):
-        return panoptic_map(result, maps, CODES)
-
-    def _stuff_of(self, maps):
+    def classify_stuff(self, maps):
         return stuff_map(maps, CODES)
 
 

@@ -195,14 +195,14 @@ def test_tiles_compare_the_sources_of_the_whole_image(starry):
 def test_training_ends_the_comparison(starry, tmp_path):
     planes, _ = starry
     net = MaskRCNNSegmenter(weights="blends")
-    assert net._compares_classes
+    assert net.classifies_sources
     save(net, tmp_path / "net.safetensors")
     assert load(tmp_path / "net.safetensors")._star_rule == net._star_rule
     labels = np.zeros((1, 64, 64), dtype=int)
     labels[0, 20:30, 20:30] = 1
     net.set_params(max_epochs=1, lr=1e-6, validation_fraction=0, random_state=0)
     net.fit(planes[:1, :64, :64], labels)
-    assert not net._compares_classes
+    assert not net.classifies_sources
 
 
 def test_training_goes_on_from_them():

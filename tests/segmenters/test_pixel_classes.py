@@ -13,7 +13,11 @@ from galaxysegment.coco import from_coco_panoptic, to_coco_panoptic
 from galaxysegment.metrics import panoptic_quality
 from galaxysegment.mosaic import segment_mosaic
 from galaxysegment.persistence import load, save
-from galaxysegment.segmenters._pixel_classes import rescaled, vote, with_class_head
+from galaxysegment.segmenters._pixel_classes import (
+    classes_of_sums,
+    rescaled,
+    with_class_head,
+)
 from galaxysegment.segmenters._star_rule import StarRule
 from galaxysegment.structures import ARTEFACT, GALAXY, SKY, STAR, STUFF, Instances
 
@@ -206,8 +210,10 @@ def test_votes_and_rescaling():
     classes[1] = [[0.9, 0.2, 0.1], [0.0, 0.1, 0.6]]
     classes[2] = [[0.05, 0.6, 0.8], [0.0, 0.8, 0.3]]
     classes[0] = 1 - classes[1:].sum(axis=0)
-    assert vote(labels, classes, CODES).tolist() == [GALAXY, STAR]
-    assert vote(np.zeros((2, 3), dtype=np.int32), classes, CODES).tolist() == []
+    n_pixels = np.array([2.0, 3.0])
+    votes = np.stack([classes[:, labels == label].sum(axis=1) for label in (1, 2)], axis=1)
+    assert classes_of_sums(n_pixels, votes, CODES).tolist() == [GALAXY, STAR]
+    assert classes_of_sums(n_pixels[:0], votes[:, :0], CODES).tolist() == []
     moved = rescaled(classes, np.array([False, True, True, False]), np.full((2, 3), 0.5))
     np.testing.assert_allclose(moved.sum(axis=0), np.where(classes[0] == 1, 0.5, 1))
     sure = np.array([1e-9, 0.7, 0.3, 1e-10], dtype=np.float32)[:, None, None]
