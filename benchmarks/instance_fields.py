@@ -10,7 +10,7 @@ import os
 
 import numpy as np
 
-from galaxysegment.base import clear_no_data
+from galaxysegment.base._segmenter import clear_no_data
 from galaxysegment.datasets import make_field, make_sky
 from galaxysegment.datasets._field import make_truth
 from galaxysegment.datasets._population import draw_galaxies, draw_stars

@@ -7,7 +7,7 @@ cut-outs of up to 160 pixels, scaled on their own.
 
 import numpy as np
 
-from galaxysegment.base import clear_no_data
+from galaxysegment.base._segmenter import clear_no_data
 from galaxysegment.datasets import make_sky
 from galaxysegment.datasets._population import draw_galaxies, draw_stars
 from galaxysegment.datasets._sky_stream import draw_telescope

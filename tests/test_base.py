@@ -4,7 +4,8 @@ from sklearn import config_context
 from sklearn.pipeline import make_pipeline
 
 from galaxysegment import Instances, NoSourcesWarning
-from galaxysegment.base import BaseImageTransformer, BaseSegmenter, SemanticSegmenter, check_targets
+from galaxysegment.base import BaseImageTransformer, BaseSegmenter, SemanticSegmenter
+from galaxysegment.structures._truth import check_targets
 from galaxysegment.testing import make_images
 
 

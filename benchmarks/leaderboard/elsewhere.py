@@ -8,7 +8,7 @@ Both data sets call a pixel a source's where its noise-free light in r exceeds o
 
 import numpy as np
 
-from galaxysegment.base import clear_no_data
+from galaxysegment.base._segmenter import clear_no_data
 from galaxysegment.io import Field, read_field
 from galaxysegment.structures import Instances
 

@@ -214,7 +214,7 @@ def bridge_gaps(segmenter, bridge, *, label):
     """
     if bridge is None and not label:
         return
-    from ..base import pipeline_steps
+    from ..base._pipelines import pipeline_steps
 
     last = pipeline_steps(segmenter)[-1]
     if "bridge" not in last.get_params():
@@ -252,7 +252,7 @@ def segment_field(field, segmenter, output="labels"):
 
 def stack_field(field, segmenter):
     """Return an image with its bands, and the RMS map last if the segmenter takes it."""
-    from ..base import takes_rms
+    from ..base._pipelines import takes_rms
     from ..io._inputs import stack
 
     return stack(field, field.has_rms and takes_rms(segmenter, field.n_bands))[None]

@@ -240,7 +240,7 @@ def _segment_tiles(field, segmenter, output, arguments, tile_size):
 
 def _knows_its_reach(segmenter):
     """Whether a mosaic has the same label map with scores and classes as without them."""
-    from ..base import pipeline_steps
+    from ..base._pipelines import pipeline_steps
 
     return pipeline_steps(segmenter)[-1].reach is not None
 

@@ -28,7 +28,7 @@ def add_arguments(parser):
 
 def run(arguments):
     """Read patches, fit, save."""
-    from ..base import takes_rms
+    from ..base._pipelines import takes_rms
     from ..io import read_field
     from ..persistence import save
 

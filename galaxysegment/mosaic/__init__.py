@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._utils.paths import check_paths
-from ..base import takes_rms
+from ..base._pipelines import takes_rms
 from ..io import Field
 from ..io._windows import open_pixels
 from ..io._write import check_target

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._utils.paths import check_paths
 from .._utils.validation import is_path
-from ..base import takes_rms
+from ..base._pipelines import takes_rms
 from ..io import Field
 from ..io._hdus import find_labels, scan
 from ..io._windows import open_pixels

@@ -13,7 +13,9 @@ from math import ceil, lcm
 import numpy as np
 
 from .._utils.shared import ignored
-from ..base import BaseSegmenter, MosaicAware, clear_no_data, pipeline_steps
+from ..base import BaseSegmenter, MosaicAware
+from ..base._pipelines import pipeline_steps
+from ..base._segmenter import clear_no_data
 from ..detection._constant import ConstantBlanker
 from ..detection._gaps import GapBridge
 from ..exceptions import ChannelsLastWarning, NoSourcesWarning

@@ -11,8 +11,8 @@ from scipy import ndimage
 from sklearn.utils import check_random_state
 
 from .._utils.validation import check_images, check_rms_band
-from ..base import check_targets
 from ..structures import Instances, relabel
+from ..structures._truth import check_targets
 from ..structures._types import Floats, Images, Labels, RandomState, Sources
 
 __all__ = ["AUGMENTATIONS", "augment", "augment_one", "check_kinds"]

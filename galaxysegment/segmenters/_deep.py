@@ -23,10 +23,11 @@ from .._utils.model_file import DAMAGE, one_line, read_model_file
 from .._utils.streams import ArrayStream
 from .._utils.typed import fit_context
 from .._utils.validation import check_weights, common_shape
-from ..base import BaseSegmenter, Statistic, check_targets
+from ..base import BaseSegmenter, Statistic
 from ..exceptions import NoValidationWarning
 from ..io._inputs import open_observations
 from ..preprocessing._augment import check_kinds
+from ..structures._truth import check_targets
 from ..structures._types import Images, RandomState, Sources
 from ._augmenter import Augmenter
 from ._scaling import Scaler

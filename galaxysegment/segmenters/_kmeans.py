@@ -10,7 +10,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
 from .._utils.validation import split_rms
-from ..base import SMOOTHING_REACH, ScoreMaps, SemanticSegmenter
+from ..base import ScoreMaps, SemanticSegmenter
+from ..base._semantic import SMOOTHING_REACH
 from ..detection._scores import signal_to_noise
 from ..detection._smoothing import row_blocks
 from ..structures._types import RandomState

@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._utils.streams import whole
 from .._utils.validation import level_of_caller, split_rms
-from ..base import clear_no_data
+from ..base._segmenter import clear_no_data
 from ..exceptions import CrowdedImageWarning
 from ..metrics import detection_scores
 from ..structures import GALAXY, SKY, STAR, Instances

@@ -11,10 +11,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._utils.validation import check_rms_band
-from ..base import SMOOTHING_REACH, ProbabilisticSegmenter, Statistic, target_mask
+from ..base import ProbabilisticSegmenter, Statistic
+from ..base._semantic import SMOOTHING_REACH
 from ..preprocessing import NoiseNormalizer, PixelFeatures
 from ..preprocessing._features import stretched_signal
 from ..preprocessing._smoothing import gaussian_average, gaussian_reach
+from ..structures._truth import target_mask
 from ..structures._types import RandomState
 
 __all__ = ["RandomForestSegmenter"]

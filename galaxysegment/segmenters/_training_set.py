@@ -10,9 +10,9 @@ import numpy as np
 
 from .._utils.streams import ArrayStream, MaskedStream, blocks
 from .._utils.validation import as_float_image, check_same_shape
-from ..base import check_targets
 from ..io._inputs import stack
 from ..structures import Instances, as_label_map, check_label_map, is_binary, relabel
+from ..structures._truth import check_targets
 
 __all__ = [
     "FieldStream",

@@ -8,9 +8,9 @@ from astropy.wcs import WCS
 from photutils.segmentation import SegmentationImage
 
 from galaxysegment import Instances, PhotutilsSegmenter
-from galaxysegment.base import check_targets
 from galaxysegment.catalog import from_regions, source_catalog, to_regions, write_regions
 from galaxysegment.metrics import iou_score
+from galaxysegment.structures._truth import check_targets
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 
 from galaxysegment import Instances
-from galaxysegment.base import check_targets
 from galaxysegment.exceptions import CrowdedImageWarning
 from galaxysegment.metrics import ap_scorer, detection_scores
 from galaxysegment.mosaic import segment_mosaic
@@ -27,6 +26,7 @@ from galaxysegment.segmenters._stages import STAGES, check_stages
 from galaxysegment.segmenters._star_rule import StarRule
 from galaxysegment.segmenters._suppression import suppress
 from galaxysegment.segmenters._training_set import TrainingSet
+from galaxysegment.structures._truth import check_targets
 from galaxysegment.testing import make_images
 
 torch = pytest.importorskip("torch")

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from galaxysegment import Instances, RandomForestSegmenter
-from galaxysegment.base import check_targets
 from galaxysegment.catalog import source_catalog
 from galaxysegment.display import SegmentationDisplay
 from galaxysegment.io import write_label_map
@@ -20,6 +19,7 @@ from galaxysegment.structures import (
     relabel,
     remove_small,
 )
+from galaxysegment.structures._truth import check_targets
 
 matplotlib.use("agg")
 
