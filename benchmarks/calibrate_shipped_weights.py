@@ -27,6 +27,7 @@ from train_shipped_weights import simulate
 from galaxysegment import Instances, NoSourcesWarning, UNetSegmenter, metrics
 from galaxysegment._utils.calibration import fit_calibration
 from galaxysegment._utils.model_file import read_model_file, write_model_file
+from galaxysegment._utils.shipped import weights_path
 from galaxysegment.datasets import make_field
 from galaxysegment.structures import GALAXY, STAR
 
@@ -51,7 +52,7 @@ def fit(options):
         probas.append(unet.predict_proba(image[None, 0] if index % 2 else image[None])[0])
         truths.append(labels > 0)
     table = fit_calibration(probas, truths)
-    tree = read_model_file(with_rms._weights_path("UNetSegmenter"))
+    tree = read_model_file(weights_path("UNetSegmenter", with_rms.weights))
     tree["state"]["calibration"] = table
     write_model_file(options.output, tree)
     print(f"{options.output}: {table.shape[1]} knots from {N_FIELDS} fields")

@@ -14,6 +14,7 @@ import torch
 
 from galaxysegment import UNetSegmenter
 from galaxysegment._utils.model_file import read_model_file, write_model_file
+from galaxysegment._utils.shipped import weights_path
 from galaxysegment.nets.unet._module import UNet
 
 from .band_fields import Fields, cached, simulate_starry
@@ -75,8 +76,7 @@ def beginning(path, seed):
     seed : int
         Of the weights of the maps of single bands.
     """
-    sky = UNetSegmenter(weights="sky", n_views=1)
-    tree = read_model_file(sky._weights_path("UNetSegmenter"))
+    tree = read_model_file(weights_path("UNetSegmenter", "sky"))
     state = tree["state"]
     tensors = {
         name: tensor.astype(np.float32) if tensor.dtype == np.float16 else tensor

@@ -6,8 +6,12 @@ there.
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from .model_file import DAMAGE, one_line, read_model_file
 
 _FOLDER = Path(__file__).parents[1] / "segmenters" / "weights"
 
@@ -85,3 +89,70 @@ def shipped_models(estimator: str | None = None) -> list[ShippedModel]:
         path, card = _FOLDER / entry.pop("file"), _FOLDER / entry.pop("card")
         models.append(ShippedModel(path=path, card=card, **entry))
     return [model for model in models if estimator in (None, model.estimator)]
+
+
+def weights_path(estimator: str, weights: str | Path) -> Path:
+    """Return the model file that the parameter `weights` of an estimator means.
+
+    Parameters
+    ----------
+    estimator : str
+        Name of a class.
+    weights : str or path
+        Name of weights that ship for it, or a model file.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+
+    Examples
+    --------
+    >>> weights_path("UNetSegmenter", "vis").name
+    'UNetSegmenter-vis.safetensors'
+    """
+    path = Path(weights)
+    if path.is_file() or path.suffix:
+        return path
+    shipped = {model.name: model.path for model in shipped_models(estimator)}
+    if str(weights) not in shipped:
+        raise ValueError(
+            f"weights={str(weights)!r} is neither a file nor a name of weights that come with "
+            f"{estimator}: use one of {sorted(shipped)} or the path of a model file."
+        )
+    return shipped[str(weights)]
+
+
+def load_weights(
+    estimator: str, weights: str | Path, set_state: Callable[[dict[str, Any]], None]
+) -> None:
+    """Give an estimator the state that a model file of its class keeps.
+
+    Parameters
+    ----------
+    estimator : str
+        Name of the class.
+    weights : str or path
+        As of `weights_path`.
+    set_state : callable
+        Takes the state.
+
+    Raises
+    ------
+    ValueError
+        If the file is of another class, of an estimator that is not fitted, or damaged.
+    """
+    tree = read_model_file(weights_path(estimator, weights))
+    name = tree.get("class") if isinstance(tree, dict) else None
+    if name != estimator or not tree.get("state"):
+        raise ValueError(
+            f"weights={str(weights)!r} holds no fitted {estimator} (but: {name}): pass a file "
+            f"that galaxysegment.persistence.save made of a fitted {estimator}."
+        )
+    try:
+        set_state(tree["state"])
+    except DAMAGE as error:
+        raise ValueError(
+            f"weights={str(weights)!r} cannot be used ({type(error).__name__}: "
+            f"{one_line(error)}): the file is damaged or of another version of galaxysegment."
+        ) from error

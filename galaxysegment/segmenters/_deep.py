@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
-from .._utils.model_file import DAMAGE, one_line, read_model_file
+from .._utils.shipped import load_weights
 from .._utils.streams import ArrayStream
 from .._utils.typed import fit_context
 from .._utils.validation import check_weights, common_shape
@@ -51,7 +51,6 @@ _NET_PREFIXES = (
     "iterator_valid__",
     "callbacks__",
 )
-_WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 
 
 class DeepSegmenter(BaseSegmenter):
@@ -526,36 +525,7 @@ class DeepSegmenter(BaseSegmenter):
         return self.net_
 
     def _load_weights(self):
-        own_name = type(self).__name__
-        tree = read_model_file(self._weights_path(own_name))
-        name = tree.get("class") if isinstance(tree, dict) else None
-        if name != own_name or not tree.get("state"):
-            raise ValueError(
-                f"weights={str(self.weights)!r} holds no fitted {own_name} (but: {name}): pass a "
-                f"file that galaxysegment.persistence.save made of a fitted {own_name}."
-            )
-        try:
-            self._set_net_state(tree["state"])
-        except DAMAGE as error:
-            raise ValueError(
-                f"weights={str(self.weights)!r} cannot be used ({type(error).__name__}: "
-                f"{one_line(error)}): the file is damaged or of another version of galaxysegment."
-            ) from error
-
-    def _weights_path(self, own_name):
-        path = Path(self.weights)
-        if path.is_file() or path.suffix:
-            return path
-        shipped = _WEIGHTS_FOLDER / f"{own_name}-{self.weights}.safetensors"
-        if not shipped.is_file():
-            names = sorted(
-                file.stem.split("-", 1)[1] for file in _WEIGHTS_FOLDER.glob(f"{own_name}-*")
-            )
-            raise ValueError(
-                f"weights={str(self.weights)!r} is neither a file nor a name of weights that come "
-                f"with {own_name}: use one of {names} or the path of a model file."
-            )
-        return shipped
+        load_weights(type(self).__name__, self.weights, self._set_net_state)
 
     # ---- what a model file keeps ----
 

@@ -13,8 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from .._utils.model_file import DAMAGE, one_line, read_model_file
-from .._utils.shipped import shipped_models
+from .._utils.shipped import load_weights
 from .._utils.typed import fit_context
 from .._utils.validation import check_images, check_same_shape
 from ..structures import Separated
@@ -328,33 +327,7 @@ class UNetSeparator(TemplateSeparator):
         return self.net_
 
     def _load_weights(self):
-        tree = read_model_file(self._weights_path())
-        name = tree.get("class") if isinstance(tree, dict) else None
-        if name != "UNetSeparator" or not tree.get("state"):
-            raise ValueError(
-                f"weights={str(self.weights)!r} holds no fitted UNetSeparator (but: {name}): pass "
-                "a file that galaxysegment.persistence.save made of a fitted UNetSeparator."
-            )
-        try:
-            self._set_net_state(tree["state"])
-        except DAMAGE as error:
-            raise ValueError(
-                f"weights={str(self.weights)!r} cannot be used ({type(error).__name__}: "
-                f"{one_line(error)}): the file is damaged or comes from another version of "
-                "galaxysegment."
-            ) from error
-
-    def _weights_path(self):
-        path = Path(self.weights)
-        if path.is_file() or path.suffix:
-            return path
-        shipped = {model.name: model.path for model in shipped_models("UNetSeparator")}
-        if str(self.weights) not in shipped:
-            raise ValueError(
-                f"weights={str(self.weights)!r} is neither a file nor a name of weights that come "
-                f"with UNetSeparator: use one of {sorted(shipped)} or the path of a model file."
-            )
-        return shipped[str(self.weights)]
+        load_weights("UNetSeparator", self.weights, self._set_net_state)
 
     def _get_model_state(self):
         """Return what a model file keeps of the fitted separator: arrays, numbers and strings."""

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from galaxysegment import Instances, MaskRCNNSegmenter
+from galaxysegment._utils.shipped import _FOLDER
 from galaxysegment.datasets import load_sample_field, make_blends, make_field
 from galaxysegment.metrics import average_precision, detection_scores
 from galaxysegment.metrics._matching import best_pairs, find_overlaps
 from galaxysegment.mosaic import segment_mosaic
 from galaxysegment.persistence import load, save
-from galaxysegment.segmenters._deep import _WEIGHTS_FOLDER
 from galaxysegment.structures import GALAXY, STAR
 from galaxysegment.testing import make_images
 
@@ -214,4 +214,4 @@ def test_training_goes_on_from_them():
 
 
 def test_they_are_small():
-    assert (_WEIGHTS_FOLDER / "MaskRCNNSegmenter-blends.safetensors").stat().st_size < 8e6
+    assert (_FOLDER / "MaskRCNNSegmenter-blends.safetensors").stat().st_size < 8e6

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from galaxysegment._utils.shipped import _FOLDER
 from galaxysegment.datasets import load_sample_field
 from galaxysegment.metrics import (
     detection_scores,
@@ -14,7 +15,6 @@ from galaxysegment.metrics import (
 from galaxysegment.persistence import load, save
 from galaxysegment.preprocessing import NoiseNormalizer
 from galaxysegment.segmenters import UNetSegmenter
-from galaxysegment.segmenters._deep import _WEIGHTS_FOLDER
 from galaxysegment.structures import remove_small
 
 
@@ -69,8 +69,8 @@ def test_training_goes_on_from_them():
 
 
 def test_they_are_small_and_described():
-    assert (_WEIGHTS_FOLDER / "UNetSegmenter-vis.safetensors").stat().st_size < 5e6
-    assert "Where it fails" in (_WEIGHTS_FOLDER / "MODEL_CARD.md").read_text()
+    assert (_FOLDER / "UNetSegmenter-vis.safetensors").stat().st_size < 5e6
+    assert "Where it fails" in (_FOLDER / "MODEL_CARD.md").read_text()
 
 
 def test_the_shipped_weights_are_calibrated(tmp_path):
