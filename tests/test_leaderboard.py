@@ -465,6 +465,42 @@ def test_parameters_are_tried_once_each(monkeypatch):
     assert len(tried) == len({tuple(params.items()) for params in tried}) == 6
 
 
+def test_threshold_and_kernel_are_chosen_together(monkeypatch):
+    from sklearn.pipeline import make_pipeline
+
+    from benchmarks.leaderboard import run
+    from galaxysegment import PhotutilsSegmenter
+
+    # as measured on four patches of setting C: neither parameter alone leads away from (1.0, 2.0)
+    measured = {(1.0, 1.5): 1.7172, (1.0, 2.0): 1.7285, (1.15, 1.5): 1.7459, (1.15, 2.0): 1.7249}
+
+    def score(train, params, n_pixels):
+        return measured[params["n_sigma"], params["fwhm"]]
+
+    monkeypatch.setattr(run, "predict_many", lambda *parts: parts[-1])
+    monkeypatch.setattr(run, "quality", score)
+    estimator = make_pipeline(PhotutilsSegmenter(n_sigma=1.0, fwhm=2.0))
+    grid = {"n_sigma": (1.0, 1.15), "fwhm": (1.5, 2.0)}
+    assert run.choose(estimator, grid, _Nothing()) == {"n_sigma": 1.15, "fwhm": 1.5}
+
+
+def test_the_search_goes_on_until_nothing_changes(monkeypatch):
+    from sklearn.pipeline import make_pipeline
+
+    from benchmarks.leaderboard import run
+    from galaxysegment import PhotutilsSegmenter
+
+    def score(train, params, n_pixels):
+        return 3 * params["n_pixels"] - 2 * (params["n_pixels"] - params["n_levels"]) ** 2
+
+    monkeypatch.setattr(run, "predict_many", lambda *parts: parts[-1])
+    monkeypatch.setattr(run, "quality", score)
+    estimator = make_pipeline(PhotutilsSegmenter(n_pixels=1, n_levels=1))
+    values = (1, 2, 3, 4, 5, 6)  # a round goes one step
+    chosen = run.choose(estimator, {"n_pixels": values, "n_levels": values}, _Nothing())
+    assert chosen == {"n_pixels": 6, "n_levels": 6}
+
+
 class _Nothing:
     X = ()
 
@@ -489,6 +525,17 @@ def test_short_runs_stand_beside_whole_ones(stored):
     store.runs[0]["robustness"] = {"noise × 2": {"f1": 0.75}}
     assert '"SEPSegmenter, defaults", "**.700**", "**.500**"' in "\n".join(unseen_table(store))
     assert '"SEPSegmenter, defaults", ".750"' in "\n".join(robustness_table(store, "f1"))
+
+
+def test_bins_of_some_seeds_are_shown(stored):
+    from benchmarks.leaderboard.tables import bin_table
+
+    store = stored(("sep", "raw", 0, 0.9), ("sep", "raw", 1, 0.8))
+    bins = {"edges": [0, 20, None], "n": [4, 2], "n_hit": [1, 2]}
+    store.runs[1]["completeness by area"] = bins  # the row of seed 0 is older than these bins
+    text = "\n".join(bin_table(store, "A", "completeness by area", "pixels"))
+    assert '"SEPSegmenter, defaults", ".250", "1.000"' in text
+    assert '"system; pixels", "0–20", "≥ 20"' in text
 
 
 def test_what_changed_sign_is_listed(stored):

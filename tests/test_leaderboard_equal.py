@@ -189,6 +189,7 @@ def test_the_page_names_who_leads():
     text = "\n".join(lines([*rows, again]))
     assert '"Ours", "4", "4.0", "99–120", ".650 ± .071", "2"' in text
     assert '"*Theirs*", "4", "4.0", "99", ".800", "1"' in text
-    assert "not run: 4 a seed" in text
+    assert 'equal B-stardist --seed 0``", "4", "not run: 0, 1, 2"' in text
+    assert '"seeds run: 0, 1; not run: 2"' in text
     (missing,) = [line for line in text.splitlines() if line.startswith("Not run in this setting")]
     assert "Cellpose" in missing and "Theirs" not in missing and "torchvision" not in missing

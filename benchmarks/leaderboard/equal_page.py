@@ -2,6 +2,7 @@
 
 import statistics
 
+from .budgets import SEEDS
 from .equal import RIVALS, command, read_recipe, recipe_names
 from .store import dig, number
 from .tables import rst_table
@@ -131,19 +132,25 @@ def _text(rows, path):
     return f"{middle} ± {number(statistics.stdev(values))}" if len(values) > 1 else middle
 
 
+def _state(seeds):
+    """Say which seeds of a recipe have a row."""
+    missing = ", ".join(str(seed) for seed in SEEDS if seed not in seeds)
+    told = [f"seeds run: {', '.join(map(str, seeds))}"] if seeds else []
+    return "; ".join([*told, *([f"not run: {missing}"] if missing else [])])
+
+
 def _recipes(recipes, names):
     title = "Recipes and commands"
     rows = []
     for recipe in recipes:
         seeds = sorted(row["seed"] for row in names[recipe.name])
-        told = ", ".join(str(seed) for seed in seeds)
         rows.append(
             [
                 RIVALS[recipe.system].label,
                 recipe.setting,
                 f"``{command(recipe, 0)}``",
                 f"{recipe.core_minutes:g}",
-                f"seeds {told}" if seeds else f"not run: {recipe.core_minutes:g} a seed",
+                _state(seeds),
             ]
         )
     text = (

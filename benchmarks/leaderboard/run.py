@@ -37,6 +37,7 @@ from .table_file import add_run
 
 RESULTS = Path(__file__).parent / "results"
 FIRST = 4  # patches whose score is kept apart, for a quick check that it repeats
+JOINT = ("n_sigma", "fwhm", "filter_type")  # parameters that are chosen together
 SMALLER = {"full": 1, "small": 4, "tiny": 16}
 
 
@@ -247,8 +248,10 @@ def _fit(estimator, X, y, stored):
 def choose(estimator, grid, train, n_pixels=10):
     """Set the parameters with the best pooled IoU plus source F1 on training patches; return them.
 
-    One parameter after the other, from the present ones, until a round changes nothing or two are
-    over; all combinations where the probabilities of the pixels are known anyway.
+    Threshold, kernel and kind of filter move together, because each needs its own values of the
+    others; the remaining parameters move one after the other. The search begins at the present
+    ones and ends when a round changes nothing. If the probabilities of the pixels are known anyway,
+    all combinations are tried.
     """
     names = estimator[-1].get_params()
     grid = {name: values for name, values in grid.items() if name in names}
@@ -257,14 +260,19 @@ def choose(estimator, grid, train, n_pixels=10):
     if set(grid) <= AFTER_PROBABILITIES:
         return _best(estimator, choices(grid), train, n_pixels)
     chosen, before, known = {name: names[name] for name in grid}, None, {}
-    for _ in range(2):
-        if chosen == before:
-            break
+    while chosen != before:
         before = chosen
-        for name, values in grid.items():
-            settings = [{**chosen, name: value} for value in values]
+        for part in _moves(grid):
+            settings = [{**chosen, **move} for move in choices(part)]
             chosen = _best(estimator, settings, train, n_pixels, known)
     return chosen
+
+
+def _moves(grid):
+    """Parts of a grid whose parameters move together."""
+    joint = {name: grid[name] for name in JOINT if name in grid}
+    rest = [{name: grid[name]} for name in grid if name not in joint]
+    return [joint, *rest] if joint else rest
 
 
 def _best(estimator, settings, train, n_pixels, known=None):

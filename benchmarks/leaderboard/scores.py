@@ -173,8 +173,10 @@ def pixel_scores(patches, predicted, n_pixels):
 def quality(patches, predicted, n_pixels):
     """What parameters are chosen by: pooled pixel IoU plus source F1, of the sources that count."""
     counted, seen = count_sources(patches.truth, predicted, n_pixels)
-    f1 = detection(select(patches, counted)[0], seen)["f1"]
-    return pixel_scores(patches, predicted, n_pixels)["pooled"]["iou"] + f1
+    truth = select(patches, counted)[0]
+    ignore = [uncounted(sources, n_pixels) for sources in patches.truth]
+    iou = metrics.iou_score(truth, predicted, ignore=ignore, average="pixels")
+    return iou + detection(truth, seen)["f1"]
 
 
 def detection(truth, predicted):

@@ -241,7 +241,7 @@ NOISECHISEL_GRID = {
 }
 CANDIDATES = ("scores", {"score_threshold": 0.005})
 SAMPLE = {"A": 64, "B": 200, "C": 16}
-FEW = {"A": 16, "B": 60, "C": 4, "C8": 16}
+FEW = {"A": 16, "B": 60, "C": 4, "C8": 8}
 
 
 def shipped(name, weights, sweep):

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from .store import number
+from .store import dig, number
 
 PIXEL_COLUMNS = {
     "IoU": "pixels.mean.iou",
@@ -103,7 +103,7 @@ def bin_table(store, setting, path, label, only=bool):
         n, hits = group.total(f"{path}.n"), group.total(f"{path}.n_hit")
         if n is None or not only(group):
             continue
-        header = bin_names(group.runs[0], path)
+        header = bin_names(next(run for run in group.runs if dig(run, path)), path)
         rows.append(
             [
                 _peer(group),

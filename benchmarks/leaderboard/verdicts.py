@@ -118,7 +118,7 @@ KINDS = {"tuned": "programs tuned alike", "trained": "nets on as many patches"}
 class Duel:
     """Our best system and the best program of others in one score of one setting.
 
-    `kind` is "tuned" or "trained": see `duels`.
+    `kind` is "tuned" or "trained": see `duels`. `seeds` holds how many seeds each of both has.
     """
 
     setting: str
@@ -128,6 +128,7 @@ class Duel:
     name: str
     theirs: float
     peer: str
+    seeds: tuple = (1, 1)
 
     @property
     def lead(self):
@@ -156,7 +157,8 @@ def duels(store):
             for path in PEER_PATHS:
                 best = [_best(groups, path, peer) for peer in (False, True)]
                 if None not in best:
-                    pairs.append(Duel(setting, path, kind, *best[0], *best[1]))
+                    (*ours, n_ours), (*theirs, n_theirs) = best
+                    pairs.append(Duel(setting, path, kind, *ours, *theirs, (n_ours, n_theirs)))
     return sorted(pairs, key=lambda duel: duel.lead)
 
 
@@ -166,8 +168,9 @@ def _takes_part(group, kind):
 
 
 def _best(groups, path, peer):
-    means = [(group.mean(path), group.name) for group in groups if group.peer == peer]
-    means = [(value, name) for value, name in means if value is not None]
+    groups = [group for group in groups if group.peer == peer]
+    means = [(group.mean(path), group.name, len(group.values(path))) for group in groups]
+    means = [item for item in means if item[0] is not None]
     return max(means) if means else None
 
 
@@ -180,11 +183,13 @@ def against_peers(store):
             duel.score,
             f"{number(duel.ours)} ({duel.name})",
             f"{number(duel.theirs)} ({duel.peer})",
+            "{} to {}".format(*duel.seeds),
             _verdict(duel.ours, duel.theirs),
         ]
         for duel in duels(store)
     ]
-    return rst_table(["setting", "kind", "score", "best of ours", "best of the peers", ""], rows)
+    header = ["setting", "kind", "score", "best of ours", "best of the peers", "seeds", ""]
+    return rst_table(header, rows)
 
 
 def cells_behind(store):
