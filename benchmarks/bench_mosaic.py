@@ -14,7 +14,8 @@ or to the first method.
 
 ``--copies 3`` puts 3 × 3 copies of the field side by side, because a large field takes long to
 simulate. Every second copy is mirrored, so that the sky has no steps where copies meet. With
-``--stages`` one method runs in one process and its processor seconds are told apart by stage.
+``--stages`` one method runs in one process, with ``--n-jobs`` threads, and its processor seconds
+are told apart by stage. What the main thread does while the others wait is its serial part.
 """
 
 import argparse
@@ -213,26 +214,35 @@ STAGES = {
 
 
 class Stopwatch:
-    """Adds up processor seconds by stage; a stage inside another one stops that one."""
+    """Adds up processor seconds of each thread by stage; a stage inside another stops that one."""
 
     def __init__(self):
-        self.seconds, self._running, self._since = {}, ["start Python and import"], 0.0
+        self.seconds = {}  # by thread and stage
+        self._here = threading.local()
 
-    def switch(self):
-        """Book the time since the last switch to the stage that runs."""
-        now, stage = time.process_time(), self._running[-1]
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._since
-        self._since = now
+    def switch(self, begin=None):
+        """Book the time since the last switch of this thread; begin a stage, or end the last."""
+        here, now = self._here, time.thread_time()
+        if not hasattr(here, "running"):
+            is_main = threading.current_thread() is threading.main_thread()
+            here.running = ["start Python and import" if is_main else "everything else"]
+            here.own = self.seconds.setdefault(threading.current_thread().name, {})
+            here.since = 0.0
+        stage = here.running[-1]
+        here.own[stage] = here.own.get(stage, 0.0) + now - here.since
+        here.since = now
+        if begin is None:
+            here.running.pop()
+        else:
+            here.running.append(begin)
 
     def timed(self, stage, function):
         def call(*args, **kwargs):
-            self.switch()
-            self._running.append(stage)
+            self.switch(stage)
             try:
                 return function(*args, **kwargs)
             finally:
                 self.switch()
-                self._running.pop()
 
         return call
 
@@ -255,15 +265,27 @@ def print_stages(method, arguments):
         import galaxysegment.segmenters._photutils
     import galaxysegment.mosaic  # noqa: F401
 
-    watch.switch()
+    watch.switch("everything else")
     watch.watch()
+    start = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         run(method, arguments, Path(folder) / "labels.fits")
+    wall = time.perf_counter() - start
     watch.switch()
-    total = sum(watch.seconds.values())
-    for stage, seconds in sorted(watch.seconds.items(), key=lambda item: -item[1]):
-        print(f"{stage:<28}{seconds:>8.3f} s{100 * seconds / total:>7.1f} %")
-    print(f"{'all':<28}{total:>8.3f} s{arguments.side**2 / 1e6 / total:>7.1f} Mpx/s")
+    main, *others = watch.seconds.values()
+    stages = sorted({stage: None for own in watch.seconds.values() for stage in own})
+    totals = {stage: sum(own.get(stage, 0.0) for own in watch.seconds.values()) for stage in stages}
+    total = sum(totals.values())
+    print(f"{'stage':<28}{'CPU':>10}{'share':>9}{'main thread':>15}")
+    for stage in sorted(stages, key=lambda stage: -totals[stage]):
+        share, alone = 100 * totals[stage] / total, main.get(stage, 0.0)
+        print(f"{stage:<28}{totals[stage]:>8.3f} s{share:>7.1f} %{alone:>13.3f} s")
+    print(f"{'all':<28}{total:>8.3f} s{100:>7.1f} %{sum(main.values()):>13.3f} s")
+    threads = ", ".join(f"{sum(own.values()):.2f} s" for own in others) or "none"
+    print(
+        f"{arguments.side**2 / 1e6 / total:.1f} Mpx per CPU second; other threads: {threads}; "
+        f"{wall:.2f} s of wall time without imports"
+    )
 
 
 def run(method, arguments, output):
@@ -391,7 +413,7 @@ def read_arguments():
         "--stages",
         choices=("sep-mosaic", "photutils-mosaic"),
         default=None,
-        help="show where one process of this method spends its time",
+        help="show where one process of this method, and its threads, spend their time",
     )
     parser.add_argument("--run", choices=METHODS, default=None, help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, default=None, help=argparse.SUPPRESS)
@@ -446,7 +468,6 @@ def main():
         return
     prepare_field(arguments)
     if arguments.stages:
-        arguments.n_jobs = 1
         print_stages(arguments.stages, arguments)
     else:
         print_table(arguments)

@@ -1,4 +1,4 @@
-"""Kernel of the search for seams.
+"""Kernels of the search for seams.
 
 numba takes a while to import, so functions import this module.
 """
@@ -19,29 +19,87 @@ def mean_of_twelve(line, start):
 
 
 @njit(**OPTIONS)
-def mark_lines_with_steps(lines, low, chosen):
-    """Mark the lines whose highest step can exceed the limit of `_steps._steps`.
+def mean_of_four(line, start):
+    """Return the mean of 4 numbers, added in the order of `_steps._step_at`."""
+    return (line[start] + line[start + 1] + line[start + 2] + line[start + 3]) / 4
+
+
+@njit(**OPTIONS)
+def median_of(values, guess):
+    """Return the median of some numbers, sooner if it is within 10 % of a guess."""
+    n, n_below, n_near = values.size, 0, 0
+    low, high = 0.9 * guess, 1.1 * guess
+    for index in range(n):
+        n_below += values[index] < low
+        n_near += low <= values[index] <= high
+    first, second = (n - 1) // 2 - n_below, n // 2 - n_below
+    if first < 0 or second >= n_near:
+        return np.median(values)
+    near, place = np.empty(n_near), 0
+    for index in range(n):
+        if low <= values[index] <= high:
+            near[place] = values[index]
+            place += 1
+    near = np.partition(near, second)
+    return (near[second] + (near[:second].max() if first < second else near[second])) / 2
+
+
+@njit(**OPTIONS)
+def find_steps(lines, low, factor, sharp, owner, place, height):
+    """Find the sharp steps of lines of medians, as `_steps._steps_by_numpy` does.
 
     Parameters
     ----------
     lines : ndarray of float64, shape (n, length)
+        At least 24 long.
     low : float
         A line is left out if half of its steps exceed its highest step over this number.
-    chosen : ndarray of bool, shape (n,)
-        Filled.
+    factor : float
+        A step must exceed the median of the steps of its line by this factor.
+    sharp : float
+        Share of a step that must be there within 8 pixels.
+    owner, place : ndarray of int64, shape (n,)
+    height : ndarray of float64, shape (n,)
+        Filled with the line, the place and the height of each step, as far as there is room.
+
+    Returns
+    -------
+    int
+        Number of steps.
     """
-    length = lines.shape[1]
-    means, sizes = np.empty(length - 11), np.empty(length - 23)
+    length, n_steps, guess = lines.shape[1], 0, 0.0
+    means, steps, sizes = np.empty(length - 11), np.empty(length - 23), np.empty(length - 23)
     for index in range(len(lines)):
         line = lines[index]
         for x in range(means.size):
             means[x] = mean_of_twelve(line, x)
         highest, n_missing = 0.0, 0
         for x in range(sizes.size):
-            sizes[x] = abs(means[x + 12] - means[x])
+            steps[x] = means[x + 12] - means[x]
+            sizes[x] = abs(steps[x])
             n_missing += sizes[x] != sizes[x]
             highest = max(highest, sizes[x])
         n_low, limit = 0, highest / low
         for x in range(sizes.size):
             n_low += sizes[x] < limit
-        chosen[index] = n_missing > 0 or 2 * n_low >= sizes.size - 1
+        if n_missing == 0 and 2 * n_low < sizes.size - 1:
+            continue
+        if n_missing == sizes.size:
+            continue
+        guess = median_of(sizes if n_missing == 0 else sizes[~np.isnan(sizes)], guess)
+        limit = factor * guess
+        for x in range(sizes.size):
+            if not sizes[x] > limit:
+                continue
+            is_highest = True
+            for near in range(max(x - 12, 0), min(x + 13, sizes.size)):
+                if sizes[near] > sizes[x]:  # false for NaN
+                    is_highest = False
+                    break
+            ratio = (mean_of_four(line, x + 12) - mean_of_four(line, x + 8)) / steps[x]
+            if is_highest and sharp < ratio < 1 / sharp:
+                if n_steps < owner.size:
+                    owner[n_steps], place[n_steps] = index, x + 12
+                    height[n_steps] = steps[x]
+                n_steps += 1
+    return n_steps

@@ -131,13 +131,36 @@ def sharp_steps(lines, sharp):
 
 def _steps(lines, sharp):
     """Places and heights of the sharp steps of each of some lines of equal length."""
-    steps, length = [{} for _ in lines], lines.shape[1]
-    if length < 4 * FAR:
+    steps = [{} for _ in lines]
+    if lines.shape[1] < 4 * FAR:
         return steps
-    lines = lines.astype(np.float64, copy=False)
+    lines = np.ascontiguousarray(lines, dtype=np.float64)
+    search = _steps_compiled if compiling_pays(lines.size) else _steps_by_numpy
+    owners, places, heights = (part.tolist() for part in search(lines, sharp))
+    for index, place, step in zip(owners, places, heights, strict=True):
+        steps[index][place] = step
+    return steps
+
+
+def _steps_compiled(lines, sharp):
+    """The same as `_steps_by_numpy`, to the bit."""
+    from ._seam_kernels import find_steps
+
+    factor, n_steps = _SIGMAS * _SIGMA_PER_MAD, 4 * len(lines)
+    while True:
+        owners, places = np.empty((2, n_steps), dtype=np.int64)
+        heights = np.empty(n_steps)
+        n_found = find_steps(lines, _LOW, factor, sharp, owners, places, heights)
+        if n_found <= n_steps:
+            return owners[:n_found], places[:n_found], heights[:n_found]
+        n_steps = n_found
+
+
+def _steps_by_numpy(lines, sharp):
+    """Line, place and height of each sharp step of some lines."""
     chosen = np.flatnonzero(_may_exceed(lines))
     if not chosen.size:
-        return steps
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0)
     lines = lines[chosen]
     far = _step(lines, FAR)
     size = np.abs(far)
@@ -151,23 +174,14 @@ def _steps(lines, sharp):
     heights = far[own, places]
     ratio = _step_at(lines, _NEAR, own, places + FAR) / heights
     is_sharp = (ratio > sharp) & (ratio < 1 / sharp)
-    kept = (part[is_sharp].tolist() for part in (chosen[own], places + FAR, heights))
-    for index, place, step in zip(*kept, strict=True):
-        steps[index][place] = step
-    return steps
+    return chosen[own[is_sharp]], places[is_sharp] + FAR, heights[is_sharp]
 
 
 def _may_exceed(lines):
-    """Whether a step of each line can exceed the limit of `_steps`; this costs less than to look.
+    """Whether a step of each line can exceed the limit; this costs less than to look.
 
     If half of the steps exceed the highest over the limit's factor, their median does so, too.
     """
-    if compiling_pays(lines.size):
-        from ._seam_kernels import mark_lines_with_steps
-
-        chosen = np.empty(len(lines), dtype=bool)
-        mark_lines_with_steps(np.ascontiguousarray(lines), _LOW, chosen)
-        return chosen
     size = np.abs(_step(lines, FAR))
     low = np.count_nonzero(size < size.max(axis=1, keepdims=True) / _LOW, axis=1)
     return (2 * low >= size.shape[1] - 1) | np.isnan(size).any(axis=1)

@@ -144,9 +144,9 @@ def segment_mosaic(
         for the segmenter, and at least 64.
     n_jobs : int, default=1
         Number of workers; -1 takes one per core. They are threads of this process if the segmenter
-        declares ``works_in_threads``, as `PhotutilsSegmenter` and `SEPSegmenter` do: threads start
-        at once. For other segmenters they are processes, which take about 2 s to start. An image
-        of a single tile needs no worker. A `joblib.parallel_config` around the call overrules
+        declares ``works_in_threads``, as all that ship without nets do: threads start at once. For
+        other segmenters they are processes, which take about 2 s to start. An image of a single
+        tile needs no worker. A `joblib.parallel_config` around the call overrules
         this: ``joblib.parallel_config("dask")`` sends tiles to a cluster whose workers see the
         same files, ``joblib.parallel_config("loky")`` to processes. The result is the same.
     progress : bool, default=True

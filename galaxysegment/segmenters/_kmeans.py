@@ -100,6 +100,7 @@ class KMeansSegmenter(SemanticSegmenter):
     [100, 100]
     """
 
+    works_in_threads = True
     _parameter_constraints: dict = {
         **SemanticSegmenter._parameter_constraints,
         "n_clusters": [Interval(Integral, 2, None, closed="left")],

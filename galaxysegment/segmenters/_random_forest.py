@@ -129,6 +129,7 @@ class RandomForestSegmenter(ProbabilisticSegmenter):
     0.9
     """
 
+    works_in_threads = True
     _parameter_constraints: dict = {
         **ProbabilisticSegmenter._parameter_constraints,
         "n_estimators": [Interval(Integral, 1, None, closed="left")],

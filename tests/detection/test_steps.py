@@ -28,14 +28,28 @@ def test_medians_along_rows_are_those_of_the_turned_band(missing):
     assert np.array_equal(medians, expected, equal_nan=True)
 
 
-def test_compiled_functions_leave_out_the_same_lines(monkeypatch):
-    rng = np.random.default_rng(0)
-    lines = rng.normal(size=(60, 300)) * rng.uniform(0.01, 5, (60, 1))
-    lines[::2, 140:] += rng.uniform(0, 30, (30, 1))
-    lines[7, 50] = np.nan
-    chosen = {}
-    for pays in (True, False):
-        monkeypatch.setattr(_steps, "compiling_pays", lambda _, pays=pays: pays)
-        chosen[pays] = _steps._may_exceed(lines)
-    assert 0 < chosen[True].sum() < 60
-    assert np.array_equal(chosen[True], chosen[False])
+@pytest.mark.parametrize("sharp", [0.5, 0.7])
+@pytest.mark.parametrize("length", [48, 49, 300, 1001])
+def test_compiled_functions_find_the_same_steps(sharp, length):
+    rng = np.random.default_rng(length)
+    lines = rng.normal(size=(60, length)) * rng.uniform(0.01, 5, (60, 1))
+    lines[::2, length // 2 :] += rng.uniform(0, 30, (30, 1))
+    lines[5:20, 20:24] += 80  # a source
+    lines[7, 30], lines[8], lines[9] = np.nan, np.nan, 1
+    lines[10:14] = np.round(lines[10:14])  # equal steps
+    lines[14, ::2] = 0
+    expected, steps = (
+        search(lines, sharp) for search in (_steps._steps_by_numpy, _steps._steps_compiled)
+    )
+    assert length < 300 or len(expected[0]) > 5
+    for part, same in zip(steps, expected, strict=True):
+        assert np.array_equal(part, same)
+
+
+def test_a_line_of_many_steps_finds_room():
+    lines = np.random.default_rng(0).normal(size=(2, 4000))
+    lines += np.repeat(np.arange(40) % 2 * 9, 100)
+    expected, steps = (
+        search(lines, 0.5) for search in (_steps._steps_by_numpy, _steps._steps_compiled)
+    )
+    assert len(expected[0]) > 8 and np.array_equal(steps, expected)

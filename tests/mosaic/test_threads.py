@@ -17,7 +17,12 @@ import pytest
 from joblib.parallel import SequentialBackend
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from galaxysegment import PhotutilsSegmenter, SEPSegmenter
+from galaxysegment import (
+    KMeansSegmenter,
+    PhotutilsSegmenter,
+    RandomForestSegmenter,
+    SEPSegmenter,
+)
 from galaxysegment.base import BaseSegmenter, Statistic
 from galaxysegment.mosaic import TileError, segment_mosaic
 from galaxysegment.mosaic._plan import Plan
@@ -111,6 +116,27 @@ def test_threads_write_the_same_file_without_a_process(tmp_path, monkeypatch, Se
     assert len(kept) == len(alone) > 20
     np.testing.assert_array_equal(kept.scores, alone.scores)
     np.testing.assert_array_equal(kept.to_label_map(), alone.to_label_map())
+
+
+@pytest.mark.parametrize(
+    "segmenter",
+    [KMeansSegmenter(random_state=0), RandomForestSegmenter(n_estimators=4, random_state=0)],
+    ids=lambda segmenter: type(segmenter).__name__,
+)
+def test_segmenters_that_learn_work_in_threads(tmp_path, segmenter):
+    assert Plan(segmenter).in_threads
+    image = np.nan_to_num(make_image(), nan=10)
+    crop = image[:60, 100:160]
+    segmenter.fit(crop[np.newaxis], (crop > 20)[np.newaxis].astype(int))
+    options, before = OPTIONS | {"overlap": 40}, state_of_the_process()
+    files = [
+        segment_mosaic(
+            segmenter, image, output=tmp_path / f"{n_jobs}.fits", n_jobs=n_jobs, **options
+        ).read_bytes()
+        for n_jobs in (1, 3)
+    ]
+    assert files[0] == files[1]
+    assert state_of_the_process() == before
 
 
 @pytest.fixture
