@@ -1,10 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn import config_context
 from sklearn.pipeline import make_pipeline
 
-from galaxysegment import Instances, NoSourcesWarning
+from galaxysegment import Instances, NoSourcesWarning, PhotutilsSegmenter
 from galaxysegment.base import BaseImageTransformer, BaseSegmenter, SemanticSegmenter
+from galaxysegment.mosaic import segment_mosaic
 from galaxysegment.structures._truth import check_targets
 from galaxysegment.testing import make_images
 
@@ -185,6 +188,8 @@ def test_targets_of_another_shape_are_refused():
     [
         (X[0], "np.newaxis"),
         (np.float32(1), "Pass an array"),
+        ("image.fits", "read_field"),
+        (Path("image.fits"), "read_field"),
         ([X[0], X[:1]], "a list whose arrays have"),
         ([X[:1], X[:2]], "same number of bands"),
         ([], "0 images"),
@@ -204,3 +209,14 @@ def test_masked_arrays_are_no_data_where_masked():
 def test_text_is_refused():
     with pytest.raises(TypeError, match="real numbers"):
         Doubler().transform(np.full((1, 2, 2), "a"))
+
+
+@pytest.mark.parametrize("options", [{}, {"no_data": "nan"}])
+@pytest.mark.parametrize("rms_band", [2, -3])
+def test_an_rms_band_that_is_not_there_is_refused(rms_band, options):
+    segmenter = PhotutilsSegmenter(rms_band=rms_band, **options)
+    images = np.stack([X[:1], np.ones_like(X[:1])], axis=1)
+    with pytest.raises(ValueError, match=f"rms_band={rms_band} asks for .* X has 2 band"):
+        segmenter.predict(images)
+    with pytest.raises(ValueError, match=f"rms_band={rms_band} asks for .* X has 2 band"):
+        segment_mosaic(segmenter, images[0], progress=False)

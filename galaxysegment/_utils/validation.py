@@ -189,6 +189,8 @@ def level_of_caller():
 def _reshape_hint(X, name):
     if X.ndim == 2:
         return f" Reshape your data: pass a single image as {name}[np.newaxis]."
+    if X.ndim == 0 and X.dtype.kind in "USO":  # a path
+        return f" Pass the pixels of a file: {name}=galaxysegment.io.read_field(path)."
     if X.ndim == 0:
         return " Pass an array or a list of arrays."
     return ""

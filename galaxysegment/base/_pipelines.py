@@ -6,7 +6,7 @@ import sys
 
 from ._transformer import BaseImageTransformer
 
-__all__ = ["pipeline_steps", "takes_rms"]
+__all__ = ["pipeline_steps", "predict_with_panoptic", "takes_rms"]
 
 
 def pipeline_steps(estimator):
@@ -14,6 +14,24 @@ def pipeline_steps(estimator):
     module = sys.modules.get("sklearn.pipeline")  # not imported: nobody has made a Pipeline
     is_pipeline = module is not None and isinstance(estimator, module.Pipeline)
     return [step for _, step in estimator.steps] if is_pipeline else [estimator]
+
+
+def predict_with_panoptic(estimator, X):
+    """Find the sources of images once, and return them in two forms.
+
+    Parameters
+    ----------
+    estimator : segmenter or Pipeline
+        Fitted.
+    X : ndarray of shape (n_images, n_bands, height, width)
+
+    Returns
+    -------
+    list of (Instances, ndarray of int32, shape (2, height, width))
+        What ``predict`` returns with ``output="instances"``, and with ``output="panoptic"``.
+    """
+    *before, last = pipeline_steps(estimator)
+    return last._predict_with_panoptic(estimator[:-1].transform(X) if before else X)
 
 
 def takes_rms(estimator, n_bands):

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._utils import learn
 from .._utils.typed import fit_context
-from .._utils.validation import check_window, split_rms
+from .._utils.validation import check_rms_band, check_window, level_of_caller, split_rms
 from ..detection._constant import blank_constant
 from ..detection._gaps import bridge_gaps
 from ..detection._scores import sum_over_sources
@@ -159,6 +159,14 @@ class BaseSegmenter(ImageEstimator):
         _warn_if_empty(predicted)
         return layout.pack_maps([as_label_map(sources) for sources in predicted])
 
+    def _predict_with_panoptic(self, X):
+        """Find the sources once; return `Instances` and the panoptic map of each image."""
+        images, _ = self._check_images(X)
+        self._validate_params()
+        pairs = list(self._find_sources(images, scored=True))
+        _warn_if_empty([sources for sources, _ in pairs])
+        return [(self._with_scores(*pair), self._panoptic(*pair)) for pair in pairs]
+
     def score(
         self,
         X: Images,
@@ -207,6 +215,8 @@ class BaseSegmenter(ImageEstimator):
 
     def _with_data(self, images):
         """Set the regions to NaN that are taken for "no data"."""
+        if self.rms_band is not None:
+            check_rms_band(self.rms_band, len(images[0]))
         return images if self.no_data == "nan" else blank_constant(images, self.rms_band)
 
     def _prepared(self, images):
@@ -332,8 +342,7 @@ def _warn_if_empty(predicted):
         which = ", ".join(map(str, empty[:5])) + (", …" if len(empty) > 5 else "")
         warnings.warn(
             f"No source was found in {len(empty)} of {len(predicted)} images (index {which}): "
-            "their "
-            "label maps are zero.",
+            "their label maps are zero.",
             NoSourcesWarning,
-            stacklevel=3,
+            stacklevel=level_of_caller(),
         )

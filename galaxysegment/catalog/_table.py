@@ -15,6 +15,7 @@ from ..detection._background import box_statistics, meshes_of_boxes
 from ..io import Field, image_shape, read_label_map
 from ..io._nddata import in_unit
 from ..io._tables import read_map_classes, read_scores
+from ..io._wcs import check_wcs
 from ..io._windows import open_pixels
 from ..structures import Instances, Separated, check_label_map
 from ..structures._types import Hdu
@@ -271,7 +272,7 @@ def source_catalog(
     pixels = open_pixels(image, rms, mask=mask, **hdus, **kinds)
     if wanted.stars and not pixels.with_rms:
         raise ValueError("star_probability needs the noise of each pixel: pass rms=.")
-    sky = pixels.wcs if wcs is None else wcs.celestial
+    sky = pixels.wcs if wcs is None else check_wcs(wcs)
     wanted = wanted.in_pixels(sky)
     columns = Columns(pixels, zero_point, bands, flux_unit, sky)
     subtracted = background_of(background, pixels)

@@ -73,7 +73,11 @@ def find_method(name, kind="segmenter"):
     methods = find_methods(kind)
     if name not in methods:
         option = "--method" if kind == "segmenter" else f"--{kind}"
-        raise ValueError(f"{option} must be one of {', '.join(methods)}. Got {name!r} instead.")
+        close = difflib.get_close_matches(name, methods, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        raise ValueError(
+            f"{option} must be one of {', '.join(methods)}. Got {name!r} instead.{hint}"
+        )
     return methods[name]()
 
 
@@ -238,16 +242,27 @@ def segment_field(field, segmenter, output="labels"):
     field : Field
     segmenter : segmenter or Pipeline
         Fitted to the field first, unless it is fitted.
-    output : {"labels", "instances"}, default="labels"
+    output : {"labels", "instances", "panoptic"}, default="labels"
 
     Returns
     -------
     ndarray of int or Instances
     """
+    return segmenter.predict(_fitted_stack(field, segmenter), output=output)[0]
+
+
+def segment_with_panoptic(field, segmenter):
+    """Segment a field as `segment_field` does; return `Instances` and the panoptic map."""
+    from ..base._pipelines import predict_with_panoptic
+
+    return predict_with_panoptic(segmenter, _fitted_stack(field, segmenter))[0]
+
+
+def _fitted_stack(field, segmenter):
     X = stack_field(field, segmenter)
     if not is_fitted(segmenter):
         segmenter.fit(X)
-    return segmenter.predict(X, output=output)[0]
+    return X
 
 
 def stack_field(field, segmenter):

@@ -58,6 +58,12 @@ def _radius(text):
         raise ArgumentTypeError(f"{text!r} is neither a number nor like 1.0arcsec") from error
 
 
+def check_measurable(arguments, field):
+    """Refuse measurements that need the noise of each pixel, if a field has no RMS map."""
+    if "stars" in arguments.measure and not field.has_rms:
+        raise ValueError("--measure stars needs the noise of each pixel: pass --rms too.")
+
+
 def measure_options(arguments):
     """Return the options of `source_catalog`; refuse them if no catalog is written."""
     options = {}

@@ -11,15 +11,21 @@ from ._choose import (
     is_fitted,
     ready_segmenter,
     segment_field,
+    segment_with_panoptic,
     stack_field,
 )
 from ._inputs import READ_WORDS, add_image_arguments, open_field
-from ._measure import MEASURE_WORDS, add_measure_arguments, measure_options
+from ._measure import (
+    MEASURE_WORDS,
+    add_measure_arguments,
+    check_measurable,
+    measure_options,
+)
 from ._outputs import check_outputs, picture_endings
 from ._picture import bands_to_draw, draw
 
 LARGEST_SIDE = 8192  # of an image that is worked on as a whole
-_TILE_SIZE = 2048
+TILE_SIZE = 2048
 
 _WORDS = {
     **READ_WORDS,
@@ -44,7 +50,7 @@ def add_arguments(parser):
         "--tile-size",
         type=int,
         default=None,
-        help=f"work in tiles of this side and bounded memory; by default {_TILE_SIZE} if the image "
+        help=f"work in tiles of this side and bounded memory; by default {TILE_SIZE} if the image "
         "is larger than "
         f"{LARGEST_SIDE} x {LARGEST_SIDE}",
     )
@@ -111,6 +117,7 @@ def run(arguments):
     _check_files(arguments, output)
     measure_options(arguments)  # refused before work starts
     field, bands = choose_bands(arguments, open_field(arguments))
+    check_measurable(arguments, field)
     tile_size = _choose_tile_size(arguments, field.shape, output)
     shown = _choose_shown(arguments, bands)
     segmenter = ready_segmenter(arguments, with_rms=field.has_rms, n_bands=field.n_bands)
@@ -163,13 +170,21 @@ def catalog_endings(catalog):
 def _choose_tile_size(arguments, shape, output):
     """Return the side of the tiles, or None to work on the image as a whole."""
     needs_tiles = arguments.resume or arguments.n_jobs != 1 or min(shape) > LARGEST_SIDE
-    tile_size = arguments.tile_size or (_TILE_SIZE if needs_tiles else None)
+    tile_size = choose_tile_size(arguments, needs_tiles)
     if tile_size is not None and not output.name.endswith((".fits", ".fits.fz")):
         raise ValueError(
             "--output must end in .fits or .fits.fz if the work is done in tiles: what is written "
             f"piece by piece cannot be packed as a whole. Got {output} instead."
         )
     return tile_size
+
+
+def choose_tile_size(arguments, needs_tiles):
+    """Return the side of the tiles that ``--tile-size`` asks for, or the default if needed."""
+    size = arguments.tile_size
+    if size is not None and size < 1:
+        raise ValueError(f"--tile-size must be a whole number, at least 1. Got {size} instead.")
+    return TILE_SIZE if size is None and needs_tiles else size
 
 
 def _choose_shown(arguments, bands):
@@ -186,14 +201,17 @@ def _segment_whole(field, segmenter, output, arguments):
 
     measures, kind = bool(arguments.catalog or arguments.regions), arguments.kind
     about = {"header": field.header, "segmenter": segmenter, "overwrite": arguments.overwrite}
-    result = segment_field(field, segmenter, output="instances" if measures else kind)
-    labels, values = _paint(result) if measures else (result, {})
-    if kind == "labels":
-        write_label_map(output, labels, **about)
+    if not measures:
+        result, values = segment_field(field, segmenter, output=kind), {}
+        labels = result if kind == "labels" else result[1]
+    elif kind == "labels":
+        labels, values = _paint(segment_field(field, segmenter, output="instances"))
+        result = labels
     else:
-        panoptic = segment_field(field, segmenter, output=kind) if measures else result
-        write_panoptic_map(output, panoptic, **about)
-        labels = panoptic[1]
+        sources, result = segment_with_panoptic(field, segmenter)
+        labels, values = _paint(sources)
+    write = write_label_map if kind == "labels" else write_panoptic_map
+    write(output, result, **about)
     height, width = labels.shape
     print(f"{count_sources(labels.max())} in {height} x {width} pixels: wrote {output}.")
     return labels, values

@@ -14,11 +14,22 @@ from ._choose import (
     segment_field,
 )
 from ._inputs import READ_WORDS, add_image_arguments, open_field, parse_hdu
-from ._measure import MEASURE_WORDS, add_measure_arguments, measure_options
+from ._measure import (
+    MEASURE_WORDS,
+    add_measure_arguments,
+    check_measurable,
+    measure_options,
+)
 from ._outputs import check_outputs
-from ._segment import LARGEST_SIDE, count_sources, default_output, fit_on_middle
+from ._segment import (
+    LARGEST_SIDE,
+    TILE_SIZE,
+    choose_tile_size,
+    count_sources,
+    default_output,
+    fit_on_middle,
+)
 
-_TILE_SIZE = 2048
 _MOST_SOURCES = 9_999  # extensions of a FITS file beside the first that readers take by default
 
 _WORDS = {
@@ -127,6 +138,7 @@ def run(arguments):
     separator = find_method(arguments.separator, "separator")()
     change_parameters(separator, arguments.set_separator, "--set-separator", arguments.separator)
     field = open_field(arguments)
+    check_measurable(arguments, field)
     if _needs_tiles(arguments, field):
         _separate_tiles(arguments, field, separator, output)
         return
@@ -188,8 +200,10 @@ def _check_files(arguments, output):
 
 def _needs_tiles(arguments, field):
     height, width = field.shape
-    asked = arguments.tile_size or arguments.resume or arguments.parts or arguments.n_jobs != 1
-    return bool(asked) or height * width * field.n_bands > LARGEST_SIDE**2
+    choose_tile_size(arguments, needs_tiles=False)  # refused before work starts
+    asked = arguments.resume or arguments.parts or arguments.n_jobs != 1
+    is_large = height * width * field.n_bands > LARGEST_SIDE**2
+    return arguments.tile_size is not None or bool(asked) or is_large
 
 
 def _separate_tiles(arguments, field, separator, output):
@@ -204,7 +218,7 @@ def _separate_tiles(arguments, field, separator, output):
             f"--resume, --parts, or more than {LARGEST_SIDE} x {LARGEST_SIDE} pixels): the table "
             "of --output holds fluxes, and with --parts the residual is beside it."
         )
-    tile_size = arguments.tile_size or _TILE_SIZE
+    tile_size = choose_tile_size(arguments, needs_tiles=True)
     if not arguments.labels:
         separator = _find_and(separator, arguments, field, tile_size)
     path = separate_mosaic(
@@ -264,7 +278,7 @@ def _find_sources(arguments, field):
     if len(labels) > _MOST_SOURCES:
         raise ValueError(
             f"There are {len(labels)} sources, and a file takes at most {_MOST_SOURCES}, one "
-            f"extension each. Pass --tile-size {_TILE_SIZE} to write one table."
+            f"extension each. Pass --tile-size {TILE_SIZE} to write one table."
         )
     if isinstance(sources, Instances):
         return sources, labels

@@ -309,5 +309,5 @@ def _fill_up(path, start, header, shape, dtype):
 
 def flush(path):
     """Wait until a file is on the disk."""
-    with path.open("rb") as file:
+    with path.open("r+b") as file:  # Windows flushes no file that is open for reading only
         os.fsync(file.fileno())

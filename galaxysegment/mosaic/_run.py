@@ -11,6 +11,7 @@ import numpy as np
 from .. import __version__
 from .._utils.identity import identify
 from .._utils.learn import check_is_fitted
+from .._utils.validation import check_rms_band
 from ..exceptions import LargeBlendWarning, NoSourcesWarning
 from ..structures import GALAXY, SKY, Instances
 from ._instances import join_instances
@@ -105,8 +106,11 @@ def check_segmenter(segmenter, pixels, with_rms):
             f"image has {pixels.n_bands} bands, RMS map included, but the segmenter was fitted "
             f"with {n_bands}: pass the same bands in the same order."
         )
-    has_parameter = hasattr(segmenter, "get_params") and "rms_band" in segmenter.get_params()
-    if with_rms and has_parameter and segmenter.rms_band is None:
+    if not (hasattr(segmenter, "get_params") and "rms_band" in segmenter.get_params()):
+        return
+    if segmenter.rms_band is not None:
+        check_rms_band(segmenter.rms_band, pixels.n_bands)
+    elif with_rms:
         raise ValueError(
             f"rms is given, but {type(segmenter).__name__} has rms_band=None and would take the "
             "RMS map for an image: set rms_band=-1."

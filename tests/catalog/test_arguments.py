@@ -243,3 +243,9 @@ def test_classes_are_asked_for_up_to_the_highest_label():
     for name in ("classes", "scores"):
         with pytest.raises(ValueError, match=rf"{name} has shape \(5,\), but labels go up to 2000"):
             source_catalog(labels, np.ones((9, 9)), **{name: np.ones(5)})
+
+
+def test_a_wcs_that_is_none_is_refused():
+    labels = np.pad(np.ones((3, 3), dtype=int), 3)
+    with pytest.raises(TypeError, match=r"wcs must be an astropy.wcs.WCS or None. Got str"):
+        source_catalog(labels, np.ones(labels.shape), wcs="RA---TAN")

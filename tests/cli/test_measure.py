@@ -8,6 +8,7 @@ from galaxysegment import UNetSegmenter
 from galaxysegment.base import BaseSegmenter
 from galaxysegment.catalog import source_catalog
 from galaxysegment.cli import _segment, main
+from galaxysegment.io import read_panoptic_map
 from galaxysegment.mosaic import segment_mosaic
 from galaxysegment.persistence import save
 from galaxysegment.structures import GALAXY, STAR, Instances
@@ -138,3 +139,38 @@ def test_scores_do_not_depend_on_tiles(tmp_path):
     assert whole.colnames == tiles.colnames and "score" in tiles.colnames
     order = [np.argsort(table["flux"]) for table in (whole, tiles)]
     np.testing.assert_allclose(whole["score"][order[0]], tiles["score"][order[1]], rtol=1e-4)
+
+
+def test_measurements_that_need_the_noise_are_refused_before_work_starts(tmp_path, capsys):
+    X, _ = make_images(n_images=1)
+    fits.writeto(tmp_path / "image.fits", X[0])
+    words = ["--measure", "stars", "--catalog", str(tmp_path / "sources.fits")]
+    for command in ("segment", "separate"):
+        assert main([command, str(tmp_path / "image.fits"), *words]) == 1
+        assert "--measure stars needs the noise of each pixel" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["image.fits"]
+
+
+def test_panoptic_maps_and_catalogs_come_from_one_prediction(tmp_path, monkeypatch):
+    X, _ = make_images(n_images=1, shape=(128, 128))
+    fits.writeto(tmp_path / "image.fits", X[0])
+    calls = []
+
+    def count(self, images, *, scored=False):
+        calls.append(scored)
+        return find(self, images, scored=scored)
+
+    find = BaseSegmenter._find_sources
+    monkeypatch.setattr(BaseSegmenter, "_find_sources", count)
+    words = ["--kind", "panoptic", "--method", "unet", "--set", "weights=sky", "--overwrite"]
+    words += ["--set", "n_views=1", "--catalog", str(tmp_path / "sources.fits")]
+    assert main(["segment", str(tmp_path / "image.fits"), *words]) == 0
+    assert calls == [True]
+    unet = UNetSegmenter(weights="sky", n_views=1)
+    (expected,) = unet.predict(X, output="panoptic")
+    path = tmp_path / "image_segmentation.fits"
+    np.testing.assert_array_equal(read_panoptic_map(path), expected)
+    (sources,) = unet.predict(X, output="instances")
+    catalog = QTable.read(tmp_path / "sources.fits")
+    np.testing.assert_array_equal(catalog["class"], sources.classes)
+    np.testing.assert_allclose(catalog["score"], sources.scores)

@@ -78,3 +78,12 @@ def test_a_large_field_is_streamed(tmp_path, monkeypatch, capsys):
     with fits.open(tmp_path / "field.fits") as opened:
         assert [hdu.name for hdu in opened][1:4] == ["SCI", "RMS", "LABELS"]
         assert opened["SCI"].shape == (150, 160)
+
+
+@pytest.mark.parametrize("command", ["segment", "separate"])
+@pytest.mark.parametrize("size", ["0", "-5"])
+def test_tiles_have_a_pixel_at_least(image, command, size, capsys):
+    assert main([command, str(image), "--tile-size", size]) == 1
+    message = f"--tile-size must be a whole number, at least 1. Got {size} instead."
+    assert message in capsys.readouterr().err
+    assert [path.name for path in image.parent.iterdir()] == ["image.fits"]

@@ -42,7 +42,7 @@ def asked(monkeypatch):
 
     def open_and_note(image, rms, **options):
         asked.update(options, image=image, rms=rms)
-        return open_pixels(IMAGE, None)
+        return open_pixels(IMAGE, None if rms is None else IMAGE)
 
     def open_labels(sources, shape, labels_hdu):
         asked.update(sources=sources, shape=shape, labels_hdu=labels_hdu)

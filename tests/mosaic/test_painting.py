@@ -1,5 +1,6 @@
 """Pixels of tiles of any size come to their places, in an array or in a file."""
 
+import os
 import shutil
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from galaxysegment.mosaic import _join, segment_mosaic
 from galaxysegment.mosaic._join import NOWHERE, _core_pixels, _paint_tile, _to_redo, paint
-from galaxysegment.mosaic._output import check_space, label_header, reserve, write_line
+from galaxysegment.mosaic._output import check_space, flush, label_header, reserve, write_line
 from galaxysegment.mosaic._plan import Window, cut_tiles
 from galaxysegment.mosaic._run import Memory
 
@@ -137,3 +138,12 @@ def test_a_file_of_a_mosaic_is_fits_to_the_byte(tmp_path):
         assert len(opened) == 1
         np.testing.assert_array_equal(opened[0].data, segment_mosaic(segmenter, image, **options))
     assert [entry.name for entry in tmp_path.iterdir()] == ["labels.fits"]
+
+
+def test_the_finished_file_is_flushed_through_a_handle_that_may_write(tmp_path, monkeypatch):
+    """Windows flushes no file that is open for reading only."""
+    monkeypatch.setattr(os, "fsync", lambda file: os.write(file, b""))
+    path = tmp_path / "labels.fits"
+    path.write_bytes(b"SIMPLE")
+    flush(path)
+    assert path.read_bytes() == b"SIMPLE"

@@ -70,7 +70,7 @@ def test_training_goes_on_from_them():
 
 def test_they_are_small_and_described():
     assert (_FOLDER / "UNetSegmenter-vis.safetensors").stat().st_size < 5e6
-    assert "Where it fails" in (_FOLDER / "MODEL_CARD.md").read_text()
+    assert "Where it fails" in (_FOLDER / "VIS_CARD.md").read_text()
 
 
 def test_the_shipped_weights_are_calibrated(tmp_path):
