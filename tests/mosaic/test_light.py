@@ -5,63 +5,35 @@ import re
 import signal
 import subprocess
 import sys
-from functools import wraps
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
-from scipy import ndimage
 
-from galaxysegment import Instances, PhotutilsSegmenter
-from galaxysegment.base import BaseSegmenter
+from galaxysegment import Instances
 from galaxysegment.exceptions import LargeBlendWarning, UnsubtractedSkyWarning
-from galaxysegment.io import Field, read_header, read_separated, write_label_map
-from galaxysegment.mosaic import TileError, _run, separate_mosaic
+from galaxysegment.io import read_header, read_separated, write_label_map
+from galaxysegment.mosaic import TileError, separate_mosaic
 from galaxysegment.mosaic._light_run import _tile_of
 from galaxysegment.mosaic._plan import cut_tiles
 from galaxysegment.preprocessing import BackgroundSubtractor
-from galaxysegment.separation import SegmentThenSeparate, TemplateSeparator
+from galaxysegment.separation import TemplateSeparator
 from galaxysegment.structures import label_components
-
-SHAPE = (150, 180)
-NOISE = 0.3
-QUIET = {"progress": False}
-
-
-def scene(random_state=0, shape=SHAPE, n=30):
-    """Galaxies that often overlap: image, masks that overlap too, positions."""
-    rng = np.random.default_rng(random_state)
-    rows, columns = np.indices(shape)
-    image, masks, places = np.zeros(shape), [], []
-    while len(places) < n:
-        y, x = rng.uniform(-0.4, np.array(shape) - 0.6)
-        if places and np.hypot(*(np.array(places) - (y, x)).T).min() < 4:
-            continue
-        radius, flux = rng.uniform(1.2, 3), 10 ** rng.uniform(1.8, 3)
-        light = np.exp(-np.hypot(rows - y, 1.5 * (columns - x)) / radius)
-        light *= flux / light.sum()
-        masks.append(light > NOISE)
-        places.append((y, x))
-        image += light
-    image += NOISE * rng.normal(size=shape)
-    return image, Instances.from_masks(masks), Table(np.array(places), names=("y", "x"))
-
-
-IMAGE, MASKS, PLACES = scene()
-LABELS = 3 * MASKS.to_label_map()  # numbers with gaps
-RMS = np.full(SHAPE, NOISE)
-
-
-def check_same(first, second):
-    assert len(first) == len(second)
-    for name in ("boxes", "residual", "fluxes", "flux_errors", "blendedness"):
-        values = getattr(first, name), getattr(second, name)
-        np.testing.assert_array_equal(*values, err_msg=name)
-    for mine, its in zip(first.parts, second.parts, strict=True):
-        np.testing.assert_array_equal(mine, its)
-    assert first.sources == second.sources
+from tests.mosaic.light_scene import (
+    IMAGE,
+    LABELS,
+    MASKS,
+    PLACES,
+    PROGRAM,
+    QUIET,
+    RMS,
+    SHAPE,
+    Failing,
+    check_same,
+    found_by,
+)
 
 
 @pytest.mark.parametrize("tile_size", [47, 100, 2048])
@@ -305,28 +277,6 @@ def test_a_blend_too_large_for_a_window_is_divided_in_tiles():
     np.testing.assert_allclose(separated.total() + separated.residual, image, atol=1e-4)
 
 
-PROGRAM = """
-import os, sys
-import numpy as np
-from galaxysegment.mosaic import separate_mosaic
-from galaxysegment.separation import SegmentThenSeparate, TemplateSeparator
-
-class Deadly(TemplateSeparator):
-    calls = 0
-
-    def _templates(self, scene):
-        Deadly.calls += 1
-        if Deadly.calls == int(os.environ["KILL_AT"]):
-            os.kill(os.getpid(), 9)
-        return super()._templates(scene)
-
-image, labels, rms = (np.load(f"{sys.argv[1]}/{name}.npy") for name in ("image", "labels", "rms"))
-separate_mosaic(Deadly(), image, labels, rms=rms, tile_size=60, kind="parts", progress=False,
-                output=f"{sys.argv[1]}/light.fits", resume=True)
-print(Deadly.calls)
-"""
-
-
 def test_a_killed_run_goes_on(tmp_path):
     for name, array in (("image", IMAGE), ("labels", LABELS), ("rms", RMS)):
         np.save(tmp_path / f"{name}.npy", array)
@@ -347,174 +297,6 @@ def test_a_killed_run_goes_on(tmp_path):
     assert not (tmp_path / ".light.fits.unfinished").exists()
 
 
-def check_same_in_any_order(first, second):
-    """Blends that were split are numbered otherwise in mosaics than in whole images."""
-    assert len(first) == len(second)
-    orders = [np.lexsort((light.fluxes, *light.boxes.T)) for light in (first, second)]
-    for name in ("boxes", "fluxes", "flux_errors", "blendedness"):
-        values = [
-            getattr(light, name)[order]
-            for light, order in zip((first, second), orders, strict=True)
-        ]
-        np.testing.assert_array_equal(*values, err_msg=name)
-    for mine, its in zip(*orders, strict=True):
-        np.testing.assert_array_equal(first.parts[mine], second.parts[its])
-    np.testing.assert_array_equal(first.residual, second.residual)
-
-
-def found_by(segmenter=None, **parameters):
-    both = SegmentThenSeparate(segmenter, **parameters)
-    return both.fit([np.stack([IMAGE, RMS]) if both.rms_band else IMAGE])
-
-
-@pytest.mark.parametrize(
-    "both",
-    [
-        found_by(PhotutilsSegmenter(rms_band=-1, deblend=True), rms_band=-1),
-        found_by(rms_band=-1, refine=True),
-    ],
-    ids=["given", "refined"],
-)
-def test_sources_are_found_and_separated_in_one_call(both, tmp_path):
-    stack = np.stack([IMAGE, RMS])[None]
-    (whole,) = both.separate(stack)
-    options = {"rms": RMS, "tile_size": 60, **QUIET}
-    check_same_in_any_order(whole, separate_mosaic(both, IMAGE, **options))
-    options |= {"output": tmp_path / "light.fits", "kind": "parts"}
-    from_file = read_separated(separate_mosaic(both, IMAGE, **options))
-    check_same_in_any_order(whole, from_file)
-    assert not (tmp_path / ".light.fits.unfinished").exists()
-
-
-def test_a_segmenter_that_takes_no_noise_finds_in_a_field_with_noise():
-    both = found_by(PhotutilsSegmenter(deblend=True))
-    labels = both.segmenter_.predict([IMAGE])
-    (whole,) = TemplateSeparator().separate([IMAGE], labels, rms=[RMS])
-    mosaic = separate_mosaic(both, Field(IMAGE, rms=RMS), tile_size=60, background=None, **QUIET)
-    check_same_in_any_order(whole, mosaic)
-
-
-class Grown(BaseSegmenter):
-    """Finds sources whose masks overlap."""
-
-    _requires_fit = False
-    finds_instances = True
-
-    def _segment_image(self, image):
-        pieces = label_components(image[0] > 5 * NOISE)
-        masks = [
-            ndimage.binary_dilation(pieces == number, iterations=3)
-            for number in range(1, pieces.max() + 1)
-        ]
-        return Instances.from_masks(masks, shape=image.shape[1:])
-
-
-def test_sources_that_overlap_are_kept_in_the_file(tmp_path):
-    both = found_by(Grown())
-    options = {"rms": RMS, "tile_size": 90, **QUIET}
-    separated = separate_mosaic(both, IMAGE, **options)
-    assert len(separated) > 5 and separated.sources.areas.sum() > separated.sources.to_mask().sum()
-    path = separate_mosaic(both, IMAGE, output=tmp_path / "light.fits", kind="parts", **options)
-    check_same(separated, read_separated(path))
-
-
-def test_a_segmenter_that_takes_no_rms_leaves_it_to_the_separator():
-    both = found_by(PhotutilsSegmenter(n_sigma=3))
-    separated = separate_mosaic(both, IMAGE, rms=2 * RMS, **QUIET)
-    (whole,) = TemplateSeparator().separate(
-        [IMAGE], both.segmenter_.predict([IMAGE], output="instances"), rms=[2 * RMS]
-    )
-    check_same_in_any_order(whole, separated)
-
-
-def test_found_sources_are_kept_for_another_try(tmp_path, monkeypatch):
-    options = {"tile_size": 60, "output": tmp_path / "light.fits", "resume": True, **QUIET}
-    both = found_by(PhotutilsSegmenter(n_sigma=3))
-    segment_tile, tiles = _run.segment_tile, []
-
-    @wraps(segment_tile)
-    def segment(job, tile):
-        if len(tiles) == fail_at:
-            raise ValueError("this tile is bad")
-        tiles.append(tile.index)
-        segment_tile(job, tile)
-
-    monkeypatch.setattr(_run, "segment_tile", segment)
-    fail_at = 4
-    with pytest.raises(TileError, match="this tile is bad"):
-        separate_mosaic(both, IMAGE, **options)
-    fail_at = None
-    with monkeypatch.context() as patch:
-        patch.setattr(TemplateSeparator, "_templates", Failing._templates)
-        with pytest.raises(TileError, match="this blend is bad"):
-            separate_mosaic(both, IMAGE, **options)
-    assert sorted(tiles) == list(range(9))  # each was segmented once
-    path = separate_mosaic(both, IMAGE, **options)
-    assert len(tiles) == 9
-    (expected,) = both.separate([IMAGE])
-    np.testing.assert_array_equal(
-        np.sort(Table.read(path, hdu="SEPARATED")["FLUX"]), np.sort(expected.fluxes)
-    )
-    with pytest.raises(TileError):
-        separate_mosaic(
-            SegmentThenSeparate(both.segmenter, Failing()).fit([IMAGE]),
-            IMAGE,
-            **{**options, "overwrite": True},
-        )
-    label_map = tmp_path / ".light.fits.unfinished" / "sources.fits"
-    label_map.write_bytes(label_map.read_bytes())  # a file that somebody touched is made anew
-    tiles.clear()
-    with pytest.raises(TileError):
-        separate_mosaic(
-            SegmentThenSeparate(both.segmenter, Failing()).fit([IMAGE]),
-            IMAGE,
-            **{**options, "overwrite": True},
-        )
-    assert len(tiles) == 9
-
-
-FIND_PROGRAM = PROGRAM.replace(
-    "separate_mosaic(Deadly(), image, labels,",
-    "from galaxysegment import PhotutilsSegmenter\n"
-    "from galaxysegment.separation import SegmentThenSeparate\n"
-    "both = SegmentThenSeparate(PhotutilsSegmenter(rms_band=-1), Deadly(), rms_band=-1)\n"
-    "both.fit(np.stack([image, rms])[None])\n"
-    "separate_mosaic(both, image,",
-)
-
-
-def test_a_killed_run_finds_its_sources_again(tmp_path):
-    for name, array in (("image", IMAGE), ("labels", LABELS), ("rms", RMS)):
-        np.save(tmp_path / f"{name}.npy", array)
-    outputs = []
-    for kill_at in (4, -1):
-        outputs.append(
-            subprocess.run(
-                [sys.executable, "-c", FIND_PROGRAM, str(tmp_path)],
-                env={**os.environ, "KILL_AT": str(kill_at)},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-        )
-        if kill_at > 0:
-            kept = tmp_path / ".light.fits.unfinished" / "sources.fits"
-            time_of_change = kept.stat().st_mtime_ns
-            assert time_of_change and not (tmp_path / "light.fits").exists()
-    killed, finished = outputs
-    assert killed.returncode == -signal.SIGKILL and finished.returncode == 0, finished.stderr
-    both = found_by(PhotutilsSegmenter(rms_band=-1), rms_band=-1)
-    (whole,) = both.separate(np.stack([IMAGE, RMS])[None])
-    light = read_separated(tmp_path / "light.fits")
-    check_same_in_any_order(whole, light)
-    assert not (tmp_path / ".light.fits.unfinished").exists()
-
-
-class Failing(TemplateSeparator):
-    def _templates(self, scene):
-        raise ValueError("this blend is bad")
-
-
 def test_other_arguments_do_not_resume(tmp_path):
     options = {"rms": RMS, "output": tmp_path / "light.fits", "tile_size": 60, **QUIET}
     with pytest.raises(TileError, match=r"this blend is bad.*resume=True"):
@@ -529,7 +311,11 @@ def test_other_arguments_do_not_resume(tmp_path):
 REFUSED = [
     ({"separator": "template"}, TypeError, "separator must be a separator"),
     ({"sources": None}, TypeError, "sources is missing"),
-    ({"separator": found_by(rms_band=-1)}, ValueError, "SegmentThenSeparate finds its own"),
+    (
+        {"separator": found_by(rms_band=-1)},
+        ValueError,
+        "SegmentThenSeparate finds its own",
+    ),
     ({"sources": np.zeros((9, 9), int)}, ValueError, "sources has shape (9, 9), but the image has"),
     ({"sources": -LABELS}, ValueError, "0 for background"),
     ({"sources": Table({"x": [5.0], "y": [999.0]})}, ValueError, "outside the image"),

@@ -4,9 +4,7 @@ The separators here are cheap: what they do to a blend does not matter, but it m
 """
 
 import json
-import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,89 +14,30 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from galaxysegment import Instances
 from galaxysegment.exceptions import LargeBlendWarning
 from galaxysegment.io import read_separated
 from galaxysegment.io._windows import open_pixels
-from galaxysegment.mosaic import TileError, _light_output, _light_run, _light_work, separate_mosaic
+from galaxysegment.mosaic import _light_run, separate_mosaic
 from galaxysegment.mosaic._light_output import LightTable, _cards, check_light_space
 from galaxysegment.mosaic._light_run import LightRun
-from galaxysegment.mosaic._run import work_path
 from galaxysegment.preprocessing import BackgroundSubtractor
-from galaxysegment.separation import BaseSeparator
 from galaxysegment.structures import label_components
+from tests.mosaic.bells import (
+    BANDS,
+    IMAGE,
+    INSTANCES,
+    LABELS,
+    MASKS,
+    PLACES,
+    QUIET,
+    RMS,
+    SHAPE,
+    SOURCES,
+    Bells,
+)
+from tests.mosaic.light_scene import check_same
 
-SHAPE = (70, 90)
-QUIET = {"progress": False}
-
-
-class Bells(BaseSeparator):
-    """A Gaussian around each centre, and one more source beside the brightest of each blend."""
-
-    calls = 0
-    event = None  # what happens at a call
-
-    def __init__(self, *, growth=1.0, masks="given", companions=False):
-        self.growth, self.masks, self.companions = growth, masks, companions
-
-    def _complete(self, scene):
-        if not self.companions:
-            return scene
-        centres = np.concatenate([scene.centres, scene.centres[:1] + 0.25])
-        boxes = np.concatenate([scene.boxes, scene.boxes[:1]])
-        return replace(scene, centres=centres, boxes=boxes, freedom=np.zeros(len(boxes)))
-
-    def _templates(self, scene):
-        Bells.calls += 1
-        if Bells.event is not None:
-            Bells.event(Bells.calls)
-        bells = []
-        for (y, x), (y0, x0, y1, x1) in zip(scene.centres, scene.boxes, strict=True):
-            rows, columns = np.ogrid[y0:y1, x0:x1]
-            bell = 20 * np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / 6)
-            bells.append(np.stack([bell * (1 + band) for band in range(len(scene.image))]))
-        return bells
-
-
-@pytest.fixture(autouse=True)
-def nothing_happens(monkeypatch):
-    monkeypatch.setattr(Bells, "calls", 0)
-    monkeypatch.setattr(Bells, "event", None)
-
-
-def a_field(n_bands=1):
-    rng = np.random.default_rng(0)
-    rows, columns = np.indices(SHAPE)
-    image, masks, places = np.zeros(SHAPE), [], []
-    for y, x in rng.uniform(-0.4, np.array(SHAPE) - 0.6, (14, 2)):
-        light = 30 * np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / rng.uniform(4, 12))
-        image += light
-        masks.append(light > 3)
-        places.append((y, x))
-    order = np.argsort([np.flatnonzero(mask)[0] for mask in masks])[::-1]
-    bands = [(1 + band) * image + rng.normal(0, 0.3, SHAPE) for band in range(n_bands)]
-    image = bands[0] if n_bands == 1 else np.stack(bands)
-    masks = [masks[index] for index in order]
-    return image, masks, np.array(places)
-
-
-IMAGE, MASKS, PLACES = a_field()
-BANDS = a_field(3)[0]
-RMS = np.full(SHAPE, 0.5)
-INSTANCES = Instances.from_masks(MASKS, np.linspace(0.1, 0.9, 14), 1 + np.arange(14) % 2)
-LABELS = 5 * INSTANCES.to_label_map() + 2 * (INSTANCES.to_label_map() > 0)
-TABLE = Table(PLACES, names=("y", "x"))
-SOURCES = {"labels": LABELS, "instances": INSTANCES, "places": TABLE}
-
-
-def check_same(first, second):
-    for name in ("boxes", "residual", "fluxes", "flux_errors", "blendedness"):
-        values = getattr(first, name), getattr(second, name)
-        np.testing.assert_array_equal(*values, err_msg=name)
-    for mine, its in zip(first.parts, second.parts, strict=True):
-        np.testing.assert_array_equal(mine, its)
-    assert first.sources == second.sources
-
+pytestmark = pytest.mark.usefixtures("fresh_bells")
 
 # ---- what a file holds ----
 
@@ -374,162 +313,6 @@ def test_progress_tells_what_is_done(tmp_path, capsys, kind):
         assert f"{name}: 100%" in shown and f"{name}/s" in shown
     assert "survey-tile: 100%" in shown and "6/6" in shown
     assert ("residual: 100%" in shown) == (kind == "parts")
-
-
-# ---- what goes wrong ----
-
-
-def stop_at(number):
-    def stop(call):
-        if call == number:
-            raise ValueError("this blend is bad")
-
-    return staticmethod(stop)
-
-
-@pytest.fixture
-def unfinished(tmp_path, monkeypatch):
-    """A run that stopped at its fifth blend, by the arguments that go on with it."""
-    options = {"rms": RMS, "output": tmp_path / "light.fits", "tile_size": 30, "kind": "parts"}
-    monkeypatch.setattr(Bells, "event", stop_at(5))
-    words = r"Dividing the light of sources \(sources at rows .*\) failed: ValueError: this blend "
-    words += r"is bad\. .*light.fits was not touched\. \d of \d pieces are finished and kept in "
-    with pytest.raises(TileError, match=words):
-        separate_mosaic(Bells(), IMAGE, LABELS, **options, **QUIET)
-    monkeypatch.setattr(Bells, "event", None)
-    return options
-
-
-@pytest.mark.parametrize(
-    ("changes", "name"),
-    [
-        ({"tile_size": 31}, "tile_size"),
-        ({"kind": "fluxes"}, "kind"),
-        ({"background": "mesh"}, "background"),
-        ({"separator": Bells(growth=1.5)}, "separator"),
-        ({"image": 2 * IMAGE}, "image"),
-        ({"rms": 2 * RMS}, "image"),
-        ({"sources": LABELS[::-1]}, "set of sources"),
-        ({"sources": TABLE}, "set of sources"),
-    ],
-    ids=["tile_size", "kind", "background", "separator", "image", "rms", "labels", "places"],
-)
-def test_a_run_with_other_arguments_is_another_run(unfinished, changes, name):
-    arguments = {"separator": Bells(), "image": IMAGE, "sources": LABELS} | unfinished | changes
-    first = [arguments.pop(key) for key in ("separator", "image", "sources")]
-    with pytest.raises(ValueError, match=f"had another {name}: give the same arguments"):
-        separate_mosaic(*first, resume=True, **arguments, **QUIET)
-    assert not unfinished["output"].exists()
-    separate_mosaic(*first, **arguments, **QUIET)
-    assert unfinished["output"].exists() and not work_path(unfinished["output"]).exists()
-
-
-def test_another_label_map_in_the_same_file_is_another_run(tmp_path, monkeypatch):
-    """Same name, same size, same header, other labels."""
-    path = tmp_path / "labels.fits"
-    fits.PrimaryHDU(LABELS.astype(np.int32)).writeto(path)
-    monkeypatch.setattr(Bells, "event", stop_at(5))
-    options = {"rms": RMS, "output": tmp_path / "light.fits", "tile_size": 30, **QUIET}
-    with pytest.raises(TileError, match="this blend is bad"):
-        separate_mosaic(Bells(), IMAGE, path, **options)
-    with fits.open(path, mode="update") as opened:
-        opened[0].data[:] = opened[0].data[::-1].copy()
-    with pytest.raises(ValueError, match="had another set of sources: give"):
-        separate_mosaic(Bells(), IMAGE, path, resume=True, **options)
-
-
-def test_the_same_run_goes_on_where_it_was(unfinished):
-    pieces = list(work_path(unfinished["output"]).glob("piece*.record"))
-    assert pieces and list(work_path(unfinished["output"]).glob("survey-tile*.record"))
-    Bells.calls = 0
-    separate_mosaic(Bells(), IMAGE, LABELS, resume=True, **unfinished, **QUIET)
-    n_left = Bells.calls
-    Bells.calls = 0
-    (whole,) = Bells().separate([IMAGE], [LABELS], rms=[RMS])
-    assert 0 < n_left < Bells.calls
-    check_same(read_separated(unfinished["output"]), whole)
-
-
-@pytest.mark.parametrize("kind", ["fluxes", "parts"])
-@pytest.mark.parametrize("step", ["begin", "write_table", "finish", "reserve_space"])
-def test_a_file_that_cannot_be_written_leaves_the_pieces(tmp_path, monkeypatch, step, kind):
-    options = {"rms": RMS, "output": tmp_path / "light.fits", "tile_size": 40, "kind": kind}
-
-    def fail(*arguments, **keywords):
-        raise OSError("No space left.")
-
-    if step == "reserve_space" and kind == "fluxes":
-        return
-    owner = _light_output if step == "reserve_space" else _light_output.LightFile
-    with monkeypatch.context() as patch:
-        patch.setattr(owner, step, fail)
-        words = r"The file cannot be written: No space left\. .*light.fits was not touched\. 6 of 6"
-        with pytest.raises(TileError, match=words + " tiles are finished and kept .*resume=True"):
-            separate_mosaic(Bells(), IMAGE, LABELS, **options, **QUIET)
-    left = work_path(options["output"])
-    assert not list(left.glob("*.fits")) and list(left.glob("piece*.record"))
-    Bells.calls = 0
-    separate_mosaic(Bells(), IMAGE, LABELS, resume=True, **options, **QUIET)
-    assert Bells.calls == 0 and [path.name for path in tmp_path.iterdir()] == ["light.fits"]
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("sample_sky", r"Estimating the noise in a tile \(tile 0, rows 0:35, columns 0:30\)"),
-        ("group_sources", r"Looking for sources that touch in a tile \(tile 0, rows 0:35, "),
-        ("divide", r"Dividing the light of sources \(sources at rows "),
-    ],
-)
-def test_an_error_says_what_failed_and_where(monkeypatch, name, words):
-    def fail(*arguments):
-        raise ValueError("what it was.")
-
-    monkeypatch.setattr(_light_work, name, fail)
-    with pytest.raises(TileError, match=words + r".* failed: ValueError: what it was\. Nothing"):
-        separate_mosaic(Bells(), IMAGE, LABELS, tile_size=40, **QUIET)
-
-
-@pytest.mark.parametrize("what", ["image", "labels"])
-@pytest.mark.parametrize("to_file", [True, False])
-def test_inputs_that_change_during_the_run_are_an_error(tmp_path, monkeypatch, what, to_file):
-    paths = {"image": tmp_path / "image.fits", "labels": tmp_path / "labels.fits"}
-    fits.PrimaryHDU(IMAGE).writeto(paths["image"])
-    fits.PrimaryHDU(LABELS.astype(np.int32)).writeto(paths["labels"])
-
-    def replace_file(call):
-        if call == 2:
-            status, data = paths[what].stat(), fits.getdata(paths[what])
-            fits.PrimaryHDU(data[::-1].copy()).writeto(paths[what], overwrite=True)
-            os.utime(paths[what], ns=(status.st_atime_ns, status.st_mtime_ns))
-
-    monkeypatch.setattr(Bells, "event", staticmethod(replace_file))
-    options = {"tile_size": 40, **QUIET}
-    output = tmp_path / "light.fits" if to_file else None
-    with pytest.raises(TileError, match="changed while it was separated: no file was written"):
-        separate_mosaic(Bells(), *paths.values(), output=output, **options)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["image.fits", "labels.fits"]
-
-
-def test_an_output_that_appears_during_the_run_is_not_replaced(tmp_path, monkeypatch):
-    output = tmp_path / "light.fits"
-    monkeypatch.setattr(Bells, "event", staticmethod(lambda _: output.write_text("precious")))
-    with pytest.raises(FileExistsError, match="overwrite=True"):
-        separate_mosaic(Bells(), IMAGE, LABELS, rms=RMS, output=output, **QUIET)
-    assert output.read_text() == "precious"
-    separate_mosaic(
-        Bells(), IMAGE, LABELS, rms=RMS, output=output, overwrite=True, resume=True, **QUIET
-    )
-    assert len(Table.read(output, hdu="SEPARATED")) == len(np.unique(LABELS)) - 1
-
-
-def test_a_defect_of_ours_is_no_change_of_the_inputs(monkeypatch):
-    def fail(*arguments):
-        raise ValueError("a defect")
-
-    monkeypatch.setattr(_light_run, "in_memory", fail)
-    with pytest.raises(ValueError, match="a defect"):
-        separate_mosaic(Bells(), IMAGE, LABELS, rms=RMS, **QUIET)
 
 
 # ---- blends that are too large ----
