@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from .._utils.compiled import OPTIONS, njit
+from .._utils.compiled import INNER, OPTIONS, njit
 
 _CLIP, _MAX_CLIPS = 3.0, 10
 _LANES = 16  # boxes that are measured at once: their numbers fill a register
@@ -17,7 +17,7 @@ _LEAST_SIGMA, _CHANGE, _MOST_ROUNDS = 0.1, 1e-4, 100  # where sep's clipping of 
 _NO_VALUE = -1e30  # a pixel this low is none for sep
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def sum_from_middle(samples, middle, stop, centre, sums):
     """Sum deviations from a number, and their squares, outwards from a sample.
 
@@ -44,7 +44,7 @@ def sum_from_middle(samples, middle, stop, centre, sums):
         totals[index], squares[index] = total, square
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def scatter_of(sums, low, high):
     """Return the standard deviation of samples ``low…high``, given their `sum_from_middle`."""
     if high <= low:
@@ -55,14 +55,14 @@ def scatter_of(sums, low, high):
     return 0.0 if variance < 0 else math.sqrt(variance)
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def median_of(samples, low, high):
     """Median of sorted samples ``low…high``."""
     middle = low + high
     return (np.float64(samples[max(middle - 1, 0) // 2]) + np.float64(samples[middle // 2])) / 2
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def number_below(samples, limit):
     """Number of sorted samples below a limit; NaN, which is last, is below nothing."""
     low, high = 0, samples.size
@@ -89,7 +89,7 @@ def clip_boxes(boxes, statistics):
     sums = np.empty((2, boxes.shape[1] + 1))
     for box in range(len(boxes)):
         samples = boxes[box]
-        low, high = 0, number_below(samples, np.inf)
+        low, high = np.int64(0), number_below(samples, np.inf)
         while high < samples.size - 1 and not np.isnan(samples[high]):  # infinite
             high += 1
         centre = median_of(samples, low, high)
@@ -136,14 +136,16 @@ def sep_boxes(image, no_data, height, width, meshes):
             measure_lanes(samples[: (y1 - y0) * width], own)
         if n_whole < n_boxes:  # a narrower box
             rest = n_columns - n_whole * width
-            take_boxes(samples, image, no_data, y0, y1, n_whole * width, rest, 1)
+            take_boxes(samples, image, no_data, y0, y1, n_whole * width, rest, np.int64(1))
             measure_lanes(samples[: (y1 - y0) * rest], meshes[:, row, n_whole:])
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def take_boxes(samples, image, no_data, y0, y1, x0, width, n_boxes):
     """Copy the pixels of boxes side by side into a column each; NaN where there are no data."""
-    samples[:] = np.nan
+    for index in range(len(samples)):
+        for box in range(_LANES):
+            samples[index, box] = np.nan
     for y in range(y0, y1):
         for box in range(n_boxes):
             start = x0 + box * width
@@ -157,21 +159,25 @@ def take_boxes(samples, image, no_data, y0, y1, x0, width, n_boxes):
                         samples[first + x, box] = np.nan
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def measure_lanes(samples, meshes):
     """Measure the boxes that are columns of `samples`; fill their meshes, shape (3, n_boxes)."""
     n_pixels, n_boxes = len(samples), meshes.shape[1]
-    low = np.full(_LANES, _NO_VALUE, dtype=np.float32)
-    high = np.full(_LANES, np.inf, dtype=np.float32)
-    sums = clipped_moments(samples, low, high)
-    is_trusted = sums[0].astype(np.float32) >= np.float32(n_pixels * 0.5)
+    low, high = np.empty(_LANES, dtype=np.float32), np.empty(_LANES, dtype=np.float32)
     for box in range(_LANES):
+        low[box], high[box] = _NO_VALUE, np.inf
+    sums = clipped_moments(samples, low, high)
+    is_trusted = np.zeros(_LANES, dtype=np.bool_)
+    for box in range(_LANES):
+        is_trusted[box] = np.float32(sums[0, box]) >= np.float32(n_pixels * 0.5)
         mean, sigma = sums[1, box], sums[2, box]
         low[box], high[box] = np.float32(mean - 2 * sigma), np.float32(mean + 2 * sigma)
     sums = clipped_moments(samples, low, high)
     n_levels = np.zeros(_LANES, dtype=np.int64)
-    scale, offset = np.ones(_LANES, dtype=np.float32), np.zeros(_LANES, dtype=np.float32)
+    scale, offset = np.zeros(_LANES, dtype=np.float32), np.zeros(_LANES, dtype=np.float32)
     zero = np.zeros(_LANES, dtype=np.float32)
+    for box in range(_LANES):
+        scale[box] = 1
     for box in range(n_boxes):
         n, mean, sigma = sums[0, box], sums[1, box], sums[2, box]
         if not is_trusted[box]:
@@ -190,7 +196,7 @@ def measure_lanes(samples, meshes):
             meshes[1, box] = sigma if sigma > 0 else np.float32(1)
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def clipped_moments(samples, low, high):
     """Number, mean and scatter of the samples of each box from `low` to `high`, shape (3, 16).
 
@@ -214,10 +220,13 @@ def clipped_moments(samples, low, high):
     return sums
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def histograms(samples, scale, offset, n_levels):
     """Histogram of each box, shape (16, 4096)."""
-    counts = np.zeros((_LANES, n_levels.max()), dtype=np.int64)
+    most = 0
+    for box in range(_LANES):
+        most = max(most, n_levels[box])
+    counts = np.zeros((_LANES, most), dtype=np.int64)
     places = np.empty(_LANES, dtype=np.int32)
     below, above = np.float32(-2), np.float32(_MOST_LEVELS + 1)
     for index in range(len(samples)):
@@ -232,7 +241,7 @@ def histograms(samples, scale, offset, n_levels):
     return counts
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def mode_of(counts, mean, zero, scale):
     """Background and scatter of a histogram, in the units of the image.
 
@@ -246,7 +255,7 @@ def mode_of(counts, mean, zero, scale):
         firsts[level + 1] = firsts[level] + counts[level] * level
         seconds[level + 1] = seconds[level] + counts[level] * level * level
     last = n_levels - 1
-    low, high = 0, last
+    low, high = np.int64(0), last  # a plain 0 is a type of its own, compiled on its own
     sigma, before = 10.0 * last, 1.0
     centre = middle = mean
     for _ in range(_MOST_ROUNDS):
@@ -272,7 +281,7 @@ def mode_of(counts, mean, zero, scale):
     return np.float32(zero + place * scale), np.float32(sigma * scale)
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def middle_level(counts, below, low, high):
     """Where walks from both ends of the levels ``low…high`` meet, the fuller side waiting."""
     n_twice = below[high + 1] + below[low]

@@ -9,15 +9,15 @@ import math
 
 import numpy as np
 
-from .._utils.compiled import OPTIONS, njit
-from ._deblend_kernels import root_of
+from .._utils.compiled import INNER, OPTIONS, njit
+from ._deblend_kernels import root_of, sorted_order
 
 _FIRST, _LAST, _COUNT, _HIGHEST = range(4)  # columns of a list
 _LEAST_PART = 3  # pixels above a threshold, however large a source has to be
 _LINE, _PIXEL = 0.00694, 0.0833333  # determinant of a line, variance of a pixel
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def _join(own, other, lists, begins, parent, chain):
     """Join two lists: the object that begins first in the row takes the pixels of the other."""
     own, other = root_of(parent, own), root_of(parent, other)
@@ -27,7 +27,8 @@ def _join(own, other, lists, begins, parent, chain):
         own, other = other, own
     parent[other] = own
     if lists[own, _COUNT] == 0:
-        lists[own] = lists[other]
+        for column in range(4):
+            lists[own, column] = lists[other, column]
     elif lists[other, _COUNT]:
         chain[lists[own, _LAST]] = lists[other, _FIRST]
         lists[own, _LAST] = lists[other, _LAST]
@@ -36,7 +37,7 @@ def _join(own, other, lists, begins, parent, chain):
     return own
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def scan(box, width, values, threshold, chain):
     """List the pixels above a threshold, object by object, in the order of the scan of Lutz.
 
@@ -57,11 +58,12 @@ def scan(box, width, values, threshold, chain):
         pixel, in the order in which the scan completes them.
     """
     lists = np.zeros((len(values), 4), dtype=np.int64)
-    begins, parent = np.zeros(len(values), dtype=np.int64), np.arange(len(values))
-    above, row = np.full(width, -1), np.full(width, -1)
+    begins, parent = np.zeros(len(values), dtype=np.int64), _numbers_to(len(values))
+    above, row = np.empty(width, dtype=np.int64), np.empty(width, dtype=np.int64)
+    above[:] = row[:] = -1
     n_lists = 0
     for place in range(0, len(box), width):
-        own = -1
+        own = np.int64(-1)
         for x in range(width):
             pixel = box[place + x]
             lit = pixel >= 0 and values[pixel] > threshold
@@ -89,11 +91,34 @@ def scan(box, width, values, threshold, chain):
             if row[x] >= 0:
                 begins[root_of(parent, row[x])] = x
         above, row = row, above
-    lists = lists[:n_lists][parent[:n_lists] == np.arange(n_lists)]
-    return lists[np.argsort(lists[:, _HIGHEST])]
+    return _roots_in_order(lists[:n_lists], parent)
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
+def _numbers_to(n):
+    numbers = np.empty(n, dtype=np.int64)
+    for index in range(n):
+        numbers[index] = index
+    return numbers
+
+
+@njit(**INNER)
+def _roots_in_order(lists, parent):
+    """Return the lists that no other list has taken, sorted by their highest pixel."""
+    keys, n_objects = np.empty(len(lists)), 0
+    for index in range(len(lists)):
+        if parent[index] == index:
+            keys[n_objects], parent[n_objects] = lists[index, _HIGHEST], index
+            n_objects += 1
+    order = sorted_order(keys[:n_objects])
+    objects = np.empty((n_objects, 4), dtype=np.int64)
+    for index in range(n_objects):
+        for column in range(4):
+            objects[index, column] = lists[parent[order[index]], column]
+    return objects
+
+
+@njit(**INNER)
 def _flux(values, chain, first):
     """Sum of the values of a list of pixels, in single precision at the end as in sep."""
     total = 0.0
@@ -103,14 +128,32 @@ def _flux(values, chain, first):
     return np.float32(total)
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def _grow(table):
-    larger = np.empty((2 * len(table), table.shape[1]), dtype=table.dtype)
-    larger[: len(table)] = table
+    larger = np.empty((2 * len(table), 4), dtype=np.int64)
+    for row in range(len(table)):
+        for column in range(4):
+            larger[row, column] = table[row, column]
     return larger
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
+def _highest(values):
+    highest = values[0]
+    for index in range(1, len(values)):
+        highest = max(highest, values[index])
+    return highest
+
+
+@njit(**INNER)
+def _lowest(places, members):
+    lowest = places[members[0]]
+    for pixel in members:
+        lowest = min(lowest, places[pixel])
+    return lowest
+
+
+@njit(**INNER)
 def find_cores(box, width, values, lowest, n_levels, contrast, n_pixels):
     """Find the cores of the parts of a blend: where sep's tree of thresholds splits it.
 
@@ -139,22 +182,24 @@ def find_cores(box, width, values, lowest, n_levels, contrast, n_pixels):
     nodes[0, 0], nodes[0, 3] = lists[0, _FIRST], 1
     starts[1] = 1
     least = contrast * np.float64(_flux(values, chains[0], lists[0, _FIRST]))
-    peak, floor = np.float64(values.max()), np.float64(lowest)
+    peak, floor = np.float64(_highest(values)), np.float64(lowest)
     for level in range(1, n_levels):
         threshold = lowest
         if peak > 0:
             threshold = np.float32(floor * math.pow(peak / floor, level / n_levels))
         chain = chains[level]
         lists = scan(box, width, values, threshold, chain)
-        lists = lists[lists[:, _COUNT] >= min(n_pixels, _LEAST_PART)]
-        below = owner[lists[:, _FIRST]]
-        n_nodes = starts[level]
-        for index in np.argsort(below, kind="mergesort"):
+        below, n_nodes = np.empty(len(lists)), starts[level]
+        for index in range(len(lists)):
+            below[index] = owner[lists[index, _FIRST]]
+        for index in sorted_order(below):
+            pixel, count = lists[index, _FIRST], lists[index, _COUNT]
+            if count < min(n_pixels, _LEAST_PART):
+                continue
             if n_nodes == len(nodes):
                 nodes = _grow(nodes)
-            pixel, count = lists[index, _FIRST], lists[index, _COUNT]
             light = _flux(values, chain, pixel) - threshold * np.float32(count)
-            nodes[n_nodes, 0], nodes[n_nodes, 1] = pixel, below[index]
+            nodes[n_nodes, 0], nodes[n_nodes, 1] = pixel, np.int64(below[index])
             nodes[n_nodes, 2], nodes[n_nodes, 3] = np.int64(light > least), 1
             while pixel >= 0:
                 owner[pixel] = n_nodes
@@ -164,7 +209,7 @@ def find_cores(box, width, values, lowest, n_levels, contrast, n_pixels):
     return chains, _cut_branches(nodes, starts)
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def _cut_branches(nodes, starts):
     """Level and first pixel of the nodes that become parts, from the top of the tree down."""
     cores = np.empty((len(nodes), 2), dtype=np.int64)
@@ -186,7 +231,7 @@ def _cut_branches(nodes, starts):
     return cores[:n_cores]
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def _bare_excess(excess, members, n_pixels):
     """Excess of the `n_pixels`-th brightest pixel, from sep's heap and with its quirks.
 
@@ -197,8 +242,14 @@ def _bare_excess(excess, members, n_pixels):
         return np.float32(0)
     if len(members) == n_pixels:
         return excess[members[0]]
-    heap = np.sort(excess[members[:n_pixels]])
-    for member in members[n_pixels + 1 :]:
+    first, heap = np.empty(n_pixels), np.empty(n_pixels, dtype=np.float32)
+    for index in range(n_pixels):
+        first[index] = excess[members[index]]
+    order = sorted_order(first)
+    for index in range(n_pixels):
+        heap[index] = excess[members[order[index]]]
+    for index in range(n_pixels + 1, len(members)):
+        member = members[index]
         if not excess[member] > heap[0]:
             continue
         heap[0] = excess[member]
@@ -214,8 +265,8 @@ def _bare_excess(excess, members, n_pixels):
     return heap[0]
 
 
-@njit(**OPTIONS)
-def _list_parts(part, n_parts, chains, cores, roots):
+@njit(**INNER)
+def _list_parts(part, n_parts, chains, cores, lists):
     """Pixels of each part in sep's order: those of its core, then the others.
 
     Returns
@@ -226,10 +277,12 @@ def _list_parts(part, n_parts, chains, cores, roots):
         How many of the members of each part are its core; 0 for a detection that is no blend.
     """
     n_core, starts = np.zeros(n_parts, dtype=np.int64), np.zeros(n_parts + 1, dtype=np.int64)
-    for index in part:
-        starts[index + 1] += 1
-    starts = np.cumsum(starts)
-    members, free = np.empty(len(part), dtype=np.int64), starts.copy()
+    members, free = np.empty(len(part), dtype=np.int64), np.zeros(n_parts, dtype=np.int64)
+    for pixel in range(len(part)):
+        starts[part[pixel] + 1] += 1
+    for index in range(n_parts):
+        free[index] = starts[index]
+        starts[index + 1] += starts[index]
     taken = np.zeros(len(part), dtype=np.bool_)
     for index in range(len(cores)):
         level, pixel = cores[index, 0], cores[index, 1]
@@ -238,9 +291,10 @@ def _list_parts(part, n_parts, chains, cores, roots):
             free[part[pixel]] += 1
             taken[pixel] = True
             pixel = chains[level, pixel]
-    n_core[:] = free[:-1] - starts[:-1]
-    for first in roots:
-        pixel = first
+    for index in range(n_parts):
+        n_core[index] = free[index] - starts[index]
+    for index in range(len(lists)):
+        pixel = lists[index, _FIRST]
         while pixel >= 0:
             if not taken[pixel]:
                 members[free[part[pixel]]] = pixel
@@ -249,19 +303,20 @@ def _list_parts(part, n_parts, chains, cores, roots):
     return members, starts, n_core
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def _first_moments(members, y, x, smooth):
     """Flux and centroid of some pixels, with the rounding of sep."""
-    flux = np.float64(np.float32(smooth[members].astype(np.float64).sum()))
-    top, left = y[members].min(), x[members].min()
-    sum_y, sum_x = 0.0, 0.0
+    top, left = _lowest(y, members), _lowest(x, members)
+    total, sum_y, sum_x = 0.0, 0.0, 0.0
     for pixel in members:
+        total += smooth[pixel]
         sum_y += smooth[pixel] * np.float32(y[pixel] - top)
         sum_x += smooth[pixel] * np.float32(x[pixel] - left)
+    flux = np.float64(np.float32(total))
     return flux, sum_y / flux + top, sum_x / flux + left
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def _describe(members, n_core, y, x, values, threshold, numbers):
     """Fill in the first eleven numbers of a part; `values` are the light and the smooth light."""
     light, smooth = values
@@ -269,8 +324,10 @@ def _describe(members, n_core, y, x, values, threshold, numbers):
     centre_y, centre_x = mean_y, mean_x
     if n_core:
         _, centre_y, centre_x = _first_moments(members[:n_core], y, x, smooth)
-    top, left = y[members].min(), x[members].min()
-    half = (np.float64(threshold) + light[members].max()) / 2
+    top, left, highest = _lowest(y, members), _lowest(x, members), light[members[0]]
+    for pixel in members:
+        highest = max(highest, light[pixel])
+    half = (np.float64(threshold) + highest) / 2
     n_above, n_half = 0, 0
     yy, xx, xy = 0.0, 0.0, 0.0
     for pixel in members:
@@ -300,34 +357,71 @@ def _describe(members, n_core, y, x, values, threshold, numbers):
     numbers[7], numbers[8], numbers[9], numbers[10] = flux, len(members), correction, threshold
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def _measure_detection(y, x, owner, values, thresholds, options, corner, numbers):
     """Fill in the rows of the parts of a detection; its pixels are in raster order."""
     smooth = values[1]
     n_pixels, n_levels, contrast = options
-    top, left, width = y.min(), x.min(), x.max() - x.min() + 1
-    box = np.full((y.max() - top + 1) * width, -1, dtype=np.int64)
-    for pixel in range(len(y)):
+    top, left, right, n_all = y[0], x[0], x[0], len(y)
+    for pixel in range(n_all):
+        left, right = min(left, x[pixel]), max(right, x[pixel])
+    width = right - left + 1
+    box = np.empty((y[n_all - 1] - top + 1) * width, dtype=np.int64)
+    for place in range(len(box)):
+        box[place] = -1
+    for pixel in range(n_all):
         box[(y[pixel] - top) * width + x[pixel] - left] = pixel
     chains = np.empty((1, len(y)), dtype=np.int32)
     lists = scan(box, width, smooth, np.float32(-np.inf), chains[0])
-    threshold = np.float32(thresholds.astype(np.float64).mean())
-    labels = np.unique(owner)
+    total, excess = 0.0, np.empty(n_all, dtype=np.float32)
+    for pixel in range(n_all):
+        total += thresholds[pixel]
+        excess[pixel] = smooth[pixel] - thresholds[pixel]
+    threshold = np.float32(total / n_all)
+    labels, part = _number_labels(owner)
     cores = np.empty((0, 2), dtype=np.int64)
     if len(labels) > 1:
         chains, cores = find_cores(box, width, smooth, threshold, n_levels, contrast, n_pixels)
-    part = np.searchsorted(labels, owner)
-    listed = _list_parts(part, len(labels), chains, cores, lists[:, _FIRST])
-    members, starts, n_core = listed
-    excess = smooth - thresholds
-    for index, label in enumerate(labels):
+    members, starts, n_core = _list_parts(part, len(labels), chains, cores, lists)
+    for index in range(len(labels)):
         own = members[starts[index] : starts[index + 1]]
-        row = numbers[label - 1]
+        row = numbers[labels[index] - 1]
         _describe(own, n_core[index], y, x, values, threshold, row)
         row[0] += corner[1]
         row[1] += corner[0]
         row[11], row[12], row[13] = y[-1] + corner[0], x[-1] + corner[1], index
         row[14] = _bare_excess(excess, own, n_pixels)
+
+
+@njit(**INNER)
+def _number_labels(owner):
+    """Return the labels that occur, in ascending order, and the place of each pixel's there."""
+    keys, part = np.empty(len(owner)), np.empty(len(owner), dtype=np.int64)
+    for pixel in range(len(owner)):
+        keys[pixel] = owner[pixel]
+    labels, n_labels = np.empty(len(owner), dtype=np.int64), 0
+    for pixel in sorted_order(keys):
+        if n_labels == 0 or labels[n_labels - 1] != owner[pixel]:
+            labels[n_labels] = owner[pixel]
+            n_labels += 1
+        part[pixel] = n_labels - 1
+    return labels[:n_labels], part
+
+
+@njit(**INNER)
+def _take_ints(values, places):
+    taken = np.empty(len(places), dtype=np.int64)
+    for index in range(len(places)):
+        taken[index] = values[places[index]]
+    return taken
+
+
+@njit(**INNER)
+def _take_floats(values, places):
+    taken = np.empty(len(places), dtype=np.float32)
+    for index in range(len(places)):
+        taken[index] = values[places[index]]
+    return taken
 
 
 @njit(**OPTIONS)
@@ -353,6 +447,9 @@ def measure_parts(order, starts, y, x, owner, values, thresholds, options, corne
     for group in range(len(starts) - 1):
         own = order[starts[group] : starts[group + 1]]
         if len(own):
-            light_and_smooth = light[own], smooth[own]
-            places = y[own], x[own], owner[own]
-            _measure_detection(*places, light_and_smooth, thresholds[own], options, corner, numbers)
+            own_y, own_x, labels = _take_ints(y, own), _take_ints(x, own), _take_ints(owner, own)
+            values_of_own = _take_floats(light, own), _take_floats(smooth, own)
+            limits = _take_floats(thresholds, own)
+            _measure_detection(
+                own_y, own_x, labels, values_of_own, limits, options, corner, numbers
+            )

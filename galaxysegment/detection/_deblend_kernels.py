@@ -6,10 +6,10 @@ that each has all its neighbours. numba takes a while to import, so functions im
 
 import numpy as np
 
-from .._utils.compiled import OPTIONS, njit
+from .._utils.compiled import INNER, OPTIONS, njit
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def root_of(parent, node):
     """Find the root of a node in a forest of nodes that know their parents; shorten the way."""
     while parent[node] != node:
@@ -18,12 +18,53 @@ def root_of(parent, node):
     return node
 
 
+@njit(**INNER)
+def sorted_order(keys):
+    """Return the indices that sort numbers, ties in their order, as `numpy.argsort` does.
+
+    numba takes more than a second to compile its own sort.
+    """
+    n, width = len(keys), 16
+    order, merged = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    for index in range(n):
+        first, place = index - index % width, index
+        while place > first and keys[order[place - 1]] > keys[index]:
+            order[place] = order[place - 1]
+            place -= 1
+        order[place] = index
+    while width < n:
+        for start in range(0, n, 2 * width):
+            middle, stop = min(start + width, n), min(start + 2 * width, n)
+            left, right = start, middle
+            for place in range(start, stop):
+                if right == stop or (left < middle and keys[order[left]] <= keys[order[right]]):
+                    merged[place] = order[left]
+                    left += 1
+                else:
+                    merged[place] = order[right]
+                    right += 1
+        order, merged, width = merged, order, 2 * width
+    return order
+
+
 @njit(**OPTIONS)
 def neighbours(width, connectivity):
     """Return the offsets to the neighbours in a box with rows of `width` pixels, nearest first."""
-    if connectivity == 4:
-        return np.array([-width, -1, 1, width])
-    return np.array([-width, -1, 1, width, -width - 1, -width + 1, width - 1, width + 1])
+    around = np.empty(8, dtype=np.int64)
+    around[0], around[1], around[2], around[3] = -width, -1, 1, width
+    around[4], around[5], around[6], around[7] = -width - 1, -width + 1, width - 1, width + 1
+    return around[:connectivity]
+
+
+@njit(**INNER)
+def number_box(places, box_size):
+    """Return the pixel at each place of a box, -1 where there is none."""
+    node_at = np.empty(box_size, dtype=np.int64)
+    for place in range(box_size):
+        node_at[place] = -1
+    for node in range(len(places)):
+        node_at[places[node]] = node
+    return node_at
 
 
 @njit(**OPTIONS)
@@ -37,11 +78,16 @@ def group_pixels(owner):
     starts : ndarray of int64, shape (n + 2,)
         The pixels of label k are ``order[starts[k]:starts[k + 1]]``.
     """
-    starts = np.zeros(owner.max() + 2, dtype=np.int64)
-    for label in owner:
-        starts[label + 1] += 1
-    starts = np.cumsum(starts)
-    free = starts.copy()
+    highest = 0
+    for index in range(len(owner)):
+        highest = max(highest, owner[index])
+    starts = np.zeros(highest + 2, dtype=np.int64)
+    free = np.zeros(highest + 2, dtype=np.int64)
+    for index in range(len(owner)):
+        starts[owner[index] + 1] += 1
+    for label in range(1, len(starts)):
+        starts[label] += starts[label - 1]
+        free[label] = starts[label]
     order = np.empty(len(owner), dtype=np.int64)
     for index in range(len(owner)):
         order[free[owner[index]]] = index
@@ -73,7 +119,7 @@ def place_in_box(pixels, width):
     return places, box_width, (row + 3) * box_width
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def has_peaks(values, places, around, node_at):
     """Return whether two pixels of a source are as bright as all their neighbours."""
     n_peaks = 0
@@ -102,13 +148,15 @@ def may_split(values, pixels, width, n_pixels, connectivity, least=-np.inf):
         return False
     places, box_width, box_size = place_in_box(pixels, width)
     around = neighbours(box_width, connectivity)
-    node_at = np.full(box_size, -1, dtype=np.int64)
-    node_at[places] = np.arange(n)
+    node_at = number_box(places, box_size)
     if not has_peaks(values, places, around, node_at):
         return False
-    order = np.argsort(values)
-    node_at[places] = -1
-    parent, size, light = np.arange(n), np.ones(n, dtype=np.int64), values.copy()
+    order = sorted_order(values)
+    parent, size = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    light = np.empty(n)
+    for node in range(n):
+        node_at[places[node]] = -1
+        parent[node], size[node], light[node] = node, 1, values[node]
     n_parts = 0
     for step in range(n - 1, -1, -1):
         node = order[step]
@@ -134,18 +182,23 @@ def may_split(values, pixels, width, n_pixels, connectivity, least=-np.inf):
 
 
 @njit(**OPTIONS)
-def find_candidates(values, pixels, starts, width, n_pixels, connectivity, share=0.0):
+def find_candidates(values, pixels, starts, width, n_pixels, connectivity, share):
     """Return which labels may split, shape (n_labels + 1,); see `may_split`.
 
-    With a `share`, parts need this fraction of the light of their source above where they meet.
+    With a `share` above 0, parts need this fraction of the light of their source above where they
+    meet.
     """
     chosen = np.zeros(len(starts) - 1, dtype=np.bool_)
     for label in range(1, len(starts) - 1):
-        own = slice(starts[label], starts[label + 1])
-        if starts[label + 1] > starts[label]:
-            light = values[own]
-            least = share * light.sum() if share > 0 else -np.inf
-            chosen[label] = may_split(light, pixels[own], width, n_pixels, connectivity, least)
+        start, stop = starts[label], starts[label + 1]
+        if stop == start:
+            continue
+        light, own = values[start:stop], pixels[start:stop]
+        total = 0.0
+        for node in range(len(light)):
+            total += light[node]
+        least = share * total if share > 0 else -np.inf
+        chosen[label] = may_split(light, own, width, n_pixels, connectivity, least)
     return chosen
 
 
@@ -173,7 +226,7 @@ def count_peaks(labels, image, wanted, diagonal):
     return n_peaks
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def is_peak(labels, image, y, x, diagonal):
     """Whether no neighbour of the same label is brighter than a pixel."""
     value, label = image[y, x], labels[y, x]
@@ -188,15 +241,17 @@ def is_peak(labels, image, y, x, diagonal):
     return True
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def count_parts(values, order, places, around, node_at, thresholds, n_pixels):
     """Return the number of parts of at least `n_pixels` pixels above each rising threshold.
 
     `order` sorts the pixels from the faintest to the brightest.
     """
     n = len(values)
-    parent, size = np.arange(n), np.ones(n, dtype=np.int64)
+    parent, size = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
     is_above = np.zeros(n, dtype=np.bool_)
+    for node in range(n):
+        parent[node], size[node] = node, 1
     counts = np.zeros(len(thresholds), dtype=np.int64)
     step, n_large = n - 1, 0
     for level in range(len(thresholds) - 1, -1, -1):
@@ -222,7 +277,7 @@ def count_parts(values, order, places, around, node_at, thresholds, n_pixels):
     return counts
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def fill_large_parts(part, stack, bright, values, places, around, node_at, threshold, n_pixels):
     """Fill in, for each pixel above a threshold, 1 + the first pixel of its part.
 
@@ -274,23 +329,26 @@ def find_markers(values, order, pixels, width, thresholds, n_pixels, connectivit
     """
     n = len(values)
     places, box_width, box_size = place_in_box(pixels, width)
-    around = neighbours(box_width, connectivity)
-    node_at = np.full(box_size, -1, dtype=np.int64)
-    node_at[places] = np.arange(n)
+    around, node_at = neighbours(box_width, connectivity), number_box(places, box_size)
     counts = count_parts(values, order, places, around, node_at, thresholds, n_pixels)
     part, stack = np.zeros(n, dtype=np.int64), np.empty(n, dtype=np.int64)
     markers = np.zeros(n, dtype=np.int64)
     n_inside = np.zeros(n + 1, dtype=np.int64)  # parts inside each marker
     first, has_markers = 0, False
-    for level in np.flatnonzero(counts > 1):
-        part[order[first:]] = 0
-        while first < n and not values[order[first]] > thresholds[level]:
+    for level in range(len(counts)):
+        if counts[level] <= 1:
+            continue
+        for step in range(first, n):
+            part[order[step]] = 0
+        threshold = thresholds[level]
+        while first < n and not values[order[first]] > threshold:
             first += 1
         bright = order[first:]
-        threshold = thresholds[level]
         fill_large_parts(part, stack, bright, values, places, around, node_at, threshold, n_pixels)
         if not has_markers:
-            markers[:], has_markers = part, True
+            has_markers = True
+            for node in range(n):
+                markers[node] = part[node]
             continue
         falls_apart = False
         for node in bright:
@@ -304,28 +362,33 @@ def find_markers(values, order, pixels, width, thresholds, n_pixels, connectivit
                 if n_inside[markers[node]] > 1:
                     markers[node] = part[node]
             n_inside[:] = 0
-    return number_in_order(markers)
+    return markers, number_in_order(markers)
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def number_in_order(parts):
-    """Number parts 1… in the order of their first pixels; return them and their number."""
-    number = np.zeros(parts.max() + 1, dtype=np.int64)
+    """Number parts 1… in the order of their first pixels, in place; return how many there are.
+
+    No part is above the number of pixels.
+    """
+    number = np.zeros(len(parts) + 1, dtype=np.int64)
     n_parts = 0
-    for part in parts:
+    for node in range(len(parts)):
+        part = parts[node]
         if part and not number[part]:
             n_parts += 1
             number[part] = n_parts
-    return number[parts], n_parts
+        parts[node] = number[part]
+    return n_parts
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def is_before(depth, age, node, other):
     """Return whether a pixel is flooded before another one: it is deeper, or waits longer."""
     return depth[node] < depth[other] or (depth[node] == depth[other] and age[node] < age[other])
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def push(heap, n_nodes, node, depth, age):
     """Put a pixel into the heap of those to be flooded; return their number."""
     place = n_nodes
@@ -339,7 +402,7 @@ def push(heap, n_nodes, node, depth, age):
     return n_nodes + 1
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def pop(heap, n_nodes, depth, age):
     """Take the next pixel to be flooded out of the heap; return it and the number of the others."""
     n_nodes -= 1
@@ -381,9 +444,11 @@ def flood(values, places, around, node_at, parts, shores, flooded):
         Number of these pixels.
     """
     n = len(values)
-    depth, age = -values, np.zeros(n, dtype=np.int64)
+    depth, age = np.empty(n), np.zeros(n, dtype=np.int64)
+    for node in range(n):
+        depth[node] = -values[node]
     heap = np.empty(n, dtype=np.int64)
-    n_nodes = n_flooded = 0
+    n_nodes = n_flooded = np.int64(0)  # a plain 0 is a type of its own, compiled on its own
     for node in shores:
         n_nodes = push(heap, n_nodes, node, depth, age)
     while n_nodes:
@@ -400,7 +465,7 @@ def flood(values, places, around, node_at, parts, shores, flooded):
     return n_flooded
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def flood_by_levels(values, order, places, around, node_at, parts):
     """Flood a source as `flood` does, level by level of brightness, in a fraction of its time.
 
@@ -445,7 +510,7 @@ def flood_by_levels(values, order, places, around, node_at, parts):
     return True
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def wait(node, level, first, last, following):
     """Put a pixel at the end of those that wait at a level."""
     following[node] = -1
@@ -481,13 +546,13 @@ def divide(values, order, pixels, width, markers, n_markers, total, contrast, co
     """
     n = len(values)
     places, box_width, box_size = place_in_box(pixels, width)
-    around = neighbours(box_width, connectivity)
-    node_at = np.full(box_size, -1, dtype=np.int64)
-    node_at[places] = np.arange(n)
+    around, node_at = neighbours(box_width, connectivity), number_box(places, box_size)
     flooded, following = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
     if not flood_by_levels(values, order, places, around, node_at, markers):
-        flood(values, places, around, node_at, markers, np.flatnonzero(markers), flooded)
-    flux, latest = np.zeros(n_markers + 1), np.full(n_markers + 1, -1, dtype=np.int64)
+        flood(values, places, around, node_at, markers, nodes_with(markers), flooded)
+    flux, latest = np.zeros(n_markers + 1), np.empty(n_markers + 1, dtype=np.int64)
+    for part in range(n_markers + 1):
+        latest[part] = -1
     for node in range(n):
         flux[markers[node]] += values[node]
         following[node], latest[markers[node]] = latest[markers[node]], node
@@ -495,22 +560,37 @@ def divide(values, order, pixels, width, markers, n_markers, total, contrast, co
         return 1
     n_parts = n_markers
     while n_parts > 1:
-        part = faintest_part(flux / total, latest, contrast)
+        part = faintest_part(flux, total, latest, contrast)
         if not part:
             break
         n_parts -= 1
         shores = remove(latest[part], following, values, places, around, node_at, markers)
         latest[part] = -1
         n_flooded = flood(values, places, around, node_at, markers, shores, flooded)
-        for node in flooded[:n_flooded]:
+        for step in range(n_flooded):
+            node = flooded[step]
             flux[markers[node]] += values[node]
             following[node], latest[markers[node]] = latest[markers[node]], node
-    number = np.cumsum(latest >= 0)
-    markers[:] = number[markers]
+    number = np.zeros(n_markers + 1, dtype=np.int64)
+    for part in range(1, n_markers + 1):
+        number[part] = number[part - 1] + (latest[part] >= 0)
+    for node in range(n):
+        markers[node] = number[markers[node]]
     return n_parts
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
+def nodes_with(chosen):
+    """Return the indices of the elements that are not 0."""
+    nodes, n_nodes = np.empty(len(chosen), dtype=np.int64), 0
+    for node in range(len(chosen)):
+        if chosen[node]:
+            nodes[n_nodes] = node
+            n_nodes += 1
+    return nodes[:n_nodes]
+
+
+@njit(**INNER)
 def remove(latest, following, values, places, around, node_at, parts):
     """Remove a part, in place; return the pixels of other parts that the flood starts from.
 
@@ -524,40 +604,41 @@ def remove(latest, following, values, places, around, node_at, parts):
     following : ndarray of int64, shape (n,)
         The next pixel of the same part; -1 for the last.
     """
-    node, n_pixels = latest, 0
+    node = latest
     while node >= 0:
         parts[node] = 0
         node = following[node]
-        n_pixels += 1
-    shores = np.empty(len(around) * n_pixels, dtype=np.int64)
-    n_shores, node = 0, latest
+    is_shore = np.zeros(len(parts), dtype=np.int64)
+    node = latest
     while node >= 0:
         for offset in around:
             other = node_at[places[node] + offset]
             if other >= 0 and parts[other]:
-                shores[n_shores] = other
-                n_shores += 1
+                is_shore[other] = 1
         node = following[node]
-    shores = np.unique(shores[:n_shores])
-    ordered = np.sort(values[shores])
-    if (ordered[1:] == ordered[:-1]).any():
-        return np.flatnonzero(parts)
+    shores = nodes_with(is_shore)
+    brightness = np.empty(len(shores))
+    for index in range(len(shores)):
+        brightness[index] = values[shores[index]]
+    order = sorted_order(brightness)
+    for index in range(1, len(order)):
+        if brightness[order[index]] == brightness[order[index - 1]]:
+            return nodes_with(parts)
     return shores
 
 
-@njit(**OPTIONS)
-def faintest_part(share, latest, contrast):
+@njit(**INNER)
+def faintest_part(flux, total, latest, contrast):
     """Return the part with the smallest share of the flux; 0 if no share is below `contrast`.
 
     Shares are NaN for a total of zero; the first of these goes, as by `numpy.argmin`.
     """
-    faintest, is_faint = 0, False
-    for part in range(1, len(share)):
+    faintest, least, is_faint = 0, 0.0, False
+    for part in range(1, len(flux)):
         if latest[part] < 0:  # removed
             continue
-        is_faint |= share[part] < contrast
-        if faintest == 0 or (
-            share[faintest] == share[faintest] and not share[part] >= share[faintest]
-        ):
-            faintest = part
+        share = flux[part] / total
+        is_faint |= share < contrast
+        if faintest == 0 or (not np.isnan(least) and not share >= least):
+            faintest, least = part, share
     return faintest if is_faint else 0

@@ -98,7 +98,7 @@ def split_pixels(
     order, starts = kernels.group_pixels(owner)
     grouped, values = pixels[order], values[order]
     wide = values.astype(np.float64)
-    chosen = kernels.find_candidates(wide, grouped, starts, width, n_pixels, connectivity)
+    chosen = kernels.find_candidates(wide, grouped, starts, width, n_pixels, connectivity, 0.0)
     n_found = int(owner.max())
     numbers, whole = owner.copy(), np.ones(n_found + 1, dtype=bool)
     for label in np.flatnonzero(chosen).tolist():

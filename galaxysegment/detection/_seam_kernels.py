@@ -5,10 +5,10 @@ numba takes a while to import, so functions import this module.
 
 import numpy as np
 
-from .._utils.compiled import OPTIONS, njit
+from .._utils.compiled import INNER, OPTIONS, njit
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def mean_of_twelve(line, start):
     """Return the mean of 12 numbers, added in the order of `_steps._step`."""
     a, b, c, d = line[start], line[start + 1], line[start + 2], line[start + 3]

@@ -7,11 +7,11 @@ equal to the bit. numba takes a while to import, so functions import this module
 
 import numpy as np
 
-from .._utils.compiled import OPTIONS, njit
+from .._utils.compiled import INNER, OPTIONS, njit
 from ._deblend_kernels import root_of
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def map_row(out, y, smooth_map):
     """Fill a row of a background or noise map.
 
@@ -31,10 +31,11 @@ def map_row(out, y, smooth_map):
         value += second[x] * weights[y, 1]
         value += third[x] * weights[y, 2]
         value += fourth[x] * weights[y, 3]
-        out[x] = min(max(value, low), high) + base
+        value = low if value < low else value
+        out[x] = (high if value > high else value) + base
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def smooth_row(out, padded, ring, y, profile):
     """Smooth row `y` with a symmetric profile along both axes, as `convolve_rows` does.
 
@@ -66,7 +67,7 @@ def smooth_row(out, padded, ring, y, profile):
             out[x] += (left[x] + right[x]) * weight
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def interpolate_row(smooth, share_missing):
     """Divide a smoothed row by the weight of the pixels with data; 0 where there are none."""
     full, zero = smooth.dtype.type(1), smooth.dtype.type(0)
@@ -76,7 +77,7 @@ def interpolate_row(smooth, share_missing):
         smooth[x] = zero if weight < least else smooth[x] / weight
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def add_runs(runs, n_runs, first_above, y, is_above, reach):
     """Append the runs of a row, and join them with those of the row above.
 
@@ -129,17 +130,19 @@ def add_runs(runs, n_runs, first_above, y, is_above, reach):
     return runs, n_runs, first_own
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def with_room(runs, n_runs):
     """Return runs with room for another one."""
     if n_runs < len(runs):
         return runs
-    larger = np.empty((2 * n_runs, 4), dtype=runs.dtype)
-    larger[:n_runs] = runs
+    larger = np.empty((2 * n_runs, 4), dtype=np.int64)
+    for run in range(n_runs):
+        for column in range(4):
+            larger[run, column] = runs[run, column]
     return larger
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def label_runs(runs, n_pixels, labels):
     """Paint the components with enough pixels, numbered in the order of their first pixels.
 
@@ -153,13 +156,14 @@ def label_runs(runs, n_pixels, labels):
         sizes[root] += runs[run, 2] - runs[run, 1]
     n_sources = 0
     for run in range(n_runs):
-        root = runs[run, 3]  # never after the run itself
+        root, y = runs[run, 3], runs[run, 0]  # the root is never after the run itself
         if root == run and sizes[run] >= n_pixels:
             n_sources += 1
             number[run] = n_sources
         runs[run, 3] = number[root]
         if number[root]:
-            labels[runs[run, 0], runs[run, 1] : runs[run, 2]] = number[root]
+            for x in range(runs[run, 1], runs[run, 2]):
+                labels[y, x] = number[root]
     return n_sources
 
 
@@ -194,7 +198,7 @@ def detect(image, rms, background, noise, profile, n_sigma, n_pixels, reach, lab
     row, missing, level = work[0], work[1], work[2]
     is_above = np.zeros(-(-width // 8) * 8, dtype=np.bool_)
     runs = np.empty((1024, 4), dtype=np.int64)
-    n_runs = first_above = 0
+    n_runs = first_above = np.int64(0)  # a plain 0 is a type of its own, compiled on its own
     for line in range(height + radius):
         slot = line % n
         if line < height:
@@ -206,11 +210,15 @@ def detect(image, rms, background, noise, profile, n_sigma, n_pixels, reach, lab
         if y < 0:
             continue
         smooth_row(row, padded, ring, y, profile)
-        if has_gap.any():
+        n_gaps = 0
+        for slot in range(n):
+            n_gaps += has_gap[slot]
+        if n_gaps:
             smooth_row(missing, padded, gaps, y, profile)
             interpolate_row(row, missing)
         if rms.size:
-            level[:] = rms[y]
+            for x in range(width):
+                level[x] = rms[y, x]
         else:
             map_row(level, y, noise)
         gap = gaps[y % n]
@@ -224,7 +232,7 @@ def detect(image, rms, background, noise, profile, n_sigma, n_pixels, reach, lab
     label_runs(runs[:n_runs], n_pixels, labels)
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def subtract_row(out, gap, pixels, level):
     """Subtract the background of a row; zero where there are no data, and `gap` is 1 there.
 
@@ -245,7 +253,7 @@ def subtract_row(out, gap, pixels, level):
     return True
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def smooth_row_in_full(out, ring, y, kernel):
     """Smooth row `y` with a square kernel, pixel after pixel of the kernel, as sep does.
 
@@ -269,7 +277,7 @@ def smooth_row_in_full(out, ring, y, kernel):
                 out[x] += weight * shifted[x]
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def add_five(out, line, weights):
     """Add five neighbours of each pixel of a line, one after the other."""
     a, b, c, d, e = weights[0], weights[1], weights[2], weights[3], weights[4]
@@ -283,7 +291,7 @@ def add_five(out, line, weights):
         out[x] = value
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def noise_row(level, y, rms, noise, floor, factor):
     """Fill a row of the noise: the RMS map, or that of the background, at least `floor`."""
     if rms.size:
@@ -336,7 +344,8 @@ def detect_like_sep(
     inside = ring[:, radius : radius + width]
     is_above = np.zeros(-(-width // 8) * 8, dtype=np.bool_)
     runs, values = np.empty((1024, 4), dtype=np.int64), np.empty((1 << 16, 4), image.dtype)
-    n_runs = first_above = n_values = 0
+    n_runs = first_above = np.int64(0)  # a plain 0 is a type of its own, compiled on its own
+    n_values = 0
     for line in range(height + radius):
         if line < height:
             map_row(level, line, background)
@@ -356,11 +365,9 @@ def detect_like_sep(
         if n_runs == before:
             continue
         smooth_row(separate, padded, inside, y, profile)
-        plain[:] = inside[y % side]
-        while n_values + width > len(values):
-            larger = np.empty((2 * len(values), 4), values.dtype)
-            larger[:n_values] = values[:n_values]
-            values = larger
+        for x in range(width):
+            plain[x] = inside[y % side, x]
+        values = with_room_for_row(values, n_values, width)
         for run in range(before, n_runs):
             for x in range(runs[run, 1], runs[run, 2]):
                 values[n_values, 0], values[n_values, 1] = plain[x], level[x]
@@ -370,7 +377,22 @@ def detect_like_sep(
     return pixels_of_sources(runs[:n_runs], width, values[:n_values])
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
+def with_room_for_row(values, n_values, width):
+    """Return values with room for those of another row."""
+    n_rows = len(values)
+    while n_values + width > n_rows:
+        n_rows *= 2
+    if n_rows == len(values):
+        return values
+    larger = np.empty((n_rows, 4), values.dtype)
+    for index in range(n_values):
+        for kind in range(4):
+            larger[index, kind] = values[index, kind]
+    return larger
+
+
+@njit(**INNER)
 def pixels_of_sources(runs, width, values):
     """Positions of the pixels of runs with a label, and their values, shape (n_values, n)."""
     n_pixels = 0
@@ -394,7 +416,7 @@ def pixels_of_sources(runs, width, values):
 @njit(**OPTIONS)
 def subtract_window(image, rms, background, noise, floor, factor):
     """Return an image without its background, and its noise; arguments as of `detect_like_sep`."""
-    subtracted, depth = np.empty_like(image), np.empty_like(image)
+    subtracted, depth = np.empty(image.shape, image.dtype), np.empty(image.shape, image.dtype)
     for y in range(len(image)):
         map_row(subtracted[y], y, background)
         for x in range(image.shape[1]):
