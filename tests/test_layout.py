@@ -85,6 +85,20 @@ KERNELS |= {"_outline_kernels", "_morphology_kernels", "_sum_kernels"}
 KERNELS |= {"_deblend_kernels", "_strip_kernels", "_box_kernels"}
 KERNELS |= {"_galaxy_hosts", "_galaxy_judge", "_galaxy_parts", "_cleaning_kernels"}
 
+# Kernels that every detection needs. Functions of numpy that numba compiles for long are left out.
+DETECTION_KERNELS = ["_strip", "_box", "_seam", "_deblend", "_flood", "_cleaning"]
+SLOW_TO_COMPILE = {"sort", "argsort", "unique", "searchsorted", "median", "quantile", "cumsum"}
+SLOW_TO_COMPILE |= {"flatnonzero", "arange", "array", "full", "ones", "empty_like", "astype"}
+SLOW_TO_COMPILE |= {"copy", "mean", "sum", "min", "max", "any", "all", "concatenate"}
+
+
+@pytest.mark.parametrize("name", DETECTION_KERNELS)
+def test_kernels_of_detection_compile_fast(name):
+    path = PACKAGE / "detection" / f"{name}_kernels.py"
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            assert node.func.attr not in SLOW_TO_COMPILE, f"{path.name}:{node.lineno}"
+
 
 @pytest.mark.parametrize("path", [file for file in FILES if file.stem not in KERNELS], ids=str)
 def test_heavy_packages_are_imported_inside_functions(path):
@@ -119,6 +133,15 @@ def test_importing_stays_light(statement):
         "skorch",
         "numba",
     }
+
+
+def test_no_garbage_is_sought_while_a_segmenter_is_imported():
+    passes = "import gc, numpy; before = gc.get_stats()[2]['collections']; {}; print("
+    passes += "gc.get_stats()[2]['collections'] - before, gc.isenabled())"
+    for statement in ("from galaxysegment import PhotutilsSegmenter", "import galaxysegment.io"):
+        code = passes.format(statement)
+        output = subprocess.check_output([sys.executable, "-c", code], text=True)
+        assert output.split() == ["0", "True"]
 
 
 def test_a_segmenter_starts_without_its_neighbours():

@@ -6,4 +6,11 @@ alone take as long to import as everything that `PhotutilsSegmenter` needs.
 
 from lazy_loader import attach_stub
 
-__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)
+from .._utils.shared import NO_COLLECTION
+
+_import_segmenter, __dir__, __all__ = attach_stub(__name__, __file__)
+
+
+def __getattr__(name):
+    with NO_COLLECTION:
+        return _import_segmenter(name)
