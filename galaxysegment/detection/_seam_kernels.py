@@ -18,30 +18,59 @@ def mean_of_twelve(line, start):
     return total / 12
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def mean_of_four(line, start):
     """Return the mean of 4 numbers, added in the order of `_steps._step_at`."""
     return (line[start] + line[start + 1] + line[start + 2] + line[start + 3]) / 4
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
+def smallest(values, rank):
+    """Return the number of a rank among some numbers; it and all smaller ones come to the front."""
+    low, high = 0, values.size - 1
+    while low < high:
+        pivot = values[(low + high) // 2]
+        left, right = low, high
+        while left <= right:
+            while values[left] < pivot:
+                left += 1
+            while pivot < values[right]:
+                right -= 1
+            if left <= right:
+                values[left], values[right] = values[right], values[left]
+                left, right = left + 1, right - 1
+        if rank <= right:
+            high = right
+        elif rank >= left:
+            low = left
+        else:
+            break
+    return values[rank]
+
+
+@njit(**INNER)
 def median_of(values, guess):
-    """Return the median of some numbers, sooner if it is within 10 % of a guess."""
-    n, n_below, n_near = values.size, 0, 0
+    """Return the median of the numbers but NaN, sooner if it is within 10 % of a guess."""
+    n_known, n_below, n_near = 0, 0, 0
     low, high = 0.9 * guess, 1.1 * guess
-    for index in range(n):
+    for index in range(values.size):
+        n_known += values[index] == values[index]
         n_below += values[index] < low
         n_near += low <= values[index] <= high
-    first, second = (n - 1) // 2 - n_below, n // 2 - n_below
-    if first < 0 or second >= n_near:
-        return np.median(values)
+    first, second = (n_known - 1) // 2 - n_below, n_known // 2 - n_below
+    if first < 0 or second >= n_near:  # the guess is wrong
+        low, high, n_near = -np.inf, np.inf, n_known
+        first, second = (n_known - 1) // 2, n_known // 2
     near, place = np.empty(n_near), 0
-    for index in range(n):
+    for index in range(values.size):
         if low <= values[index] <= high:
             near[place] = values[index]
             place += 1
-    near = np.partition(near, second)
-    return (near[second] + (near[:second].max() if first < second else near[second])) / 2
+    upper = smallest(near, second)
+    lower = upper if first == second else near[0]
+    for index in range(1, second):
+        lower = lower if first == second else max(lower, near[index])
+    return (upper + lower) / 2
 
 
 @njit(**OPTIONS)
@@ -86,7 +115,7 @@ def find_steps(lines, low, factor, sharp, owner, place, height):
             continue
         if n_missing == sizes.size:
             continue
-        guess = median_of(sizes if n_missing == 0 else sizes[~np.isnan(sizes)], guess)
+        guess = median_of(sizes, guess)
         limit = factor * guess
         for x in range(sizes.size):
             if not sizes[x] > limit:
