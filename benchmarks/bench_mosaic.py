@@ -19,6 +19,7 @@ are told apart by stage. What the main thread does while the others wait is its 
 """
 
 import argparse
+import gc
 import os
 import resource
 import subprocess
@@ -465,6 +466,7 @@ def main():
     arguments = read_arguments()
     if arguments.run:
         run(arguments.run, arguments, arguments.output)
+        gc.freeze()  # as the command line does: else Python looks for garbage as it ends
         return
     prepare_field(arguments)
     if arguments.stages:

@@ -1,6 +1,8 @@
 """The command line ``galaxysegment``, a private file for each command."""
 
 import argparse
+import atexit
+import gc
 import os
 import sys
 import warnings
@@ -54,6 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         0; 1 after an error, which is one line on the standard error stream; 130 after Ctrl-C; or
         141 if the program that reads the output ends.
     """
+    if argv is None:  # the process ends after this
+        # As it ends, Python looks through all objects for garbage, which takes 0.5 s with numba.
+        atexit.register(gc.freeze)
     arguments = _parser().parse_args(argv)
     try:
         with warnings.catch_warnings():

@@ -240,3 +240,18 @@ def test_a_reader_that_has_enough_is_no_error():
     ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert (ended.returncode, ended.stderr) == (141, "")
+
+
+@pytest.mark.parametrize(("argv", "is_frozen"), [("", True), ("['methods']", False)])
+def test_a_process_that_ends_is_not_searched_for_garbage(argv, is_frozen):
+    """Only if the process is the command's own."""
+    code = (
+        "import atexit, gc, sys\n"
+        "from galaxysegment.cli import main\n"
+        "atexit.register(lambda: print('frozen', gc.get_freeze_count()))\n"
+        "sys.argv = ['galaxysegment', 'methods']\n"
+        f"main({argv})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    n_frozen = int(done.stdout.split()[-1])
+    assert n_frozen > 10_000 if is_frozen else n_frozen == 0

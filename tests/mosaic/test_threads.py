@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import joblib
 import numpy as np
 import pytest
+from astropy.io import fits
 from joblib.parallel import SequentialBackend
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -116,6 +117,28 @@ def test_threads_write_the_same_file_without_a_process(tmp_path, monkeypatch, Se
     assert len(kept) == len(alone) > 20
     np.testing.assert_array_equal(kept.scores, alone.scores)
     np.testing.assert_array_equal(kept.to_label_map(), alone.to_label_map())
+
+
+@pytest.mark.parametrize("algorithm", ["RICE_1", "HCOMPRESS_1", None])
+def test_threads_read_files_at_the_same_time(tmp_path, algorithm):
+    """An image, packed in tiles or plain, with its RMS map and a mask that it comes with."""
+    image = np.nan_to_num(make_image()[:, 120:280], nan=10)
+    rms, mask = np.ones_like(image), np.zeros(image.shape, dtype=np.int16)
+    rms[150:] = 2
+    mask[20:25, ::7] = 1
+    paths = {name: tmp_path / f"{name}.fits" for name in ("image", "rms", "mask")}
+    for path, pixels in zip(paths.values(), (image, rms, mask), strict=True):
+        hdu = fits.ImageHDU(pixels)
+        if algorithm and pixels is image:
+            options = {"compression_type": algorithm, "tile_shape": (16, 16)}
+            hdu = fits.CompImageHDU(pixels, quantize_level=-0.01, **options)
+        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
+    segmenter = PhotutilsSegmenter(n_sigma=2, bridge=4, rms_band=-1)
+    alone, together = (
+        segment_mosaic(segmenter, **paths, n_jobs=n_jobs, **OPTIONS) for n_jobs in (1, 5)
+    )
+    assert alone.max() > 20
+    np.testing.assert_array_equal(together, alone)
 
 
 @pytest.mark.parametrize(
