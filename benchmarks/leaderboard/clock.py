@@ -41,7 +41,7 @@ def one_cycle(share, rise=0.1, least=0.01):
 
 
 def by_the_clock(params, minutes):
-    """Turn a recipe's parameters into those of a training that ends by the clock."""
+    """Turn the parameters of a recipe into parameters of a training that ends by the clock."""
     params = {name: value for name, value in params.items() if name != "stages"}
     return {
         **params,

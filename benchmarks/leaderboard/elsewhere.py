@@ -1,6 +1,6 @@
 """Images that other simulators drew, with their truth, in two parts.
 
-What is fitted to one is scored on the other.
+A program that is fitted to the one part is scored on the other.
 
 Both data sets call a pixel a source's where its noise-free light in r exceeds one local RMS, as
 `make_field` does.

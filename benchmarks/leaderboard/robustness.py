@@ -37,7 +37,7 @@ def robustness(estimator, setting, seed, scale):
 
 
 def unseen(estimator, system, setting, seed, scale):
-    """Completeness and purity for every value of what trades one for the other: by field, lists."""
+    """Completeness and purity for every value of the swept parameter: by field, lists."""
     return {
         name: sweep(estimator, system, setting, *field)
         for name, field in unseen_fields(seed, scale).items()

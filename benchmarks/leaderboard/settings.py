@@ -45,9 +45,9 @@ class Setting:
         return self.draw(self.n_test[scale], 900 + 1000 * seed, scale)
 
 
-def draw_fields(n, first_seed, draw_one, per_field):
+def draw_fields(n, first_seed, draw_field, per_field):
     """Cut as many fields as `n` patches need, the seeds counting up from the first."""
-    return join([draw_one(first_seed + index) for index in range(-(-n // per_field))])[:n]
+    return join([draw_field(first_seed + index) for index in range(-(-n // per_field))])[:n]
 
 
 def draw_a(n, seed, scale):
@@ -61,9 +61,7 @@ def patches_a(side, seed):
 
 
 def make_a(side, seed, **options):
-    """A field of setting A: labelled down to 3 pixels, so that what is faint but real is not called
-    false.
-    """
+    """A field of setting A, labelled down to 3 pixels: a faint real source is not called false."""
     return make_field((side, side), random_state=seed, **DEEP, **options)
 
 

@@ -33,15 +33,15 @@ others (*in italics*), each called as its own documentation does.
 OLD_ROWS = "†: run on 20 November 2026, by the code of that day."
 
 FORMER_ROWS = (
-    "‡: by a former version of weights that ship with the package; the installed version gives "
-    "other numbers."
+    "‡: by a former version of weights that ship with the package, or by a version that the row "
+    "does not name; the installed version may give other numbers."
 )
 
 CONDITIONS = """\
-Patches of setting A under changed conditions, with the truth changed alike. †: run on 20 November
-2026, by the code of that day. *Sky gradient*: the sky
-doubles across a field of 1024² pixels; its background is ``BackgroundSubtractor(plane=True)``, a
-mesh on top of a plane.
+Patches of setting A under changed conditions, with the truth changed alike. Rows that were run with
+``--short`` are missing here. †: run on 20 November 2026, by the code of that day. *Sky gradient*:
+the sky doubles across a field of 1024² pixels; its background is
+``BackgroundSubtractor(plane=True)``, a mesh on top of a plane.
 """
 
 UNSEEN = """\
