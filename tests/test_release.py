@@ -200,7 +200,6 @@ def test_commands_of_the_measurements_exist():
     assert not [path for path in paths if not (path.exists() or path.with_suffix(".py").exists())]
 
 
-@pytest.mark.filterwarnings("ignore::galaxysegment.NoSourcesWarning")
 def test_the_example_of_the_readme_runs():
     example = re.search(
         r"```python\n(.+?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
