@@ -150,10 +150,10 @@ def _steps_compiled(lines, sharp):
     while True:
         owners, places = np.empty((2, n_steps), dtype=np.int64)
         heights = np.empty(n_steps)
-        n_found = find_steps(lines, _LOW, factor, sharp, owners, places, heights)
-        if n_found <= n_steps:
-            return owners[:n_found], places[:n_found], heights[:n_found]
-        n_steps = n_found
+        n_all = find_steps(lines, _LOW, factor, sharp, owners, places, heights)
+        if n_all <= n_steps:
+            return owners[:n_all], places[:n_all], heights[:n_all]
+        n_steps = n_all
 
 
 def _steps_by_numpy(lines, sharp):

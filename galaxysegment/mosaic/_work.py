@@ -301,7 +301,7 @@ def _call(function):
 
 
 def _names_backend():
-    """Whether a ``joblib.parallel_config`` names the backend: then it is the same with a wish."""
+    """Whether a ``joblib.parallel_config`` names a backend: a hint does not change it then."""
     (own, _), (other, _) = get_active_backend(), get_active_backend(prefer="threads")
     return type(own) is type(other)
 
