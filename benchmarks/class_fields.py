@@ -63,7 +63,8 @@ def simulate_weak(seed):
     """Make one field of what is hard for a net of the first course; returns what `simulate` does.
 
     Of ten fields seven are crowded or rich in stars, one is empty, and two are fields of `simulate`
-    times −1, which hold no source. A fifth have an RMS map that is wrong by a factor.
+    times −1, which hold no source. A fifth have an RMS map that is wrong by a factor. There are
+    cosmic rays, or a net would forget what they are, and take their rims for sources.
     """
     rng = np.random.default_rng([seed, 17])
     kind = rng.uniform()
@@ -72,6 +73,7 @@ def simulate_weak(seed):
     else:
         settings = draw_telescope(rng)
         settings |= PLAIN | (_empty(rng) if kind < 0.3 else _crowd(rng))
+        settings["cosmic_rays"] = float(rng.choice([5.0, 40.0, 100.0]))
         with_mosaic = rng.uniform() < 0.3 or kind < 0.3
         field, class_map = make_sky(
             SHAPE, n_pixels=N_PIXELS, **settings | {"mosaic": with_mosaic}, random_state=seed

@@ -19,7 +19,7 @@ from galaxysegment.nets.unet._module import UNet
 
 from .band_fields import Fields, cached, simulate_starry
 from .class_fields import prepared
-from .train_shipped_classes import parse_options, score, train
+from .train_shipped_classes import parse_options, pull_back, score, train
 from .tune_shipped_classes import tune, write
 
 HELD_OUT = range(8_000_000, 8_000_012)  # seeds of the fields that the net is scored on meanwhile
@@ -38,9 +38,9 @@ def main():
     start = beginning(options.folder / "start.safetensors", options.seed)
     for net in (unet, start):
         silence(net.net_.module_)
-    pull_back(unet, start)
+    pull_back(unet, start, LEARNT)
     print(score(unet.net_.module_, test), flush=True)
-    tune(unet, options.folder, cached, simulate_starry)
+    tune(unet, options.folder, cached, simulate_starry, one_band=False)
     write(unet, options.output)
 
 
@@ -55,15 +55,6 @@ def silence(module):
             norm.weight.data[silent] = 0
             norm.running_mean[silent] = 0
             norm.running_var[silent] = 1
-
-
-def pull_back(unet, start, share=LEARNT):
-    """Let the weights be `share` times the trained ones plus the rest of those of the start."""
-    first, module = start.net_.module_.state_dict(), unet.net_.module_
-    with torch.no_grad():
-        for name, tensor in module.state_dict().items():
-            if tensor.is_floating_point():
-                tensor.lerp_(first[name], 1 - share)
 
 
 def beginning(path, seed):

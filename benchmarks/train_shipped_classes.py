@@ -1,7 +1,7 @@
 r"""Train a U-Net that tells galaxies, stars and artefacts apart, from simulations alone.
 
-    python -m benchmarks.train_shipped_classes --output first.safetensors --folder training
-    python -m benchmarks.train_shipped_classes --output sky.safetensors --folder second \
+    python -m benchmarks.train_shipped_classes --output sky.safetensors --folder training
+    python -m benchmarks.train_shipped_classes --output second.safetensors --folder second \
         --weights training/step_05600.safetensors --steps 3600 --fields 420 --begin-with 150 \
         --lr 1e-3 --every 200
 
@@ -11,8 +11,14 @@ falls along a cosine. Every few hundred steps the net is scored on held-out fiel
 the folder with the optimizer; started again, the training goes on from there. At the end
 `tune_shipped_classes` chooses thresholds and calibrates.
 
-The second command is the second course: it begins with the last checkpoint of the first, and two of
-three of its fields are of what that net was weak at, see `class_fields.simulate_weak`.
+The weights that ship are of the first command. The second begins with its last checkpoint. Two of
+three of its fields are of what that net is weak at, see `class_fields.simulate_weak`. The weights
+that it ends with are drawn back a little to those that it began with, as of Wortsman et al. (2022,
+CVPR, "Robust fine-tuning of zero-shot models"): alone they cut the arms of a spiral off. A net of
+such a course, whose fields had cosmic rays in the last 160 steps only, has 111 instead of 185 false
+sources per million pixels of negative images, and source F1 of .67 instead of .64 in the densest
+fields. But it takes rims of cosmic rays for sources (F1 of .66 instead of .71 on the GalSim field),
+so it does not ship.
 """
 
 import argparse
@@ -32,6 +38,7 @@ from .class_fields import CLASSES, Fields, cached, prepared
 from .tune_shipped_classes import tune, write
 
 HELD_OUT = range(7_000_000, 7_000_012)  # seeds of the fields that the net is scored on meanwhile
+LEARNT = 0.85  # share of the last weights in those of the net of a second course
 
 
 # ---- the loss ----
@@ -121,8 +128,22 @@ def main():
     fields = Fields(unet, options.folder, options.seed * 100_000, second)
     test = [prepared(unet, *cached(seed, options.folder)) for seed in HELD_OUT]
     train(unet, options, fields, test)
+    if second:
+        start = UNetSegmenter(weights=str(options.weights), n_views=1)
+        start._ready_net()
+        pull_back(unet, start, LEARNT)
+        print(score(unet.net_.module_, test), flush=True)
     tune(unet, options.folder)
     write(unet, options.output)
+
+
+def pull_back(unet, start, share):
+    """Let the weights be `share` times the trained ones plus the rest of those of the start."""
+    first, module = start.net_.module_.state_dict(), unet.net_.module_
+    with torch.no_grad():
+        for name, tensor in module.state_dict().items():
+            if tensor.is_floating_point():
+                tensor.lerp_(first[name], 1 - share)
 
 
 def train(unet, options, fields, test):

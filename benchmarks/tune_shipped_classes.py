@@ -29,16 +29,17 @@ from galaxysegment.structures import GALAXY, STAR, VOID, remove_small
 from .class_fields import cached, match_sources, simulate_starry, star_evidence_of
 
 TUNING = range(7_200_000, 7_200_040)  # seeds
+STARRY = range(7_400_000, 7_400_020)  # seeds of `make_field` for threshold and calibration
 RULE_SEEDS = range(7_300_000, 7_300_036), range(5000, 5036)  # as in training, and of make_field
 SHIFTS = np.linspace(-1, 2, 13)  # of the logit of stars
-UNCERTAIN = 15_000  # pixels; a field with more takes no part in the last two
+UNCERTAIN = 15_000  # pixels; a field with more decides neither the threshold nor the calibration
 FAINTEST = 10.0  # signal to noise of the sources that must have the right class
 LIMIT = 4.0  # of the logit that comparing sources gives
 RULE_SHIFTS = np.linspace(-1, 1, 41)  # of the logit of the rule
 COST = 0.002  # share of all sources that more stars of the right class may cost
 
 
-def tune(unet, folder, make=cached, make_starry=simulate_starry):
+def tune(unet, folder, make=cached, make_starry=simulate_starry, *, one_band=True):
     """Tune a net in place.
 
     Parameters
@@ -50,6 +51,9 @@ def tune(unet, folder, make=cached, make_starry=simulate_starry):
         ``make(seed, folder)`` returns a field as in training.
     make_starry : callable, default=simulate_starry
         ``make_starry(seed)`` returns a field of galaxies and stars.
+    one_band : bool, default=True
+        Whether the truth of `make_starry` is of all bands that the net sees. If so its fields take
+        part in all that is chosen.
     """
     fields = [Example(unet, index, *make(seed, folder)) for index, seed in enumerate(TUNING)]
     right = np.sum([field.right(SHIFTS) for field in fields], axis=0)
@@ -66,6 +70,9 @@ def tune(unet, folder, make=cached, make_starry=simulate_starry):
         for field, (proba, labels) in zip(fields, pairs, strict=True)
         if np.count_nonzero((proba > 0.05) & (proba < 0.95)) < UNCERTAIN
     ]
+    for seed in STARRY if one_band else ():
+        field = Example(unet, 0, *make_starry(seed))
+        usual.append((*field.light(shift=0.0), field.truth[0] != VOID))
     unet.threshold_ = _best_threshold([(proba, labels) for proba, labels, _ in usual], n_pixels=8)
     unet.calibration_ = fit_calibration(
         [proba[valid] for proba, _, valid in usual],
@@ -73,7 +80,7 @@ def tune(unet, folder, make=cached, make_starry=simulate_starry):
     )
     print(
         f"stars {shift:+.2f}, threshold {unet.threshold_:.2f} ({unet.proba_threshold_:.2f} "
-        f"calibrated), from {len(usual)} of {len(fields)} fields"
+        f"calibrated), from {len(usual)} fields"
     )
     unet.set_params(rms_band=-1)
     unet._star_rule = settle_rule(unet, folder, make, make_starry)

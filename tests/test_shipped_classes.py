@@ -43,6 +43,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(class_fields, "PATCH", 32)
     monkeypatch.setattr(class_fields, "BATCH", 2)
     monkeypatch.setattr(tune_shipped_classes, "TUNING", range(910, 912))
+    monkeypatch.setattr(tune_shipped_classes, "STARRY", range(912, 913))
     monkeypatch.setattr(tune_shipped_classes, "RULE_SEEDS", (range(910, 912), range(0)))
     return tmp_path
 
@@ -85,7 +86,7 @@ def test_training_goes_on_where_it_stopped(folder):
 
 def test_the_end_is_a_file_that_tells_stars_apart(folder):
     unet = small_net()
-    tune_shipped_classes.tune(unet, folder)
+    tune_shipped_classes.tune(unet, folder, make_starry=class_fields.simulate)
     large = unet.net_.module_.decoder[3][1].running_var
     large.mul_(2e5 / large.max())  # more than half floats hold
     tune_shipped_classes.write(unet, folder / "net.safetensors")
@@ -153,6 +154,18 @@ def test_the_second_course_shows_weak_spots(folder, monkeypatch):
         fields.add()
     weak, first = class_fields.simulate_weak, 1000 + class_fields.WEAK_SEEDS
     assert drawn == [(1000, None), (first + 1, weak), (first + 2, weak), (1001, None)]
+
+
+def test_weights_are_drawn_back():
+    unet, start = small_net(), small_net()
+    with torch.no_grad():
+        for tensor in unet.net_.module_.state_dict().values():
+            tensor.add_(1)
+    train_shipped_classes.pull_back(unet, start, 0.75)
+    first = start.net_.module_.state_dict()
+    for name, tensor in unet.net_.module_.state_dict().items():
+        expected = first[name] + (0.75 if tensor.is_floating_point() else 1)
+        torch.testing.assert_close(tensor, expected, msg=name)
 
 
 @pytest.mark.parametrize("seed, kind", [(3, "noise"), (5, "crowd"), (8, "negative")])
