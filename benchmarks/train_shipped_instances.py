@@ -31,7 +31,7 @@ from galaxysegment import MaskRCNNSegmenter, UNetSegmenter
 from galaxysegment._utils.model_file import read_model_file, write_model_file
 from galaxysegment.datasets import make_blends, make_field
 from galaxysegment.metrics import detection_scores
-from galaxysegment.metrics._matching import best_pairs, find_overlaps
+from galaxysegment.metrics._matching import find_overlaps, greedy_pairs
 from galaxysegment.nets.common._memory import kept_memory
 from galaxysegment.nets.common._net import autocast_dtype
 from galaxysegment.persistence import save
@@ -255,7 +255,7 @@ def tune(segmenter, folder, n_fields=N_HELD_OUT):
 
 
 def fit_scale(targets, drawn):
-    """Fit what scores from `LOWEST` on are worth; each set of images counts as much."""
+    """Fit what scores from `LOWEST` on are worth; each set of images counts equally."""
     scores, right, weights = [], [], []
     for truth, predicted in zip(targets, drawn, strict=True):
         own, is_true = scores_and_truth(truth, predicted)
@@ -272,13 +272,14 @@ def fit_scale(targets, drawn):
 def scores_and_truth(targets, predicted):
     """Return the score of each source of `LEAST` pixels, and whether it is a true one.
 
-    A source is true if a true source takes it, the one with the highest IoU, at least .5.
+    From high scores to low ones, each source takes the true source that it has the highest IoU
+    with, at least .5, if no other has taken it. A duplicate is not true.
     """
     overlaps = find_overlaps(targets, predicted)
-    is_true = np.zeros(len(overlaps.pred), dtype=bool)
-    is_true[overlaps.j[best_pairs(overlaps, 0.5)]] = True
-    counted = overlaps.pred.areas >= LEAST
-    return overlaps.pred.scores[counted], is_true[counted]
+    order = np.argsort(-overlaps.pred.scores, kind="stable")
+    (is_true,) = greedy_pairs(overlaps, order, [0.5])
+    counted = overlaps.pred.areas[order] >= LEAST
+    return overlaps.pred.scores[order][counted], is_true[counted]
 
 
 def rescored(image, scale):

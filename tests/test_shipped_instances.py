@@ -148,6 +148,18 @@ def test_scores_become_probabilities():
         assert scale.apply(score) == pytest.approx(np.sqrt(score), abs=0.06)
 
 
+def test_the_surest_of_two_masks_is_the_true_one():
+    labels = np.zeros((20, 20), dtype=int)
+    labels[2:10, 2:10] = 1
+    truth = Instances.from_label_map(labels)
+    less = np.zeros((8, 8), dtype=bool)
+    less[:6] = True
+    box = truth.boxes[0]
+    predicted = Instances(labels.shape, [box, box], [less, truth.crops[0]], [0.9, 0.3])
+    scores, is_true = train_shipped_instances.scores_and_truth([truth], [predicted])
+    assert scores.tolist() == pytest.approx([0.9, 0.3]) and is_true.tolist() == [True, False]
+
+
 def test_the_file_has_half_floats_and_thresholds(folder, monkeypatch):
     monkeypatch.setattr(train_shipped_instances, "HELD_OUT", 50)
     monkeypatch.setattr(train_shipped_instances, "SPREAD_SIDES", (30, 60))
