@@ -109,11 +109,13 @@ def test_the_second_training_begins_with_the_first(folder, monkeypatch):
     options = SimpleNamespace(
         folder=folder, core_minutes=0.03, fields=4, begin_with=4, lr=1e-3, seed=3, begin=folder
     )
-    train_shipped_instances.train(second, options)
-    before, after = (
-        net.state_dict()["backbone.fine.weight"] for net in (first, second.net_.module_)
-    )
+    fields = train_shipped_instances.train(second, options)
+    module, name = second.net_.module_, "backbone.fine.weight"
+    before, after = (net.state_dict()[name].clone() for net in (first, module))
     assert 0 < (after - before).abs().max() < 0.1
+    train_shipped_instances.average(module, folder / "first.pt", fields, n_batches=2)
+    torch.testing.assert_close(module.state_dict()[name], 0.7 * after + 0.3 * before)
+    assert layer.num_batches_tracked == 2 and layer.momentum == 0.1
 
 
 def test_kinds_of_fields(monkeypatch):
