@@ -44,7 +44,7 @@ from .leaderboard.fields import join
 from .tune_shipped_instances import signal_to_noise
 
 BINS = (0, 10, 20, 50, np.inf)  # signal to noise of sources whose class is counted
-SCORES = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.01)  # bounds of scores that are compared
+SCORES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.01)  # bounds of scores that are compared
 LEAST = 10  # pixels of a source on a field that counts
 NEAR = 4.0  # pixels, about the PSF of the real blends
 GRID = {

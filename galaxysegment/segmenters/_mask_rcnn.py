@@ -220,7 +220,8 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
     -----
     The score of a source is the net's probability of its class, or of any class, between 0 and 1,
     after `soft_nms`. A model file may hold a line through logits that turns such scores into
-    probabilities. `fit` ends that.
+    probabilities: with ``weights="blends"``, eight in ten sources with scores near 0.8 are true on
+    simulated fields. `fit` ends that.
 
     A net does not see how wide the point sources of an image are. ``weights="blends"`` therefore
     compares all sources of an image, or of a mosaic, with each other, as `UNetSegmenter` does with

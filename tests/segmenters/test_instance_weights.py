@@ -126,7 +126,6 @@ def test_peaks_of_real_blends(data_dir):
     from benchmarks.bench_instances import count, real_blends, run_sep
 
     images, peaks = real_blends(data_dir)
-    images, peaks = images[::2], peaks[::2]
     net = MaskRCNNSegmenter(weights="blends", rms_band=-1)
     of_net, of_sep = (
         count(predicted, images, peaks).sum(axis=0)

@@ -78,4 +78,5 @@ def test_a_real_spiral_is_whole(data_dir):
         .areas.max()
         for how in ("net", "connected")
     }
-    assert largest["connected"] > 16_000 and largest["net"] < 12_000
+    assert 16_000 < largest["connected"] < 20_000  # the pixels above the noise
+    assert largest["net"] > 25_000  # and its faint surroundings
