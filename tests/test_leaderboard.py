@@ -69,8 +69,11 @@ def test_the_page_shows_every_stored_number(tmp_path):
         for group in store.groups(setting):
             assert group.text("sources.f1") in text
             assert group.text("segm.all.AP50") in text
-    for rows in (*store.elsewhere.values(), store.equal):
+    for rows in store.elsewhere.values():
         assert all(number(row["sources"]["f1"]) in text for row in rows)
+    for recipe in {row["recipe"] for row in store.equal}:
+        seeds = [row["sources"]["f1"] for row in store.equal if row["recipe"] == recipe]
+        assert f'"{number(np.mean(seeds))}' in text
 
 
 def test_the_pages_on_disk_are_those_of_the_tables():
