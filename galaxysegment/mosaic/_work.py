@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from .._utils.rms import append_rms
-from .._utils.shared import OwnThread, SharedContext, ignored
+from .._utils.shared import SHARED_FILTERS, OwnThread, SharedContext, ignored
 from .._utils.workers import Parcel, do_numbered, settle
 from ..detection._scores import N_SUMS, sum_over_sources
 from ..structures import Instances
@@ -254,6 +254,8 @@ class Scheduler:
         """Start the threads, if threads do the tasks."""
         if self.n_threads > 1:
             _BLAS.__enter__()
+            # A forest's trees change the filters of warnings in each thread.
+            SHARED_FILTERS.__enter__()
             # The number of threads of OpenMP belongs to each thread.
             options = {"initializer": threadpool_limits, "initargs": (1, "openmp")}
             self._threads = ThreadPoolExecutor(self.n_threads, "galaxysegment", **options)
@@ -267,6 +269,7 @@ class Scheduler:
         if self._threads is not None:
             self._threads.shutdown(cancel_futures=True)
             self._threads = None
+            SHARED_FILTERS.__exit__()
             _BLAS.__exit__()
 
     def _results_of_threads(self, job, task, items):
