@@ -468,6 +468,7 @@ def predict_many(estimator, X, settings):
     last = estimator[-1]
     if not (
         hasattr(last, "predict_proba")
+        and not last.classifies_sources  # which probabilities alone do not tell
         and {name for params in settings for name in params} <= AFTER_PROBABILITIES
     ):
         for params in settings:
