@@ -42,6 +42,15 @@ _UNREAD = 141  # that of a command whose output nobody reads any more
 _AFTER_INTERRUPT = "files that were written are complete."
 
 
+def _spare_garbage():
+    """Let Python end without a search through all objects, which takes 0.5 s with numba.
+
+    Torch's triton reports what is not collected then as leaks.
+    """
+    if "torch" not in sys.modules:
+        gc.freeze()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -57,8 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         141 if the program that reads the output ends.
     """
     if argv is None:  # the process ends after this
-        # As it ends, Python looks through all objects for garbage, which takes 0.5 s with numba.
-        atexit.register(gc.freeze)
+        atexit.register(_spare_garbage)
     arguments = _parser().parse_args(argv)
     try:
         with warnings.catch_warnings():

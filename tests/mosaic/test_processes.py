@@ -330,7 +330,9 @@ def test_threads_leave_the_process_as_it_was():
                 pytest.raises(TileError, match="this tile is bad"),
             ):
                 segment_mosaic(Failing(), image, **OPTIONS)
-        time.sleep(0.3)  # threads that were at work finish
+        deadline = time.monotonic() + 30  # threads that were at work finish
+        while state_of_the_process() != before and time.monotonic() < deadline:
+            time.sleep(0.1)
         assert state_of_the_process() == before
     np.testing.assert_array_equal(labels, expected)
 

@@ -294,7 +294,12 @@ def test_tiles_of_a_mosaic_give_what_the_whole_gives():
         ({}, np.where(Y > 0, np.nan, X), Y, "No pixel of one class has data"),
         ({"window": 6}, X, Y, "window must be odd"),
         ({"features": "haralick"}, X, Y, "'features'"),
-        ({"features": None, "rms_band": -1}, X, Y, "needs features='texture'"),
+        (
+            {"features": None, "rms_band": -1},
+            np.stack([X, np.ones_like(X)], 1),
+            Y,
+            "needs features='texture'",
+        ),
         ({"rms_band": -1}, X, Y, "RMS map among the bands"),
         ({"n_samples": 1}, X, Y, "'n_samples'"),
         ({"threshold": 1.5}, X, Y, "'threshold'"),
