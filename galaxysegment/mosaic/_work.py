@@ -253,12 +253,12 @@ class Scheduler:
     def __enter__(self):
         """Start the threads, if threads do the tasks."""
         if self.n_threads > 1:
-            _BLAS.__enter__()
-            # A forest's trees change the filters of warnings in each thread.
-            SHARED_FILTERS.__enter__()
             # The number of threads of OpenMP belongs to each thread.
             options = {"initializer": threadpool_limits, "initargs": (1, "openmp")}
             self._threads = ThreadPoolExecutor(self.n_threads, "galaxysegment", **options)
+            _BLAS.__enter__()
+            # A forest's trees change the filters of warnings in each thread.
+            SHARED_FILTERS.__enter__()
         return self
 
     def __exit__(self, *error):

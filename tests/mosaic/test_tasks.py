@@ -1,6 +1,7 @@
 """Who does a task, what the bar shows, and what an error says."""
 
 import os
+import warnings
 from functools import partial
 from types import SimpleNamespace
 
@@ -225,7 +226,8 @@ def test_a_single_tile_starts_no_worker(monkeypatch):
     image = np.zeros((30, 40))
     image[5:10, 5:10] = 20
     segmenter = PhotutilsSegmenter(n_sigma=3, deblend=False)
-    options = {"n_jobs": 2, "progress": False}
+    options, filters = {"n_jobs": 2, "progress": False}, warnings.filters
     assert segment_mosaic(segmenter, image, **options).max() == 1
     with pytest.raises(AssertionError, match="a worker was asked for"):
         segment_mosaic(segmenter, image, tile_size=20, **options)
+    assert warnings.filters is filters  # and nothing of the process stays changed
