@@ -53,6 +53,11 @@ def simulate(seed, large=False):
         field, _ = make_sky(SHAPE, n_pixels=N_PIXELS, **settings, random_state=seed)
         image, rms, instances = field.image[0], field.rms, field.instances
         instances = instances.select(np.isin(instances.classes, (GALAXY, STAR)))
+    return as_seen(rng, image, rms, instances)
+
+
+def as_seen(rng, image, rms, instances):
+    """Return image and RMS as planes, and the sources with data; half of the RMS is measured."""
     image, rms = np.array(image), np.array(rms)
     no_data = np.isnan(image)
     if no_data.any():

@@ -7,7 +7,6 @@ cut-outs of up to 160 pixels, scaled on their own.
 
 import numpy as np
 
-from galaxysegment.base._segmenter import clear_no_data
 from galaxysegment.datasets import make_sky
 from galaxysegment.datasets._population import draw_galaxies, draw_stars
 from galaxysegment.datasets._sky_stream import draw_telescope
@@ -15,7 +14,7 @@ from galaxysegment.structures import GALAXY, STAR, Instances
 
 from . import instance_fields
 from .class_fields import starry_field
-from .instance_fields import Fields, draw_camera, estimate_rms, see, simulate
+from .instance_fields import Fields, as_seen, draw_camera, see, simulate
 from .train_shipped_weights import correlated_noise
 
 #: Fields in twelve: groups far from each other, as in the first training with large galaxies,
@@ -51,13 +50,7 @@ def simulate_kind(seed, kind):
         camera, fwhm = draw_camera(rng)
         draw = draw_spread if kind == "spread" else draw_stars_between
         image, rms, instances = see(rng, camera, fwhm, draw(rng, camera, fwhm))
-    image, rms = np.array(image), np.array(rms)
-    no_data = np.isnan(image)
-    if no_data.any():
-        instances = clear_no_data(instances, no_data)
-    if rng.uniform() < 0.5:
-        rms = estimate_rms(image)
-    return np.stack([image, rms]).astype(np.float32), instances
+    return as_seen(rng, image, rms, instances)
 
 
 def nothing():

@@ -409,16 +409,8 @@ def _number_labels(owner):
 
 
 @njit(**INNER)
-def _take_ints(values, places):
-    taken = np.empty(len(places), dtype=np.int64)
-    for index in range(len(places)):
-        taken[index] = values[places[index]]
-    return taken
-
-
-@njit(**INNER)
-def _take_floats(values, places):
-    taken = np.empty(len(places), dtype=np.float32)
+def _take(values, places):
+    taken = np.empty(len(places), dtype=values.dtype)
     for index in range(len(places)):
         taken[index] = values[places[index]]
     return taken
@@ -447,9 +439,9 @@ def measure_parts(order, starts, y, x, owner, values, thresholds, options, corne
     for group in range(len(starts) - 1):
         own = order[starts[group] : starts[group + 1]]
         if len(own):
-            own_y, own_x, labels = _take_ints(y, own), _take_ints(x, own), _take_ints(owner, own)
-            values_of_own = _take_floats(light, own), _take_floats(smooth, own)
-            limits = _take_floats(thresholds, own)
+            own_y, own_x, labels = _take(y, own), _take(x, own), _take(owner, own)
+            values_of_own = _take(light, own), _take(smooth, own)
+            limits = _take(thresholds, own)
             _measure_detection(
                 own_y, own_x, labels, values_of_own, limits, options, corner, numbers
             )
