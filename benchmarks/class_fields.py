@@ -261,7 +261,7 @@ class Fields:
     first : int
         Seed of the first field; the others follow.
     second : bool, default=False
-        Whether two of three fields are `simulate_weak`'s, as in the second course.
+        Whether every other field is of `simulate_weak`, as in the second course.
     """
 
     def __init__(self, unet, folder, first, second=False):
@@ -271,10 +271,10 @@ class Fields:
     def add(self):
         """Add the next field."""
         index, make = len(self.fields), None
-        if self.second and index % 3:
+        if self.second and index % 2:
             index, make = index + WEAK_SEEDS, simulate_weak
         elif self.second:
-            index //= 3
+            index //= 2
         field = cached(self.first + index, self.folder, make)
         self.fields.append(prepared(self.unet, *field))
 

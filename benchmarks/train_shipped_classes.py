@@ -11,8 +11,8 @@ falls along a cosine. Every few hundred steps the net is scored on held-out fiel
 the folder with the optimizer; started again, the training goes on from there. At the end
 `tune_shipped_classes` chooses thresholds and calibrates.
 
-The weights that ship are of the first command. The second begins with its last checkpoint. Two of
-three of its fields are of what that net is weak at, see `class_fields.simulate_weak`. The weights
+The weights that ship are of the first command. The second begins with its last checkpoint. Half
+of its fields are of what that net is weak at, see `class_fields.simulate_weak`. The weights
 that it ends with are drawn back a little to those that it began with, as of Wortsman et al. (2022,
 CVPR, "Robust fine-tuning of zero-shot models"): alone they cut the arms of a spiral off. A net of
 such a course, whose fields had cosmic rays in the last 160 steps only, has 111 instead of 185 false
