@@ -1,9 +1,21 @@
 """What a U-Net needs to tell several classes of pixels apart: truth, votes, stuff."""
 
 import numpy as np
+from scipy import ndimage
 
 from .._utils.validation import check_same_shape
-from ..structures import GALAXY, SKY, STAR, THINGS, VOID, Instances, check_label_map, relabel
+from ..structures import (
+    ARTEFACT,
+    GALAXY,
+    SKY,
+    STAR,
+    THINGS,
+    VOID,
+    Instances,
+    check_label_map,
+    label_components,
+    relabel,
+)
 from ._star_rule import star_evidence, star_logits
 
 __all__ = [
@@ -17,11 +29,16 @@ __all__ = [
     "things_of",
     "votes_of",
     "with_class_head",
+    "without_rims",
 ]
 
 # Logit that classes begin with which the net has never seen.
 _UNSEEN = -4.0
 _FAINTEST_VOTE = 0.01  # in units of the noise
+# The rim of an artefact: at most so many pixels, fewer than tiles overlap; most of them as near to
+# an artefact as `_RIM` (a square of five pixels); fainter than this signal to noise.
+_LARGEST_RIM, _BRIGHTEST_RIM = 64, 10.0
+_RIM = np.ones((5, 5), dtype=bool)
 
 
 class ClassTruth:
@@ -150,6 +167,47 @@ def votes_of(scaled_image):
     """
     light = np.sinh(np.nan_to_num(scaled_image.astype(np.float64))).mean(axis=0)
     return np.maximum(light, _FAINTEST_VOTE)
+
+
+def without_rims(maps, scaled_image, codes, threshold):
+    """Return the probability of a source without the rims of artefacts: 0 in their pixels.
+
+    Around a cosmic ray or a trail that a net recognizes it may see a faint source. A rim is a
+    connected region of at most 64 pixels above `threshold`, more than half of which lie within two
+    pixels of those that are most probably an artefact, with a signal to noise under 10.
+
+    Parameters
+    ----------
+    maps : ScoreMaps
+        Probability of a source, and of each class, the sky first.
+    scaled_image : ndarray of float, shape (n_bands, height, width)
+        What the net sees: the arcsinh of the light in units of the noise; NaN is "no data".
+    codes : tuple of int
+        Classes of the net but the sky.
+    threshold : float
+
+    Returns
+    -------
+    ndarray of float, shape (height, width)
+    """
+    if ARTEFACT not in codes:
+        return maps.light
+    artefact = maps.classes[1 + codes.index(ARTEFACT)]
+    is_artefact = (artefact >= maps.classes.max(axis=0)) & (artefact > maps.light)
+    if not is_artefact.any():
+        return maps.light
+    labels = label_components(maps.light > threshold)
+    pixels = np.flatnonzero(labels)
+    owners = labels.ravel()[pixels]
+    is_near = ndimage.binary_dilation(is_artefact, _RIM).ravel()[pixels]
+    bands = scaled_image.reshape(len(scaled_image), -1)[:, pixels].astype(np.float64)
+    light = np.nan_to_num(np.sinh(bands)).sum(axis=0) / np.sqrt(len(bands))
+    areas, near, signal = (
+        np.bincount(owners, weights, minlength=1) for weights in (None, is_near, light)
+    )
+    is_rim = (areas <= _LARGEST_RIM) & (2 * near > areas)
+    is_rim &= signal < _BRIGHTEST_RIM * np.sqrt(areas)
+    return np.where(is_rim[labels], 0, maps.light)
 
 
 def classes_of_sums(n_pixels, sums, codes, rule=None):

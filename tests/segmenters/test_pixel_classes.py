@@ -8,6 +8,7 @@ from sklearn.base import clone
 
 from galaxysegment import UNetSegmenter
 from galaxysegment._utils.model_file import read_model_file, write_model_file
+from galaxysegment.base import ScoreMaps
 from galaxysegment.catalog import source_catalog
 from galaxysegment.coco import from_coco_panoptic, to_coco_panoptic
 from galaxysegment.metrics import panoptic_quality
@@ -17,6 +18,7 @@ from galaxysegment.segmenters._pixel_classes import (
     classes_of_sums,
     rescaled,
     with_class_head,
+    without_rims,
 )
 from galaxysegment.segmenters._star_rule import StarRule
 from galaxysegment.structures import ARTEFACT, GALAXY, SKY, STAR, STUFF, Instances
@@ -219,6 +221,81 @@ def test_votes_and_rescaling():
     sure = np.array([1e-9, 0.7, 0.3, 1e-10], dtype=np.float32)[:, None, None]
     moved = rescaled(sure, np.array([False, True, True, False]), np.full((1, 1), 0.999))
     np.testing.assert_allclose(moved.sum(axis=0), 1, rtol=1e-5)
+
+
+def rims_and_sources(signal_of_rim=0.5):
+    """Scaled image and maps of a cosmic ray with a rim, a source beside one, and a source alone."""
+    light = np.zeros((48, 48))
+    rim, beside, alone = np.zeros((3, 48, 48), dtype=bool)
+    artefact = np.zeros((48, 48), dtype=bool)
+    artefact[8:12, 8:20] = artefact[30:33, 8:20] = True
+    rim[6:14, 6:22] = True
+    rim &= ~artefact
+    rim[8:12] = False  # two strips
+    beside[34:44, 10:18], alone[20:24, 34:40] = True, True
+    light[rim], light[artefact], light[beside], light[alone] = signal_of_rim, 50, 3, 0.5
+    proba = np.full((4, 48, 48), 0.01)
+    proba[0] = 0.97
+    for inside, row in ((artefact, 3), (rim | beside | alone, 1)):
+        proba[:, inside] = 0.05
+        proba[row, inside] = 0.85
+    maps = ScoreMaps(proba[1] + proba[2], classes=proba)
+    return np.arcsinh(light)[np.newaxis], maps, rim, beside | alone
+
+
+def test_rims_of_artefacts_are_no_sources():
+    scaled, maps, rim, sources = rims_and_sources()
+    light = without_rims(maps, scaled, CODES, 0.5)
+    assert (light[rim] == 0).all()
+    np.testing.assert_array_equal(light[~rim], maps.light[~rim])
+    assert (light[sources] > 0.5).all()
+
+
+@pytest.mark.parametrize(
+    "change", ["bright", "large", "no artefact", "artefacts unknown", "no source"]
+)
+def test_what_is_no_rim_stays(change):
+    scaled, maps, _, _ = rims_and_sources(signal_of_rim=5 if change == "bright" else 0.5)
+    codes, threshold = CODES, 0.5
+    if change == "large":
+        maps.light[12:19, 6:22] = 0.9  # both strips grow beyond 64 pixels
+        maps.light[:7, 6:22] = 0.9
+    elif change == "no artefact":
+        maps.classes[3] = 0
+    elif change == "artefacts unknown":
+        codes = (GALAXY, STAR)
+    elif change == "no source":
+        threshold = 0.99
+    np.testing.assert_array_equal(without_rims(maps, scaled, codes, threshold), maps.light)
+
+
+def test_several_bands_count_together():
+    scaled, maps, rim, _ = rims_and_sources()
+    assert (without_rims(maps, np.repeat(scaled, 3, axis=0), CODES, 0.5)[rim] == 0).all()
+    brighter = np.arcsinh(np.repeat(np.sinh(scaled), 9, axis=0) * 1.5)  # 1.5 sigma in 9 bands
+    np.testing.assert_array_equal(without_rims(maps, brighter, CODES, 0.5), maps.light)
+
+
+def test_tiles_drop_the_rims_that_the_whole_drops(unet, monkeypatch):
+    """A net that says what its image is: 5 artefact, 1 source."""
+
+    def told(scaled_images):
+        return [np.stack([x[0] == 0, x[0] == 1, 0 * x[0], x[0] == 5]) * 1.0 for x in scaled_images]
+
+    told_net = copy.deepcopy(unet)
+    image = np.zeros((1, 300, 300), dtype=np.float32)
+    rng = np.random.default_rng(0)
+    for y, x in rng.integers(4, 286, (60, 2)):
+        image[0, y : y + 5, x : x + rng.integers(3, 9)] = 1
+        if rng.uniform() < 0.5:
+            image[0, y + 1 : y + 4, x + 1 : x + 4] = 5
+    monkeypatch.setattr(told_net, "_net_proba", told)
+    monkeypatch.setattr(told_net, "_scale_all", lambda images: images)
+    told_net.set_params(deblend=False, bridge=0, no_data="nan")
+    whole = told_net.predict(image[np.newaxis])[0]
+    assert 0 < whole.max() < 60
+    tiled = segment_mosaic(told_net, image, tile_size=110, progress=False)
+    np.testing.assert_array_equal(tiled, whole)
 
 
 def test_a_head_for_several_classes_keeps_the_probability_of_a_source():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from astropy.io import fits
+from scipy import ndimage
 
 from galaxysegment.datasets import load_sample_field, make_field, make_sky
 from galaxysegment.metrics import expected_calibration_error, iou_score
@@ -65,6 +66,19 @@ def test_bright_stars_have_artefacts(starry):
     assert set(np.unique(panoptic[0])) <= {SKY, GALAXY, STAR, ARTEFACT}
 
 
+def faint_rims(planes, truth, panoptic):
+    """Count small faint sources on empty sky, most of which lie within two pixels of artefacts."""
+    near = ndimage.binary_dilation(panoptic[0] == ARTEFACT, np.ones((5, 5)))
+    signal = np.nan_to_num((planes[0] - np.nanmedian(planes[0])) / planes[1])
+    n_rims = 0
+    for label in np.unique(panoptic[1][near & (panoptic[1] > 0)]):
+        inside = panoptic[1] == label
+        is_rim = inside.sum() <= 64 and near[inside].mean() > 0.6
+        is_faint = signal[inside].sum() < 5 * np.sqrt(inside.sum())
+        n_rims += is_rim and is_faint and not truth[inside].any()
+    return n_rims
+
+
 def test_another_simulator(data_dir):
     folder = data_dir / "sim_galsim_fields"
     planes = np.stack(
@@ -80,6 +94,7 @@ def test_another_simulator(data_dir):
     right = right_classes(planes, classes, labels, panoptic)
     assert right[STAR][0] >= 0.85 and right[GALAXY][0] >= 0.8
     assert iou_score(labels > 0, panoptic[1] > 0) >= 0.78
+    assert faint_rims(planes, labels, panoptic) == 0
 
 
 def test_they_are_calibrated_and_need_no_rms_map():
