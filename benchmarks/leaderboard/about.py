@@ -23,6 +23,10 @@ ABOUT = {
     "sep_tuned": "The same, tuned on the patches of PhotutilsSegmenter, tuned.",
     "kmeans": "Two clusters of pixels, 10 starts. *smooth* is our preprocessing, not the study's.",
     "random_forest": "Trained on 64 patches (200 in B, 16 in C); the study trained on 500.",
+    "random_forest_2022": (
+        "1000 pixels of each of 500 patches, binary patterns of 192 points at a radius of 24, 250 "
+        "trees of depth 12, threshold .5, no deblending. Not compared with the peers."
+    ),
     "unet_shipped": (
         "Weights that ship with the package, trained on 560 other fields, not on these. One band: "
         "in C the r band, in which the truth is defined, or the mean of the bands, which is deeper "
@@ -41,6 +45,10 @@ ABOUT = {
     "mask_rcnn": (
         "torchvision's parts on a ResNet-18 of ours, from scratch: anchors from the training "
         "truth, first convolution without stride, soft suppression."
+    ),
+    "mask_rcnn_stages": (
+        "The same with the schedule of [Shah2020]_ in short: momentum SGD, the heads first, then "
+        "all layers, rates that fall in four stages of one epoch each (50 epochs in the study)."
     ),
     "mask2former": (
         "Our U-Net with a query at each peak of a learnt centre map, and masked attention. It is "

@@ -19,7 +19,7 @@ from galaxysegment.persistence import save
 from . import outside
 from .clock import CoreClock
 from .measure import Stopwatch, machine, versions
-from .peers import NotInstalledError
+from .peers import NotInstalledError, import_smp
 from .run import RESULTS, plain, quiet_log, told
 from .scores import evaluate, quality
 from .settings import SETTINGS
@@ -51,6 +51,8 @@ class EqualRecipe:
         Arguments of the constructor.
     choose : dict
         Grid of parameters that are chosen on training patches after the training.
+    curve : bool
+        Whether it is a point of a learning curve, which meets no rival.
     """
 
     name: str
@@ -61,6 +63,7 @@ class EqualRecipe:
     variant: str = "raw"
     params: dict = field(default_factory=dict)
     choose: dict = field(default_factory=dict)
+    curve: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,26 @@ def _ours(name):
     return make
 
 
+def _smp_in_ours():
+    """Return a maker of `UNetSegmenter` with the U-Net of segmentation_models_pytorch in it.
+
+    Flips, rate, views, threshold and deblending are then those of ours.
+    """
+    ours_of = _ours("UNetSegmenter")
+
+    def make(seed, recipe, checkpoint):
+        estimator = ours_of(seed, recipe, checkpoint)
+        return estimator.set_params(module=make_smp_net)
+
+    return make
+
+
+def make_smp_net(n_bands):
+    """Return the net of `peers.SmpUNet` for images of so many bands, without weights."""
+    smp = import_smp()
+    return smp.Unet("resnet18", encoder_weights=None, in_channels=n_bands, classes=1)
+
+
 def _theirs(cls):
     def make(seed, recipe, checkpoint):
         return cls(
@@ -122,6 +145,9 @@ RIVALS = {
         _ours("DETRSegmenter"),
     ),
     "unet": Rival("UNetSegmenter", False, _ours("UNetSegmenter")),
+    "smp_unet": Rival(
+        "segmentation_models_pytorch U-Net, trained and deblended as ours", True, _smp_in_ours()
+    ),
     "torchvision": Rival("torchvision Mask R-CNN", True, _theirs(TorchvisionMaskRCNN)),
     "stardist": Rival("StarDist", True, _theirs(outside.StarDist)),
     "cellpose": Rival("Cellpose", True, _theirs(outside.Cellpose)),

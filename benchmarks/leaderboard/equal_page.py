@@ -1,8 +1,9 @@
 """The page of equal budgets: nets on the same patches for the same processor minutes."""
 
+import math
 import statistics
 
-from .budgets import SEEDS
+from .budgets import CORES, SEEDS
 from .equal import RIVALS, command, read_recipe, recipe_names
 from .store import dig, number
 from .tables import rst_table
@@ -19,6 +20,12 @@ COLUMNS = {
     "galaxy PQ": "panoptic.galaxy.PQ",
     "star PQ": "panoptic.star.PQ",
 }
+CURVE_COLUMNS = {
+    "source F1": "sources.f1",
+    "mask AP": "segm.all.AP",
+    "mask AP50": "segm.all.AP50",
+}
+STUDY_MINUTES = 12_000  # core-minutes of 20,000 blends in 4 orientations for 80 epochs
 SIDES = False, True  # ours, and programs of others
 INTRODUCTION = """\
 Nets that see the same patches for the same processor minutes, however busy the machine is. A clock
@@ -34,17 +41,24 @@ repeats only roughly. StarDist and Cellpose learn and give label maps, whereas t
 overlap. They give no sources below their own thresholds, so their average precision ranks fewer
 sources than the other nets'.
 """
+CURVE = """\
+MaskRCNNSegmenter after growing times. The last row is that of :doc:`leaderboard_b`, which had more
+blends to learn from; the others are a run each of the recipe with so many minutes.
+"""
 
 
-def lines(rows):
-    """Lines of the page from the rows of ``equal.csv``."""
+def lines(rows, long_runs=()):
+    """Lines of the page from the rows of ``equal.csv``.
+
+    `long_runs` are the runs of setting B's own page that end the learning curve.
+    """
     text = [INTRODUCTION]
     names = {name: [row for row in rows if row["recipe"] == name] for name in recipe_names()}
     recipes = [read_recipe(name) for name in names]
     for setting in dict.fromkeys(recipe.setting for recipe in recipes):
-        here = [recipe for recipe in recipes if recipe.setting == setting]
+        here = [recipe for recipe in recipes if recipe.setting == setting and not recipe.curve]
         text += _setting(setting, here, names)
-    return [*text, *_recipes(recipes, names)]
+    return [*text, *_curve(recipes, names, long_runs), *_recipes(recipes, names)]
 
 
 def comparisons(rows):
@@ -53,6 +67,7 @@ def comparisons(rows):
     List of a title and its scores (name, ours, theirs), one for each setting with a rival.
     """
     named = []
+    rows = [row for row in rows if not read_recipe(row["recipe"]).curve]
     for setting in dict.fromkeys(row["setting"] for row in rows):
         here = [row for row in rows if row["setting"] == setting and "sources" in row]
         scores = []
@@ -106,6 +121,51 @@ def _setting(setting, recipes, names):
     missing = [RIVALS[item.system].label for item in recipes if not _scored(names[item.name])]
     told = [f"Not run in this setting: {'; '.join(missing)}.", ""] if missing else []
     return [title, "-" * len(title), "", *rst_table(header, table), *told]
+
+
+def _curve(recipes, names, long_runs):
+    """The learning curve of `MaskRCNNSegmenter` in setting B, and what a doubling brings."""
+    recipes = [item for item in recipes if item.setting == "B" and item.system == "mask_rcnn"]
+    points = {item.core_minutes: (item.n_train, _scored(names[item.name])) for item in recipes}
+    if long_runs:
+        minutes = CORES * long_runs[0]["budget"]
+        points[minutes] = dig(long_runs[0], "plan.n_train"), long_runs
+    points = {minutes: point for minutes, point in sorted(points.items()) if point[1]}
+    if len(points) < 2:
+        return []
+    table = [
+        [
+            f"{minutes:g}",
+            str(n_train),
+            _range(rows, "fit.patches") if rows[0].get("recipe") else _passes(rows),
+            *(_text(rows, path) for path in CURVE_COLUMNS.values()),
+            str(len(rows)),
+        ]
+        for minutes, (n_train, rows) in points.items()
+    ]
+    title = "What more training would bring: setting B"
+    header = ["core-minutes", "patches", "patches seen", *CURVE_COLUMNS, "seeds"]
+    return [title, "-" * len(title), "", CURVE, _gain(points), "", *rst_table(header, table)]
+
+
+def _passes(runs):
+    """Patches that a training of whole epochs saw."""
+    return str(dig(runs[0], "plan.n_train") * dig(runs[0], "plan.epochs"))
+
+
+def _gain(points):
+    """A sentence on the mask AP that each doubling of the training time brought."""
+    means = {minutes: _mean(rows, "segm.all.AP") for minutes, (_, rows) in points.items()}
+    *_, before, last = means
+    told = ", ".join(f"{number(value)} after {minutes:g}" for minutes, value in means.items())
+    gain = (means[last] - means[before]) / math.log2(last / before)
+    doublings = math.log2(STUDY_MINUTES / last)
+    return (
+        f"Mask AP: {told} core-minutes. From {before:g} to {last:g} core-minutes each doubling "
+        f"brings {number(gain)}. The 80 epochs of [Kamath2019]_ are {STUDY_MINUTES:,} "
+        f"core-minutes, {doublings:.0f} doublings more; the gain falls with each, so that this "
+        "curve cannot tell where it ends."
+    )
 
 
 def _scored(rows):

@@ -108,7 +108,7 @@ def make_pages(store, figures=(), stem="leaderboard", where="/_static/leaderboar
         "_a": (SETTINGS["A"].title, _setting_a(store, figure)),
         "_b": (SETTINGS["B"].title, _setting_b(store, figure)),
         "_c": (SETTINGS["C"].title, _setting_c(store, figure)),
-        "_equal": ("Equal data, equal minutes", equal_page.lines(store.equal)),
+        "_equal": ("Equal data, equal minutes", equal_page.lines(store.equal, _longest(store))),
         "_elsewhere": (
             "Images of other simulators",
             [*elsewhere_page.lines(store.elsewhere, store.untrained), *_former(store)],
@@ -282,6 +282,12 @@ def _setting_c8(store):
 
 
 # ---- the other pages ----
+
+
+def _longest(store):
+    """The runs that end the learning curve of setting B; empty without them."""
+    group = store.get("B", "mask_rcnn", "raw")
+    return group.runs if group else []
 
 
 def _conditions(store, figure):

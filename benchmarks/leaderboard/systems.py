@@ -205,6 +205,8 @@ STUDY = {
     "correlated_noise": False,
     "mask_objects": False,
 }
+# Its forest: 1000 pixels of each of 500 patches, and patterns of 192 points at radius 24.
+STUDY_FOREST = {"lbp_radius": 24, "lbp_points": 192, "n_samples": 500_000}
 RAW = {"A": ("raw",), "B": ("raw",), "C": ("raw",)}
 ALL = {**RAW, "C8": ("raw",)}
 SHIPPED = {"A": ("raw",), "B": ("raw",), "C": ("coadd", "r"), "C8": ("r",)}  # nets of one band
@@ -308,11 +310,19 @@ SYSTEMS = {
     "random_forest": System(
         "RandomForestSegmenter",
         ours("RandomForestSegmenter", seeded=True, rms=True, n_jobs=2),
-        {"A": ("4", "raw"), "B": ("raw",), "C": ("raw",)},
+        {"A": ("1", "2", "3", "4", "raw"), "B": ("raw",), "C": ("raw",)},
         n_train=SAMPLE,
         grid={"threshold": (0.3, 0.4, 0.5, 0.6), "deblend": (False, True)},
         n_choose=16,
         sweep=("threshold", PROBABILITIES),
+    ),
+    "random_forest_2022": System(
+        "RandomForestSegmenter, recipe of [Saverese2022]_",
+        ours("RandomForestSegmenter", seeded=True, n_jobs=2, **STUDY_FOREST),
+        {"A": ("4",)},
+        n_train={"A": 500},
+        sweep=("threshold", PROBABILITIES),
+        more_data=True,
     ),
     "unet_shipped": shipped("UNetSegmenter", "vis", ("threshold", PROBABILITIES)),
     "unet_sky": shipped("UNetSegmenter", "sky", ("threshold", PROBABILITIES)),
@@ -338,6 +348,13 @@ SYSTEMS = {
         {**NETS, "A": ("raw", *PREPARED)},
         sweep=CANDIDATES,
         net="mask_rcnn",
+    ),
+    "mask_rcnn_stages": System(
+        "MaskRCNNSegmenter, four stages with SGD",
+        ours("MaskRCNNSegmenter", seeded=True),
+        {"C8": ("lupton",)},
+        sweep=CANDIDATES,
+        net="mask_rcnn_stages",
     ),
     "mask2former": System(
         "DETRSegmenter, mask2former on a U-Net",

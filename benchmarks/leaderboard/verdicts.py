@@ -1,12 +1,13 @@
 """What the numbers say: ahead or behind, of whom, and what changed since the first edition."""
 
+import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
 from .elsewhere_page import SHORT, leaders
 from .reported import GOALS, NAMES, REASONS, REPORTED, reported_tables
 from .settings import SETTINGS
-from .store import OLD, number
+from .store import OLD, dig, number
 from .systems import SYSTEMS, VARIANTS
 from .table_file import read_runs
 from .tables import rst_table
@@ -118,7 +119,7 @@ KINDS = {"tuned": "programs tuned alike", "trained": "nets on as many patches"}
 class Duel:
     """Our best system and the best program of others in one score of one setting.
 
-    `kind` is "tuned" or "trained": see `duels`. `seeds` holds how many seeds each of both has.
+    `kind` is "tuned" or "trained": see `duels`. `seeds` are those that both have.
     """
 
     setting: str
@@ -128,7 +129,7 @@ class Duel:
     name: str
     theirs: float
     peer: str
-    seeds: tuple = (1, 1)
+    seeds: tuple = ()
 
     @property
     def lead(self):
@@ -148,17 +149,23 @@ def duels(store):
 
     Only equals meet. "tuned" are programs that learn no weights, as they are or with parameters
     chosen on the same few training patches. "trained" are nets on the same number of patches. Both
-    sides have their main variants.
+    sides have their main variants, and meet on the seeds that the best peer has: a system of ours
+    without one of them does not take part.
     """
     pairs = []
     for setting in SETTINGS:
         for kind in KINDS:
             groups = [group for group in store.groups(setting) if _takes_part(group, kind)]
             for path in PEER_PATHS:
-                best = [_best(groups, path, peer) for peer in (False, True)]
-                if None not in best:
-                    (*ours, n_ours), (*theirs, n_theirs) = best
-                    pairs.append(Duel(setting, path, kind, *ours, *theirs, (n_ours, n_theirs)))
+                theirs = _best([group for group in groups if group.peer], path)
+                if theirs is None:
+                    continue
+                seeds = _seeds(theirs, path)
+                ours = _best([group for group in groups if not group.peer], path, seeds)
+                if ours is not None:
+                    seeds = tuple(seed for seed in seeds if seed in _seeds(ours, path))
+                    means = [(_on(group, path, seeds), group.name) for group in (ours, theirs)]
+                    pairs.append(Duel(setting, path, kind, *means[0], *means[1], seeds))
     return sorted(pairs, key=lambda duel: duel.lead)
 
 
@@ -167,11 +174,23 @@ def _takes_part(group, kind):
     return group.main and not system.more_data and system.kind == kind
 
 
-def _best(groups, path, peer):
-    groups = [group for group in groups if group.peer == peer]
-    means = [(group.mean(path), group.name, len(group.values(path))) for group in groups]
-    means = [item for item in means if item[0] is not None]
-    return max(means) if means else None
+def _best(groups, path, seeds=None):
+    """The group with the highest mean over `seeds`, or over all; None if no group has one."""
+    scored = [group for group in groups if _on(group, path, seeds) is not None]
+    return max(scored, key=lambda group: _on(group, path, seeds), default=None)
+
+
+def _on(group, path, seeds=None):
+    """Mean of a group's runs with these seeds, or of all; None without such runs."""
+    values = _seeds(group, path)
+    values = [value for seed, value in values.items() if seeds is None or seed in seeds]
+    return statistics.fmean(values) if values else None
+
+
+def _seeds(group, path):
+    """The score of each seed that has it: dict."""
+    values = {run["seed"]: dig(run, path) for run in group.runs}
+    return {seed: value for seed, value in values.items() if isinstance(value, (int, float))}
 
 
 def against_peers(store):
@@ -183,7 +202,7 @@ def against_peers(store):
             duel.score,
             f"{number(duel.ours)} ({duel.name})",
             f"{number(duel.theirs)} ({duel.peer})",
-            "{} to {}".format(*duel.seeds),
+            ", ".join(map(str, duel.seeds)),
             _verdict(duel.ours, duel.theirs),
         ]
         for duel in duels(store)

@@ -1,20 +1,9 @@
 """The leaderboard on images of other simulators: what it reads, scores and tells."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from galaxysegment import Instances
-
-ROOT = Path(__file__).parents[1]
-if not (ROOT / "benchmarks" / "leaderboard").is_dir():
-    pytest.skip("the benchmarks are not part of an installed package", allow_module_level=True)
-
-
-@pytest.fixture(autouse=True)
-def root_on_path(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT)
 
 
 def squares(*places, classes=None, scores=None):

@@ -2,22 +2,13 @@
 
 import json
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from galaxysegment import Instances
 
-ROOT = Path(__file__).parents[1]
-if not (ROOT / "benchmarks" / "leaderboard").is_dir():
-    pytest.skip("the benchmarks are not part of an installed package", allow_module_level=True)
 pytest.importorskip("torch")
-
-
-@pytest.fixture(autouse=True)
-def root_on_path(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT)
 
 
 def blends(n=8, side=64):
@@ -50,7 +41,7 @@ def test_rivals_have_equal_data_and_minutes():
     from benchmarks.leaderboard.equal import read_recipe, recipe_names
 
     budgets = {}
-    for recipe in map(read_recipe, recipe_names()):
+    for recipe in (item for item in map(read_recipe, recipe_names()) if not item.curve):
         budgets.setdefault(recipe.setting, set()).add((recipe.n_train, recipe.core_minutes))
     assert all(len(pairs) == 1 for pairs in budgets.values())
 
@@ -193,3 +184,43 @@ def test_the_page_names_who_leads():
     assert '"seeds run: 0, 1; not run: 2"' in text
     (missing,) = [line for line in text.splitlines() if line.startswith("Not run in this setting")]
     assert "Cellpose" in missing and "Theirs" not in missing and "torchvision" not in missing
+
+
+def test_the_learning_curve_meets_no_rival():
+    from benchmarks.leaderboard.equal_page import comparisons, lines
+
+    def row(recipe, ap, peer=False):
+        return {
+            "recipe": recipe,
+            "setting": "B",
+            "system": recipe[2:],
+            "label": recipe,
+            "peer": peer,
+            "seed": 0,
+            "core_minutes": 4.0,
+            "sources": {"f1": ap},
+            "segm": {"all": {"AP": ap}},
+            "fit": {"seconds": 60.0, "patches": 99},
+        }
+
+    rows = [row("B-mask_rcnn_16", 0.9), row("B-mask_rcnn", 0.5), row("B-torchvision", 0.6, True)]
+    (contest,) = comparisons(rows)
+    assert contest[1] == [("source F1", 0.5, 0.6), ("mask AP", 0.5, 0.6)]
+    text = "\n".join(lines(rows))
+    curve = text[text.index("What more training would bring") : text.index("Recipes and commands")]
+    assert ".500 after 4, .900 after 16 core-minutes" in curve
+    assert "From 4 to 16 core-minutes each doubling brings .200" in curve
+    assert '"16", "1000", "99", ".900", ".900", "–", "1"' in curve
+    assert "What more training" not in "\n".join(lines(rows[1:]))
+
+
+def test_a_net_of_others_learns_in_our_training():
+    from benchmarks.leaderboard.equal import RIVALS, make_smp_net, read_recipe
+
+    recipe = read_recipe("A-smp_unet")
+    ours, theirs = (RIVALS[name].make(0, recipe, "x.pt") for name in ("unet", "smp_unet"))
+    ours, theirs = ours.get_params(), theirs.get_params()
+    assert theirs["module"] is make_smp_net
+    same = {"module": None, "callbacks": None}  # the clocks are two objects
+    assert {**ours, **same} == {**theirs, **same}
+    assert [clock.core_minutes for clock in theirs["callbacks"]] == [recipe.core_minutes]
