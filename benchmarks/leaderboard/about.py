@@ -32,6 +32,9 @@ ABOUT = {
         "in C the r band, in which the truth is defined, or the mean of the bands, which is deeper "
         "than the truth."
     ),
+    "unet_shipped_tuned": (
+        "The same with threshold, least pixels and deblending chosen on 16 training patches."
+    ),
     "unet_sky": (
         "As the row before, the weights that tell stars, galaxies and artefacts apart, trained on "
         "560 other fields."

@@ -42,6 +42,7 @@ from .texts import (
     ISOPHOTES,
     LIMITS,
     OLD_ROWS,
+    TRIED,
     UNSEEN,
 )
 from .verdicts import (
@@ -49,6 +50,7 @@ from .verdicts import (
     changed,
     compare_reported,
     goal_table,
+    tried_table,
 )
 
 CAPTIONS = {
@@ -156,6 +158,8 @@ def _overview(store):
         *changed(store),
         *_section("Goals", "-"),
         *goal_table(store),
+        TRIED,
+        *tried_table(store),
     ]
 
 

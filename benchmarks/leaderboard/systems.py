@@ -1,5 +1,6 @@
 """The table of systems: one entry each."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -325,6 +326,17 @@ SYSTEMS = {
         more_data=True,
     ),
     "unet_shipped": shipped("UNetSegmenter", "vis", ("threshold", PROBABILITIES)),
+    "unet_shipped_tuned": dataclasses.replace(
+        shipped("UNetSegmenter", "vis", ("threshold", PROBABILITIES)),
+        label='UNetSegmenter, shipped weights "vis", tuned',
+        variants={"A": ("raw",)},
+        n_train={"A": 16},
+        grid={
+            "threshold": (0.2, 0.3, 0.4, 0.5, 0.6),
+            "n_pixels": (5, 8, 10),
+            "deblend": (False, True, "galaxy"),
+        },
+    ),
     "unet_sky": shipped("UNetSegmenter", "sky", ("threshold", PROBABILITIES)),
     "mask_rcnn_blends": shipped("MaskRCNNSegmenter", "blends", CANDIDATES),
     "unet": System(

@@ -101,6 +101,30 @@ def goal_table(store):
     return rst_table(["what", "goal", "ours", "variant", ""], rows)
 
 
+#: Ways to a source F1 of .91 from the S/N alone: (system, variant, what is special about it).
+TRIED = (
+    ("unet", "snr", "16 epochs of 1024 patches"),
+    ("unet_long", "snr", "16 epochs of 4096 patches"),
+    ("unet_shipped", "raw", "trained on 560 other fields"),
+    ("unet_shipped_tuned", "raw", "its threshold, least pixels and deblending chosen here"),
+    ("mask2former", "snr", "queries at the peaks of a learnt centre map"),
+    ("mask_rcnn", "snr", "a mask for each box"),
+    ("mask_rcnn_blends", "raw", "the same, trained on 600 other fields"),
+)
+
+
+def tried_table(store):
+    """What was tried for the source F1 of setting A."""
+    rows = []
+    for system, variant, what in TRIED:
+        group = store.get("A", system, variant)
+        if group is not None:
+            paths = "sources.f1", "sources.precision", "sources.recall", "sources of 20 pixels.f1"
+            rows.append([group.name, what, *map(group.text, paths), str(len(group.runs))])
+    header = ["row", "what it is", "F1", "precision", "recall", "F1, 20 pixels", "seeds"]
+    return rst_table(header, rows)
+
+
 PEER_PATHS = (
     "pixels.mean.iou",
     "pixels.mean.dice",

@@ -42,6 +42,7 @@ def test_nets_that_need_training_are_not_repeated():
         "sep",
         "sep_tuned",
         "unet_shipped",
+        "unet_shipped_tuned",
         "unet_sky",
         "mask_rcnn_blends",
     ]
