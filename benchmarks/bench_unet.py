@@ -22,11 +22,11 @@ from pathlib import Path
 
 import numpy as np
 from leaderboard.fields import Patches, without_sky
+from leaderboard.grids import SEP_GRID
 from leaderboard.peers import SExtractor, find_sextractor
 from leaderboard.run import choose
 from leaderboard.scores import count_sources
 from leaderboard.settings import make_a
-from leaderboard.systems import SEP_GRID
 from sklearn.pipeline import make_pipeline
 from skorch.callbacks import Callback
 

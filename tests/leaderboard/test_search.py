@@ -2,7 +2,8 @@
 
 
 def test_tuned_programs_choose_from_a_common_grid():
-    from benchmarks.leaderboard.systems import GRID, SYSTEMS
+    from benchmarks.leaderboard.grids import GRID
+    from benchmarks.leaderboard.systems import SYSTEMS
 
     names = "photutils_tuned", "sep_tuned", "plain_photutils_common", "plain_sep_common"
     for name in (*names, "sextractor_common"):
