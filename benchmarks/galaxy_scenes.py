@@ -38,7 +38,7 @@ KINDS = (
 
 @dataclass(frozen=True)
 class GalaxyScene:
-    """An image, the light of each of its sources, and their signal to noise.
+    """An image, its noise, the light of each of its sources, and their signal to noise.
 
     The large galaxies are the first sources. `light` has shape (n, height, width) and no noise.
     """
@@ -49,6 +49,8 @@ class GalaxyScene:
     centres: np.ndarray  # (n, 2): y, x
     snr: np.ndarray
     fwhm: float
+    rms: np.ndarray
+    is_star: np.ndarray  # (n,)
 
     def truth(self, threshold=1.0):
         """Label map: the brightest of the sources that exceed `threshold` at a pixel."""
@@ -225,7 +227,7 @@ def rich_galaxy(rng, kind, shape, centre, radius):
 
 
 def companion(rng, shape, centre, fwhm, snr):
-    """Light of a star, or of a small galaxy, with the given signal to noise; the centre too."""
+    """Light of a star, or of a small galaxy, with the given signal to noise; whether a star."""
     light = np.zeros(shape)
     is_star = rng.uniform() < 0.45
     radius = 0 if is_star else 10 ** rng.uniform(0.1, 0.5 + 0.3 * min(np.log10(snr) - 1, 2))
@@ -250,7 +252,7 @@ def companion(rng, shape, centre, fwhm, snr):
         slice(max(x0, 0), min(x0 + side[1], shape[1])),
     )
     light[own] = stamp[own[0].start - y0 : own[0].stop - y0, own[1].start - x0 : own[1].stop - x0]
-    return light
+    return light, is_star
 
 
 def _large(rng, kind, shape, centre, radius):
@@ -311,6 +313,7 @@ def make_scene(seed, kind=None, side=None, n_companions=None, rich=False):
         layers.append(light * (share * level / np.mean(light[r < max(size, 2)])))
         centres.append(place)
     snr = [np.sqrt((light**2).sum()) for light in layers]
+    stars = [False] * len(layers)
     inside = np.argwhere(ndimage.gaussian_filter(sum(layers), 1) > 0.5)
     n = rng.poisson(5) if n_companions is None else n_companions
     for _ in range(n):
@@ -318,15 +321,25 @@ def make_scene(seed, kind=None, side=None, n_companions=None, rich=False):
         near = rng.uniform() < 0.8 and len(inside)
         place = inside[rng.integers(len(inside))] if near else rng.uniform(0, side - 1, 2)
         place = np.clip(place + rng.uniform(-0.5, 0.5, 2), 1, side - 2)
-        layers.append(companion(rng, shape, place, fwhm, strength))
+        light, is_star = companion(rng, shape, place, fwhm, strength)
+        layers.append(light)
+        stars.append(is_star)
         centres.append(place)
         snr.append(strength)
     stack = np.array(layers, dtype=np.float32)
     total = stack.sum(axis=0)
     gain = 10 ** rng.uniform(0, 2.5)  # electrons per unit: photons of the sources count
-    image = total + rng.standard_normal(shape) * np.sqrt(1 + total / (gain * 3))
+    rms = np.sqrt(1 + total / (gain * 3))
+    image = total + rng.standard_normal(shape) * rms
     return GalaxyScene(
-        kind, image.astype(np.float32), stack, np.array(centres), np.array(snr), fwhm
+        kind,
+        image.astype(np.float32),
+        stack,
+        np.array(centres),
+        np.array(snr),
+        fwhm,
+        rms,
+        np.array(stars),
     )
 
 

@@ -1,31 +1,53 @@
-"""The fields of the second training of `train_shipped_instances`, and patches of them.
+"""The fields of later trainings of `train_shipped_instances`, and patches of them.
 
-`KINDS` says how many of twelve fields are of each kind. Every sixth batch has patches of 256
+`COURSES` says how many of twelve fields are of each kind. Some batches have patches of 256 or 384
 pixels, so that galaxies of more than a hundred pixels come whole. Two in five other patches are
 cut-outs of up to 160 pixels, scaled on their own.
 """
 
 import numpy as np
+from scipy import ndimage
 
-from galaxysegment.datasets import make_sky
+from galaxysegment.datasets import make_field, make_sky
 from galaxysegment.datasets._population import draw_galaxies, draw_stars
 from galaxysegment.datasets._sky_stream import draw_telescope
+from galaxysegment.nets.common._data import cut
 from galaxysegment.structures import GALAXY, STAR, Instances
 
 from . import instance_fields
-from .class_fields import starry_field
-from .instance_fields import Fields, as_seen, draw_camera, see, simulate
+from .class_fields import PLAIN, starry_field
+from .galaxy_scenes import make_scene
+from .instance_fields import N_PIXELS, Fields, as_seen, draw_camera, see, simulate, turned
 from .train_shipped_weights import correlated_noise
 
-#: Fields in twelve: groups far from each other, as in the first training with large galaxies,
-#: stars and galaxies at any distance, stars and galaxies of `make_field`, all of `make_sky`, a
-#: field times -1, and noise alone. The last two hold no source.
-KINDS = ("spread",) * 4 + ("large",) * 2 + ("stars",) * 2 + ("starry", "sky", "negative", "noise")
-EVERY, WIDE, WIDE_BATCH = 6, 256, 2  # every sixth batch holds two patches of 256 pixels
+#: Fields in twelve of the second training: groups far from each other, as in the first training
+#: with large galaxies, stars and galaxies at any distance, stars and galaxies of `make_field`, all
+#: of `make_sky`, a field times -1, and noise alone. The last two hold no source. The third training
+#: has large galaxies with stars and companions on them, four in a field or a single one, and fields
+#: as surveys from the ground see them, crowded ones and with saturated stars.
+COURSES = {
+    2: ("spread",) * 4 + ("large",) * 2 + ("stars",) * 2 + ("starry", "sky", "negative", "noise"),
+    3: (
+        *("hosts",) * 2,
+        "giant",
+        *("survey",) * 2,
+        *("saturated",) * 2,
+        *("spread",) * 2,
+        *("large", "stars", "negative"),
+    ),
+}
+WIDE, WIDE_BATCH = 256, 2  # some batches hold two patches of 256 pixels
+WIDEST = 384  # or, in the third training, a single one of 384
+EVERY = {2: 6, 3: 3}  # one in so many batches is of these
+HOST_SHARE = 0.6  # of those of the third training with galaxies of `hosts`
+WIDEST_SHARE = 0.25  # of those with a patch of 384 pixels
 CUT_OUTS, LARGEST = 0.4, 160  # share of the patches, and their largest side in pixels
 GROUPS = (3, 6)  # groups along each side of a field of `spread`
 MOST_IN_GROUP = 6
-WHOLE = ("spread", "large", "sky")  # fields whose galaxies may be larger than a patch
+WHOLE = ("spread", "large", "sky", "saturated")  # fields of sources that a patch may cut
+COMPANIONS = 7  # on the galaxy of a field of `hosts`, on average
+HIDDEN = 0.3  # of the light of all others at its brightest pixel: a fainter companion has no label
+FAINTEST = 7.0  # signal to noise of a companion with a label
 
 
 def simulate_kind(seed, kind):
@@ -38,6 +60,18 @@ def simulate_kind(seed, kind):
         return planes * np.float32([[[-1]], [[1]]]), nothing()
     if kind == "noise":
         image, rms, instances = make_noise(rng)
+    elif kind in ("hosts", "giant"):
+        image, rms, instances = make_hosts(rng, 2 if kind == "hosts" else 1)
+    elif kind == "survey":
+        field = make_field(instance_fields.SHAPE, n_pixels=5, **draw_survey(rng), random_state=seed)
+        image, rms, instances = field.image[0], field.rms, field.instances
+    elif kind == "saturated":
+        settings = draw_survey(rng) | PLAIN
+        settings |= {"bright_stars": rng.uniform(10, 60), "mosaic": False}
+        settings |= {"saturation": np.exp(rng.uniform(*np.log([2e4, 2e5])))}
+        field, _ = make_sky(instance_fields.SHAPE, n_pixels=5, **settings, random_state=seed)
+        image, rms, instances = field.image[0], field.rms, field.instances
+        instances = instances.select(np.isin(instances.classes, (GALAXY, STAR)))
     elif kind == "starry":
         field = starry_field(seed)
         image, rms, instances = field.image[0], field.rms, field.instances
@@ -65,6 +99,58 @@ def make_noise(rng):
     slope = rng.normal(0, 1.0, size=2)
     image = correlated_noise(rng) + slope[0] * y[:, None] + slope[1] * x
     return image, np.ones(shape), nothing()
+
+
+def make_hosts(rng, n_along):
+    """Large galaxies with stars and companions on them: image, RMS and `Instances`.
+
+    Each lies in a square of its own, `n_along` along each side of the field.
+    """
+    side = instance_fields.SHAPE[0] // n_along
+    image, rms = np.zeros((2, *instance_fields.SHAPE))
+    parts = []
+    for corner in np.ndindex(n_along, n_along):
+        y0, x0 = side * np.array(corner)
+        seed, rich = int(rng.integers(2**31)) + 2**31, rng.uniform() < 0.5
+        n_companions = rng.poisson(COMPANIONS * (1 + (n_along == 1)))
+        scene = make_scene(seed, side=side, n_companions=n_companions, rich=rich)
+        image[y0 : y0 + side, x0 : x0 + side] = scene.image
+        rms[y0 : y0 + side, x0 : x0 + side] = scene.rms
+        parts.append(sources_of(scene).shift(y0, x0, instance_fields.SHAPE))
+    return image, rms, Instances.concatenate(parts)
+
+
+def sources_of(scene):
+    """`Instances` of a scene: where the light of each source exceeds the noise.
+
+    Companions without a pixel that shows them are left out.
+    """
+    total, boxes, crops, classes = scene.light.sum(axis=0), [], [], []
+    for light, is_star in zip(scene.light, scene.is_star, strict=True):
+        parts, _ = ndimage.label(light > scene.rms)
+        peak = np.unravel_index(np.argmax(light), light.shape)
+        mask = (parts == parts[peak]) & (parts[peak] > 0)
+        shown = light[peak] > HIDDEN * (total - light)[peak]
+        strong = np.sum((light / scene.rms)[mask] ** 2) > FAINTEST**2
+        if np.count_nonzero(mask) < N_PIXELS or not (shown and strong):
+            continue
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        box = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
+        boxes.append(box)
+        crops.append(mask[box[0] : box[2], box[1] : box[3]])
+        classes.append(STAR if is_star else GALAXY)
+    return Instances(scene.image.shape, boxes, crops, classes=classes)
+
+
+def draw_survey(rng):
+    """Draw the settings of a survey from the ground, as of Hyper Suprime-Cam."""
+    return {
+        "pixel_scale": float(rng.uniform(0.15, 0.22)),
+        "psf_fwhm": float(rng.uniform(0.55, 0.9)),
+        "depth": float(rng.uniform(25.3, 26.8)),
+        "density": float(np.exp(rng.uniform(*np.log([25, 200])))),
+        "star_fraction": float(rng.uniform(0.1, 0.5)),
+    }
 
 
 def draw_spread(rng, camera, fwhm):
@@ -114,27 +200,58 @@ def inside(sources):
 
 
 class MixedFields(Fields):
-    """Fields of `KINDS` in turn, and random patches of them; parameters as of `Fields`."""
+    """Fields of `COURSES` in turn, and random patches of them; parameters as of `Fields`.
+
+    `course` is the number of the training, 2 or 3.
+    """
+
+    def __init__(self, segmenter, folder, first, course=2):
+        super().__init__(segmenter, folder, first)
+        self.course = course
 
     def add(self, kind=None):
         """Add the next field."""
-        number = len(self.fields)
-        kind = KINDS[5 * number % len(KINDS)] if kind is None else kind
+        number, kinds = len(self.fields), COURSES[self.course]
+        kind = kinds[5 * number % len(kinds)] if kind is None else kind
         planes, instances = instance_fields.cached(
             self.first + number, self.folder, kind, simulate_kind
         )
         self.fields.append((planes, self.segmenter._scale_all([planes])[0], instances, kind))
 
     def batch(self, rng, step=0):
-        """Return a `DetectionBatch`; every sixth has patches of 256 pixels."""
-        if step % EVERY:
+        """Return a `DetectionBatch`; some have patches of 256 or 384 pixels."""
+        if step % EVERY[self.course]:
             chosen = rng.integers(len(self.fields), size=instance_fields.BATCH)
-            items = [
-                self._patch(self.fields[index][:3], rng, CUT_OUTS, largest=LARGEST)
-                for index in chosen
-            ]
+            items = [self._ordinary(self.fields[index], rng) for index in chosen]
         else:
-            whole = [field[:3] for field in self.fields if field[3] in WHOLE]
-            chosen = rng.integers(len(whole), size=WIDE_BATCH)
-            items = [self._patch(whole[index], rng, 0, side=WIDE) for index in chosen]
+            items = self._wide(rng)
         return self.collate(items)[0]
+
+    def _ordinary(self, field, rng):
+        if field[3] == "hosts":
+            return self._in_square(field, rng, instance_fields.PATCH)
+        return self._patch(field[:3], rng, CUT_OUTS, largest=LARGEST)
+
+    def _wide(self, rng):
+        widest = self.course > 2 and rng.uniform() < WIDEST_SHARE
+        hosts = ("giant",) if widest else ("giant", "hosts")
+        kinds = hosts if self.course > 2 and rng.uniform() < HOST_SHARE else WHOLE
+        fields = [field for field in self.fields if field[3] in kinds]
+        side = WIDEST if widest else WIDE
+        chosen = rng.integers(len(fields), size=1 if widest else WIDE_BATCH)
+        return [self._wide_patch(fields[index], rng, side) for index in chosen]
+
+    def _wide_patch(self, field, rng, side):
+        if field[3] == "hosts":
+            return self._in_square(field, rng, side)
+        return self._patch(field[:3], rng, 0, side=side)
+
+    def _in_square(self, field, rng, side):
+        """Return a patch of one of the four squares of a field, scaled on its own."""
+        planes, _, instances, _ = field
+        half = instance_fields.SHAPE[0] // 2
+        start = half * rng.integers(2, size=2) + rng.integers(half - side + 1, size=2)
+        window = tuple(slice(low, low + side) for low in start)
+        image = self.segmenter._scale_all([planes[(..., *window)]])[0]
+        sources = cut(instances, *window)
+        return turned(image, sources.select(sources.areas >= N_PIXELS - 1), rng)

@@ -114,7 +114,8 @@ def main():
     parser.add_argument("--begin-with", type=int, default=40, help="fields before the first step")
     parser.add_argument("--lr", type=float, default=1e-3, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=2028)
-    parser.add_argument("--begin", type=Path, help="state of a first training: do the second")
+    parser.add_argument("--begin", type=Path, help="state of an earlier training to go on from")
+    parser.add_argument("--course", type=int, default=2, choices=(2, 3), help="if --begin is given")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     segmenter = make_segmenter(options.seed, options.begin)
@@ -138,8 +139,7 @@ def train(segmenter, options):
     highest = [group["lr"] for group in optimizer.param_groups]
     clock = TrainingClock(options.core_minutes, options.folder / "state.pt", CHECKPOINT)
     clock.resume(module, optimizer)
-    kind_of_fields = Fields if options.begin is None else MixedFields
-    fields = kind_of_fields(segmenter, options.folder, options.seed * 100_000)
+    fields = make_fields(segmenter, options)
     parts, start = [], time.monotonic()
     while clock.share < 1:
         wanted = min(1, clock.share / 0.8) * (options.fields - options.begin_with)
@@ -163,6 +163,12 @@ def train(segmenter, options):
             parts = []
     clock.save(module, optimizer)
     return fields
+
+
+def make_fields(segmenter, options):
+    """Make the `Fields` of the first training, or the `MixedFields` of a later one."""
+    where = segmenter, options.folder, options.seed * 100_000
+    return Fields(*where) if options.begin is None else MixedFields(*where, options.course)
 
 
 def average(module, begin, fields, n_batches=16):

@@ -1,5 +1,7 @@
 """The recipe of the Mask R-CNN that ships, and how its benchmark counts."""
 
+import itertools
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +19,7 @@ from benchmarks import (  # noqa: E402
     train_shipped_instances,
     tune_shipped_instances,
 )
+from benchmarks.galaxy_scenes import make_scene  # noqa: E402
 from galaxysegment import Instances, MaskRCNNSegmenter  # noqa: E402
 from galaxysegment.persistence import load  # noqa: E402
 from galaxysegment.segmenters._score_scale import ScoreScale  # noqa: E402
@@ -94,7 +97,7 @@ def test_the_training_goes_on_where_it_stopped(folder):
 
 def test_the_second_training_begins_with_the_first(folder, monkeypatch):
     monkeypatch.setattr(instance_mix, "WIDE", 96)
-    monkeypatch.setattr(instance_mix, "KINDS", ("spread", "negative", "stars", "noise"))
+    monkeypatch.setitem(instance_mix.COURSES, 2, ("spread", "negative", "stars", "noise"))
     monkeypatch.setattr(instance_mix, "simulate", instance_fields.simulate)
     monkeypatch.setattr(instance_mix, "LARGEST", 60)
     first = train_shipped_instances.make_segmenter(1).net_.module_
@@ -107,7 +110,14 @@ def test_the_second_training_begins_with_the_first(folder, monkeypatch):
     layer = second.net_.module_.backbone.body.decoder[3][1]
     assert layer.running_var.tolist() == [*[1.0] * 5, *range(5, 128)]
     options = SimpleNamespace(
-        folder=folder, core_minutes=0.03, fields=4, begin_with=4, lr=1e-3, seed=3, begin=folder
+        folder=folder,
+        core_minutes=0.03,
+        fields=4,
+        begin_with=4,
+        lr=1e-3,
+        seed=3,
+        begin=folder,
+        course=2,
     )
     fields = train_shipped_instances.train(second, options)
     module, name = second.net_.module_, "backbone.fine.weight"
@@ -122,7 +132,8 @@ def test_kinds_of_fields(monkeypatch):
     monkeypatch.setattr(instance_fields, "SHAPE", (200, 200))
     monkeypatch.setattr(class_fields, "SHAPE", (200, 200))
     monkeypatch.setattr("benchmarks.train_shipped_weights.SHAPE", (200, 200))
-    for number, kind in enumerate(dict.fromkeys(instance_mix.KINDS)):
+    kinds = itertools.chain(*instance_mix.COURSES.values())
+    for number, kind in enumerate(dict.fromkeys(kinds)):
         planes, sources = instance_mix.simulate_kind(40 + number, kind)
         assert planes.shape == (2, 200, 200) and np.nanmin(planes[1]) > 0
         assert (len(sources) == 0) == (kind in ("negative", "noise"))
@@ -131,6 +142,48 @@ def test_kinds_of_fields(monkeypatch):
             assert set(sources.classes) == {GALAXY}
         if kind in ("stars", "starry"):
             assert set(sources.classes) == {GALAXY, STAR}
+
+
+def test_sources_of_a_host():
+    """A companion that shows has a label, on top of the galaxy; a drowned one has none."""
+    scene = make_scene(2**31 + 5, kind="elliptical", side=160, n_companions=0)
+    y, x = np.indices((160, 160))
+    middle = np.rint(scene.centres[0]).astype(int)
+    spot = np.exp(-((y - middle[0] - 12) ** 2 + (x - middle[1]) ** 2) / 6).astype(np.float32)
+    galaxy = scene.light[0]
+    level = galaxy[middle[0] + 12, middle[1]]
+    for share, n_sources in ((2.0, 2), (0.1, 1)):
+        light = np.stack([galaxy, (share * level + 40 * (share > 1)) * spot])
+        changed = replace(scene, light=light, is_star=np.array([False, True]))
+        sources = instance_mix.sources_of(changed)
+        assert sources.classes.tolist() == [GALAXY, STAR][:n_sources]
+        assert sources.masks[0][middle[0], middle[1]]
+        np.testing.assert_array_less(changed.rms[sources.masks[0]], galaxy[sources.masks[0]])
+
+
+def test_patches_of_the_third_training(folder, monkeypatch):
+    """No patch crosses the squares of a field with four galaxies."""
+    monkeypatch.setattr(instance_mix, "WIDE", 48)
+    monkeypatch.setattr(instance_mix, "WIDEST", 90)
+    monkeypatch.setattr(instance_fields, "PATCH", 40)
+    monkeypatch.setattr(instance_mix, "WIDEST_SHARE", 0.5)
+    monkeypatch.setitem(instance_mix.COURSES, 3, ("hosts", "giant", "spread"))
+    segmenter = train_shipped_instances.make_segmenter(1)
+    fields = instance_mix.MixedFields(segmenter, folder, 70, course=3)
+    for _ in range(3):
+        fields.add()
+    rng, side = np.random.default_rng(0), instance_fields.SHAPE[0] // 2
+    shapes = {tuple(fields.batch(rng, step).images.shape) for step in range(0, 60, 3)}
+    assert shapes == {(1, 1, 96, 96), (2, 1, 64, 64)}  # padded
+    number = np.arange(2 * side) // side
+    planes = np.stack([2.0 * number[:, None] + number] * 2)  # of the square
+    monkeypatch.setattr(segmenter, "_scale_all", lambda images: [image[1:] for image in images])
+    seen = set()
+    for _ in range(20):
+        image, _ = fields._in_square((planes, None, fields.fields[0][2], "hosts"), rng, 40)
+        assert image.shape == (1, 40, 40) and np.ptp(image) == 0
+        seen.add(image[0, 0, 0])
+    assert seen == {0, 1, 2, 3}
 
 
 def test_scores_become_probabilities():

@@ -530,9 +530,8 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
             table = own["labels"].numpy()[sources.classes, np.newaxis].astype(np.float64)
             if self._star_rule is not None:
                 votes = own["proba"].numpy()[np.ix_(sources.classes, self._star_and_galaxy())]
-                table = measure_instances(
-                    sources, votes, scaled, split_rms(image, self.rms_band)[1]
-                )
+                rms = split_rms(image, self.rms_band)[1]
+                table = measure_instances(sources, votes, scaled, rms, self.score_threshold_)
             yield sources, table
 
     @property

@@ -86,7 +86,7 @@ def light_powers(scaled_image, rms):
     return np.stack([light**2 - variance, light**3 - 3 * light * variance])
 
 
-def measure_instances(instances, votes, scaled_image, rms):
+def measure_instances(instances, votes, scaled_image, rms, least_score=0.0):
     """Measure what the comparison of sources needs, of sources that may overlap.
 
     The light of a neighbour would make a source wide. So only the pixels count that no other source
@@ -99,34 +99,40 @@ def measure_instances(instances, votes, scaled_image, rms):
         Probabilities of the net that a source is a star, and that it is a galaxy.
     scaled_image, rms : ndarray
         As of `light_powers`.
+    least_score : float, default=0
+        Sources of lower scores are no neighbours: most are second masks of the same source.
 
     Returns
     -------
-    ndarray of float64, shape (n_sources, 6)
-        Both votes, the light in units of the noise, both sums of `light_powers`, and the number of
-        pixels.
+    ndarray of float64, shape (n_sources, 7)
+        Both votes, the light in units of the noise, both sums of `light_powers`, the number of
+        pixels, and whether the score reaches `least_score`.
     """
     light = np.sinh(np.nan_to_num(scaled_image.astype(np.float64))).mean(axis=0)
     planes = np.stack([light, *light_powers(scaled_image, rms), np.ones_like(light)])
     windows = [(slice(y0, y1), slice(x0, x1)) for y0, x0, y1, x1 in instances.boxes.tolist()]
     n_sources = np.zeros(instances.shape, dtype=np.int32)
-    for window, crop in zip(windows, instances.crops, strict=True):
-        n_sources[window] += crop
+    is_likely = instances.scores >= least_score
+    for window, crop, counts in zip(windows, instances.crops, is_likely, strict=True):
+        if counts:
+            n_sources[window] += crop
     sums = np.zeros((len(windows), len(planes)))
-    for row, window, crop in zip(sums, windows, instances.crops, strict=True):
-        alone = crop & (n_sources[window] == 1)
+    rows = zip(sums, windows, instances.crops, is_likely, strict=True)
+    for row, window, crop, counts in rows:
+        alone = crop & (n_sources[window] == counts)
         chosen = alone if np.count_nonzero(alone) >= _LEAST_PIXELS else crop
         row[:] = planes[(slice(None), *window)][:, chosen].sum(axis=1)
-    return np.concatenate([votes, sums], axis=1)
+    return np.concatenate([votes, sums, is_likely[:, np.newaxis]], axis=1)
 
 
 def evidence_of_instances(measured):
     """Return `star_evidence` of what `measure_instances` returns."""
-    star, galaxy, weights, square, cube, n_pixels = measured.T
-    return star_evidence(star, galaxy, weights, np.stack([square, cube]), n_pixels)
+    star, galaxy, weights, square, cube, n_pixels, is_likely = measured.T
+    powers = np.stack([square, cube])
+    return star_evidence(star, galaxy, weights, powers, n_pixels, is_likely > 0)
 
 
-def star_evidence(star, galaxy, weights, powers, n_pixels):
+def star_evidence(star, galaxy, weights, powers, n_pixels, is_likely=None):
     """Return two logits of the probability that each source of an image is a star.
 
     Parameters
@@ -138,6 +144,8 @@ def star_evidence(star, galaxy, weights, powers, n_pixels):
     powers : ndarray of float, shape (2, n_sources)
         Sums of `light_powers`.
     n_pixels : ndarray of float, shape (n_sources,)
+    is_likely : ndarray of bool, shape (n_sources,), optional
+        The sources that show what stars and galaxies of the image are like; by default all.
 
     Returns
     -------
@@ -152,7 +160,8 @@ def star_evidence(star, galaxy, weights, powers, n_pixels):
     # times the variance. The brightest pixels decide, so the edge of the mask matters little.
     radius = 1.5 * np.log(square[usable]) - np.log(cube[usable])
     compared = np.zeros(len(votes))
-    compared[usable] = _compare(radius, signal[usable], votes[usable])
+    shown = np.ones(len(radius), dtype=bool) if is_likely is None else is_likely[usable]
+    compared[usable] = _compare(radius, signal[usable], votes[usable], shown)
     return np.stack([compared, votes])
 
 
@@ -179,24 +188,32 @@ def _logit(probability):
     return np.log(probability / (1 - probability))
 
 
-def _compare(radius, signal, votes):
-    """Logit of a star from its radius among those of the image; 0 if nothing can be said."""
-    pile = _find_pile(radius, signal, votes)
+def _compare(radius, signal, votes, shown):
+    """Logit of a star from its radius among those of the image; 0 if nothing can be said.
+
+    The sources that are `shown` say what stars and galaxies are like.
+    """
+    pile = _find_pile(radius[shown], signal[shown], votes[shown])
     if pile is None:
         return np.zeros(len(radius))
     centre, fraction = pile
     excess = radius - centre + np.minimum(_BIAS / signal**2, _MOST_BIAS)
     noise = np.hypot(_SCATTER, _NOISE / signal)
-    top = np.quantile(votes, 0.95)
+    top = np.quantile(votes[shown], 0.95)
     state = _Mixture(fraction, _GALAXY, _SPREAD, top, top - _GAP)
-    order = np.argsort(-signal, kind="stable")
+    order = np.flatnonzero(shown)
+    order = order[np.argsort(-signal[order], kind="stable")]
     n_groups = min(max(1, round(len(order) / _GROUP)), _MOST_GROUPS)
+    groups = np.array_split(order, n_groups)
     probability, brighter = np.empty(len(radius)), None
-    for group in np.array_split(order, n_groups):
+    group_of = np.searchsorted([-signal[group[-1]] for group in groups[:-1]], -signal)
+    for number, group in enumerate(groups):
         level = np.median(signal[group])
         if brighter is not None:
             state = state._replace(fraction=_fainter(state.fraction, brighter / level))
         probability[group], state = state.fit(excess[group], noise[group], votes[group])
+        other = ~shown & (group_of == number)
+        probability[other] = state.probability(excess[other], noise[other], votes[other])
         brighter = level
     logits = _logit(probability)
     return np.where(signal > _SATURATED, np.maximum(logits, 0), logits)

@@ -1,5 +1,7 @@
 """Stars told from galaxies by comparing all sources of an image."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -126,12 +128,42 @@ def test_light_of_a_neighbour_does_not_make_a_source_wide():
         for sources, scaled in map(two_masks, (0, 20))
     )
     np.testing.assert_allclose(both[0], alone[0])
-    assert both[1, -1] < alone[1, -1]  # the other has lost the shared pixels
+    assert both[1, 5] < alone[1, 5]  # the other has lost the shared pixels
     sources, scaled = two_masks(0)
     twice = Instances.concatenate([sources, sources])  # no pixel is of one source alone
     four = measure_instances(twice, np.full((4, 2), 0.5), scaled, None)
     np.testing.assert_allclose(four, np.concatenate([alone, alone]))
-    assert measure_instances(sources.select([]), votes[:0], scaled, None).shape == (0, 6)
+    assert measure_instances(sources.select([]), votes[:0], scaled, None).shape == (0, 7)
+
+
+def test_second_masks_of_low_score_change_nothing():
+    """A low threshold shows each source several times."""
+    sources, scaled = two_masks(0)
+    votes = np.full((2, 2), 0.5)
+    alone = measure_instances(sources, votes, scaled, None, 0.4)
+    sure = replace(sources, scores=np.full(2, 0.9))
+    unsure = replace(sources, scores=np.full(2, 0.1))
+    both = Instances.concatenate([sure, unsure])
+    four = measure_instances(both, np.full((4, 2), 0.5), scaled, None, 0.4)
+    np.testing.assert_allclose(four[:2], alone)
+    np.testing.assert_allclose(four[2:, :-1], alone[:, :-1])
+    assert four[:, -1].tolist() == [1, 1, 0, 0]
+
+
+def test_unlikely_sources_do_not_show_what_stars_are_like():
+    widths, fluxes, is_star = population(40, 60)
+    own = sources(widths, fluxes)
+    star = np.where(is_star, 0.02, 0.01)
+    expected = star_evidence(star, 1 - star, *own)
+    pieces = sources(np.full(300, 0.9), np.full(300, 400.0), seed=3)  # narrower than any star
+    votes = np.concatenate([star, np.full(300, 0.02)])
+    joined = [np.concatenate(pair, axis=-1) for pair in zip(own, pieces, strict=True)]
+    is_likely = np.arange(400) < 100
+    told = star_evidence(votes, 1 - votes, *joined, is_likely)
+    np.testing.assert_allclose(told[:, :100], expected)
+    assert (told[0, 100:] > 0).all()  # narrow sources are stars
+    misled = star_evidence(votes, 1 - votes, *joined)
+    assert np.mean((misled[0, :100] > 0) == is_star) < 0.9
 
 
 def test_the_measure_is_that_of_the_sums():
