@@ -16,7 +16,7 @@ _LONGEST = 5.0  # ratio of the axes of an object: the side of a seam is longer
 _MOST = 0.8  # of the boxes can belong to objects
 
 
-def boxes_of_objects(level, noise, used):
+def boxes_of_objects(level, noise, used, *, peak=_PEAK, holes=False):
     """Find the boxes of a background mesh that a large object fills.
 
     An object is a group of boxes that rises above the sky to a peak: a galaxy or a star wider than
@@ -29,6 +29,11 @@ def boxes_of_objects(level, noise, used):
         Background and noise of each box.
     used : ndarray of bool, the same shape
         Boxes that count.
+    peak : float, default=0.5
+        How far the brightest box of an object lies above the sky, in units of the noise of a pixel.
+    holes : bool, default=False
+        Whether holes in the sky count as objects, too: what a pipeline leaves that took the wings
+        of a large galaxy for sky.
 
     Returns
     -------
@@ -39,7 +44,10 @@ def boxes_of_objects(level, noise, used):
         return objects
     seen, rounds = [objects], {objects.tobytes(): 0}
     while len(seen) <= _ROUNDS:
-        objects = _groups(level, noise, used, used & ~seen[-1])
+        sky = used & ~seen[-1]
+        objects = _groups(level, noise, used, sky, peak)
+        if holes:
+            objects |= _groups(-level, noise, used, sky, peak)
         if np.count_nonzero(objects) > _MOST * np.count_nonzero(used):
             return seen[-1]
         first = rounds.setdefault(objects.tobytes(), len(seen))
@@ -49,21 +57,21 @@ def boxes_of_objects(level, noise, used):
     return objects
 
 
-def _groups(level, noise, used, sky):
-    """Groups of boxes above the level that the boxes `sky` give."""
+def _groups(level, noise, used, sky, least):
+    """Groups of boxes above the level that the boxes `sky` give, with peaks above `least`."""
     above = np.where(used, level - _sky_level(level, sky), 0.0)
     depth = float(np.median(noise[sky]))
     below = above[sky & (above < 0)]  # without the wings
     scatter = 1.4826 * float(np.median(-below)) if below.size else 0.0
     wing = max(_WING * scatter, _LEAST_WING * depth)
-    if above.max() <= max(_PEAK * depth, wing):
+    if above.max() <= max(least * depth, wing):
         return np.zeros(used.shape, dtype=bool)
     groups, n_groups = ndimage.label(above > wing, np.ones((3, 3)))
     index = np.arange(1, n_groups + 1)
     peak, mean = (measure(above, groups, index) for measure in (ndimage.maximum, ndimage.mean))
     size = np.bincount(groups.ravel())[1:]
     is_peaked = (mean < _PEAKED * peak) | (size < _SMALL)
-    is_object = (peak > max(_PEAK * depth, wing)) & is_peaked & (_elongation(groups) < _LONGEST)
+    is_object = (peak > max(least * depth, wing)) & is_peaked & (_elongation(groups) < _LONGEST)
     return np.concatenate([[False], is_object])[groups]
 
 

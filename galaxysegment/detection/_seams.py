@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._background import box_statistics
+from ._background import box_statistics, used_boxes
 from ._contract import Statistic
+from ._objects import boxes_of_objects
 from ._plateaus import plateaus
 from ._statistics import BackgroundMeshes
 from ._steps import FAR, LINES, STRIP, halves, sharp_steps, steps_at, stretch_medians
@@ -28,6 +29,7 @@ _MOST_MISSED = 3  # strips in a row that may miss the step of a tilted seam, bec
 _NEAR_END = 96  # pixels between the end of a seam and the seam that it ends at
 _STEEPEST = 0.19  # pixels by which a tilted seam moves from line to line: 10.8 degrees
 _OFF_LINE = 1.5  # pixels that the steps of a tilted seam may scatter about a straight line
+_OBJECT = 2.0  # noise of a pixel: so far from the sky is a box of what is no sky, for a net
 _REACH = 128  # pixels on either side of a seam that the step is spread over
 
 
@@ -46,7 +48,9 @@ class Seam(NamedTuple):
 
 
 class LevelledMeshes(BackgroundMeshes):
-    """`BackgroundMeshes` of the bands without their seams.
+    """`BackgroundMeshes` of the bands without their seams, and without large objects.
+
+    Boxes that a large object fills, or a hole as large, count as sky only if all boxes do.
 
     Parameters
     ----------
@@ -67,6 +71,10 @@ class LevelledMeshes(BackgroundMeshes):
             for band, seams in zip(self.bands_of(rows), self.seams, strict=True)
         ]
         return [(band.dtype, box_statistics(band, box)) for band in levelled]
+
+    def _objects(self, statistics, box):
+        used = used_boxes(statistics, box, self.exclude_percentile)
+        return boxes_of_objects(*statistics[:2], used, peak=_OBJECT, holes=True)
 
 
 class Seams(Statistic):
@@ -103,6 +111,12 @@ class Seams(Statistic):
             seams.append([_ending_at_crossings(seam, own, shape) for seam in own])
             del rows
         return seams
+
+
+def levelled_meshes(band, seams, **options):
+    """Background and noise of a band as two `MeshMap`; options as of `LevelledMeshes`."""
+    statistic = LevelledMeshes(lambda rows: [rows[0]], [seams], **options)
+    return statistic.combine([statistic.measure(band[np.newaxis], 0, band.shape)], band.shape)[0]
 
 
 def find_seams(band, box_rows=STRIP):

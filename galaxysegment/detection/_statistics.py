@@ -55,16 +55,17 @@ class BackgroundMeshes(Statistic):
 
     def combine(self, parts, shape):
         plane_over = shape if self.plane else None
-        wanted = self.filter_size, self.exclude_percentile, plane_over
-        return [
-            meshes_of_boxes(
-                np.concatenate([statistics for _, statistics in strips], axis=1),
-                self._box(shape),
-                strips[0][0],
-                *wanted,
-            )
-            for strips in zip(*parts, strict=True)
-        ]
+        wanted, box = (self.filter_size, self.exclude_percentile, plane_over), self._box(shape)
+        meshes = []
+        for strips in zip(*parts, strict=True):
+            statistics = np.concatenate([own for _, own in strips], axis=1)
+            objects = self._objects(statistics, box)
+            meshes.append(meshes_of_boxes(statistics, box, strips[0][0], *wanted, objects))
+        return meshes
+
+    def _objects(self, statistics, box):
+        """Boxes that are not sky, or None."""
+        return None
 
 
 class MedianRatio(Statistic):

@@ -8,9 +8,8 @@ import numpy as np
 
 from .._utils.streams import ArrayStream, as_stream, blocks, whole
 from .._utils.validation import split_rms
-from ..detection._background import background_maps
 from ..detection._bands import bands_with_noise
-from ..detection._seams import LevelledMeshes, Seams, find_seams, steps_of
+from ..detection._seams import LevelledMeshes, Seams, find_seams, levelled_meshes, steps_of
 from ..detection._statistics import MedianRatio, sampled_median
 
 __all__ = ["ScaledStream", "Scaler", "learn_scale", "noise_scaled", "scaled", "stacked"]
@@ -213,8 +212,9 @@ def scaled(image, centre, scale):
 def noise_scaled(image, rms_band, known=None):
     """Return the arcsinh of the signal-to-noise ratio of each science band, float32; NaN stays.
 
-    The background of each band is estimated on a mesh, and so is its noise without an RMS map. An
-    RMS map is multiplied by the one number that makes it agree with the scatter of the image. Seams
+    The background of each band is estimated on a mesh, and so is its noise without an RMS map.
+    Boxes that a large galaxy fills do not count, or the net would never see its outskirts. An RMS
+    map is multiplied by the one number that makes it agree with the scatter of the image. Seams
     where the sky steps are taken out before. For a window of a mosaic, `known` holds the background
     mesh, the noise mesh, the seams, the window's corner and that number of each band.
     """
@@ -247,13 +247,13 @@ def _signal_to_noise(band, rms, known):
     no_data = np.isnan(band) if rms is None else np.isnan(band) | np.isnan(rms)
     height, width = band.shape
     if known is None:
-        seams = find_seams(np.where(no_data, band.dtype.type(np.nan), band))
-        steps = steps_of(seams, (0, 0), band.shape, band.dtype)
-        background, noise = background_maps(band - steps, mask=no_data, **_MESH)
+        seen, corner = np.where(no_data, band.dtype.type(np.nan), band), (0, 0)
+        seams = find_seams(seen)
+        meshes = levelled_meshes(seen, seams, **_MESH)
     else:
-        background, noise = (mesh.window(0, height, 0, width) for mesh in known[:2])
-        steps = steps_of(known[2], known[3], band.shape, band.dtype)
-    background += steps
+        *meshes, seams, corner, _ = known
+    background, noise = (mesh.window(0, height, 0, width) for mesh in meshes)
+    background += steps_of(seams, corner, band.shape, band.dtype)
     if rms is not None:
         # resampled images scatter less from pixel to pixel than their RMS map says: the map gives
         # the shape of the noise, the image its size, as with SExtractor's RESCALE_WEIGHTS

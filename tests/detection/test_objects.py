@@ -17,9 +17,9 @@ def galaxy(shape, centre, peak=20.0, scale=1.5):
     return peak * np.exp(-np.hypot(y - centre[0], x - centre[1]) / scale)
 
 
-def objects_of(level, used=None):
+def objects_of(level, used=None, **options):
     used = np.ones(level.shape, bool) if used is None else used
-    return boxes_of_objects(level, np.ones(level.shape), used)
+    return boxes_of_objects(level, np.ones(level.shape), used, **options)
 
 
 def test_a_galaxy_wider_than_the_boxes_is_marked_down_to_its_wings():
@@ -51,6 +51,16 @@ def test_boxes_that_do_not_count_are_never_marked():
     used = light < 5
     objects = objects_of(np.where(used, mesh() + light, np.nan), used)
     assert not objects[~used].any() and objects.any()
+
+
+def test_holes_as_large_as_an_object_are_off_the_sky():
+    shape = (30, 30)
+    light, hole = galaxy(shape, (5, 5), scale=1), galaxy(shape, (22, 24), scale=1)
+    level = mesh(shape) + light - hole
+    off_sky = objects_of(level, holes=True)
+    assert off_sky[(light > 0.2) | (hole > 0.2)].all()
+    assert not off_sky[(light < 0.02) & (hole < 0.02)].any()
+    assert not objects_of(level)[hole > 0.2].any()
 
 
 def test_few_boxes_hold_no_object():
