@@ -84,7 +84,7 @@ def test_rounds_that_repeat_are_not_computed_again(monkeypatch, seed):
     following = rng.integers(0, n_states, n_states)
     n_calls = 0
 
-    def next_groups(level, noise, used, sky):
+    def next_groups(level, noise, used, sky, least):
         nonlocal n_calls
         n_calls += 1
         index = next(k for k, state in enumerate(states) if (state == (used & ~sky)).all())
