@@ -113,9 +113,10 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         How images are scaled for the net. ``"asinh"``: arcsinh((x - centre) / scale) in each band,
         with the median and the robust standard deviation of the training pixels. Units and
         pedestals then do not matter. ``"noise"``: arcsinh of the signal-to-noise ratio, with the
-        background of each image on a mesh of 64 pixels, and its noise from the mesh or the RMS
-        band; choose it for raw images of differing depth. ``"auto"``: as the `weights` were
-        trained, or else ``"asinh"``.
+        background of each image on a mesh of 64 pixels without large galaxies, and its noise from
+        the mesh or the RMS band; choose it for raw images of differing depth. Straight seams along
+        rows or columns, at least 192 pixels long, are levelled first. ``"auto"``: as the `weights`
+        were trained, or else ``"asinh"``.
     rms_band : int or None, default=None
         Index of the RMS band, for example -1, the last. ``scaling="noise"`` divides by it.
         ``None``: no band is an RMS map.
