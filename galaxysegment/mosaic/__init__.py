@@ -17,6 +17,7 @@ from ..io._windows import open_pixels
 from ..io._write import check_target
 from ..structures import Instances
 from ..structures._types import Hdu, Predictor
+from ._plan import check_predictor
 from ._run import Run, check_counts, check_segmenter
 from ._work import TileError
 
@@ -227,6 +228,7 @@ def segment_mosaic(
     >>> labels.shape, int(labels.max()), bool((labels[52:58, 92:208] == 1).all())
     ((200, 300), 1, True)
     """
+    check_predictor(segmenter)
     check_counts(tile_size, n_jobs, overlap)
     if kind not in {"labels", "instances", "panoptic"}:
         raise ValueError(f"kind must be 'labels', 'instances' or 'panoptic'. Got {kind!r} instead.")

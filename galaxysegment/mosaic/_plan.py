@@ -117,6 +117,16 @@ class _StrangeTransformer(MosaicAware):
     reach = 0
 
 
+def check_predictor(segmenter):
+    """Refuse what cannot predict, such as an image where the segmenter belongs."""
+    last = pipeline_steps(segmenter)[-1]
+    if not hasattr(last, "predict"):
+        raise TypeError(
+            "segmenter, the first argument, must be a segmenter or a Pipeline that ends in one. "
+            f"Got {type(last).__name__}, which cannot predict, instead."
+        )
+
+
 class Plan:
     """The steps of a pipeline, ready for windows.
 
@@ -129,6 +139,7 @@ class Plan:
     """
 
     def __init__(self, segmenter, kind="labels"):
+        check_predictor(segmenter)
         steps = pipeline_steps(segmenter)
         self.steps = [step for step in steps if step not in (None, "passthrough")]
         self.segmenter = self.steps[-1]
@@ -136,12 +147,6 @@ class Plan:
         self._first_own = len(self.steps) - 1  # of the steps that the segmenter becomes
         if isinstance(self.segmenter, BaseSegmenter):
             self.steps[-1:] = _steps_before(self.segmenter)
-        if not hasattr(self.segmenter, "predict"):
-            raise TypeError(
-                "segmenter must be a segmenter or a Pipeline that ends in one. Got "
-                f"{type(self.segmenter).__name__}, "
-                "which cannot predict, instead."
-            )
         # What each step says about itself: itself, or what is assumed of steps from elsewhere.
         self._contracts = [
             step if isinstance(step, MosaicAware) else _StrangeTransformer()

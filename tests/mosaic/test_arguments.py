@@ -176,3 +176,9 @@ def test_counts_are_whole_numbers_from_a_lowest_on(name, lowest, allowed):
             check_counts(**counts | {name: value})
     if name != "tile_size":
         check_counts(**counts | {name: None})
+
+
+@pytest.mark.parametrize("second", [PhotutilsSegmenter(), IMAGE])
+def test_an_image_where_the_segmenter_belongs(second):
+    with pytest.raises(TypeError, match=r"^segmenter, the first argument.* Got ndarray"):
+        segment_mosaic(IMAGE, second)
