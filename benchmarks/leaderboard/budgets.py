@@ -4,7 +4,7 @@ import numpy as np
 
 from .recipes import RECIPES, plan
 from .reported import REPORTED
-from .run import key
+from .run import command, key
 from .settings import SETTINGS
 from .store import number
 from .systems import SYSTEMS, VARIANTS
@@ -49,7 +49,7 @@ def _join(values):
 
 
 def not_run(store):
-    """Rows, or seeds of rows, that no table holds, with the core-minutes that they would take."""
+    """Rows, or seeds of rows, that no table holds: their commands, and core-minutes for a seed."""
     stored = {key(run) for run in store.runs}
     rows, total = [], 0.0
     for name, system in SYSTEMS.items():
@@ -59,35 +59,58 @@ def not_run(store):
                 seeds = [seed for seed in SEEDS if key({**job, "seed": seed}) not in stored]
                 if not seeds:
                     continue
-                minutes = _core_minutes(store, system, setting, variant)
+                budget = _budget(store, system, setting, variant)
+                minutes = _core_minutes(system, setting, budget)
                 total += minutes * len(seeds)
                 rows.append(
                     [
                         setting,
                         system.label,
                         VARIANTS[variant],
+                        f"``{_command(job, seeds[0], budget)}``",
                         ", ".join(str(seed) for seed in seeds),
                         f"{minutes:.0f}",
                         _reported(setting, name, variant),
                     ]
                 )
-    header = ["setting", "row", "preprocessing", "seeds", "core-minutes a seed", "reported"]
-    text = f"All of it would take {total:.0f} core-minutes on this machine."
+    header = [
+        "setting",
+        "row",
+        "preprocessing",
+        "command of the first seed",
+        "seeds",
+        "core-minutes a seed",
+        "reported",
+    ]
+    text = (
+        f"All of it would take {total:.0f} core-minutes on this machine. Each command begins with "
+        "``python -m benchmarks.leaderboard``."
+    )
     return [*_elsewhere(), text, "", *rst_table(header, rows)]
 
 
-def _core_minutes(store, system, setting, variant):
-    """What a run took, or else what its budget is; 1 for programs that are not trained."""
-    if not system.net:
-        return 1.0
+def _command(job, seed, budget):
+    """The command of a run, without its beginning."""
+    words = command({**job, "seed": seed, "budget": budget, "scale": "full", "speed": 1})
+    return words.removeprefix("python -m benchmarks.leaderboard ")
+
+
+def _budget(store, system, setting, variant):
+    """Minutes that the variant's other seeds had, or else the longest of its system."""
     budgets = {
         run["variant"]: run["budget"]
         for run in store.runs
         if run["setting"] == setting and SYSTEMS[run["system"]] is system
     }
-    minutes = budgets.get(variant) or max(budgets.values(), default=BUDGET)
+    return budgets.get(variant) or max(budgets.values(), default=BUDGET)
+
+
+def _core_minutes(system, setting, budget):
+    """What the training of a budget takes; 1 for programs that are not trained."""
+    if not system.net:
+        return 1.0
     recipe = RECIPES[system.net, setting]
-    n_train, epochs = plan(recipe, minutes)
+    n_train, epochs = plan(recipe, budget)
     return CORES * n_train * epochs / recipe.rate / 60
 
 
@@ -99,12 +122,16 @@ def _reported(setting, system, variant):
 def _elsewhere():
     """What no row of the tables stands for."""
     return [
-        "- The studies' own lengths: U-Net 30 epochs and random forest 500 patches "
-        "([Saverese2022]_), Mask R-CNN 20,000 blends in 4 orientations for 80 epochs "
-        "([Kamath2019]_: about 12,000 core-minutes here).",
-        "- DETR of the published form from a local checkpoint, and transformers' Mask2Former.",
-        "- Nets trained at the seeing of HSC (``equal C8-mask_rcnn``, 90 core-minutes), and the "
-        'four stages of [Shah2020]_ (``stages="deep-fields-2020"``, 50 epochs: about 90).',
-        "- Nets of the equal budgets with more minutes: see :doc:`leaderboard_equal`.",
+        "- The studies' own lengths: U-Net 30 epochs ([Saverese2022]_: "
+        "``run --setting A --system unet --variant 4 --budget 20.5``, 41 core-minutes a seed), "
+        "Mask R-CNN 20,000 blends in 4 orientations for 80 epochs ([Kamath2019]_: "
+        "``n_train = 20000`` in the recipe and ``run --setting B --system mask_rcnn "
+        "--budget 6000``, about 12,000 core-minutes).",
+        "- Nets trained at the seeing of HSC for 90 core-minutes: ``equal C8-mask_rcnn``. The four "
+        'stages of [Shah2020]_ in full: ``stages = "deep-fields-2020"`` in the recipe '
+        "``C8-mask_rcnn_stages.toml`` (50 epochs, about 90 core-minutes).",
+        "- DETR of the published form from a checkpoint: none is reachable here, and "
+        "``DETRSegmenter(weights=FILE)`` reads it.",
+        "- Nets and seeds of the equal budgets: see :doc:`leaderboard_equal`.",
         "",
     ]

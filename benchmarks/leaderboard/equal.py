@@ -26,6 +26,7 @@ from .settings import SETTINGS
 from .systems import ours, predict
 from .table_file import add_run
 from .torchvision_peer import TorchvisionMaskRCNN
+from .transformers_peer import TransformersMask2Former
 
 RECIPES = Path(__file__).parent / "equal_recipes"
 CHECKPOINTS = Path("build/leaderboard/checkpoints")
@@ -149,6 +150,7 @@ RIVALS = {
         "segmentation_models_pytorch U-Net, trained and deblended as ours", True, _smp_in_ours()
     ),
     "torchvision": Rival("torchvision Mask R-CNN", True, _theirs(TorchvisionMaskRCNN)),
+    "transformers": Rival("transformers Mask2Former", True, _theirs(TransformersMask2Former)),
     "stardist": Rival("StarDist", True, _theirs(outside.StarDist)),
     "cellpose": Rival("Cellpose", True, _theirs(outside.Cellpose)),
 }

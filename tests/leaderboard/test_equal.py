@@ -133,6 +133,25 @@ def test_torchvision_learns_overlapping_masks(monkeypatch):
     assert all(((sources.scores > 0) & (sources.scores <= 1)).all() for sources in predicted)
 
 
+@pytest.mark.filterwarnings("ignore::galaxysegment.NoSourcesWarning")
+def test_transformers_learns_masks(monkeypatch):
+    pytest.importorskip("transformers")
+    from benchmarks.leaderboard.clock import TrainingClock
+    from benchmarks.leaderboard.transformers_peer import TransformersMask2Former
+
+    X, y = blends(4)
+    monkeypatch.setattr(TrainingClock, "used", property(lambda clock: float(clock.n_seen)))
+    small = {"num_queries": 5, "hidden_dim": 32, "decoder_layers": 2, "encoder_layers": 1}
+    small |= {"mask_feature_size": 32, "feature_size": 32, "num_attention_heads": 2}
+    small |= {"encoder_feedforward_dim": 32, "dim_feedforward": 32}
+    peer = TransformersMask2Former(core_minutes=0.05, batch_size=2, config=small).fit(X, y)
+    predicted = peer.set_params(score_threshold=0.0).predict(X[:2], output="instances")
+    assert [sources.shape for sources in predicted] == [(64, 64)] * 2
+    assert all((sources.scores >= 0).all() for sources in predicted)
+    nothing = peer.set_params(score_threshold=1.0).predict(X[:2], output="instances")
+    assert [len(sources) for sources in nothing] == [0, 0]
+
+
 def test_an_image_without_sources_is_flipped_too():
     from benchmarks.leaderboard.torchvision_peer import flipped
 

@@ -89,11 +89,14 @@ def test_what_was_not_run_is_listed_with_its_budget(stored):
     from benchmarks.leaderboard.budgets import not_run
 
     rows = [line for line in not_run(stored(("smp_unet", "snr", 1, 0.8))) if "pytorch" in line]
-    assert rows[0].startswith('   "A", "segmentation_models_pytorch U-Net", "asinh of S/N", "0, 2"')
+    assert rows[0].startswith('   "A", "segmentation_models_pytorch U-Net", "asinh of S/N", ')
+    command = "``run --setting A --system smp_unet --variant snr --seed 0 --budget 20``"
+    assert f'"{command}", "0, 2", ' in rows[0]
     minutes = float(rows[0].split(", ")[-2].strip('"'))
     assert minutes == pytest.approx(40, rel=0.2)  # 20 minutes of two cores
     every = "\n".join(not_run(stored()))
-    assert '"A", "MaskRCNNSegmenter", "variant 3: Liberator + RMS", "0, 1, 2"' in every
+    command = "run --setting A --system mask_rcnn --variant 3 --seed 0 --budget 20"
+    assert f'"variant 3: Liberator + RMS", "``{command}``", "0, 1, 2"' in every
 
 
 def test_long_tables_scroll():
