@@ -90,8 +90,8 @@ def panoptic_quality(
             (n_images, 2, height, width), Instances, or list of them
         Panoptic maps hold the class and the instance id of every pixel. In a label map or a boolean
         mask (split into connected components) every source is a galaxy (class 1) and the rest is
-        sky (class 0). Instances are painted in order of increasing score; without classes they are
-        galaxies.
+        sky (class 0). Instances are painted as by `Instances.to_label_map`; without classes they
+        are galaxies.
     stuff : sequence of int, default=(0,)
         Classes without instances, one segment per image: by default the sky. Pass
         `galaxysegment.structures.STUFF` for maps with artefacts, trails, diffuse light or cirrus.

@@ -9,6 +9,7 @@ from astropy.io import fits
 from ..io._tables import classes_hdu, instances_hdu, scores_hdu
 from ..structures import GALAXY, SKY, Instances
 from ..structures._labels import connect
+from ..structures._painting import painting_order
 from ._join import as_semantic, stack_tables
 
 _ROWS = 256
@@ -260,7 +261,7 @@ def _unpack(record):
 
 
 def write_instances(path, offset, instances):
-    """Paint instances into a label map on disk, the surest on top, and append their tables.
+    """Paint instances into a label map on disk, as `painting_order` says, and append their tables.
 
     The tables SCORES and CLASSES are of the labels, INSTANCES is of all sources.
 
@@ -273,7 +274,7 @@ def write_instances(path, offset, instances):
     instances : Instances
     """
     height, width = instances.shape
-    order = np.argsort(instances.scores, kind="stable")
+    order = painting_order(instances)
     blocks = [(y0, min(y0 + _ROWS, height)) for y0 in range(0, height, _ROWS)]
     visible = np.zeros(len(instances) + 1, dtype=bool)
     for block in blocks:
@@ -294,7 +295,7 @@ def write_instances(path, offset, instances):
 def write_instance_classes(path, offset, instances):
     """Paint the classes of instances into a semantic map on disk, as `write_instances` does."""
     height, width = instances.shape
-    order = np.argsort(instances.scores, kind="stable")
+    order = painting_order(instances)
     classes = np.full(len(instances), GALAXY) if instances.classes is None else instances.classes
     owners = as_semantic(np.concatenate([[SKY], classes])).astype(">i2")
     with path.open("r+b") as file:

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from ._classes import GALAXY
 from ._labels import check_label_map, relabel
+from ._painting import painting_order
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -280,12 +281,15 @@ class Instances:
         """Index of the visible source of every pixel plus one; 0 where there is none."""
         painted = np.zeros(self.shape, dtype=np.int32)
         windows = self._windows()
-        for index in np.argsort(self.scores, kind="stable"):
+        for index in painting_order(self).tolist():
             painted[windows[index]][self.crops[index]] = index + 1
         return painted
 
     def to_label_map(self) -> NDArray[np.int32]:
         """Paint the sources in order of increasing score, so that the surest is on top.
+
+        A source of less than 1 % of the pixels of another, in which most of it lies, comes on top
+        of it whatever the scores: a star on a galaxy keeps its label.
 
         Returns
         -------

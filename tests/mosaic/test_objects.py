@@ -11,7 +11,8 @@ from galaxysegment.mosaic import _instances, _plan
 from galaxysegment.mosaic._instances import describe_instances, join_instances, write_instances
 from galaxysegment.mosaic._join import NOWHERE, drop_sources, number_sources
 from galaxysegment.mosaic._plan import cut_tiles
-from galaxysegment.structures import NoSourcesWarning
+from galaxysegment.structures import NoSourcesWarning, relabel
+from galaxysegment.structures._painting import painting_order
 
 SHAPE = (34, 90)
 TILES = [tile for line in cut_tiles(SHAPE, 17, 14) for tile in line]
@@ -224,8 +225,9 @@ def test_the_surest_is_painted_on_top(tmp_path, height):
     scores = rng.integers(0, 4, len(masks)) / 4  # equal scores, too: the later one is on top
     instances = Instances.from_masks(masks, scores, shape=shape)
     expected = np.zeros(shape, dtype=int)
-    for index in np.argsort(scores, kind="stable"):
+    for index in painting_order(instances):
         expected[masks[index]] = index + 1
+    np.testing.assert_array_equal(relabel(expected), instances.to_label_map())
     visible = np.unique(expected[expected > 0])
     expected = np.searchsorted(visible, expected) + 1
     expected[~np.any(masks, axis=0)] = 0
