@@ -147,7 +147,9 @@ def test_no_garbage_is_sought_while_a_segmenter_is_imported():
 def test_a_segmenter_starts_without_its_neighbours():
     unneeded = {"sklearn.ensemble", "sklearn.metrics", "sklearn.pipeline", "scipy.stats"}
     unneeded |= {"astropy.wcs", "astropy.table", "astropy.nddata"}
-    assert not modules_after("from galaxysegment import PhotutilsSegmenter") & unneeded
+    unneeded |= {"scipy.special", "scipy.spatial", "numpy.f2py", "numpy.testing", "narwhals"}
+    for first in ("", "import galaxysegment.io; "):
+        assert not modules_after(f"{first}from galaxysegment import PhotutilsSegmenter") & unneeded
 
 
 @pytest.fixture
@@ -158,10 +160,10 @@ def alone(monkeypatch):
 
 @pytest.mark.usefixtures("alone")
 def test_a_module_that_was_put_off_is_there_when_asked_for():
-    from galaxysegment._utils.learn import _put_off
+    from galaxysegment._utils.later import put_off
 
     sys.modules.pop("colorsys", None)
-    with _put_off("colorsys"):
+    with put_off("colorsys"):
         import colorsys as stand_in
 
         assert sys.modules["colorsys"] is stand_in
@@ -170,25 +172,55 @@ def test_a_module_that_was_put_off_is_there_when_asked_for():
     assert stand_in.rgb_to_hsv(1, 0, 0) == (0, 1, 1)
     assert sys.modules["colorsys"] is not stand_in
     del sys.modules["colorsys"]
-    with _put_off("colorsys"):  # a name is taken from the module itself
+    with put_off("colorsys"):  # a name is taken from the module itself
         from colorsys import rgb_to_hsv
     assert rgb_to_hsv is sys.modules["colorsys"].rgb_to_hsv
     del sys.modules["colorsys"]
     names = {}
-    with _put_off("colorsys"):
+    with put_off("colorsys"):
         exec("from colorsys import *", names)
     assert names["rgb_to_hsv"] is sys.modules["colorsys"].rgb_to_hsv
 
 
+@pytest.mark.usefixtures("alone")
+def test_a_package_that_was_put_off_is_there_when_asked_for(monkeypatch):
+    from galaxysegment._utils.later import put_off
+
+    names = ["wsgiref", "wsgiref.util"]
+    for name in [name for name in sys.modules if name.split(".")[0] == "wsgiref"]:
+        monkeypatch.delitem(sys.modules, name)
+    with put_off(*names):
+        import wsgiref.util as stand_in
+
+        assert sys.modules["wsgiref.util"] is stand_in
+    assert not set(names) & set(sys.modules)
+    assert stand_in.request_uri.__module__ == "wsgiref.util"
+    assert sys.modules["wsgiref"].util is sys.modules["wsgiref.util"] is not stand_in
+    del sys.modules["wsgiref.util"], sys.modules["wsgiref"].util
+    with put_off(*names):  # its package is there
+        import wsgiref.util as other
+
+        assert sys.modules["wsgiref"].util is other
+    assert not hasattr(sys.modules["wsgiref"], "util")
+    assert other.request_uri.__module__ == "wsgiref.util"
+
+
+def test_modules_that_were_put_off_are_found_as_attributes():
+    names = "numpy.f2py.get_include", "numpy.testing.assert_equal", "scipy.special.gamma"
+    statement = "import galaxysegment.segmenters._photutils, numpy, scipy, sklearn.utils.validation"
+    statement += f"; {', '.join(names)}, sklearn.utils.validation.nw.from_native"
+    assert {"numpy.f2py", "numpy.testing", "scipy.special", "narwhals"} <= modules_after(statement)
+
+
 def test_nothing_is_put_off_beside_another_thread():
-    from galaxysegment._utils.learn import _put_off
+    from galaxysegment._utils.later import put_off
 
     sys.modules.pop("colorsys", None)
     done = threading.Event()
     thread = threading.Thread(target=done.wait)
     thread.start()
     try:
-        with _put_off("colorsys"):
+        with put_off("colorsys"):
             assert "colorsys" not in sys.modules
     finally:
         done.set()
@@ -197,10 +229,10 @@ def test_nothing_is_put_off_beside_another_thread():
 
 @pytest.mark.usefixtures("alone")
 def test_a_failed_import_leaves_no_stand_in():
-    from galaxysegment._utils.learn import _put_off
+    from galaxysegment._utils.later import put_off
 
     sys.modules.pop("colorsys", None)
-    with pytest.raises(ImportError, match="nothing_such"), _put_off("colorsys"):
+    with pytest.raises(ImportError, match="nothing_such"), put_off("colorsys"):
         import nothing_such  # noqa: F401
     assert "colorsys" not in sys.modules
 
@@ -216,6 +248,27 @@ def test_a_mosaic_in_a_file_starts_without_sky_positions(tmp_path):
     unneeded = {"astropy.wcs", "astropy.coordinates", "numba", "photutils"}
     unneeded |= {"scipy.stats", "sklearn.metrics", "sklearn.pipeline", "galaxysegment.separation"}
     assert not modules_after(f"{start}; {run}") & unneeded
+
+
+@pytest.mark.parametrize("method", ["photutils", "sep"])
+def test_a_small_image_needs_few_modules_and_leaves_no_garbage(tmp_path, method):
+    image = str(tmp_path / "image.fits")
+    pixels = np.random.default_rng(0).normal(size=(100, 100)).astype("f4")
+    y, x = np.mgrid[:100, :100]
+    for place in (35, 50):
+        pixels += 60 * np.exp(-((y - 50) ** 2 + (x - place) ** 2) / 60)
+    fits.writeto(image, pixels)
+    run = "import gc, galaxysegment.cli as cli; before = gc.get_stats()[2]['collections']"
+    run += f"; cli.main(['segment', {image!r}, '--method', {method!r}])"
+    run += "; assert gc.get_stats()[2]['collections'] == before; assert gc.isenabled()"
+    unneeded = {"photutils", "sklearn.metrics", "sklearn.pipeline", "scipy.stats", "narwhals"}
+    unneeded |= {"astropy.wcs", "astropy.table", "astropy.convolution", "numpy.f2py"}
+    unneeded |= {"galaxysegment.mosaic", "galaxysegment.catalog", "galaxysegment.nets"}
+    if method == "sep":
+        unneeded.add("numba")
+    code = f"import sys, json; {run}; print(json.dumps(sorted(sys.modules)))"
+    output = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert not set(json.loads(output.splitlines()[-1])) & unneeded
 
 
 def test_help_loads_no_estimator():

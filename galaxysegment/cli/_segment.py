@@ -1,8 +1,11 @@
 """Segment an image and write its label map with the image's WCS."""
 
+from contextlib import ExitStack
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
+from .._utils.shared import NO_COLLECTION
 from ._bands import add_bands_argument, choose_bands
 from ._choose import (
     add_gap_arguments,
@@ -26,6 +29,7 @@ from ._picture import bands_to_draw, draw
 
 LARGEST_SIDE = 8192  # of an image that is worked on as a whole
 TILE_SIZE = 2048
+_SMALL = 1 << 22  # pixels of an image that is segmented without a search for garbage
 
 _WORDS = {
     **READ_WORDS,
@@ -113,6 +117,13 @@ def _add_output_arguments(parser):
 
 def run(arguments):
     """Read, segment, write."""
+    with ExitStack() as start:
+        # Most of the time for a small image is imports.
+        start.enter_context(NO_COLLECTION)
+        _run(arguments, start)
+
+
+def _run(arguments, start):
     output = arguments.output or default_output(arguments.image[0], "segmentation")
     _check_files(arguments, output)
     measure_options(arguments)  # refused before work starts
@@ -122,6 +133,8 @@ def run(arguments):
     shown = _choose_shown(arguments, bands)
     segmenter = ready_segmenter(arguments, with_rms=field.has_rms, n_bands=field.n_bands)
     bridge_gaps(segmenter, arguments.bridge, label=arguments.label_bridge)
+    if not _is_small(field, segmenter):
+        start.close()
     if tile_size is None:
         labels, values = _segment_whole(field, segmenter, output, arguments)
     else:
@@ -131,6 +144,13 @@ def run(arguments):
         print(f"Drew {arguments.picture}.")
     if arguments.catalog or arguments.regions:
         _measure(field, labels, values, arguments, bands.names)
+
+
+def _is_small(field, segmenter):
+    """Whether the work leaves too little garbage to look for, as with a few pixels and no net."""
+    from ..base._pipelines import pipeline_steps
+
+    return prod(field.shape) <= _SMALL and pipeline_steps(segmenter)[-1].works_in_threads
 
 
 def _check_files(arguments, output):

@@ -7,7 +7,6 @@ tile by tile and cleaned once all are known.
 from itertools import chain
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from ..structures._labels import touching_groups
 
@@ -15,6 +14,7 @@ from ..structures._labels import touching_groups
 #: matter to each other, as in SExtractor.
 _ZONE = 10.0
 _QUERIES = 4096  # detections whose neighbours are looked up at once
+_FEW = 400  # detections of which all pairs are looked at
 _COLUMNS = ("x", "y", "a", "b", "cxx", "cyy", "cxy", "flux", "n_pixels", "correction", "threshold")
 _AREA = _COLUMNS.index("n_pixels")
 _ORDER = slice(11, 14)  # last row and column of the blend, number of the part
@@ -141,18 +141,28 @@ def _eats(measured, clean_param, zone):
 
 def _neighbours(x, y, a, zone):
     """Yield pairs ``(first, second)``, first < second, that are within the zone of each other."""
-    if not len(x):
-        return
-    points = np.stack([x, y], axis=1)
-    tree = cKDTree(points)
-    for start in range(0, len(x), _QUERIES):
-        own = np.arange(start, min(start + _QUERIES, len(x)))
+    for pair in _possible_neighbours(x, y, 2 * zone * a):
+        asking, other = pair
         # of a pair, the larger one asks
-        lists = tree.query_ball_point(points[own], 2 * zone * a[own])
-        sizes = np.fromiter(map(len, lists), dtype=np.int64, count=len(own))
-        asking = np.repeat(own, sizes)
-        other = np.fromiter(chain.from_iterable(lists), dtype=np.int64, count=len(asking))
         asks = (a[other] < a[asking]) | ((a[other] == a[asking]) & (asking < other))
         asking, other = asking[asks], other[asks]
         near = np.hypot(x[asking] - x[other], y[asking] - y[other]) <= zone * (a[asking] + a[other])
         yield np.minimum(asking, other)[near], np.maximum(asking, other)[near]
+
+
+def _possible_neighbours(x, y, reach):
+    """Yield pairs of a detection and each that may be within its reach, itself too."""
+    n = len(x)
+    if n <= _FEW:  # importing scipy.spatial takes longer
+        yield np.repeat(np.arange(n), n), np.tile(np.arange(n), n)
+        return
+    from scipy.spatial import cKDTree
+
+    points = np.stack([x, y], axis=1)
+    tree = cKDTree(points)
+    for start in range(0, n, _QUERIES):
+        own = np.arange(start, min(start + _QUERIES, n))
+        lists = tree.query_ball_point(points[own], reach[own])
+        sizes = np.fromiter(map(len, lists), dtype=np.int64, count=len(own))
+        asking = np.repeat(own, sizes)
+        yield asking, np.fromiter(chain.from_iterable(lists), dtype=np.int64, count=len(asking))

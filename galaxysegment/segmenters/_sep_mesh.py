@@ -4,7 +4,6 @@ from copy import copy
 
 import numpy as np
 from scipy import sparse
-from scipy.spatial import cKDTree
 
 from ..detection._background import compiling_pays, rows_of
 
@@ -100,6 +99,8 @@ def _fill(level, noise, trusted):
         return level, noise
     if not trusted.any():
         return np.zeros_like(level), np.ones_like(noise)
+    from scipy.spatial import cKDTree
+
     good, bad = np.argwhere(trusted), np.argwhere(~trusted)
     n_near = min(12, len(good))  # so many boxes can be equally near
     distance, index = cKDTree(good).query(bad, k=n_near)

@@ -8,8 +8,8 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
+from .._utils.later import ndimage
 from ._classes import GALAXY
 from ._labels import check_label_map, relabel
 from ._painting import painting_order

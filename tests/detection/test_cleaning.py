@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from galaxysegment import SEPSegmenter
+from galaxysegment.detection import _cleaning
 from galaxysegment.detection._cleaning import measure_detections, surviving
 from galaxysegment.structures._labels import source_pixels
 
@@ -91,3 +92,16 @@ def test_any_order_of_detections_gives_the_same_survivors():
     np.testing.assert_array_equal(surviving(measured[order], 1.0), expected[order])
     measured[0] = np.nan  # a detection that no tile saw whole stays
     assert surviving(measured, 1.0)[0]
+
+
+def test_few_detections_have_the_neighbours_of_many(monkeypatch):
+    rng = np.random.default_rng(0)
+    places = rng.uniform(0, 300, (2, 80))
+    places[:, 40:] = np.round(places[:, 40:], -1)  # some at the very distance
+    widths = rng.choice([1.0, 2.0, 3.5], 80)
+    pairs = []
+    for few in (1000, 0):
+        monkeypatch.setattr(_cleaning, "_FEW", few)
+        first, second = np.concatenate(list(_cleaning._neighbours(*places, widths, 10.0)), axis=1)
+        pairs.append(sorted(zip(first.tolist(), second.tolist(), strict=True)))
+    assert pairs[0] == pairs[1] and len(pairs[0]) > 100
