@@ -163,8 +163,7 @@ def _gain(points):
     return (
         f"Mask AP: {told} core-minutes. From {before:g} to {last:g} core-minutes each doubling "
         f"brings {number(gain)}. The 80 epochs of [Kamath2019]_ are {STUDY_MINUTES:,} "
-        f"core-minutes, {doublings:.0f} doublings more; the gain falls with each, so that this "
-        "curve cannot tell where it ends."
+        f"core-minutes, {doublings:.0f} doublings more, of which this curve tells nothing."
     )
 
 

@@ -100,8 +100,11 @@ Pixel IoU on one more field of 1024², pooled, if the true masks end at half the
 LIMITS = """\
 - Our images are simulations, and kinder than a survey: no bright stars with spikes, no spirals with
   arms, no seams. A lead over a reported number compares images as well as programs.
-- Mask R-CNN was not trained on the image alone nor on variants 1 to 3. [Kamath2019]_ reports a mean
-  AP of .9 without its IoU; it stands beside our AP50 and our AP.
+- Mask R-CNN was not trained on the image alone nor on variants 1 to 3: ``run --setting A --system
+  mask_rcnn --variant 3 --seed 0``, 38 core-minutes each. A training of 3 core-minutes on variant 3
+  (``--budget 1.5``: 324 patches seen, 26,000 in [Saverese2022]_) had a mask AP of .001. So short a
+  training tells nothing about the preprocessing and has no row. [Kamath2019]_ reports a mean AP of
+  .9 without its IoU; it stands beside our AP50 and our AP.
 - Our nets had less training than the studies' nets: U-Nets of variants 1 to 4 one seed and 4 epochs
   (30 in [Saverese2022]_), the forest 64 patches (500), the Mask R-CNN of setting B 4000 blends
   (20,000 in [Kamath2019]_, each in 4 augmentations, 80 epochs).
@@ -112,16 +115,17 @@ LIMITS = """\
   about 0.7″. The section on setting C8, at the end of :doc:`leaderboard_c`, has that seeing, and no
   net that was trained there. On a field of GalSim at 0.8″ a Mask R-CNN of setting C fell to an AP50
   of .31 for stars (.54 after fine-tuning), below the reported .708: see
-  :doc:`leaderboard_elsewhere`. The schedule of four stages was not run.
+  :doc:`leaderboard_elsewhere`. The schedule of four stages with SGD has a recipe, ``run --setting
+  C8 --system mask_rcnn_stages``, and no row: it needs about 90 core-minutes.
 - No program is compared with the shipped nets in settings A, B, C and C8, because the nets were
   trained on more images. Some of their rows, and all of C8, have fewer than three seeds: the last
   column of a table counts them.
 - Tuned rows of setting C choose on four patches, those of C8 on eight. A finer grid does not always
   choose better: in setting C peers have a row with their own grid and a row with the common grid,
   and ours meet the better.
-- Tuned rows with a †, and the programs of others in settings A and B, chose one parameter after the
-  other, in two rounds. Newer rows choose threshold, kernel and filter together, and go on until a
-  round changes nothing.
+- The programs of others in settings A and B chose one parameter after the other, in two rounds.
+  Newer rows choose threshold, kernel and filter together, and go on until a round changes nothing.
+  Going on in this way from the stored parameters changed one of the rows that were tried again.
 - The segmentation_models_pytorch U-Net of setting A has the same patches and preprocessing as ours,
   but no flips in training, views, tuned threshold or deblending, and one seed, 0. Our U-Net on the
   S/N has seeds 1 and 2, so that they do not meet there: our Mask R-CNN meets it. Recipes for both
