@@ -3,6 +3,9 @@
 Background, smoothing, threshold and connected pixels are done for a few rows at a time, which stay
 in the cache. Each sum has the order of the same sum in numpy, or in sep, so that the results are
 equal to the bit. numba takes a while to import, so functions import this module.
+
+Inner loops run over numbers without a sign, and take no slices: numba would ask of each index
+whether it counts from the end, and count the references to each slice.
 """
 
 import numpy as np
@@ -10,29 +13,92 @@ import numpy as np
 from .._utils.compiled import INNER, OPTIONS, njit
 from ._deblend_kernels import root_of
 
+_BLOCK = 64  # pixels of a row that are compared with one limit first
+_SLACK = 1e-5  # share that rounding can change a sum of a few terms by, with room to spare
+
 
 @njit(**INNER)
-def map_row(out, y, smooth_map):
-    """Fill a row of a background or noise map.
+def map_row(out, y, smooth_map, x0, x1):
+    """Fill columns ``x0…x1`` of a row of a background or noise map.
 
     Parameters
     ----------
     out : ndarray of shape (width,)
-    y : int
+    y, x0, x1 : int
     smooth_map : tuple
         For each row, four lines and their weights; the lines, shape (n, width); the lowest and the
         highest sum, and what is added to the sum.
     """
-    lines, weights, columns, low, high, base = smooth_map
-    a, b, c, d = lines[y, 0], lines[y, 1], lines[y, 2], lines[y, 3]
-    first, second, third, fourth = columns[a], columns[b], columns[c], columns[d]
-    for x in range(out.size):
-        value = first[x] * weights[y, 0]
-        value += second[x] * weights[y, 1]
-        value += third[x] * weights[y, 2]
-        value += fourth[x] * weights[y, 3]
+    fill_columns(out, x0, x1, smooth_map[2], line_of_map(y, smooth_map))
+
+
+@njit(**INNER)
+def line_of_map(y, smooth_map):
+    """Numbers that make row `y` of a map, for `fill_columns`."""
+    lines, weights, _, low, high, base = smooth_map
+    a, b, c, d = weights[y, 0], weights[y, 1], weights[y, 2], weights[y, 3]
+    return lines[y, 0], lines[y, 1], lines[y, 2], lines[y, 3], a, b, c, d, low, high, base
+
+
+@njit(**INNER)
+def fill_columns(out, x0, x1, columns, line):
+    """Fill columns ``x0…x1`` of a row of a map, given its `line_of_map`."""
+    first, second, third, fourth, a, b, c, d, low, high, base = line
+    for x in range(np.uintp(x0), np.uintp(x1)):
+        value = columns[first, x] * a
+        value += columns[second, x] * b
+        value += columns[third, x] * c
+        value += columns[fourth, x] * d
         value = low if value < low else value
         out[x] = (high if value > high else value) + base
+
+
+@njit(**INNER)
+def extremes_of_blocks(smooth_map):
+    """Lowest and highest value of each line of a map in blocks, shape (2, n_blocks, n_lines)."""
+    columns = smooth_map[2]
+    n_lines, width = columns.shape
+    extremes = np.empty((2, -(-width // _BLOCK), n_lines), columns.dtype)
+    for line in range(n_lines):
+        for block in range(extremes.shape[1]):
+            x0 = block * _BLOCK
+            low = high = columns[line, x0]
+            for x in range(x0, min(x0 + _BLOCK, width)):
+                low, high = min(low, columns[line, x]), max(high, columns[line, x])
+            extremes[0, block, line], extremes[1, block, line] = low, high
+    return extremes
+
+
+@njit(**INNER)
+def limit_blocks(limits, y, smooth_map, extremes):
+    """Fill in, for each block of row `y` of a map, a number that no pixel of it is below."""
+    lines, weights, columns, lowest, highest, base = smooth_map
+    slack = columns.dtype.type(_SLACK)
+    for block in range(limits.size):
+        total = size = columns.dtype.type(0)
+        for index in range(4):
+            line, weight = lines[y, index], weights[y, index]
+            low, high = weight * extremes[0, block, line], weight * extremes[1, block, line]
+            total += min(low, high)
+            size += max(abs(low), abs(high))
+        total -= size * slack
+        total = lowest if total < lowest else total
+        limits[block] = (highest if total > highest else total) + base
+
+
+@njit(**INNER)
+def has_above(row, x0, x1, limit):
+    """Whether one of the pixels ``x0…x1`` of a row is not at most `limit`."""
+    is_any = False
+    for x in range(np.uintp(x0), np.uintp(x1)):
+        is_any |= not (row[x] <= limit)
+    return is_any
+
+
+@njit(**INNER)
+def inner_row(ring, y, radius, width):
+    """Row `y` of the image without the frame at both ends."""
+    return ring[y % len(ring)][radius : radius + width]
 
 
 @njit(**INNER)
@@ -44,17 +110,24 @@ def smooth_row(out, padded, ring, y, profile):
     out : ndarray of shape (width,)
     padded : ndarray of shape (width + 2 * radius,)
         Work space, zero at its ends.
-    ring : ndarray of shape (2 * radius + 1, width)
-        Row `y` of the image is row ``y % (2 * radius + 1)``.
+    ring : ndarray of shape (2 * radius + 1, width + 2 * radius)
+        Row `y` of the image is row ``y % (2 * radius + 1)``, with a frame at both ends.
     """
-    n, width = ring.shape
+    n, width = len(ring), out.size
     radius = n // 2
-    total = padded[radius : radius + width]
-    middle, weight = ring[y % n], profile[radius]
+    total, middle = padded[radius : radius + width], inner_row(ring, y, radius, width)
+    if n == 5:  # the usual size: five pixels at once, in the same order
+        first, last = inner_row(ring, y - 2, 2, width), inner_row(ring, y + 2, 2, width)
+        above, below = inner_row(ring, y - 1, 2, width), inner_row(ring, y + 1, 2, width)
+        weigh_five(total, middle, above, below, first, last, profile)
+        weigh_five(out, total, padded[1:], padded[3:], padded, padded[4:], profile)
+        return
+    weight = profile[radius]
     for x in range(width):
         total[x] = middle[x] * weight
     for shift in range(1, radius + 1):
-        above, below, weight = ring[(y - shift) % n], ring[(y + shift) % n], profile[radius - shift]
+        above, below = inner_row(ring, y - shift, radius, width), inner_row(ring, y + shift, radius, width)
+        weight = profile[radius - shift]
         for x in range(width):
             total[x] += (above[x] + below[x]) * weight
     weight = profile[radius]
@@ -65,6 +138,17 @@ def smooth_row(out, padded, ring, y, profile):
         weight = profile[radius - shift]
         for x in range(width):
             out[x] += (left[x] + right[x]) * weight
+
+
+@njit(**INNER)
+def weigh_five(out, middle, left, right, first, last, profile):
+    """Sum five lines, weighted with a symmetric profile, from the middle to its ends."""
+    a, b, c = profile[0], profile[1], profile[2]
+    for x in range(out.size):
+        total = middle[x] * c
+        total += (left[x] + right[x]) * b
+        total += (first[x] + last[x]) * a
+        out[x] = total
 
 
 @njit(**INNER)
@@ -191,21 +275,23 @@ def detect(image, rms, background, noise, profile, n_sigma, n_pixels, reach, lab
     height, width = image.shape
     n, radius = profile.size, profile.size // 2
     zero = image.dtype.type(0)
-    ring, gaps = np.zeros((n, width), image.dtype), np.zeros((n, width), image.dtype)
-    has_gap = np.zeros(n, dtype=np.bool_)
+    ring = np.zeros((n, width + 2 * radius), image.dtype)
+    gaps, has_gap = np.zeros(ring.shape, image.dtype), np.zeros(n, dtype=np.bool_)
     padded = np.zeros(width + 2 * radius, image.dtype)
     work = np.empty((3, width), image.dtype)
     row, missing, level = work[0], work[1], work[2]
     is_above = np.zeros(-(-width // 8) * 8, dtype=np.bool_)
+    extremes = extremes_of_blocks(noise)
+    limits = np.empty(extremes.shape[1], image.dtype)
     runs = np.empty((1024, 4), dtype=np.int64)
     n_runs = first_above = np.int64(0)  # a plain 0 is a type of its own, compiled on its own
     for line in range(height + radius):
         slot = line % n
+        inside, gap = ring[slot, radius : radius + width], gaps[slot, radius : radius + width]
         if line < height:
-            map_row(level, line, background)
-            has_gap[slot] = subtract_row(ring[slot], gaps[slot], image[line], level)
+            has_gap[slot] = subtract_row(inside, gap, image[line], line, background, has_gap[slot])
         else:
-            ring[slot], gaps[slot], has_gap[slot] = zero, zero, False
+            inside[:], gap[:], has_gap[slot] = zero, zero, False
         y = line - radius
         if y < 0:
             continue
@@ -218,12 +304,23 @@ def detect(image, rms, background, noise, profile, n_sigma, n_pixels, reach, lab
             interpolate_row(row, missing)
         if rms.size:
             for x in range(width):
-                level[x] = rms[y, x]
+                is_above[x] = row[x] > n_sigma * rms[y, x]
         else:
-            map_row(level, y, noise)
-        gap = gaps[y % n]
-        for x in range(width):
-            is_above[x] = (row[x] > n_sigma * level[x]) & (gap[x] == zero)
+            limit_blocks(limits, y, noise, extremes)
+            noise_line = line_of_map(y, noise)
+            for block in range(limits.size):
+                x0, x1 = block * _BLOCK, min((block + 1) * _BLOCK, width)
+                if has_above(row, x0, x1, n_sigma * limits[block]):
+                    fill_columns(level, x0, x1, noise[2], noise_line)
+                    for x in range(np.uintp(x0), np.uintp(x1)):
+                        is_above[x] = row[x] > n_sigma * level[x]
+                else:
+                    for x in range(np.uintp(x0), np.uintp(x1)):
+                        is_above[x] = False
+        if has_gap[y % n]:
+            gap = inner_row(gaps, y, radius, width)
+            for x in range(width):
+                is_above[x] &= gap[x] == zero
         before = n_runs
         runs, n_runs, first_above = add_runs(runs, n_runs, first_above, y, is_above, reach)
         for run in range(before, n_runs):
@@ -233,18 +330,20 @@ def detect(image, rms, background, noise, profile, n_sigma, n_pixels, reach, lab
 
 
 @njit(**INNER)
-def subtract_row(out, gap, pixels, level):
+def subtract_row(out, gap, pixels, y, background, had_gap):
     """Subtract the background of a row; zero where there are no data, and `gap` is 1 there.
 
-    Returns whether there is such a pixel.
+    `had_gap` says whether `gap` is not zero before. Returns whether there is such a pixel.
     """
     zero, full = out.dtype.type(0), out.dtype.type(1)
-    n_missing = 0
+    map_row(out, y, background, np.int64(0), out.size)
+    is_any = False
     for x in range(out.size):
-        out[x] = pixels[x] - level[x]
-        n_missing += out[x] != out[x]
-    if not n_missing:
-        gap[:] = zero
+        out[x] = pixels[x] - out[x]
+        is_any |= out[x] != out[x]
+    if not is_any:
+        if had_gap:
+            gap[:] = zero
         return False
     for x in range(out.size):
         is_missing = out[x] != out[x]
@@ -254,8 +353,8 @@ def subtract_row(out, gap, pixels, level):
 
 
 @njit(**INNER)
-def smooth_row_in_full(out, ring, y, kernel):
-    """Smooth row `y` with a square kernel, pixel after pixel of the kernel, as sep does.
+def smooth_row_in_full(out, ring, y, kernel, x0, x1):
+    """Smooth columns ``x0…x1`` of row `y`, pixel after pixel of a square kernel, as sep does.
 
     Parameters
     ----------
@@ -263,32 +362,42 @@ def smooth_row_in_full(out, ring, y, kernel):
     ring : ndarray of shape (side, width + side - 1)
         Row `y` of the image is row ``y % side``, with a frame of zeros at both ends.
     kernel : ndarray of shape (side, side)
+    x0, x1 : int
     """
     side, radius = len(kernel), len(kernel) // 2
-    out[:] = 0
+    for x in range(np.uintp(x0), np.uintp(x1)):
+        out[x] = 0
     for down in range(side):
-        line = ring[(y + down - radius) % side]
+        slot = (y + down - radius) % side
         if side == 5:  # the usual size: five pixels at once, in the same order
-            add_five(out, line, kernel[down])
+            add_five(out, ring, slot, kernel, down, x0, x1)
             continue
         for across in range(side):
-            shifted, weight = line[across:], kernel[down, across]
-            for x in range(out.size):
-                out[x] += weight * shifted[x]
+            shift, weight = np.uintp(across), kernel[down, across]
+            for x in range(np.uintp(x0), np.uintp(x1)):
+                out[x] += weight * ring[slot, x + shift]
 
 
 @njit(**INNER)
-def add_five(out, line, weights):
+def add_five(out, ring, slot, kernel, down, x0, x1):
     """Add five neighbours of each pixel of a line, one after the other."""
-    a, b, c, d, e = weights[0], weights[1], weights[2], weights[3], weights[4]
-    for x in range(out.size):
+    a, b, c = kernel[down, 0], kernel[down, 1], kernel[down, 2]
+    d, e = kernel[down, 3], kernel[down, 4]
+    for x in range(np.uintp(x0), np.uintp(x1)):
         value = out[x]
-        value += a * line[x]
-        value += b * line[x + 1]
-        value += c * line[x + 2]
-        value += d * line[x + 3]
-        value += e * line[x + 4]
+        value += a * ring[slot, x]
+        value += b * ring[slot, x + np.uintp(1)]
+        value += c * ring[slot, x + np.uintp(2)]
+        value += d * ring[slot, x + np.uintp(3)]
+        value += e * ring[slot, x + np.uintp(4)]
         out[x] = value
+
+
+@njit(**INNER)
+def raise_noise(level, x0, x1, floor, factor):
+    """Raise columns ``x0…x1`` of a row of noise to at least `floor`, and by a factor."""
+    for x in range(np.uintp(x0), np.uintp(x1)):
+        level[x] = max(level[x], floor) * factor
 
 
 @njit(**INNER)
@@ -298,14 +407,87 @@ def noise_row(level, y, rms, noise, floor, factor):
         for x in range(level.size):
             level[x] = rms[y, x] * factor
     else:
-        map_row(level, y, noise)
-        for x in range(level.size):
-            level[x] = max(level[x], floor) * factor
+        map_row(level, y, noise, np.int64(0), level.size)
+        raise_noise(level, np.int64(0), level.size, floor, factor)
+
+
+@njit(**INNER)
+def mark_bright(is_bright, slot, row, bright):
+    """Find the blocks of a row with a pixel whose value is far from 0."""
+    for block in range(is_bright.shape[1]):
+        is_any = False
+        for x in range(np.uintp(block * _BLOCK), np.uintp(min((block + 1) * _BLOCK, row.size))):
+            is_any |= not (abs(row[x]) <= bright)
+        is_bright[slot, block] = is_any
+
+
+@njit(**INNER)
+def is_near_bright(is_bright, block, radius):
+    """Whether the kernel reaches a bright block, in any row of `is_bright`, from a block."""
+    reach = -(-radius // _BLOCK)
+    for row in range(len(is_bright)):
+        for other in range(max(block - reach, 0), min(block + reach + 1, is_bright.shape[1])):
+            if is_bright[row, other]:
+                return True
+    return False
+
+
+@njit(**INNER)
+def compare_in_full(is_above, row, level, ring, y, kernel, maps, n_sigma):
+    """Smooth the marked pixels as sep does, compute the noise there, and compare them.
+
+    Eight pixels at a time become so many. Those above the threshold stay marked.
+    """
+    rms, noise, floor, factor = maps
+    columns, line = noise[2], line_of_map(y, noise)
+    words, word = is_above.view(np.uint64), np.int64(0)
+    while word < words.size:
+        start = word
+        while word < words.size and words[word] != 0:
+            word += 1
+        if word > start:
+            x0, x1 = 8 * start, min(8 * word, row.size)
+            smooth_row_in_full(row, ring, y, kernel, x0, x1)
+            if not rms.size:
+                fill_columns(level, x0, x1, columns, line)
+                raise_noise(level, x0, x1, floor, factor)
+            for x in range(np.uintp(x0), np.uintp(x1)):
+                is_above[x] = row[x] > n_sigma * level[x]
+        word += 1
+
+
+@njit(**INNER)
+def mark_maybe(is_above, separate, level, y, maps, limits, extremes, is_bright, n_sigma, slack):
+    """Mark the pixels of a row that sep's sum may put above the threshold.
+
+    `separate` is not farther from that sum than `slack`, except near bright blocks. The noise is
+    computed of an RMS map only; else its lower limit will do.
+    """
+    rms, noise, floor, factor = maps
+    reach = len(is_bright) // 2
+    if not rms.size:
+        limit_blocks(limits, y, noise, extremes)
+    else:
+        noise_row(level, y, rms, noise, floor, factor)
+    for block in range(limits.size):
+        x0, x1 = block * _BLOCK, min((block + 1) * _BLOCK, separate.size)
+        if is_near_bright(is_bright, block, reach):
+            for x in range(np.uintp(x0), np.uintp(x1)):
+                is_above[x] = True
+        elif rms.size:
+            for x in range(np.uintp(x0), np.uintp(x1)):
+                is_above[x] = not (separate[x] <= n_sigma * level[x] - slack)
+        else:
+            limit = n_sigma * (max(limits[block], floor) * factor) - slack
+            limit = level.dtype.type(limit)
+            is_any = has_above(separate, x0, x1, limit)
+            for x in range(np.uintp(x0), np.uintp(x1)):
+                is_above[x] = is_any and not (separate[x] <= limit)
 
 
 @njit(**OPTIONS)
 def detect_like_sep(
-    image, rms, background, noise, floor, factor, kernel, profile, n_sigma, n_pixels, labels
+    image, rms, background, noise, floor, factor, kernel, profile, n_sigma, n_pixels, labels, bright
 ):
     """Detect the sources of an image without gaps before they are split, the bits of `sep.extract`.
 
@@ -327,6 +509,9 @@ def detect_like_sep(
         Smallest number of pixels of a source.
     labels : ndarray of int32, shape (height, width)
         Zeros, filled with the labels.
+    bright : float
+        Values that are farther from 0 than this are summed as sep sums them at once. About 1000
+        times the threshold is fast; the result does not depend on it.
 
     Returns
     -------
@@ -337,36 +522,38 @@ def detect_like_sep(
     """
     height, width = image.shape
     side, radius = len(kernel), len(kernel) // 2
-    ring = np.zeros((side, width + 2 * radius), image.dtype)
-    padded = np.zeros(width + 2 * radius, image.dtype)
-    work = np.empty((4, width), image.dtype)
-    level, row, separate, plain = work[0], work[1], work[2], work[3]
-    inside = ring[:, radius : radius + width]
+    ring, padded = np.zeros((side, width + 2 * radius), image.dtype), np.zeros(width + 2 * radius, image.dtype)
+    work = np.empty((3, width), image.dtype)
+    level, row, separate = work[0], work[1], work[2]
     is_above = np.zeros(-(-width // 8) * 8, dtype=np.bool_)
+    maps, extremes = (rms, noise, floor, factor), extremes_of_blocks(noise)
+    limits = np.empty(extremes.shape[1], image.dtype)
+    is_bright = np.zeros((side, limits.size), dtype=np.bool_)
+    slack = image.dtype.type(bright * difference_of(kernel, profile))
     runs, values = np.empty((1024, 4), dtype=np.int64), np.empty((1 << 16, 4), image.dtype)
-    n_runs = first_above = np.int64(0)  # a plain 0 is a type of its own, compiled on its own
-    n_values = 0
+    n_runs = first_above = n_values = np.int64(0)  # a plain 0 is a type of its own
     for line in range(height + radius):
+        inside = inner_row(ring, line, radius, width)
         if line < height:
-            map_row(level, line, background)
+            map_row(inside, line, background, np.int64(0), width)
             for x in range(width):
-                inside[line % side, x] = image[line, x] - level[x]
+                inside[x] = image[line, x] - inside[x]
         else:
-            inside[line % side] = 0
+            inside[:] = 0
+        mark_bright(is_bright, line % side, inside, bright)
         y = line - radius
         if y < 0:
             continue
-        smooth_row_in_full(row, ring, y, kernel)
-        noise_row(level, y, rms, noise, floor, factor)
-        for x in range(width):
-            is_above[x] = row[x] > n_sigma * level[x]
+        # Sums along one axis, then the other, are fast. sep's sum, which differs by rounding, is
+        # made near the threshold and above.
+        smooth_row(separate, padded, ring, y, profile)
+        mark_maybe(is_above, separate, level, y, maps, limits, extremes, is_bright, n_sigma, slack)
+        compare_in_full(is_above, row, level, ring, y, kernel, maps, n_sigma)
         before = n_runs
         runs, n_runs, first_above = add_runs(runs, n_runs, first_above, y, is_above, 1)
         if n_runs == before:
             continue
-        smooth_row(separate, padded, inside, y, profile)
-        for x in range(width):
-            plain[x] = inside[y % side, x]
+        plain = inner_row(ring, y, radius, width)
         values = with_room_for_row(values, n_values, width)
         for run in range(before, n_runs):
             for x in range(runs[run, 1], runs[run, 2]):
@@ -375,6 +562,16 @@ def detect_like_sep(
                 n_values += 1
     label_runs(runs[:n_runs], n_pixels, labels)
     return pixels_of_sources(runs[:n_runs], width, values[:n_values])
+
+
+@njit(**INNER)
+def difference_of(kernel, profile):
+    """How far two sums of pixels of at most 1 are apart: by a kernel, and by its factor."""
+    total = kernel[0, 0] * 0 + kernel.dtype.type(_SLACK)
+    for y in range(len(kernel)):
+        for x in range(len(kernel)):
+            total += abs(kernel[y, x] - profile[y] * profile[x])
+    return total
 
 
 @njit(**INNER)
@@ -418,7 +615,7 @@ def subtract_window(image, rms, background, noise, floor, factor):
     """Return an image without its background, and its noise; arguments as of `detect_like_sep`."""
     subtracted, depth = np.empty(image.shape, image.dtype), np.empty(image.shape, image.dtype)
     for y in range(len(image)):
-        map_row(subtracted[y], y, background)
+        map_row(subtracted[y], y, background, np.int64(0), image.shape[1])
         for x in range(image.shape[1]):
             subtracted[y, x] = image[y, x] - subtracted[y, x]
         noise_row(depth[y], y, rms, noise, floor, factor)

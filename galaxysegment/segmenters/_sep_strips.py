@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+_BRIGHT = 1000  # thresholds: brighter pixels are smoothed by sep's sum at once
 _LEAST_PART = 3  # pixels of a part above a threshold, however large a source has to be
 # Sources are shown to sep if their parts have this share of the light that sep asks for.
 _SAFE = 0.99
@@ -25,6 +26,8 @@ class Strips(NamedTuple):
         As for `galaxysegment.detection._strip_kernels.map_row`.
     floor, factor : float
         Lowest noise of the background, and what noise is multiplied with.
+    typical : float
+        Noise of a typical pixel.
     """
 
     image: np.ndarray
@@ -33,6 +36,7 @@ class Strips(NamedTuple):
     noise: tuple
     floor: np.float32
     factor: np.float32
+    typical: np.float32
 
     @classmethod
     def of(cls, image, rms, background, factor):
@@ -40,7 +44,10 @@ class Strips(NamedTuple):
         level, noise = background.rows()
         rms = np.zeros((0, 0), image.dtype) if rms is None else np.ascontiguousarray(rms)
         floor = np.float32(4 * np.finfo(np.float32).eps * abs(background.globalback))
-        return cls(np.ascontiguousarray(image), rms, level, noise, floor, np.float32(factor))
+        typical = np.float32(background.globalrms)
+        return cls(
+            np.ascontiguousarray(image), rms, level, noise, floor, np.float32(factor), typical
+        )
 
     def detect(self, profile, n_sigma, n_pixels):
         """Find sources before they are split.
@@ -57,9 +64,10 @@ class Strips(NamedTuple):
 
         labels = np.zeros(self.image.shape, dtype=np.int32)
         kernel = _normalized(np.outer(profile, profile))
-        profile = profile.astype(np.float32)
+        profile, n_sigma = profile.astype(np.float32), np.float32(n_sigma)
+        bright = np.float32(_BRIGHT) * n_sigma * self.typical
         pixels, values = detect_like_sep(
-            *self, kernel, profile, np.float32(n_sigma), n_pixels, labels
+            *self[:-1], kernel, profile, n_sigma, n_pixels, labels, bright
         )
         return labels, pixels, values
 
