@@ -82,11 +82,11 @@ def test_lower_never_imports_higher(path):
 # These hold numba kernels: modules of their own that methods import when they run.
 KERNELS = {"compiled", "_haralick", "_template_kernels", "_overlap_kernels", "_aperture_kernels"}
 KERNELS |= {"_outline_kernels", "_morphology_kernels", "_sum_kernels"}
-KERNELS |= {"_deblend_kernels", "_strip_kernels", "_box_kernels"}
+KERNELS |= {"_deblend_kernels", "_strip_kernels", "_map_kernels", "_box_kernels"}
 KERNELS |= {"_galaxy_hosts", "_galaxy_judge", "_galaxy_parts", "_cleaning_kernels"}
 
 # Kernels that every detection needs. Functions of numpy that numba compiles for long are left out.
-DETECTION_KERNELS = ["_strip", "_box", "_seam", "_deblend", "_flood", "_cleaning"]
+DETECTION_KERNELS = ["_strip", "_map", "_box", "_seam", "_deblend", "_flood", "_cleaning"]
 SLOW_TO_COMPILE = {"sort", "argsort", "unique", "searchsorted", "median", "quantile", "cumsum"}
 SLOW_TO_COMPILE |= {"flatnonzero", "arange", "array", "full", "ones", "empty_like", "astype"}
 SLOW_TO_COMPILE |= {"copy", "mean", "sum", "min", "max", "any", "all", "concatenate"}
@@ -98,6 +98,28 @@ def test_kernels_of_detection_compile_fast(name):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             assert node.func.attr not in SLOW_TO_COMPILE, f"{path.name}:{node.lineno}"
+
+
+def decorators_of(path):
+    """Yield each compiled function of a file, and the name of its options."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for call in getattr(node, "decorator_list", []):
+            if isinstance(call, ast.Call) and call.keywords:
+                yield node, call.keywords[0].value.id
+
+
+@pytest.mark.parametrize("name", DETECTION_KERNELS)
+def test_kernels_that_count_no_references_make_no_array(name):
+    # An array that such a kernel makes, or gets from another one, is never given back.
+    files = [PACKAGE / "detection" / f"{kernels}_kernels.py" for kernels in DETECTION_KERNELS]
+    options = {node.name: kind for path in files for node, kind in decorators_of(path)}
+    for node, kind in decorators_of(PACKAGE / "detection" / f"{name}_kernels.py"):
+        if kind != "BARE":
+            continue
+        for call in (call for call in ast.walk(node) if isinstance(call, ast.Call)):
+            called = call.func.id if isinstance(call.func, ast.Name) else call.func.attr
+            assert called not in {"empty", "zeros"}, f"{node.name}: {called}"
+            assert options.get(called, "BARE") == "BARE", f"{node.name} calls {called}"
 
 
 @pytest.mark.parametrize("path", [file for file in FILES if file.stem not in KERNELS], ids=str)

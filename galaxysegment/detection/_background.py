@@ -163,7 +163,7 @@ class MeshMap:
         return background
 
     def rows(self, height, width):
-        """Return what `_strip_kernels.map_row` needs for a window at the corner of this map.
+        """Return what `_map_kernels.map_row` needs for a window at the corner of this map.
 
         None if a plane comes on top.
         """

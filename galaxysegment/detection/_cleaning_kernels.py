@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from .._utils.compiled import INNER, OPTIONS, njit
+from .._utils.compiled import BARE, INNER, OPTIONS, njit
 from ._deblend_kernels import root_of, sorted_order
 
 _FIRST, _LAST, _COUNT, _HIGHEST = range(4)  # columns of a list
@@ -17,7 +17,7 @@ _LEAST_PART = 3  # pixels above a threshold, however large a source has to be
 _LINE, _PIXEL = 0.00694, 0.0833333  # determinant of a line, variance of a pixel
 
 
-@njit(**INNER)
+@njit(**BARE)
 def _join(own, other, lists, begins, parent, chain):
     """Join two lists: the object that begins first in the row takes the pixels of the other."""
     own, other = root_of(parent, own), root_of(parent, other)
@@ -38,75 +38,94 @@ def _join(own, other, lists, begins, parent, chain):
 
 
 @njit(**INNER)
-def scan(box, width, values, threshold, chain):
+def scan(y, x, values, threshold, lit, chain, work):
     """List the pixels above a threshold, object by object, in the order of the scan of Lutz.
 
     Parameters
     ----------
-    box : ndarray of int64, shape (height * width,)
-        Number of each pixel of a box, in raster order; -1 for those outside the detection.
-    width : int
+    y, x : ndarray of int64, shape (n_pixels,)
+        Places of the pixels of a detection, in raster order.
     values : ndarray of float32, shape (n_pixels,)
     threshold : float32
+    lit : ndarray of int64, shape (n,)
+        The pixels that may be above the threshold, in raster order.
     chain : ndarray of int32, shape (n_pixels,)
         Filled with the number of the next pixel of the object; -1 at its end.
+    work : tuple of ndarray of int64
+        Work space for so many pixels: see `_make_work`.
 
     Returns
     -------
-    ndarray of int64, shape (n_objects, 4)
+    n_lit : int
+        Number of pixels above the threshold: they are first in `lit` now.
+    objects : ndarray of int64, shape (n_objects, 4)
         First and last pixel of the list of each object, number of its pixels, and its highest
         pixel, in the order in which the scan completes them.
     """
-    lists = np.zeros((len(values), 4), dtype=np.int64)
-    begins, parent = np.zeros(len(values), dtype=np.int64), _numbers_to(len(values))
-    above, row = np.empty(width, dtype=np.int64), np.empty(width, dtype=np.int64)
-    above[:] = row[:] = -1
-    n_lists = 0
-    for place in range(0, len(box), width):
-        own = np.int64(-1)
-        for x in range(width):
-            pixel = box[place + x]
-            lit = pixel >= 0 and values[pixel] > threshold
-            before = above[x - 1] if x > 0 else -1
-            if lit and own < 0:
-                if before >= 0:
-                    own = root_of(parent, before)
-                else:
-                    own, n_lists = n_lists, n_lists + 1
-                    begins[own] = x
-            if own >= 0 and above[x] >= 0 and before < 0:  # a run of the row above begins here
-                own = _join(own, above[x], lists, begins, parent, chain)
-            if lit:
-                chain[pixel] = -1
-                if lists[own, _COUNT] == 0:
-                    lists[own, _FIRST] = pixel
-                else:
-                    chain[lists[own, _LAST]] = pixel
-                lists[own, _LAST] = lists[own, _HIGHEST] = pixel
-                lists[own, _COUNT] += 1
+    lists, begins, parent, runs = work
+    n_lit = np.int64(0)
+    for index in range(len(lit)):
+        pixel = lit[index]
+        lit[n_lit] = pixel
+        n_lit += values[pixel] > threshold
+    n_lists = n_runs = index = above = np.int64(0)
+    while index < n_lit:
+        row, above_to = y[lit[index]], n_runs
+        if n_runs == 0 or runs[n_runs - 1, 3] != row - 1:
+            above = n_runs
+        first_own = n_runs
+        while index < n_lit and y[lit[index]] == row:
+            place = x[lit[index]]
+            while above < above_to and runs[above, 1] < place:
+                above += 1
+            joining = above
+            if above < above_to and runs[above, 0] < place:  # a run of the row above goes on
+                own, joining = root_of(parent, runs[above, 2]), above + 1
             else:
-                own = -1
-            row[x] = own
-        for x in range(width - 1, -1, -1):
-            if row[x] >= 0:
-                begins[root_of(parent, row[x])] = x
-        above, row = row, above
-    return _roots_in_order(lists[:n_lists], parent)
+                own, n_lists = n_lists, n_lists + 1
+                begins[own], parent[own], lists[own, _COUNT] = place, own, 0
+            runs[n_runs, 0], runs[n_runs, 3] = place, row
+            while True:
+                if joining < above_to and runs[joining, 0] == place:  # one begins here
+                    own = _join(own, runs[joining, 2], lists, begins, parent, chain)
+                    joining += 1
+                if index == n_lit or y[lit[index]] != row or x[lit[index]] != place:
+                    break
+                _append(lists, own, lit[index], chain)
+                index, place = index + 1, place + 1
+            runs[n_runs, 1], runs[n_runs, 2] = place, own
+            n_runs += 1
+        for run in range(n_runs - 1, first_own - 1, -1):
+            begins[root_of(parent, runs[run, 2])] = runs[run, 0]
+        above = first_own
+    return n_lit, _roots_in_order(lists, n_lists, parent)
+
+
+@njit(**BARE)
+def _append(lists, own, pixel, chain):
+    """Append a pixel to a list."""
+    chain[pixel] = -1
+    if lists[own, _COUNT] == 0:
+        lists[own, _FIRST] = pixel
+    else:
+        chain[lists[own, _LAST]] = pixel
+    lists[own, _LAST] = lists[own, _HIGHEST] = pixel
+    lists[own, _COUNT] += 1
 
 
 @njit(**INNER)
-def _numbers_to(n):
-    numbers = np.empty(n, dtype=np.int64)
-    for index in range(n):
-        numbers[index] = index
-    return numbers
+def _make_work(n):
+    """Work space of `scan` for `n` pixels: lists, where they begin, their parents, and runs."""
+    begins, parent = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    # of a run: first column, column after the last, list, and row
+    return np.empty((n, 4), dtype=np.int64), begins, parent, np.empty((n, 4), dtype=np.int64)
 
 
 @njit(**INNER)
-def _roots_in_order(lists, parent):
+def _roots_in_order(lists, n_lists, parent):
     """Return the lists that no other list has taken, sorted by their highest pixel."""
-    keys, n_objects = np.empty(len(lists)), 0
-    for index in range(len(lists)):
+    keys, n_objects = np.empty(n_lists), 0
+    for index in range(n_lists):
         if parent[index] == index:
             keys[n_objects], parent[n_objects] = lists[index, _HIGHEST], index
             n_objects += 1
@@ -118,7 +137,7 @@ def _roots_in_order(lists, parent):
     return objects
 
 
-@njit(**INNER)
+@njit(**BARE)
 def _flux(values, chain, first):
     """Sum of the values of a list of pixels, in single precision at the end as in sep."""
     total = 0.0
@@ -137,7 +156,7 @@ def _grow(table):
     return larger
 
 
-@njit(**INNER)
+@njit(**BARE)
 def _highest(values):
     highest = values[0]
     for index in range(1, len(values)):
@@ -145,7 +164,7 @@ def _highest(values):
     return highest
 
 
-@njit(**INNER)
+@njit(**BARE)
 def _lowest(places, members):
     lowest = places[members[0]]
     for pixel in members:
@@ -154,31 +173,34 @@ def _lowest(places, members):
 
 
 @njit(**INNER)
-def find_cores(box, width, values, lowest, n_levels, contrast, n_pixels):
+def find_cores(y, x, values, lowest, contrast, n_pixels, chains, lists, work):
     """Find the cores of the parts of a blend: where sep's tree of thresholds splits it.
 
     Parameters
     ----------
-    box, width, values
+    y, x, values, work
         As of `scan`.
     lowest : float32
         Threshold of the detection.
-    n_levels, contrast, n_pixels
+    contrast, n_pixels
         Of the segmenter.
+    chains : ndarray of int32, shape (n_levels, n_pixels)
+        Next pixels, for each level; only those of the first are known, the others are filled.
+    lists : ndarray of int64
+        Objects of the first level.
 
     Returns
     -------
-    chains : ndarray of int32, shape (n_levels, n_pixels)
-        Next pixels, for each level.
-    cores : ndarray of int64, shape (n_parts, 2)
+    ndarray of int64, shape (n_parts, 2)
         Level and first pixel of each core, in the order of sep.
     """
-    chains = np.empty((n_levels, len(values)), dtype=np.int32)
+    n_levels = len(chains)
+    lit = _numbers_to(len(values))
+    before, n_lit = np.float32(-np.inf), len(values)
     owner = np.zeros(len(values), dtype=np.int64)  # node of each pixel, one level below
     # nodes of the tree: first pixel, the node below, whether it counts, whether it is whole
     nodes = np.zeros((16, 4), dtype=np.int64)
     starts = np.zeros(n_levels + 1, dtype=np.int64)
-    lists = scan(box, width, values, np.float32(-np.inf), chains[0])
     nodes[0, 0], nodes[0, 3] = lists[0, _FIRST], 1
     starts[1] = 1
     least = contrast * np.float64(_flux(values, chains[0], lists[0, _FIRST]))
@@ -187,8 +209,10 @@ def find_cores(box, width, values, lowest, n_levels, contrast, n_pixels):
         threshold = lowest
         if peak > 0:
             threshold = np.float32(floor * math.pow(peak / floor, level / n_levels))
-        chain = chains[level]
-        lists = scan(box, width, values, threshold, chain)
+        if not threshold >= before:  # pixels come back
+            lit, n_lit = _numbers_to(len(values)), len(values)
+        chain, before = chains[level], threshold
+        n_lit, lists = scan(y, x, values, threshold, lit[:n_lit], chain, work)
         below, n_nodes = np.empty(len(lists)), starts[level]
         for index in range(len(lists)):
             below[index] = owner[lists[index, _FIRST]]
@@ -206,7 +230,15 @@ def find_cores(box, width, values, lowest, n_levels, contrast, n_pixels):
                 pixel = chain[pixel]
             n_nodes += 1
         starts[level + 1] = n_nodes
-    return chains, _cut_branches(nodes, starts)
+    return _cut_branches(nodes, starts)
+
+
+@njit(**INNER)
+def _numbers_to(n):
+    numbers = np.empty(n, dtype=np.int64)
+    for index in range(n):
+        numbers[index] = index
+    return numbers
 
 
 @njit(**INNER)
@@ -303,7 +335,7 @@ def _list_parts(part, n_parts, chains, cores, lists):
     return members, starts, n_core
 
 
-@njit(**INNER)
+@njit(**BARE)
 def _first_moments(members, y, x, smooth):
     """Flux and centroid of some pixels, with the rounding of sep."""
     top, left = _lowest(y, members), _lowest(x, members)
@@ -316,7 +348,7 @@ def _first_moments(members, y, x, smooth):
     return flux, sum_y / flux + top, sum_x / flux + left
 
 
-@njit(**INNER)
+@njit(**BARE)
 def _describe(members, n_core, y, x, values, threshold, numbers):
     """Fill in the first eleven numbers of a part; `values` are the light and the smooth light."""
     light, smooth = values
@@ -358,30 +390,23 @@ def _describe(members, n_core, y, x, values, threshold, numbers):
 
 
 @njit(**INNER)
-def _measure_detection(y, x, owner, values, thresholds, options, corner, numbers):
+def _measure_detection(y, x, owner, values, thresholds, options, corner, numbers, work):
     """Fill in the rows of the parts of a detection; its pixels are in raster order."""
     smooth = values[1]
     n_pixels, n_levels, contrast = options
-    top, left, right, n_all = y[0], x[0], x[0], len(y)
-    for pixel in range(n_all):
-        left, right = min(left, x[pixel]), max(right, x[pixel])
-    width = right - left + 1
-    box = np.empty((y[n_all - 1] - top + 1) * width, dtype=np.int64)
-    for place in range(len(box)):
-        box[place] = -1
-    for pixel in range(n_all):
-        box[(y[pixel] - top) * width + x[pixel] - left] = pixel
-    chains = np.empty((1, len(y)), dtype=np.int32)
-    lists = scan(box, width, smooth, np.float32(-np.inf), chains[0])
+    n_all = len(y)
     total, excess = 0.0, np.empty(n_all, dtype=np.float32)
     for pixel in range(n_all):
         total += thresholds[pixel]
         excess[pixel] = smooth[pixel] - thresholds[pixel]
     threshold = np.float32(total / n_all)
     labels, part = _number_labels(owner)
+    is_blend = len(labels) > 1
+    chains = np.empty((n_levels if is_blend else 1, n_all), dtype=np.int32)
+    _, lists = scan(y, x, smooth, np.float32(-np.inf), _numbers_to(n_all), chains[0], work)
     cores = np.empty((0, 2), dtype=np.int64)
-    if len(labels) > 1:
-        chains, cores = find_cores(box, width, smooth, threshold, n_levels, contrast, n_pixels)
+    if is_blend:
+        cores = find_cores(y, x, smooth, threshold, contrast, n_pixels, chains, lists, work)
     members, starts, n_core = _list_parts(part, len(labels), chains, cores, lists)
     for index in range(len(labels)):
         own = members[starts[index] : starts[index + 1]]
@@ -396,9 +421,13 @@ def _measure_detection(y, x, owner, values, thresholds, options, corner, numbers
 @njit(**INNER)
 def _number_labels(owner):
     """Return the labels that occur, in ascending order, and the place of each pixel's there."""
-    keys, part = np.empty(len(owner)), np.empty(len(owner), dtype=np.int64)
+    keys, part = np.empty(len(owner)), np.zeros(len(owner), dtype=np.int64)
+    n_other = 0
     for pixel in range(len(owner)):
         keys[pixel] = owner[pixel]
+        n_other += owner[pixel] != owner[0]
+    if not n_other:  # no blend
+        return owner[:1], part
     labels, n_labels = np.empty(len(owner), dtype=np.int64), 0
     for pixel in sorted_order(keys):
         if n_labels == 0 or labels[n_labels - 1] != owner[pixel]:
@@ -436,6 +465,10 @@ def measure_parts(order, starts, y, x, owner, values, thresholds, options, corne
         Filled.
     """
     light, smooth = values
+    largest = 0
+    for group in range(len(starts) - 1):
+        largest = max(largest, starts[group + 1] - starts[group])
+    work = _make_work(largest)
     for group in range(len(starts) - 1):
         own = order[starts[group] : starts[group + 1]]
         if len(own):
@@ -443,5 +476,5 @@ def measure_parts(order, starts, y, x, owner, values, thresholds, options, corne
             values_of_own = _take(light, own), _take(smooth, own)
             limits = _take(thresholds, own)
             _measure_detection(
-                own_y, own_x, labels, values_of_own, limits, options, corner, numbers
+                own_y, own_x, labels, values_of_own, limits, options, corner, numbers, work
             )

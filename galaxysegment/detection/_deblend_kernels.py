@@ -6,11 +6,11 @@ that each has all its neighbours. numba takes a while to import, so functions im
 
 import numpy as np
 
-from .._utils.compiled import INNER, OPTIONS, njit
+from .._utils.compiled import BARE, INNER, OPTIONS, njit
 from ._flood_kernels import flood, flood_by_levels
 
 
-@njit(**INNER)
+@njit(**BARE)
 def root_of(parent, node):
     """Find the root of a node in a forest of nodes that know their parents; shorten the way."""
     while parent[node] != node:
@@ -120,7 +120,7 @@ def place_in_box(pixels, width):
     return places, box_width, (row + 3) * box_width
 
 
-@njit(**INNER)
+@njit(**BARE)
 def has_peaks(values, places, around, node_at):
     """Return whether two pixels of a source are as bright as all their neighbours."""
     n_peaks = 0

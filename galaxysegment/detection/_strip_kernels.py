@@ -4,89 +4,26 @@ Background, smoothing, threshold and connected pixels are done for a few rows at
 in the cache. Each sum has the order of the same sum in numpy, or in sep, so that the results are
 equal to the bit. numba takes a while to import, so functions import this module.
 
-Inner loops run over numbers without a sign, and take no slices: numba would ask of each index
-whether it counts from the end, and count the references to each slice.
+Loops over a part of a row run over numbers without a sign: else numba asks of each index whether it
+counts from the end.
 """
 
 import numpy as np
 
-from .._utils.compiled import INNER, OPTIONS, njit
+from .._utils.compiled import BARE, INNER, OPTIONS, njit
 from ._deblend_kernels import root_of
-
-_BLOCK = 64  # pixels of a row that are compared with one limit first
-_SLACK = 1e-5  # share that rounding can change a sum of a few terms by, with room to spare
-
-
-@njit(**INNER)
-def map_row(out, y, smooth_map, x0, x1):
-    """Fill columns ``x0…x1`` of a row of a background or noise map.
-
-    Parameters
-    ----------
-    out : ndarray of shape (width,)
-    y, x0, x1 : int
-    smooth_map : tuple
-        For each row, four lines and their weights; the lines, shape (n, width); the lowest and the
-        highest sum, and what is added to the sum.
-    """
-    fill_columns(out, x0, x1, smooth_map[2], line_of_map(y, smooth_map))
+from ._map_kernels import (
+    BLOCK,
+    SLACK,
+    extremes_of_blocks,
+    fill_columns,
+    limit_blocks,
+    line_of_map,
+    map_row,
+)
 
 
-@njit(**INNER)
-def line_of_map(y, smooth_map):
-    """Numbers that make row `y` of a map, for `fill_columns`."""
-    lines, weights, _, low, high, base = smooth_map
-    a, b, c, d = weights[y, 0], weights[y, 1], weights[y, 2], weights[y, 3]
-    return lines[y, 0], lines[y, 1], lines[y, 2], lines[y, 3], a, b, c, d, low, high, base
-
-
-@njit(**INNER)
-def fill_columns(out, x0, x1, columns, line):
-    """Fill columns ``x0…x1`` of a row of a map, given its `line_of_map`."""
-    first, second, third, fourth, a, b, c, d, low, high, base = line
-    for x in range(np.uintp(x0), np.uintp(x1)):
-        value = columns[first, x] * a
-        value += columns[second, x] * b
-        value += columns[third, x] * c
-        value += columns[fourth, x] * d
-        value = low if value < low else value
-        out[x] = (high if value > high else value) + base
-
-
-@njit(**INNER)
-def extremes_of_blocks(smooth_map):
-    """Lowest and highest value of each line of a map in blocks, shape (2, n_blocks, n_lines)."""
-    columns = smooth_map[2]
-    n_lines, width = columns.shape
-    extremes = np.empty((2, -(-width // _BLOCK), n_lines), columns.dtype)
-    for line in range(n_lines):
-        for block in range(extremes.shape[1]):
-            x0 = block * _BLOCK
-            low = high = columns[line, x0]
-            for x in range(x0, min(x0 + _BLOCK, width)):
-                low, high = min(low, columns[line, x]), max(high, columns[line, x])
-            extremes[0, block, line], extremes[1, block, line] = low, high
-    return extremes
-
-
-@njit(**INNER)
-def limit_blocks(limits, y, smooth_map, extremes):
-    """Fill in, for each block of row `y` of a map, a number that no pixel of it is below."""
-    lines, weights, columns, lowest, highest, base = smooth_map
-    slack = columns.dtype.type(_SLACK)
-    for block in range(limits.size):
-        total = size = columns.dtype.type(0)
-        for index in range(4):
-            line, weight = lines[y, index], weights[y, index]
-            low, high = weight * extremes[0, block, line], weight * extremes[1, block, line]
-            total += min(low, high)
-            size += max(abs(low), abs(high))
-        total -= size * slack
-        total = lowest if total < lowest else total
-        limits[block] = (highest if total > highest else total) + base
-
-
-@njit(**INNER)
+@njit(**BARE)
 def has_above(row, x0, x1, limit):
     """Whether one of the pixels ``x0…x1`` of a row is not at most `limit`."""
     is_any = False
@@ -95,13 +32,7 @@ def has_above(row, x0, x1, limit):
     return is_any
 
 
-@njit(**INNER)
-def inner_row(ring, y, radius, width):
-    """Row `y` of the image without the frame at both ends."""
-    return ring[y % len(ring)][radius : radius + width]
-
-
-@njit(**INNER)
+@njit(**BARE)
 def smooth_row(out, padded, ring, y, profile):
     """Smooth row `y` with a symmetric profile along both axes, as `convolve_rows` does.
 
@@ -115,10 +46,10 @@ def smooth_row(out, padded, ring, y, profile):
     """
     n, width = len(ring), out.size
     radius = n // 2
-    total, middle = padded[radius : radius + width], inner_row(ring, y, radius, width)
+    total, middle = padded[radius : radius + width], ring[y % n][radius:]
     if n == 5:  # the usual size: five pixels at once, in the same order
-        first, last = inner_row(ring, y - 2, 2, width), inner_row(ring, y + 2, 2, width)
-        above, below = inner_row(ring, y - 1, 2, width), inner_row(ring, y + 1, 2, width)
+        first, last = ring[(y - 2) % n][2:], ring[(y + 2) % n][2:]
+        above, below = ring[(y - 1) % n][2:], ring[(y + 1) % n][2:]
         weigh_five(total, middle, above, below, first, last, profile)
         weigh_five(out, total, padded[1:], padded[3:], padded, padded[4:], profile)
         return
@@ -126,7 +57,7 @@ def smooth_row(out, padded, ring, y, profile):
     for x in range(width):
         total[x] = middle[x] * weight
     for shift in range(1, radius + 1):
-        above, below = inner_row(ring, y - shift, radius, width), inner_row(ring, y + shift, radius, width)
+        above, below = ring[(y - shift) % n][radius:], ring[(y + shift) % n][radius:]
         weight = profile[radius - shift]
         for x in range(width):
             total[x] += (above[x] + below[x]) * weight
@@ -140,7 +71,7 @@ def smooth_row(out, padded, ring, y, profile):
             out[x] += (left[x] + right[x]) * weight
 
 
-@njit(**INNER)
+@njit(**BARE)
 def weigh_five(out, middle, left, right, first, last, profile):
     """Sum five lines, weighted with a symmetric profile, from the middle to its ends."""
     a, b, c = profile[0], profile[1], profile[2]
@@ -151,7 +82,7 @@ def weigh_five(out, middle, left, right, first, last, profile):
         out[x] = total
 
 
-@njit(**INNER)
+@njit(**BARE)
 def interpolate_row(smooth, share_missing):
     """Divide a smoothed row by the weight of the pixels with data; 0 where there are none."""
     full, zero = smooth.dtype.type(1), smooth.dtype.type(0)
@@ -161,14 +92,14 @@ def interpolate_row(smooth, share_missing):
         smooth[x] = zero if weight < least else smooth[x] / weight
 
 
-@njit(**INNER)
+@njit(**BARE)
 def add_runs(runs, n_runs, first_above, y, is_above, reach):
     """Append the runs of a row, and join them with those of the row above.
 
     Parameters
     ----------
     runs : ndarray of int64, shape (n, 4)
-        Row, first column, column after the last, and parent of each run.
+        Row, first column, column after the last, and parent of each run; with room for a row.
     n_runs : int
         Number of runs so far; those of the row above begin at `first_above`.
     is_above : ndarray of bool, shape (8 * n_words,)
@@ -178,8 +109,6 @@ def add_runs(runs, n_runs, first_above, y, is_above, reach):
 
     Returns
     -------
-    runs : ndarray
-        Another one if there was no room.
     n_runs, first_own : int
     """
     first_own = n_runs
@@ -194,11 +123,9 @@ def add_runs(runs, n_runs, first_above, y, is_above, reach):
             if start < 0:
                 start = x
                 continue
-            runs = with_room(runs, n_runs)
             runs[n_runs, 0], runs[n_runs, 1], runs[n_runs, 2], runs[n_runs, 3] = y, start, x, n_runs
             n_runs, start = n_runs + 1, -1
     if start >= 0:
-        runs = with_room(runs, n_runs)
         runs[n_runs, 0], runs[n_runs, 1] = y, start
         runs[n_runs, 2], runs[n_runs, 3] = is_above.size, n_runs
         n_runs += 1
@@ -211,15 +138,18 @@ def add_runs(runs, n_runs, first_above, y, is_above, reach):
             root, own_root = root_of(parent, other), root_of(parent, own)
             parent[max(root, own_root)] = min(root, own_root)
             other += 1
-    return runs, n_runs, first_own
+    return n_runs, first_own
 
 
 @njit(**INNER)
-def with_room(runs, n_runs):
-    """Return runs with room for another one."""
-    if n_runs < len(runs):
+def with_room(runs, n_runs, width):
+    """Return runs with room for those of another row."""
+    n_rows = len(runs)
+    while n_runs + width // 2 + 1 > n_rows:
+        n_rows *= 2
+    if n_rows == len(runs):
         return runs
-    larger = np.empty((2 * n_runs, 4), dtype=np.int64)
+    larger = np.empty((n_rows, 4), dtype=np.int64)
     for run in range(n_runs):
         for column in range(4):
             larger[run, column] = runs[run, column]
@@ -232,10 +162,10 @@ def label_runs(runs, n_pixels, labels):
 
     The last column of `runs` becomes the label. Returns the number of components.
     """
-    n_runs = len(runs)
+    n_runs, parent = len(runs), runs[:, 3]
     sizes, number = np.zeros(n_runs, dtype=np.int64), np.zeros(n_runs, dtype=np.int64)
     for run in range(n_runs):
-        root = root_of(runs[:, 3], run)
+        root = root_of(parent, run)
         runs[run, 3] = root
         sizes[root] += runs[run, 2] - runs[run, 1]
     n_sources = 0
@@ -302,34 +232,43 @@ def detect(image, rms, background, noise, profile, n_sigma, n_pixels, reach, lab
         if n_gaps:
             smooth_row(missing, padded, gaps, y, profile)
             interpolate_row(row, missing)
-        if rms.size:
-            for x in range(width):
-                is_above[x] = row[x] > n_sigma * rms[y, x]
-        else:
-            limit_blocks(limits, y, noise, extremes)
-            noise_line = line_of_map(y, noise)
-            for block in range(limits.size):
-                x0, x1 = block * _BLOCK, min((block + 1) * _BLOCK, width)
-                if has_above(row, x0, x1, n_sigma * limits[block]):
-                    fill_columns(level, x0, x1, noise[2], noise_line)
-                    for x in range(np.uintp(x0), np.uintp(x1)):
-                        is_above[x] = row[x] > n_sigma * level[x]
-                else:
-                    for x in range(np.uintp(x0), np.uintp(x1)):
-                        is_above[x] = False
+        compare(is_above, row, level, y, rms, noise, limits, extremes, n_sigma)
         if has_gap[y % n]:
-            gap = inner_row(gaps, y, radius, width)
             for x in range(width):
-                is_above[x] &= gap[x] == zero
+                is_above[x] &= gaps[y % n, x + radius] == zero
         before = n_runs
-        runs, n_runs, first_above = add_runs(runs, n_runs, first_above, y, is_above, reach)
+        runs = with_room(runs, n_runs, width)
+        n_runs, first_above = add_runs(runs, n_runs, first_above, y, is_above, reach)
         for run in range(before, n_runs):
             for x in range(runs[run, 1], runs[run, 2]):
                 smooth[y, x] = row[x]
     label_runs(runs[:n_runs], n_pixels, labels)
 
 
-@njit(**INNER)
+@njit(**BARE)
+def compare(is_above, row, level, y, rms, noise, limits, extremes, n_sigma):
+    """Find the pixels of a row that are above `n_sigma` times the noise.
+
+    The noise of the background is computed in blocks with a pixel above the lower limit.
+    """
+    if rms.size:
+        for x in range(row.size):
+            is_above[x] = row[x] > n_sigma * rms[y, x]
+        return
+    limit_blocks(limits, y, noise, extremes)
+    line = line_of_map(y, noise)
+    for block in range(limits.size):
+        x0, x1 = block * BLOCK, min((block + 1) * BLOCK, row.size)
+        if has_above(row, x0, x1, n_sigma * limits[block]):
+            fill_columns(level, x0, x1, noise[2], line)
+            for x in range(np.uintp(x0), np.uintp(x1)):
+                is_above[x] = row[x] > n_sigma * level[x]
+        else:
+            for x in range(np.uintp(x0), np.uintp(x1)):
+                is_above[x] = False
+
+
+@njit(**BARE)
 def subtract_row(out, gap, pixels, y, background, had_gap):
     """Subtract the background of a row; zero where there are no data, and `gap` is 1 there.
 
@@ -352,7 +291,7 @@ def subtract_row(out, gap, pixels, y, background, had_gap):
     return True
 
 
-@njit(**INNER)
+@njit(**BARE)
 def smooth_row_in_full(out, ring, y, kernel, x0, x1):
     """Smooth columns ``x0…x1`` of row `y`, pixel after pixel of a square kernel, as sep does.
 
@@ -378,7 +317,7 @@ def smooth_row_in_full(out, ring, y, kernel, x0, x1):
                 out[x] += weight * ring[slot, x + shift]
 
 
-@njit(**INNER)
+@njit(**BARE)
 def add_five(out, ring, slot, kernel, down, x0, x1):
     """Add five neighbours of each pixel of a line, one after the other."""
     a, b, c = kernel[down, 0], kernel[down, 1], kernel[down, 2]
@@ -393,14 +332,14 @@ def add_five(out, ring, slot, kernel, down, x0, x1):
         out[x] = value
 
 
-@njit(**INNER)
+@njit(**BARE)
 def raise_noise(level, x0, x1, floor, factor):
     """Raise columns ``x0…x1`` of a row of noise to at least `floor`, and by a factor."""
     for x in range(np.uintp(x0), np.uintp(x1)):
         level[x] = max(level[x], floor) * factor
 
 
-@njit(**INNER)
+@njit(**BARE)
 def noise_row(level, y, rms, noise, floor, factor):
     """Fill a row of the noise: the RMS map, or that of the background, at least `floor`."""
     if rms.size:
@@ -411,20 +350,33 @@ def noise_row(level, y, rms, noise, floor, factor):
         raise_noise(level, np.int64(0), level.size, floor, factor)
 
 
-@njit(**INNER)
-def mark_bright(is_bright, slot, row, bright):
+@njit(**BARE)
+def put_row(ring, image, y, background):
+    """Put row `y` of an image without its background into a ring; zeros below the image."""
+    side, width = len(ring), image.shape[1]
+    row = ring[y % side][side // 2 :]
+    if y < len(image):
+        map_row(row, y, background, np.int64(0), width)
+        for x in range(width):
+            row[x] = image[y, x] - row[x]
+    else:
+        row[:width] = 0
+
+
+@njit(**BARE)
+def mark_bright(is_bright, slot, row, width, bright):
     """Find the blocks of a row with a pixel whose value is far from 0."""
     for block in range(is_bright.shape[1]):
         is_any = False
-        for x in range(np.uintp(block * _BLOCK), np.uintp(min((block + 1) * _BLOCK, row.size))):
+        for x in range(np.uintp(block * BLOCK), np.uintp(min((block + 1) * BLOCK, width))):
             is_any |= not (abs(row[x]) <= bright)
         is_bright[slot, block] = is_any
 
 
-@njit(**INNER)
+@njit(**BARE)
 def is_near_bright(is_bright, block, radius):
     """Whether the kernel reaches a bright block, in any row of `is_bright`, from a block."""
-    reach = -(-radius // _BLOCK)
+    reach = -(-radius // BLOCK)
     for row in range(len(is_bright)):
         for other in range(max(block - reach, 0), min(block + reach + 1, is_bright.shape[1])):
             if is_bright[row, other]:
@@ -432,7 +384,7 @@ def is_near_bright(is_bright, block, radius):
     return False
 
 
-@njit(**INNER)
+@njit(**BARE)
 def compare_in_full(is_above, row, level, ring, y, kernel, maps, n_sigma):
     """Smooth the marked pixels as sep does, compute the noise there, and compare them.
 
@@ -456,7 +408,7 @@ def compare_in_full(is_above, row, level, ring, y, kernel, maps, n_sigma):
         word += 1
 
 
-@njit(**INNER)
+@njit(**BARE)
 def mark_maybe(is_above, separate, level, y, maps, limits, extremes, is_bright, n_sigma, slack):
     """Mark the pixels of a row that sep's sum may put above the threshold.
 
@@ -470,7 +422,7 @@ def mark_maybe(is_above, separate, level, y, maps, limits, extremes, is_bright, 
     else:
         noise_row(level, y, rms, noise, floor, factor)
     for block in range(limits.size):
-        x0, x1 = block * _BLOCK, min((block + 1) * _BLOCK, separate.size)
+        x0, x1 = block * BLOCK, min((block + 1) * BLOCK, separate.size)
         if is_near_bright(is_bright, block, reach):
             for x in range(np.uintp(x0), np.uintp(x1)):
                 is_above[x] = True
@@ -522,7 +474,10 @@ def detect_like_sep(
     """
     height, width = image.shape
     side, radius = len(kernel), len(kernel) // 2
-    ring, padded = np.zeros((side, width + 2 * radius), image.dtype), np.zeros(width + 2 * radius, image.dtype)
+    ring, padded = (
+        np.zeros((side, width + 2 * radius), image.dtype),
+        np.zeros(width + 2 * radius, image.dtype),
+    )
     work = np.empty((3, width), image.dtype)
     level, row, separate = work[0], work[1], work[2]
     is_above = np.zeros(-(-width // 8) * 8, dtype=np.bool_)
@@ -533,14 +488,8 @@ def detect_like_sep(
     runs, values = np.empty((1024, 4), dtype=np.int64), np.empty((1 << 16, 4), image.dtype)
     n_runs = first_above = n_values = np.int64(0)  # a plain 0 is a type of its own
     for line in range(height + radius):
-        inside = inner_row(ring, line, radius, width)
-        if line < height:
-            map_row(inside, line, background, np.int64(0), width)
-            for x in range(width):
-                inside[x] = image[line, x] - inside[x]
-        else:
-            inside[:] = 0
-        mark_bright(is_bright, line % side, inside, bright)
+        put_row(ring, image, line, background)
+        mark_bright(is_bright, line % side, ring[line % side, radius:], width, bright)
         y = line - radius
         if y < 0:
             continue
@@ -550,14 +499,14 @@ def detect_like_sep(
         mark_maybe(is_above, separate, level, y, maps, limits, extremes, is_bright, n_sigma, slack)
         compare_in_full(is_above, row, level, ring, y, kernel, maps, n_sigma)
         before = n_runs
-        runs, n_runs, first_above = add_runs(runs, n_runs, first_above, y, is_above, 1)
+        runs = with_room(runs, n_runs, width)
+        n_runs, first_above = add_runs(runs, n_runs, first_above, y, is_above, 1)
         if n_runs == before:
             continue
-        plain = inner_row(ring, y, radius, width)
         values = with_room_for_row(values, n_values, width)
         for run in range(before, n_runs):
             for x in range(runs[run, 1], runs[run, 2]):
-                values[n_values, 0], values[n_values, 1] = plain[x], level[x]
+                values[n_values, 0], values[n_values, 1] = ring[y % side, x + radius], level[x]
                 values[n_values, 2], values[n_values, 3] = separate[x], row[x]
                 n_values += 1
     label_runs(runs[:n_runs], n_pixels, labels)
@@ -567,7 +516,7 @@ def detect_like_sep(
 @njit(**INNER)
 def difference_of(kernel, profile):
     """How far two sums of pixels of at most 1 are apart: by a kernel, and by its factor."""
-    total = kernel[0, 0] * 0 + kernel.dtype.type(_SLACK)
+    total = kernel[0, 0] * 0 + kernel.dtype.type(SLACK)
     for y in range(len(kernel)):
         for x in range(len(kernel)):
             total += abs(kernel[y, x] - profile[y] * profile[x])

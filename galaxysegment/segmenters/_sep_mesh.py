@@ -77,7 +77,7 @@ class MosaicBackground:
         return placed
 
     def rows(self):
-        """Return what `_strip_kernels.map_row` needs for the background and the noise."""
+        """Return what `_map_kernels.map_row` needs for the background and the noise."""
         return tuple(spline.rows(*self._window) for spline in self._splines)
 
     def back(self, dtype=np.float32):
@@ -147,7 +147,7 @@ class _Spline:
         return self._along(y0, y1) @ self._columns(x0, x1)
 
     def rows(self, y0, y1, x0, x1):
-        """Return what `_strip_kernels.map_row` needs for the same."""
+        """Return what `_map_kernels.map_row` needs for the same."""
         limits = np.float32(-np.inf), np.float32(np.inf), np.float32(0)
         return *rows_of(self._along(y0, y1)), self._columns(x0, x1), *limits
 

@@ -23,7 +23,7 @@ class Strips(NamedTuple):
     rms : ndarray of float32, shape (height, width) or (0, 0)
         Noise map; of no size if the noise is that of the background.
     background, noise : tuple
-        As for `galaxysegment.detection._strip_kernels.map_row`.
+        As for `galaxysegment.detection._map_kernels.map_row`.
     floor, factor : float
         Lowest noise of the background, and what noise is multiplied with.
     typical : float

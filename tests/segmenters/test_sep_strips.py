@@ -69,6 +69,22 @@ def monkeypatch_class():
         yield patch
 
 
+@pytest.mark.parametrize("with_rms", [False, True])
+@pytest.mark.parametrize("n_sigma", [0, 1.5])
+def test_bright_and_dark_pixels_beside_faint_sources(n_sigma, with_rms, monkeypatch_class):
+    # Rounding of pixels this bright is as large as the threshold: sep's own sum decides.
+    image = crowd(3, (140, 300))
+    rng = np.random.default_rng(3)
+    for value in (1e5, -1e5, 3e7):
+        image[tuple(rng.integers(0, (140, 300), (12, 2)).T)] = value
+    rms = rng.uniform(0.5, 2, image.shape).astype(np.float32) if with_rms else None
+    options = {"n_sigma": n_sigma, "n_pixels": 1, "clean": False, "rms": rms}
+    strips = labels_of(image, monkeypatch_class, in_strips=True, **options)
+    expected = labels_of(image, monkeypatch_class, in_strips=False, **options)
+    assert strips.max() > 50
+    assert np.array_equal(strips, expected)
+
+
 @pytest.mark.parametrize(
     ("change", "in_strips"),
     [
