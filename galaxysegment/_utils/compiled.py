@@ -22,6 +22,24 @@ OPTIONS = {"cache": _can_cache(), "nogil": True, "error_model": "numpy"}
 #: Of kernels that only other kernels call: Python cannot call these, and those that call them keep
 #: a copy. They compile in four fifths of the time, and none is loaded from the disk.
 INNER = {**OPTIONS, "cache": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-#: Of inner kernels that make no array, and call only such kernels: numba does not count references
-#: to arrays there. Counting took 60 % of the time of kernels that work on single sources.
-BARE = {**INNER, "_nrt": False}
+
+
+def _without_counts():
+    """Return the option that turns numba's counting of references off, if numba has it."""
+    option = {"_nrt": False}
+    try:
+        from numba.core.compiler import Flags
+        from numba.core.cpu import CPUTargetOptions
+
+        CPUTargetOptions.parse_as_flags(Flags(), option)
+    except (ImportError, AttributeError, KeyError):  # numba says nothing about it in its manual
+        return {}
+    return option
+
+
+#: Of inner kernels that make no array, and call only such kernels. numba counts the references to
+#: each array, and frees its memory at the last: of kernels that work on single sources, counting
+#: took 60 % of the time. Here it counts none: an array that was made here would never be freed, and
+#: arrays of the caller live on because the caller counts them. Without the option, all is the same
+#: but slower.
+BARE = {**INNER, **_without_counts()}
