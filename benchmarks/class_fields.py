@@ -1,8 +1,8 @@
 """The simulated fields that `train_shipped_classes` learns from, and patches of them.
 
 Half of the fields are `make_sky`'s with all that it adds, a third `make_sky`'s without, the others
-`make_field`'s, each of another telescope. In a second course two of three fields are of what a net
-of the first one is weak at: crowds of stars, noise alone, images times −1, maps with wrong noise.
+`make_field`'s, each of another telescope. In a second course every other field is of what a net of
+the first one is weak at: crowds of stars, noise alone, images times −1, maps with wrong noise.
 """
 
 import os

@@ -3,11 +3,12 @@ r"""Choose the thresholds of a net that tells classes apart, and calibrate it, o
     python -m benchmarks.tune_shipped_classes step_05600.safetensors --folder training \
         --output sky.safetensors
 
-`train_shipped_classes` does this at its end; the command does it for one of its checkpoints.
-Stars are made more or less probable: halfway between the shift with most sources of the right class
-and that with the largest mean share of stars and of galaxies. Then come the threshold of sources
-and the calibration. Half of the fields have no RMS map. Last comes the rule that tells stars from
-galaxies by all sources of an image; ``--rule`` settles nothing but this rule.
+`train_shipped_classes` does this at its end; the command does it for one of its checkpoints. Stars
+are made more or less probable: halfway between the shift with most sources of the right class and
+that with the largest mean share of stars and of galaxies. Then come the threshold of sources and
+the calibration; the threshold is the lowest that costs next to nothing. Half of the fields have no
+RMS map. Last comes the rule that tells stars from galaxies by all sources of an image; ``--rule``
+settles nothing but this rule.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from galaxysegment._utils.model_file import read_model_file, write_model_file
 from galaxysegment.persistence import save
 from galaxysegment.segmenters._pixel_classes import votes_of
 from galaxysegment.segmenters._star_rule import StarRule
-from galaxysegment.segmenters._unet import _best_threshold
+from galaxysegment.segmenters._unet import _THRESHOLDS, _threshold_quality
 from galaxysegment.structures import GALAXY, STAR, VOID, remove_small
 
 from .class_fields import cached, match_sources, simulate_starry, star_evidence_of
@@ -33,10 +34,12 @@ STARRY = range(7_400_000, 7_400_020)  # seeds of `make_field` for threshold and 
 RULE_SEEDS = range(7_300_000, 7_300_036), range(5000, 5036)  # as in training, and of make_field
 SHIFTS = np.linspace(-1, 2, 13)  # of the logit of stars
 UNCERTAIN = 15_000  # pixels; a field with more decides neither the threshold nor the calibration
+ALIKE = 1000  # uncertain pixels that a field counts for in the calibration
 FAINTEST = 10.0  # signal to noise of the sources that must have the right class
 LIMIT = 4.0  # of the logit that comparing sources gives
 RULE_SHIFTS = np.linspace(-1, 1, 41)  # of the logit of the rule
 COST = 0.002  # share of all sources that more stars of the right class may cost
+LOSS = 0.02  # of the sum of pixel IoU and source F1, for a lower threshold
 
 
 def tune(unet, folder, make=cached, make_starry=simulate_starry, *, one_band=True):
@@ -53,7 +56,8 @@ def tune(unet, folder, make=cached, make_starry=simulate_starry, *, one_band=Tru
         ``make_starry(seed)`` returns a field of galaxies and stars.
     one_band : bool, default=True
         Whether the truth of `make_starry` is of all bands that the net sees. If so its fields take
-        part in all that is chosen.
+        part in all that is chosen, the threshold may be lower than the best, fields with their
+        RMS map calibrate, and the rule's shift is that of the regression.
     """
     fields = [Example(unet, index, *make(seed, folder)) for index, seed in enumerate(TUNING)]
     right = np.sum([field.right(SHIFTS) for field in fields], axis=0)
@@ -66,14 +70,18 @@ def tune(unet, folder, make=cached, make_starry=simulate_starry, *, one_band=Tru
     pairs = [field.light(shift) for field in fields]
     # A large galaxy or cirrus has more uncertain pixels than the sources of all other fields.
     usual = [
-        (proba, labels, field.truth[0] != VOID)
-        for field, (proba, labels) in zip(fields, pairs, strict=True)
-        if np.count_nonzero((proba > 0.05) & (proba < 0.95)) < UNCERTAIN
+        (*pair, field.truth[0] != VOID)
+        for field, pair in zip(fields, pairs, strict=True)
+        if n_uncertain(pair[0]) < UNCERTAIN
     ]
     for seed in STARRY if one_band else ():
         field = Example(unet, 0, *make_starry(seed))
         usual.append((*field.light(shift=0.0), field.truth[0] != VOID))
-    unet.threshold_ = _best_threshold([(proba, labels) for proba, labels, _ in usual], n_pixels=8)
+    quality = _threshold_quality([(proba, labels) for proba, labels, _ in usual], n_pixels=8)
+    print(*(f"{limit:.2f}: {sums:.3f}" for limit, sums in zip(_THRESHOLDS, quality, strict=True)))
+    unet.threshold_ = chosen_threshold(quality, LOSS if one_band else 0.0)
+    if one_band:
+        usual = list(with_maps(unet, folder, make, make_starry))
     unet.calibration_ = fit_calibration(
         [proba[valid] for proba, _, valid in usual],
         [labels[valid] > 0 for _, labels, valid in usual],
@@ -83,14 +91,47 @@ def tune(unet, folder, make=cached, make_starry=simulate_starry, *, one_band=Tru
         f"calibrated), from {len(usual)} fields"
     )
     unet.set_params(rms_band=-1)
-    unet._star_rule = settle_rule(unet, folder, make, make_starry)
+    unet._star_rule = settle_rule(unet, folder, make, make_starry, more_stars=not one_band)
 
 
-def settle_rule(unet, folder, make=cached, make_starry=simulate_starry):
+def n_uncertain(proba):
+    """Number of pixels with a probability between .05 and .95."""
+    return np.count_nonzero((proba > 0.05) & (proba < 0.95))
+
+
+def with_maps(unet, folder, make, make_starry):
+    """Yield probabilities, labels, and valid pixels of fields that calibrate: with their RMS map.
+
+    All views are taken, as by default. Without a map the net is overconfident of wings. Of each
+    field every n-th pixel counts, so that a crowded field counts like a sparse one.
+    """
+    unet.set_params(n_views=4)
+    draws = [(partial(make, folder=folder), seed) for seed in TUNING[::2]]
+    for draw, seed in draws + [(make_starry, seed) for seed in STARRY]:
+        field = Example(unet, 0, *draw(seed))
+        proba, labels = field.light(shift=0.0)
+        if draw is make_starry or n_uncertain(proba) < UNCERTAIN:
+            step = max(1, -(-n_uncertain(proba) // ALIKE))
+            chosen = np.flatnonzero(field.truth[0] != VOID)[::step]
+            yield proba.ravel()[chosen], labels.ravel()[chosen], slice(None)
+    unet.set_params(n_views=1)
+
+
+def chosen_threshold(quality, loss):
+    """Return the lowest threshold whose quality is at most `loss` below the best.
+
+    The quality is nearly flat. A low threshold finds the faint sources of fields that are unlike
+    those of the training. Connected regions stand for sources here, but the segmenter splits them.
+    """
+    return float(_THRESHOLDS[np.flatnonzero(quality >= quality.max() - loss)[0]])
+
+
+def settle_rule(unet, folder, make=cached, make_starry=simulate_starry, *, more_stars=False):
     """Weigh the net's vote and the comparison of the sources of an image, on fields of their own.
 
     True sources above a signal to noise of `FAINTEST` count alike. The net must have its RMS band.
-    The shift is that of `starry_shift`.
+    The shift of the logit of stars is that of a logistic regression, or, with `more_stars`, that of
+    `starry_shift`: one more star in forty gets its name, and one more galaxy in seventy loses it.
     """
     evidence, truth = [], []
     as_trained, starry = RULE_SEEDS
@@ -106,7 +147,7 @@ def settle_rule(unet, folder, make=cached, make_starry=simulate_starry):
     model = LogisticRegression(C=10).fit(evidence, truth)
     image, votes = np.maximum(model.coef_[0], 0)
     logits, truth = evidence @ [image, votes], np.array(truth)
-    shift = starry_shift(logits, truth)
+    shift = starry_shift(logits, truth) if more_stars else float(model.intercept_[0])
     rule = StarRule(float(image), float(votes), shift, LIMIT)
     right = np.mean((logits + shift > 0) == truth)
     print(

@@ -190,6 +190,13 @@ def test_faint_stars_are_stars_if_it_costs_next_to_nothing():
     assert tune_shipped_classes.starry_shift(logits, is_star) == pytest.approx(0.5)
 
 
+def test_the_threshold_is_the_lowest_that_costs_little():
+    quality = np.full(13, 1.0)
+    quality[[1, 4, 6]] = 1.45, 1.49, 1.5
+    for loss, expected in ((0.0, 0.5), (0.02, 0.4), (0.05, 0.25), (9.0, 0.2)):
+        assert tune_shipped_classes.chosen_threshold(quality, loss) == pytest.approx(expected)
+
+
 def test_the_rate_rises_and_falls():
     done = np.linspace(0, 1, 101)
     rates = np.array([train_shipped_classes.rate(value) for value in done])

@@ -683,6 +683,17 @@ def _labels_of(target, rows, columns):
 def _best_threshold(pairs, n_pixels):
     """Return the threshold with the best sum of pixel IoU and source F1; F1 often decides.
 
+    Parameters
+    ----------
+    pairs, n_pixels
+        As of `_threshold_quality`.
+    """
+    return float(_THRESHOLDS[int(np.argmax(_threshold_quality(pairs, n_pixels)))])
+
+
+def _threshold_quality(pairs, n_pixels):
+    """Return the sum of pixel IoU and source F1 at each of `_THRESHOLDS`.
+
     True sources under `n_pixels` pixels are ignored, because the segmenter drops such sources.
 
     Parameters
@@ -690,6 +701,10 @@ def _best_threshold(pairs, n_pixels):
     pairs : iterable of (ndarray, ndarray)
         Probabilities and label map of an image.
     n_pixels : int
+
+    Returns
+    -------
+    ndarray of float, shape (n_thresholds,)
     """
     # for each threshold: pixels of both, of either; sources matched, true, predicted
     counts = np.zeros((len(_THRESHOLDS), 5), dtype=np.int64)
@@ -703,8 +718,7 @@ def _best_threshold(pairs, n_pixels):
             scores = detection_scores(wanted, predicted)
             counts[index] += both, either, scores.n_matched, scores.n_true, scores.n_pred
     both, either, matched, n_true, n_pred = counts.T
-    quality = _ratio(both, either) + _ratio(2 * matched, n_true + n_pred)
-    return float(_THRESHOLDS[int(np.argmax(quality))])
+    return _ratio(both, either) + _ratio(2 * matched, n_true + n_pred)
 
 
 def _ratio(part, total):
