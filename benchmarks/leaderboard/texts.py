@@ -79,7 +79,7 @@ patches. Where others have no trained net, :doc:`leaderboard_equal` has one. Bot
 that the best peer has, because another seed has other fields. The largest deficit comes first.
 Tuned programs choose on the same patches, each from a grid of thresholds, kernels,
 least sizes and contrasts. In setting C there is a common grid, from which ours chose, and the peers
-beside their own. Ours without a † also chose how blends are split and whether objects are masked.
+beside their own. Ours also chose how blends are split and whether objects are masked.
 
 """
 

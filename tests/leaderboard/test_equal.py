@@ -228,7 +228,7 @@ def test_the_learning_curve_meets_no_rival():
     text = "\n".join(lines(rows))
     curve = text[text.index("What more training would bring") : text.index("Recipes and commands")]
     assert ".500 after 4, .900 after 16 core-minutes" in curve
-    assert "From 4 to 16 core-minutes each doubling brings .200" in curve
+    assert "A doubling of the time brings .200 from 4 to 16 core-minutes" in curve
     assert '"16", "1000", "99", ".900", ".900", "–", "1"' in curve
     assert "What more training" not in "\n".join(lines(rows[1:]))
 
