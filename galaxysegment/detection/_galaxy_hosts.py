@@ -6,12 +6,13 @@ ellipse and a profile of the light that is symmetric about its peak.
 
 import numpy as np
 
-from .._utils.compiled import OPTIONS, njit
+from .._utils.compiled import INNER, OPTIONS, njit
+from ._galaxy_parts import values_at
 
 N_BINS = 24  # of the radial profile of a host
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def symmetric_light(light, y0, x0, reach):
     """Sum over the pairs of pixels opposite of each other of twice the fainter."""
     height, width = light.shape
@@ -26,13 +27,13 @@ def symmetric_light(light, y0, x0, reach):
     return total
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def radius_of(host, y, x):
     dy, dx = y - host[0], x - host[1]
     return np.sqrt(host[4] * dx * dx + host[3] * dy * dy + host[5] * dx * dy)
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def _symmetric_model(light, y0, x0, top, left, model):
     """Fill `model` with the fainter of each pixel and the one opposite of it.
 
@@ -59,7 +60,7 @@ def _symmetric_model(light, y0, x0, top, left, model):
     return flux, yy / flux + 0.3, xx / flux + 0.3, xy / flux
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def _set_ellipse(host, flux, yy, xx, xy):
     """Write light, ellipse, width of the bins and axis ratio of a host."""
     middle, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
@@ -76,10 +77,18 @@ def _set_ellipse(host, flux, yy, xx, xy):
     host[10] = ratio
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
+def _sum_of(numbers):
+    total = 0.0
+    for index in range(numbers.size):
+        total += numbers[index]
+    return total
+
+
+@njit(**INNER)
 def _set_profile(host, profile, sums, counts):
     """Write the profile of a host, which never rises outwards, and its half-light radius."""
-    half = np.sum(sums) / 2
+    half = _sum_of(sums) / 2
     inside, half_bin = 0.0, -1
     for index in range(N_BINS):
         profile[index] = sums[index] / max(counts[index], 1.0)
@@ -94,7 +103,7 @@ def _set_profile(host, profile, sums, counts):
     host[6] = max(host[7] * (half_bin + share), 0.7)
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def take_host(light, y0, x0, reach, host, profile, scatter, noise):
     """Model the light that is symmetric about a peak, and subtract it.
 
@@ -116,7 +125,8 @@ def take_host(light, y0, x0, reach, host, profile, scatter, noise):
                 counts[index] += 1
     _set_profile(host, profile, sums, counts)
     inner = 0.0
-    scatter[:] = 0
+    for index in range(N_BINS):
+        scatter[index] = 0.0
     for y in range(top, bottom):
         for x in range(left, right):
             radius = radius_of(host, y, x)
@@ -133,10 +143,10 @@ def take_host(light, y0, x0, reach, host, profile, scatter, noise):
             rough += scatter[index]
             weight += counts[index] * profile[index]
         scatter[index] /= max(counts[index], 1.0)
-    host[8], host[9] = inner / max(np.sum(sums), 1e-12), rough / weight
+    host[8], host[9] = inner / max(_sum_of(sums), 1e-12), rough / weight
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def light_at(host, profile, radius):
     """Profile of a host at a radius; falls as the last bins do, beyond them."""
     place = radius / host[7] - 0.5
@@ -148,7 +158,7 @@ def light_at(host, profile, radius):
     return profile[N_BINS - 1] * np.exp(-(place - N_BINS + 1) / 4)
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def nearest_hosts(host_list, hosts, profiles, y, x, near, shine):
     """Fill `near` with the hosts that shine most at a pixel, `shine` with their light."""
     n_near = 0
@@ -157,9 +167,13 @@ def nearest_hosts(host_list, hosts, profiles, y, x, near, shine):
         if n_near < near.size:
             near[n_near], shine[n_near] = host, value
             n_near += 1
-        elif value > shine.min():
-            place = shine.argmin()
-            near[place], shine[place] = host, value
+            continue
+        faintest = 0
+        for place in range(1, near.size):
+            if shine[place] < shine[faintest]:
+                faintest = place
+        if value > shine[faintest]:
+            near[faintest], shine[faintest] = host, value
     return n_near
 
 
@@ -176,8 +190,7 @@ def draw_objects(image, own, part, peak, saddle, area, owner, hosts, profiles, i
         Number of the host of each pixel, -1 outside.
     """
     height, width = image.shape
-    result = np.full((height, width), -1, np.int32)
-    values = image.ravel()[peak]
+    result, values = np.empty((height, width), np.int32), values_at(image, peak)
     floor = np.zeros(peak.size)
     for host in range(peak.size):
         if owner[host] != host or inside[host] < 0:
@@ -192,6 +205,7 @@ def draw_objects(image, own, part, peak, saddle, area, owner, hosts, profiles, i
     for y in range(height):
         for x in range(width):
             if not own[y, x]:
+                result[y, x] = -1
                 continue
             index = part[y, x]
             host = owner[index]

@@ -6,8 +6,11 @@ galaxy or star of its own; see `_galaxy_hosts`.
 
 import numpy as np
 
-from .._utils.compiled import OPTIONS, njit
+from .._utils.compiled import INNER, OPTIONS, njit
+from ._deblend_kernels import sorted_order
 from ._galaxy_hosts import N_BINS, light_at, nearest_hosts, radius_of, symmetric_light, take_host
+from ._galaxy_parts import minus_ones, values_at
+from ._seam_kernels import smallest
 
 N_FEATURES = 23
 _MAX_HOSTS = 3  # hosts that a part is compared with
@@ -16,7 +19,7 @@ _BRIGHT = 0.8  # quantile of the pixels above which light does not count for the
 _NEAR = 0.5  # radii of the source around a peak within which light counts for the first host
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def _above(image, own, start, level, seen, mark, stack, result):
     """Flood from a pixel over the pixels above a level: their number, light, moments, centre.
 
@@ -50,7 +53,7 @@ def _above(image, own, start, level, seen, mark, stack, result):
     result[4], result[5], result[6] = syy / n - sy * sy, sxx / n - sx * sx, sxy / n - sy * sx
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def _re_root(first, saddle, saddle_pixel, winner):
     """Make `first` the part that all others meet in the end."""
     node, met, value, pixel = first, winner[first], saddle[first], saddle_pixel[first]
@@ -62,12 +65,12 @@ def _re_root(first, saddle, saddle_pixel, winner):
         node, met, value, pixel = met, following, next_value, next_pixel
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def _log(value):
     return np.log10(max(value, 1e-6))
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def _ring(image, y, x, radius):
     """Mean of 16 pixels on a circle."""
     total = 0.0
@@ -79,7 +82,7 @@ def _ring(image, y, x, radius):
     return total / 16
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def _describe(row, image, light, host, profile, scatter, y, x, rise, group, core, noise):
     """Features of a part beside a host; `group` and `core` are what `_above` returns."""
     height, width = image.shape
@@ -132,7 +135,7 @@ def _describe(row, image, light, host, profile, scatter, y, x, rise, group, core
     row[19] = symmetric_light(light, y, x, reach) / total
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def probability(row, feature, threshold, low, high, value, starts, bias):
     """Probability by boosted trees that a part belongs to a host."""
     score = bias
@@ -144,7 +147,49 @@ def probability(row, feature, threshold, low, high, value, starts, bias):
     return 1 / (1 + np.exp(-score))
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
+def _largest_first(numbers):
+    """Return the indices that sort numbers from the largest down, ties in their order."""
+    keys = np.empty(numbers.size)
+    for index in range(numbers.size):
+        keys[index] = -numbers[index]
+    return sorted_order(keys)
+
+
+@njit(**INNER)
+def _positive(light):
+    """Return the pixels above 0."""
+    height, width = light.shape
+    lit, n = np.empty(height * width), 0
+    for y in range(height):
+        for x in range(width):
+            if light[y, x] > 0:
+                lit[n] = light[y, x]
+                n += 1
+    return lit[:n]
+
+
+@njit(**INNER)
+def _quantile(numbers, share):
+    """Return a quantile, interpolated as numpy does; changes the order of the numbers."""
+    rank = 1 + (numbers.size - 1) * share
+    place = int(rank)
+    weight = rank - place
+    upper = smallest(numbers, min(place, numbers.size - 1))
+    return smallest(numbers, place - 1) * (1 - weight) + upper * weight
+
+
+@njit(**INNER)
+def _capped(light, most):
+    """Return the pixels, the brighter ones as `most`."""
+    capped = np.empty(light.shape)
+    for y in range(light.shape[0]):
+        for x in range(light.shape[1]):
+            capped[y, x] = min(light[y, x], most)
+    return capped
+
+
+@njit(**INNER)
 def _first_host(light, peak, group_light):
     """The peak with most light that is symmetric about it, among the parts with most light.
 
@@ -152,12 +197,11 @@ def _first_host(light, peak, group_light):
     is not its centre. Pixels farther from the peak than half of the radius of the source do not
     count: in a cluster, the middle of all galaxies is not the centre of the largest.
     """
-    width, flat = light.shape[1], light.ravel()
-    lit = flat[flat > 0]
-    light = np.minimum(light, np.quantile(lit, _BRIGHT))
+    width, lit = light.shape[1], _positive(light)
+    light = _capped(light, _quantile(lit, _BRIGHT))
     reach = int(_NEAR * np.sqrt(lit.size / np.pi)) + 1
     first, most = 0, -1.0
-    for index in np.argsort(-group_light, kind="mergesort")[:_FIRST_HOSTS]:
+    for index in _largest_first(group_light)[:_FIRST_HOSTS]:
         y, x = peak[index] // width, peak[index] % width
         symmetric = symmetric_light(light, y, x, reach)
         if symmetric > most:
@@ -165,7 +209,7 @@ def _first_host(light, peak, group_light):
     return first
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def _survey(image, own, light, peak, saddle, saddle_pixel, winner):
     """Find the first host, hang the tree of parts from it, and measure what lies above saddles.
 
@@ -173,10 +217,10 @@ def _survey(image, own, light, peak, saddle, saddle_pixel, winner):
     there to the peak.
     """
     n = peak.size
-    seen, stack = np.full(image.shape, -1, np.int32), np.empty(own.sum() + 1, np.int64)
+    seen, stack = np.zeros(image.shape, np.int32), np.empty(own.size + 1, np.int64)
     groups, cores = np.zeros((n, 7)), np.zeros((n, 7))
-    values = image.ravel()[peak]
-    mark, first = 0, -1
+    values = values_at(image, peak)
+    mark, first = np.int64(1), -1
     for turn in range(3):  # above saddles, again where the tree has changed, above half
         for index in range(n):
             level = saddle[index]
@@ -199,7 +243,7 @@ def _survey(image, own, light, peak, saddle, saddle_pixel, winner):
     return first, groups, cores
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def _choose_host(index, part, near, images, models, noise, limit, trees, teacher, row, rows):
     """Find the host that a part belongs to, -1 if to none; fill `rows` if there is a teacher.
 
@@ -220,7 +264,8 @@ def _choose_host(index, part, near, images, models, noise, limit, trees, teacher
         if same:
             chosen = host
         rows[place, 0], rows[place, 1] = index, same
-        rows[place, 2:] = row
+        for number in range(N_FEATURES):
+            rows[place, 2 + number] = row[number]
     return chosen
 
 
@@ -258,19 +303,26 @@ def judge_parts(image, own, peak, saddle, saddle_pixel, winner, noise, limit, tr
     n_rows : int
     """
     width, n = image.shape[1], peak.size
-    light, values = image.copy(), image.ravel()[peak]
+    light, values = np.zeros(image.shape), values_at(image, peak)
+    for y in range(image.shape[0]):
+        for x in range(width):
+            light[y, x] = image[y, x]
     hosts, profiles, scatters = np.zeros((n, 11)), np.zeros((n, N_BINS)), np.zeros((n, N_BINS))
-    owner, inside = np.full(n, -1, np.int64), np.full(n, -1, np.int64)
+    owner, inside = minus_ones(n), minus_ones(n)
     first, groups, cores = _survey(image, own, light, peak, saddle, saddle_pixel, winner)
     groups[first, 1] = np.inf
     row, host_list = np.zeros(N_FEATURES), np.empty(n, np.int64)
     near, shine = np.empty(_MAX_HOSTS, np.int64), np.empty(_MAX_HOSTS)
     n_hosts, n_rows = 0, 0
-    for index in np.argsort(-groups[:, 1], kind="mergesort"):
+    for index in _largest_first(groups[:, 1]):
         y, x = peak[index] // width, peak[index] % width
         n_near = nearest_hosts(host_list[:n_hosts], hosts, profiles, y, x, near, shine)
         if n_near:
-            inside[index] = near[shine[:n_near].argmax()]
+            brightest = 0
+            for place in range(1, n_near):
+                if shine[place] > shine[brightest]:
+                    brightest = place
+            inside[index] = near[brightest]
         part = y, x, values[index] - saddle[index], groups[index], cores[index]
         chosen = _choose_host(
             *(index, part, near[:n_near], (image, light), (hosts, profiles, scatters)),

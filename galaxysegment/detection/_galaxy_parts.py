@@ -5,18 +5,30 @@ A *part* is a peak of a source with the pixels that lead up to it.
 
 import numpy as np
 
-from .._utils.compiled import OPTIONS, njit
+from .._utils.compiled import INNER, OPTIONS, njit
+from ._deblend_kernels import root_of
+from ._seam_kernels import median_of
 
 
-@njit(**OPTIONS)
-def _root(parent, node):
-    while parent[node] != node:
-        parent[node] = parent[parent[node]]
-        node = parent[node]
-    return node
+@njit(**INNER)
+def values_at(image, pixels):
+    """Return the values of an image at flat positions."""
+    width, values = image.shape[1], np.empty(pixels.size)
+    for index in range(pixels.size):
+        values[index] = image[pixels[index] // width, pixels[index] % width]
+    return values
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
+def minus_ones(n):
+    """Return `n` times -1."""
+    numbers = np.empty(n, np.int64)
+    for index in range(n):
+        numbers[index] = -1
+    return numbers
+
+
+@njit(**INNER)
 def _neighbours(pixel, height, width, eight, near):
     """Fill `near` with the flat positions of the neighbours of a pixel; return how many."""
     y, x = pixel // width, pixel % width
@@ -29,6 +41,21 @@ def _neighbours(pixel, height, width, eight, near):
                 near[n] = pixel + dy * width + dx
                 n += 1
     return n
+
+
+@njit(**INNER)
+def _drop_dead(alive, peak, saddle, saddle_pixel, winner):
+    """Move the parts that are alive to the front; return the new number of each, and how many."""
+    number, n_kept = np.empty(alive.size, np.int64), 0
+    for index in range(alive.size):
+        if alive[index]:
+            peak[n_kept], saddle[n_kept] = peak[index], saddle[index]
+            saddle_pixel[n_kept], winner[n_kept] = saddle_pixel[index], winner[index]
+            n_kept += 1
+        number[index] = n_kept - 1
+    for index in range(1, n_kept):
+        winner[index] = number[winner[index]]
+    return number, n_kept
 
 
 @njit(**OPTIONS)
@@ -60,12 +87,14 @@ def grow_parts(image, order, eight, least, share, n_pixels):
     """
     height, width = image.shape
     flat = image.ravel()
-    part = np.full(height * width, -1, np.int32)
+    part = np.empty(height * width, np.int32)
+    for pixel in range(part.size):
+        part[pixel] = -1
     absorbed, group = np.empty(order.size, np.int32), np.empty(order.size, np.int32)
     top, area = np.empty(order.size, np.int32), np.empty(order.size, np.int64)
     peak, near = np.empty(order.size, np.int64), np.empty(8, np.int64)
-    saddle, saddle_pixel = np.empty(order.size), np.full(order.size, -1, np.int64)
-    winner, alive = np.full(order.size, -1, np.int64), np.ones(order.size, np.bool_)
+    saddle, saddle_pixel = np.empty(order.size), minus_ones(order.size)
+    winner, alive = minus_ones(order.size), np.zeros(order.size, np.bool_)
     n = 0
     for pixel in order:
         best, value = -1, flat[pixel]
@@ -76,16 +105,16 @@ def grow_parts(image, order, eight, least, share, n_pixels):
                 best, brightest = part[other], flat[other]
         if best < 0:
             absorbed[n], group[n], top[n], area[n], peak[n] = n, n, n, 1, pixel
-            part[pixel] = n
+            part[pixel], alive[n] = n, True
             n += 1
             continue
-        best = _root(absorbed, best)
-        area[_root(group, best)] += 1
+        best = root_of(absorbed, best)
+        area[root_of(group, best)] += 1
         for neighbour in near[:n_near]:
             if part[neighbour] < 0:
                 continue
-            other = _root(absorbed, part[neighbour])
-            high, low = _root(group, best), _root(group, other)
+            other = root_of(absorbed, part[neighbour])
+            high, low = root_of(group, best), root_of(group, other)
             if high == low:
                 continue
             keeper = best
@@ -96,19 +125,18 @@ def grow_parts(image, order, eight, least, share, n_pixels):
             if rise < least or rise < share * abs(value) or area[low] < n_pixels:
                 alive[loser] = False
                 absorbed[loser] = keeper
-                best = _root(absorbed, best)
+                best = root_of(absorbed, best)
             else:
                 saddle[loser], saddle_pixel[loser], winner[loser] = value, pixel, top[high]
             group[low] = high
             area[high] += area[low]
         part[pixel] = best
-    number, kept = np.cumsum(alive[:n]) - 1, np.flatnonzero(alive[:n])
+    number, n_kept = _drop_dead(alive[:n], peak, saddle, saddle_pixel, winner)
     for pixel in order:
-        part[pixel] = number[_root(absorbed, part[pixel])]
+        part[pixel] = number[root_of(absorbed, part[pixel])]
     saddle[0] = flat[order[-1]]
-    met = winner[kept]
-    met[1:] = number[met[1:]]
-    return part.reshape(height, width), peak[kept], saddle[kept], saddle_pixel[kept], met
+    part = part.reshape(height, width)
+    return part, peak[:n_kept], saddle[:n_kept], saddle_pixel[:n_kept], winner[:n_kept]
 
 
 @njit(**OPTIONS)
@@ -132,4 +160,4 @@ def noise_of(image, own, faint, step):
                 n += 1
     if n < 50:
         return 0.0
-    return np.median(values[:n]) / 0.6745 / np.sqrt(1.5)
+    return median_of(values[:n], 0.0) / 0.6745 / np.sqrt(1.5)
