@@ -7,17 +7,18 @@ import math
 
 import numpy as np
 
-from .._utils.compiled import INNER, OPTIONS, njit
+from .._utils.compiled import BARE, INNER, OPTIONS, njit
 
 _CLIP, _MAX_CLIPS = 3.0, 10
 _LANES = 16  # boxes that are measured at once: their numbers fill a register
+_TILE = 16  # pixels of each of these boxes whose levels are computed at once
 _MOST_LEVELS = 4096  # of sep's histogram
 _STEP = math.sqrt(2 / math.pi) * 5 / 4  # its levels for each pixel
 _LEAST_SIGMA, _CHANGE, _MOST_ROUNDS = 0.1, 1e-4, 100  # where sep's clipping of it ends
 _NO_VALUE = -1e30  # a pixel this low is none for sep
 
 
-@njit(**INNER)
+@njit(**BARE)
 def sum_from_middle(samples, middle, stop, centre, sums):
     """Sum deviations from a number, and their squares, outwards from a sample.
 
@@ -44,7 +45,7 @@ def sum_from_middle(samples, middle, stop, centre, sums):
         totals[index], squares[index] = total, square
 
 
-@njit(**INNER)
+@njit(**BARE)
 def scatter_of(sums, low, high):
     """Return the standard deviation of samples ``low…high``, given their `sum_from_middle`."""
     if high <= low:
@@ -55,14 +56,14 @@ def scatter_of(sums, low, high):
     return 0.0 if variance < 0 else math.sqrt(variance)
 
 
-@njit(**INNER)
+@njit(**BARE)
 def median_of(samples, low, high):
     """Median of sorted samples ``low…high``."""
     middle = low + high
     return (np.float64(samples[max(middle - 1, 0) // 2]) + np.float64(samples[middle // 2])) / 2
 
 
-@njit(**INNER)
+@njit(**BARE)
 def number_below(samples, limit):
     """Number of sorted samples below a limit; NaN, which is last, is below nothing."""
     low, high = 0, samples.size
@@ -140,21 +141,21 @@ def sep_boxes(image, no_data, height, width, meshes):
             measure_lanes(samples[: (y1 - y0) * rest], meshes[:, row, n_whole:])
 
 
-@njit(**INNER)
+@njit(**BARE)
 def take_boxes(samples, image, no_data, y0, y1, x0, width, n_boxes):
     """Copy the pixels of boxes side by side into a column each; NaN where there are no data."""
-    for index in range(len(samples)):
-        for box in range(_LANES):
+    rest = np.uintp(n_boxes)
+    for index in range(np.uintp(len(samples))):
+        for box in range(rest, np.uintp(_LANES)):
             samples[index, box] = np.nan
     for y in range(y0, y1):
-        for box in range(n_boxes):
-            start = x0 + box * width
-            first = (y - y0) * width
-            for x in range(width):
-                value = np.float32(image[y, start + x])
-                samples[first + x, box] = value
+        first = np.uintp((y - y0) * width)
+        for box in range(rest):
+            start = np.uintp(x0) + box * np.uintp(width)
+            for x in range(np.uintp(width)):
+                samples[first + x, box] = np.float32(image[y, start + x])
             if no_data.size:
-                for x in range(width):
+                for x in range(np.uintp(width)):
                     if no_data[y, start + x]:
                         samples[first + x, box] = np.nan
 
@@ -166,13 +167,14 @@ def measure_lanes(samples, meshes):
     low, high = np.empty(_LANES, dtype=np.float32), np.empty(_LANES, dtype=np.float32)
     for box in range(_LANES):
         low[box], high[box] = _NO_VALUE, np.inf
-    sums = clipped_moments(samples, low, high)
+    sums = np.empty((3, _LANES))
+    clipped_moments(samples, low, high, sums)
     is_trusted = np.zeros(_LANES, dtype=np.bool_)
     for box in range(_LANES):
         is_trusted[box] = np.float32(sums[0, box]) >= np.float32(n_pixels * 0.5)
         mean, sigma = sums[1, box], sums[2, box]
         low[box], high[box] = np.float32(mean - 2 * sigma), np.float32(mean + 2 * sigma)
-    sums = clipped_moments(samples, low, high)
+    clipped_moments(samples, low, high, sums)
     n_levels = np.zeros(_LANES, dtype=np.int64)
     scale, offset = np.zeros(_LANES, dtype=np.float32), np.zeros(_LANES, dtype=np.float32)
     zero = np.zeros(_LANES, dtype=np.float32)
@@ -187,22 +189,38 @@ def measure_lanes(samples, meshes):
             scale[box] = np.float32(10 * sigma / n_levels[box])
         zero[box] = np.float32(mean - 5 * sigma)
         offset[box] = np.float32(0.499999 - np.float64(zero[box] / scale[box]))
-    counts = histograms(samples, scale, offset, n_levels)
+    most = 1
+    for box in range(n_boxes):
+        most = max(most, n_levels[box])
+    counts = np.zeros((_LANES, most), dtype=np.int32)
+    places, work = (
+        np.empty(_TILE * _LANES, dtype=np.int32),
+        np.empty((2, _TILE * _LANES), np.float32),
+    )
+    scales, offsets = work[0], work[1]
+    for index in range(len(places)):
+        scales[index], offsets[index] = scale[index % _LANES], offset[index % _LANES]
+    count_levels(samples.ravel(), scales, offsets, places, n_levels, counts)
+    running = np.empty((3, most + 1), dtype=np.int64)
     for box in range(n_boxes):
         if is_trusted[box]:
             mean, own = np.float64(np.float32(sums[1, box])), counts[box, : n_levels[box]]
-            mode, sigma = mode_of(own, mean, zero[box], scale[box])
+            mode, sigma = mode_of(own, running, mean, zero[box], scale[box])
             meshes[0, box], meshes[2, box] = mode, 1.0
             meshes[1, box] = sigma if sigma > 0 else np.float32(1)
 
 
-@njit(**INNER)
-def clipped_moments(samples, low, high):
-    """Number, mean and scatter of the samples of each box from `low` to `high`, shape (3, 16).
+@njit(**BARE)
+def clipped_moments(samples, low, high, sums):
+    """Fill in number, mean and scatter of the samples of each box from `low` to `high`.
+
+    `sums` has the shape (3, 16).
 
     The boxes are the inner loop, because a sum waits for itself, but not for those of other boxes.
     """
-    sums = np.zeros((3, _LANES))
+    for kind in range(3):
+        for box in range(_LANES):
+            sums[kind, box] = 0
     number, total, square = sums[0], sums[1], sums[2]
     for index in range(len(samples)):
         row = samples[index]
@@ -217,43 +235,53 @@ def clipped_moments(samples, low, high):
         total[box] /= number[box]
         variance = square[box] / number[box] - total[box] * total[box]
         square[box] = math.sqrt(variance) if variance > 0 else 0.0
-    return sums
 
 
-@njit(**INNER)
-def histograms(samples, scale, offset, n_levels):
-    """Histogram of each box, shape (16, 4096)."""
-    most = 0
-    for box in range(_LANES):
-        most = max(most, n_levels[box])
-    counts = np.zeros((_LANES, most), dtype=np.int64)
-    places = np.empty(_LANES, dtype=np.int32)
+@njit(**BARE)
+def count_levels(samples, scales, offsets, places, n_levels, counts):
+    """Count the samples of each box by level.
+
+    Parameters
+    ----------
+    samples : ndarray of float32, shape (n_pixels * 16,)
+    scales, offsets : ndarray of float32, shape (256,)
+        Those of the boxes, sixteen times.
+    places : ndarray of int32, shape (256,)
+        Work space.
+    n_levels : ndarray of int64, shape (16,)
+    counts : ndarray of int32, shape (16, n)
+        Zeros, filled.
+    """
     below, above = np.float32(-2), np.float32(_MOST_LEVELS + 1)
-    for index in range(len(samples)):
-        row = samples[index]
-        for box in range(_LANES):
-            place = row[box] / scale[box] + offset[box]
+    for first in range(0, len(samples), len(places)):
+        tile = samples[first : first + len(places)]
+        for index in range(len(tile)):
+            place = tile[index] / scales[index] + offsets[index]
             place = place if place > below else below  # NaN, too
-            places[box] = np.int32(place if place < above else above)
-        for box in range(_LANES):
-            if 0 <= places[box] < n_levels[box]:
-                counts[box, places[box]] += 1
-    return counts
+            places[index] = np.int32(place if place < above else above)
+        for row in range(np.uintp(len(tile) // _LANES)):
+            for box in range(np.uintp(_LANES)):
+                place = places[row * np.uintp(_LANES) + box]
+                if 0 <= place < n_levels[box]:
+                    counts[box, np.uintp(place)] += 1
 
 
-@njit(**INNER)
-def mode_of(counts, mean, zero, scale):
+@njit(**BARE)
+def mode_of(counts, running, mean, zero, scale):
     """Background and scatter of a histogram, in the units of the image.
 
-    All sums over levels are differences of running sums of whole numbers.
+    All sums over levels are differences of running sums of whole numbers; `running` is work space
+    for them, of shape (3, n_levels + 1) or more.
     """
     n_levels = counts.size
-    running = np.zeros((3, n_levels + 1), dtype=np.int64)  # of pixels, of levels and their squares
+    # of pixels, of levels and their squares
     below, firsts, seconds = running[0], running[1], running[2]
+    n = first = second = np.int64(0)
+    below[0] = firsts[0] = seconds[0] = n
     for level in range(n_levels):
-        below[level + 1] = below[level] + counts[level]
-        firsts[level + 1] = firsts[level] + counts[level] * level
-        seconds[level + 1] = seconds[level] + counts[level] * level * level
+        weighted = counts[level] * level  # of 64 bits, as the level
+        n, first, second = n + counts[level], first + weighted, second + weighted * level
+        below[level + 1], firsts[level + 1], seconds[level + 1] = n, first, second
     last = n_levels - 1
     low, high = np.int64(0), last  # a plain 0 is a type of its own, compiled on its own
     sigma, before = 10.0 * last, 1.0
@@ -281,7 +309,7 @@ def mode_of(counts, mean, zero, scale):
     return np.float32(zero + place * scale), np.float32(sigma * scale)
 
 
-@njit(**INNER)
+@njit(**BARE)
 def middle_level(counts, below, low, high):
     """Where walks from both ends of the levels ``low…high`` meet, the fuller side waiting."""
     n_twice = below[high + 1] + below[low]

@@ -35,17 +35,29 @@ def sorted_order(keys):
         order[place] = index
     while width < n:
         for start in range(0, n, 2 * width):
-            middle, stop = min(start + width, n), min(start + 2 * width, n)
-            left, right = start, middle
-            for place in range(start, stop):
-                if right == stop or (left < middle and keys[order[left]] <= keys[order[right]]):
-                    merged[place] = order[left]
-                    left += 1
-                else:
-                    merged[place] = order[right]
-                    right += 1
+            merge(keys, order, merged, start, min(start + width, n), min(start + 2 * width, n))
         order, merged, width = merged, order, 2 * width
     return order
+
+
+@njit(**BARE)
+def merge(keys, order, merged, start, middle, stop):
+    """Merge two sorted parts of `order`, without a jump that a processor would have to guess."""
+    place, left, right = np.uintp(start), np.uintp(start), np.uintp(middle)
+    middle, stop, step = np.uintp(middle), np.uintp(stop), np.uintp(1)
+    while left < middle and right < stop:
+        first, second = order[left], order[right]
+        is_left = keys[first] <= keys[second]
+        merged[place] = first if is_left else second
+        left += np.uintp(is_left)
+        right += np.uintp(not is_left)
+        place += step
+    while left < middle:
+        merged[place] = order[left]
+        left, place = left + step, place + step
+    while right < stop:
+        merged[place] = order[right]
+        right, place = right + step, place + step
 
 
 @njit(**OPTIONS)

@@ -17,7 +17,7 @@ def measure_boxes(sep, image, no_data, box, n_all=0):
     ----------
     sep : module
     image : ndarray of float, shape (height, width)
-        C-ordered, any number where there are no data.
+        C-ordered, any number where there are no data; compiled functions take NaN for no data, too.
     no_data : ndarray of bool, shape (height, width), or None
     box : tuple of int
         Height and width of a box.
