@@ -239,7 +239,7 @@ def count_peaks(labels, image, wanted, diagonal):
     return n_peaks
 
 
-@njit(**INNER)
+@njit(**BARE)
 def is_peak(labels, image, y, x, diagonal):
     """Whether no neighbour of the same label is brighter than a pixel."""
     value, label = image[y, x], labels[y, x]
@@ -290,7 +290,7 @@ def count_parts(values, order, places, around, node_at, thresholds, n_pixels):
     return counts
 
 
-@njit(**INNER)
+@njit(**BARE)
 def fill_large_parts(part, stack, bright, values, places, around, node_at, threshold, n_pixels):
     """Fill in, for each pixel above a threshold, 1 + the first pixel of its part.
 
@@ -501,7 +501,7 @@ def remove(latest, following, values, places, around, node_at, parts):
     return shores
 
 
-@njit(**INNER)
+@njit(**BARE)
 def faintest_part(flux, total, latest, contrast):
     """Return the part with the smallest share of the flux; 0 if no share is below `contrast`.
 

@@ -6,16 +6,16 @@ functions import this module.
 
 import numpy as np
 
-from .._utils.compiled import INNER, OPTIONS, njit
+from .._utils.compiled import BARE, INNER, OPTIONS, njit
 
 
-@njit(**INNER)
+@njit(**BARE)
 def is_before(depth, age, node, other):
     """Return whether a pixel is flooded before another one: it is deeper, or waits longer."""
     return depth[node] < depth[other] or (depth[node] == depth[other] and age[node] < age[other])
 
 
-@njit(**INNER)
+@njit(**BARE)
 def push(heap, n_nodes, node, depth, age):
     """Put a pixel into the heap of those to be flooded; return their number."""
     place = n_nodes
@@ -29,7 +29,7 @@ def push(heap, n_nodes, node, depth, age):
     return n_nodes + 1
 
 
-@njit(**INNER)
+@njit(**BARE)
 def pop(heap, n_nodes, depth, age):
     """Take the next pixel to be flooded out of the heap; return it and the number of the others."""
     n_nodes -= 1
@@ -138,7 +138,7 @@ def flood_by_levels(values, order, places, around, node_at, parts):
     return True
 
 
-@njit(**INNER)
+@njit(**BARE)
 def wait(node, level, first, last, following):
     """Put a pixel at the end of those that wait at a level."""
     following[node] = -1

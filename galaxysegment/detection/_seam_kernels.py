@@ -5,10 +5,10 @@ numba takes a while to import, so functions import this module.
 
 import numpy as np
 
-from .._utils.compiled import INNER, OPTIONS, njit
+from .._utils.compiled import BARE, INNER, OPTIONS, njit
 
 
-@njit(**INNER)
+@njit(**BARE)
 def mean_of_twelve(line, start):
     """Return the mean of 12 numbers, added in the order of `_steps._step`."""
     a, b, c, d = line[start], line[start + 1], line[start + 2], line[start + 3]
@@ -18,13 +18,13 @@ def mean_of_twelve(line, start):
     return total / 12
 
 
-@njit(**INNER)
+@njit(**BARE)
 def mean_of_four(line, start):
     """Return the mean of 4 numbers, added in the order of `_steps._step_at`."""
     return (line[start] + line[start + 1] + line[start + 2] + line[start + 3]) / 4
 
 
-@njit(**INNER)
+@njit(**BARE)
 def smallest(values, rank):
     """Return the number of a rank among some numbers; it and all smaller ones come to the front."""
     low, high = 0, values.size - 1
