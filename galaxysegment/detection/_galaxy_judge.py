@@ -17,6 +17,9 @@ _MAX_HOSTS = 3  # hosts that a part is compared with
 _FIRST_HOSTS = 8  # parts among which the first host is sought
 _BRIGHT = 0.8  # quantile of the pixels above which light does not count for the first host
 _NEAR = 0.5  # radii of the source around a peak within which light counts for the first host
+_LONG = 1.6  # radii of its area: the semi-major axis of a source that is elongated
+_BRIGHT_IF_LONG = 0.6  # as _BRIGHT
+_NEAR_IF_LONG = 0.6  # semi-major axes around a peak within which light counts
 
 
 @njit(**INNER)
@@ -190,16 +193,41 @@ def _capped(light, most):
 
 
 @njit(**INNER)
+def _semi_major_axis(light):
+    """Of the ellipse with the second moments of the lit pixels, however bright they are."""
+    n, sy, sx, syy, sxx, sxy = 0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for y in range(light.shape[0]):
+        for x in range(light.shape[1]):
+            if light[y, x] > 0:
+                n += 1
+                sy += y
+                sx += x
+                syy += y * y
+                sxx += x * x
+                sxy += y * x
+    if not n:
+        return 0.0
+    sy, sx = sy / n, sx / n
+    syy, sxx, sxy = syy / n - sy * sy, sxx / n - sx * sx, sxy / n - sy * sx
+    return 2 * np.sqrt((sxx + syy) / 2 + np.hypot((sxx - syy) / 2, sxy))
+
+
+@njit(**INNER)
 def _first_host(light, peak, group_light):
     """The peak with most light that is symmetric about it, among the parts with most light.
 
-    The brightest fifth of the pixels count no more than the others: a star that outshines a galaxy
-    is not its centre. Pixels farther from the peak than half of the radius of the source do not
-    count: in a cluster, the middle of all galaxies is not the centre of the largest.
+    The brightest pixels count no more than the others: a star that outshines a galaxy is not its
+    centre. Pixels farther from the peak than half of the radius of the source do not count: in a
+    cluster, the middle of all galaxies is not the centre of the largest. An elongated source is
+    one galaxy more often. Pixels up to .6 of its semi-major axis away count, so that a star in
+    front of one half sees less light on its other side than the centre does.
     """
     width, lit = light.shape[1], _positive(light)
-    light = _capped(light, _quantile(lit, _BRIGHT))
-    reach = int(_NEAR * np.sqrt(lit.size / np.pi)) + 1
+    radius, major = np.sqrt(lit.size / np.pi), _semi_major_axis(light)
+    bright, reach = _BRIGHT, int(_NEAR * radius) + 1
+    if major > _LONG * radius:
+        bright, reach = _BRIGHT_IF_LONG, int(_NEAR_IF_LONG * major) + 1
+    light = _capped(light, _quantile(lit, bright))
     first, most = 0, -1.0
     for index in _largest_first(group_light)[:_FIRST_HOSTS]:
         y, x = peak[index] // width, peak[index] % width

@@ -353,15 +353,38 @@ def test_tiles_drop_the_same_crumbs():
     assert same_partition(whole, tiled)
 
 
-def test_a_companion_amid_a_cluster_does_not_take_its_outskirts():
+@pytest.mark.parametrize(
+    ("seed", "kind", "rich"),
+    [
+        # a companion amid a cluster, bright stars in front of the others
+        (2000103, "cluster", False),
+        (3200028, "edge-on", False),
+        (3100018, "spiral", True),
+    ],
+)
+def test_other_sources_do_not_take_the_outskirts_of_a_galaxy(seed, kind, rich):
     pytest.importorskip("sep", reason="is imported by the benchmark")
     from benchmarks.bench_one_galaxy import pieces
     from benchmarks.galaxy_scenes import make_scene
 
-    scene = make_scene(2000103, kind="cluster")
+    scene = make_scene(seed, kind=kind, rich=rich)
     labels = PhotutilsSegmenter(n_sigma=1, box_size=128).predict(scene.image[None])[0]
     share, _ = pieces(scene, labels)
     assert share < 0.05
+
+
+@pytest.mark.parametrize(
+    ("field", "n_outside"),
+    [("hsc_spiral_1", 1), ("hsc_spiral_2", 3), ("kids_G278109", 0), ("decals_cluster", 0)],
+)
+def test_real_galaxies_and_their_companions_have_labels_of_their_own(data_dir, field, n_outside):
+    pytest.importorskip("sep", reason="is imported by the benchmark")
+    from benchmarks.bench_real_galaxies import GALAXIES, errors, labels_of
+
+    galaxy = next(galaxy for galaxy in GALAXIES if galaxy.field == field)
+    outside, missed = errors(galaxy, labels_of(PhotutilsSegmenter, data_dir, field))
+    assert not missed
+    assert len(outside) <= n_outside
 
 
 @pytest.mark.parametrize(("side", "n_drawn"), [(4, 16), (3, 2)])
