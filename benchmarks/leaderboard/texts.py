@@ -102,11 +102,12 @@ LIMITS = """\
   arms, no seams. A lead over a reported number compares images as well as programs.
 - Mask R-CNN was not trained on the image alone nor on variants 1 to 3: ``run --setting A --system
   mask_rcnn --variant 3 --seed 0``, 38 core-minutes each. A training of 3 core-minutes on variant 3
-  (``--budget 1.5``: 324 patches seen, 26,000 in [Saverese2022]_) had a mask AP of .001. So short a
+  (324 patches seen, 26,000 in [Saverese2022]_) had a mask AP of .001. So short a
   training tells nothing about the preprocessing and has no row. [Kamath2019]_ reports a mean AP of
   .9 without its IoU; it stands beside our AP50 and our AP.
 - Our nets had less training than the studies' nets: U-Nets of variants 1 to 4 one seed and 4 epochs
-  (30 in [Saverese2022]_), the forest 64 patches (500), the Mask R-CNN of setting B 4000 blends
+  (30 in [Saverese2022]_), the forest 64 patches (500: ``run --setting A --system
+  random_forest_2022``), the Mask R-CNN of setting B 4000 blends
   (20,000 in [Kamath2019]_, each in 4 augmentations, 80 epochs).
 - The rows of ``DETRSegmenter`` are a U-Net whose queries begin at peaks. The published form (a
   residual net with learned queries) is in the package: it needs pretrained weights or far longer
@@ -129,7 +130,8 @@ LIMITS = """\
 - The segmentation_models_pytorch U-Net of setting A has the same patches and preprocessing as ours,
   but no flips in training, views, tuned threshold or deblending, and one seed, 0. Our U-Net on the
   S/N has seeds 1 and 2, so that they do not meet there: our Mask R-CNN meets it. Recipes for both
-  U-Nets with the same training and post-processing stand in :doc:`leaderboard_equal`.
+  U-Nets with the same training and post-processing stand in :doc:`leaderboard_equal`, with the rows
+  that were run.
 - NoiseChisel looks for light far below the noise of a pixel, and its masks reach there. Ours, and
   the truth, end at 1 RMS. The tuned row cuts its masks at an isophote; the other row measures this
   difference more than the program.
