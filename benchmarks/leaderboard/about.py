@@ -22,7 +22,7 @@ ABOUT = {
     ),
     "sep_tuned": "The same, tuned on the patches of PhotutilsSegmenter, tuned.",
     "kmeans": "Two clusters of pixels, 10 starts. *smooth* is our preprocessing, not the study's.",
-    "random_forest": "Trained on 64 patches (200 in B, 16 in C); the study trained on 500.",
+    "random_forest": "Trained on 64 patches (200 in B, 16 in C).",
     "random_forest_2022": (
         "1000 pixels of each of 500 patches, binary patterns of 192 points at a radius of 24, 250 "
         "trees of depth 12, threshold .5, no deblending. Not compared with the peers."
