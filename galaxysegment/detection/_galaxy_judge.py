@@ -194,7 +194,7 @@ def _capped(light, most):
 
 @njit(**INNER)
 def _semi_major_axis(light):
-    """Of the ellipse with the second moments of the lit pixels, however bright they are."""
+    """Return the semi-major axis of the lit pixels, taken for an ellipse of one brightness."""
     n, sy, sx, syy, sxx, sxy = 0, 0.0, 0.0, 0.0, 0.0, 0.0
     for y in range(light.shape[0]):
         for x in range(light.shape[1]):
