@@ -151,6 +151,7 @@ def _in_fork(work, limit):
     with tempfile.NamedTemporaryFile() as answer:
         child = os.fork()
         if not child:
+            gc.freeze()  # what the parent left may wait, when it goes, for threads no fork has
             os.setsid()
             quiet = os.open(os.devnull, os.O_RDWR)
             for stream in (0, 1, 2):
