@@ -2,13 +2,12 @@
 
 import numpy as np
 
-from galaxysegment.base import BaseSegmenter
 from galaxysegment.structures import Instances
 
-from .clock import TrainingClock
+from .trained_peer import TrainedPeer
 
 
-class TorchvisionMaskRCNN(BaseSegmenter):
+class TorchvisionMaskRCNN(TrainedPeer):
     """`torchvision.models.detection.MaskRCNN` on a ResNet with a feature pyramid.
 
     No weights from elsewhere, and nothing of the net is ours. As in the study, images are not
@@ -39,8 +38,6 @@ class TorchvisionMaskRCNN(BaseSegmenter):
         File that an interrupted training goes on from.
     """
 
-    _requires_y = True
-
     def __init__(
         self,
         *,
@@ -70,39 +67,15 @@ class TorchvisionMaskRCNN(BaseSegmenter):
         self.checkpoint = checkpoint
         self.random_state = random_state
 
-    def _fit_images(self, images, targets):
+    def _loss_of(self, batch):
         import torch
 
-        torch.manual_seed(self.random_state)
-        rng = np.random.default_rng(self.random_state)
-        images = np.stack(images).astype(np.float32)
-        self.centre_ = np.nanmedian(images, axis=(0, 2, 3))
-        deviation = np.abs(images - self.centre_[:, None, None])
-        self.scale_ = 1.4826 * np.nanmedian(deviation, axis=(0, 2, 3))
-        self.net_ = self._make_net(images.shape[1], images.shape[2:])
-        optimizer = torch.optim.AdamW(self.net_.parameters(), lr=self.lr)
-        clock = TrainingClock(self.core_minutes, self.checkpoint)
-        clock.resume(self.net_, optimizer)
-        self.net_.train()
-        while clock.share < 1:
-            index = rng.choice(len(images), self.batch_size, replace=False)
-            batch = [flipped(images[i], targets[i], rng) for i in index]
-            batch = [(image, target) for image, target in batch if len(target)]
-            for group in optimizer.param_groups:
-                group["lr"] = self.lr * clock.rate
-            optimizer.zero_grad()
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._fast()):
-                losses = self.net_(
-                    [torch.from_numpy(self._scaled(image)) for image, _ in batch],
-                    [as_target(target) for _, target in batch],
-                )
-            loss = sum(losses.values())
-            loss.backward()
-            optimizer.step()
-            clock.step(self.net_, optimizer, len(batch), loss.item())
-        self.net_.eval()
-        if clock.checkpoint is not None:
-            clock.save(self.net_, optimizer)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._fast()):
+            losses = self.net_(
+                [torch.from_numpy(self._scaled(image)) for image, _ in batch],
+                [as_target(target) for _, target in batch],
+            )
+        return sum(losses.values())
 
     def _fast(self):
         """Whether this processor multiplies bfloat16 natively; our nets ask the same."""
@@ -142,10 +115,6 @@ class TorchvisionMaskRCNN(BaseSegmenter):
             box_detections_per_img=self.n_detections,
         )
 
-    def _scaled(self, image):
-        scaled = (image - self.centre_[:, None, None]) / self.scale_[:, None, None]
-        return np.arcsinh(np.nan_to_num(scaled)).astype(np.float32)
-
     def _segment_images(self, images):
         import torch
 
@@ -163,17 +132,6 @@ class TorchvisionMaskRCNN(BaseSegmenter):
         keep &= masks.any(axis=(1, 2))
         scores, classes = output["scores"].float().numpy()[keep], output["labels"].numpy()[keep]
         return Instances.from_masks(masks[keep], scores=scores, classes=classes, shape=shape)
-
-
-def flipped(image, target, rng):
-    """Flip an image and its instances at random: one of eight orientations."""
-    masks = target.masks
-    turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
-    image, masks = (np.rot90(item, turns, axes=(-2, -1)) for item in (image, masks))
-    if mirror:
-        image, masks = image[..., ::-1], masks[..., ::-1]
-    masks = np.ascontiguousarray(masks)
-    return image, Instances.from_masks(masks, classes=target.classes, shape=image.shape[-2:])
 
 
 def as_target(instances):

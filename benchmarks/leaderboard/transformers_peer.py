@@ -2,15 +2,13 @@
 
 import numpy as np
 
-from galaxysegment.base import BaseSegmenter
 from galaxysegment.structures import Instances
 
-from .clock import TrainingClock
 from .peers import padded
-from .torchvision_peer import flipped
+from .trained_peer import TrainedPeer
 
 
-class TransformersMask2Former(BaseSegmenter):
+class TransformersMask2Former(TrainedPeer):
     """`transformers.Mask2FormerForUniversalSegmentation` of the default configuration.
 
     A Swin transformer, a deformable pixel decoder and 100 learned queries; no weights from
@@ -31,8 +29,6 @@ class TransformersMask2Former(BaseSegmenter):
         File that an interrupted training goes on from.
     """
 
-    _requires_y = True
-
     def __init__(
         self,
         *,
@@ -52,52 +48,26 @@ class TransformersMask2Former(BaseSegmenter):
         self.checkpoint = checkpoint
         self.random_state = random_state
 
-    def _fit_images(self, images, targets):
+    def _loss_of(self, batch):
         import torch
 
-        torch.manual_seed(self.random_state)
-        rng = np.random.default_rng(self.random_state)
-        images = np.stack(images).astype(np.float32)
-        self.centre_ = np.nanmedian(images, axis=(0, 2, 3))
-        deviation = np.abs(images - self.centre_[:, None, None])
-        self.scale_ = 1.4826 * np.nanmedian(deviation, axis=(0, 2, 3))
-        self.net_ = self._make_net(images.shape[1])
-        optimizer = torch.optim.AdamW(self.net_.parameters(), lr=self.lr)
-        clock = TrainingClock(self.core_minutes, self.checkpoint)
-        clock.resume(self.net_, optimizer)
-        self.net_.train()
-        while clock.share < 1:
-            index = rng.choice(len(images), min(self.batch_size, len(images)), replace=False)
-            batch = [flipped(images[i], targets[i], rng) for i in index]
-            batch = [(image, target) for image, target in batch if len(target)]
-            for group in optimizer.param_groups:
-                group["lr"] = self.lr * clock.rate
-            optimizer.zero_grad()
-            loss = self.net_(
-                pixel_values=self._scaled([image for image, _ in batch]),
-                mask_labels=[_masks(target) for _, target in batch],
-                class_labels=[torch.zeros(len(target), dtype=torch.long) for _, target in batch],
-            ).loss
-            loss.backward()
-            optimizer.step()
-            clock.step(self.net_, optimizer, len(batch), loss.item())
-        self.net_.eval()
-        if clock.checkpoint is not None:
-            clock.save(self.net_, optimizer)
+        return self.net_(
+            pixel_values=self._stacked([image for image, _ in batch]),
+            mask_labels=[_masks(target) for _, target in batch],
+            class_labels=[torch.zeros(len(target), dtype=torch.long) for _, target in batch],
+        ).loss
 
-    def _make_net(self, n_bands):
+    def _make_net(self, n_bands, shape):
         from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
 
         config = Mask2FormerConfig(**{"num_labels": 1, **(self.config or {})})
         config.backbone_config.num_channels = n_bands
         return Mask2FormerForUniversalSegmentation(config)
 
-    def _scaled(self, images):
+    def _stacked(self, images):
         import torch
 
-        stack = np.stack(images)
-        scaled = (stack - self.centre_[:, None, None]) / self.scale_[:, None, None]
-        return torch.from_numpy(padded(np.arcsinh(np.nan_to_num(scaled)).astype(np.float32)))
+        return torch.from_numpy(padded(np.stack([self._scaled(image) for image in images])))
 
     def _segment_images(self, images):
         import torch
@@ -105,7 +75,7 @@ class TransformersMask2Former(BaseSegmenter):
         predicted = []
         with torch.inference_mode():
             for image in images:
-                output = self.net_(pixel_values=self._scaled([image]))
+                output = self.net_(pixel_values=self._stacked([image]))
                 predicted.append(self._instances(output, image.shape[1:]))
         return predicted
 

@@ -107,7 +107,8 @@ def test_our_nets_stop_by_the_processor_clock(tmp_path):
 @pytest.mark.filterwarnings("ignore::galaxysegment.NoSourcesWarning")
 def test_torchvision_learns_overlapping_masks(monkeypatch):
     from benchmarks.leaderboard.clock import TrainingClock
-    from benchmarks.leaderboard.torchvision_peer import TorchvisionMaskRCNN, as_target, flipped
+    from benchmarks.leaderboard.torchvision_peer import TorchvisionMaskRCNN, as_target
+    from benchmarks.leaderboard.trained_peer import flipped
 
     X, y = blends(8)
     image, target = flipped(X[0][np.newaxis], y[0], np.random.default_rng(1))
@@ -153,7 +154,7 @@ def test_transformers_learns_masks(monkeypatch):
 
 
 def test_an_image_without_sources_is_flipped_too():
-    from benchmarks.leaderboard.torchvision_peer import flipped
+    from benchmarks.leaderboard.trained_peer import flipped
 
     empty = Instances.from_masks([], shape=(20, 30))
     image, target = flipped(np.zeros((1, 20, 30)), empty, np.random.default_rng(2))
