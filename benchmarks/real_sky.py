@@ -1,10 +1,11 @@
 """Pictures of real fields, segmented by photutils, sep, SExtractor and the shipped nets.
 
-Run ``GALAXYSEGMENT_DATA=data python -m benchmarks.real_sky pictures``: one PNG per field appears in
-the folder, and a table of counts is printed. ``--only kpno`` picks fields by a word of their names.
-``--set photutils:deblend=True`` changes a parameter. The program ``source-extractor`` (Debian:
-``apt-get install source-extractor``) is left out if it is not installed. It runs with its own
-defaults.
+Run ``GALAXYSEGMENT_DATA=data python -m benchmarks.real_sky pictures``: one PNG per field and a
+table of counts, ``counts.csv``, appear in the folder, and the counts are printed. If the folder is
+``docs/_static/real_sky``, the documentation that you build shows the pictures. ``--only kpno``
+picks fields by a word of their names. ``--set photutils:deblend=True`` changes a parameter. The
+program ``source-extractor`` (Debian: ``apt-get install source-extractor``) is left out if it is not
+installed. It runs with its own defaults.
 
 Nothing here has a truth: look at the pictures.
 """
@@ -12,6 +13,7 @@ Nothing here has a truth: look at the pictures.
 import argparse
 import ast
 import contextlib
+import csv
 import os
 import shutil
 import subprocess
@@ -154,11 +156,13 @@ def draw(path, title, image, maps):
     scale = 1.4826 * np.nanmedian(np.abs(image - middle)) or np.nanstd(image)
     stretched = np.arcsinh((image - middle) / scale)
     limits = {"vmin": -1, "vmax": 5, "origin": "lower", "interpolation": "nearest"}
-    figure, axes = plt.subplots(1, 1 + len(maps), figsize=(6 * (1 + len(maps)), 6.4))
+    columns = -(-(1 + len(maps)) // 2)  # two rows: panels that a page has room for
+    figure, axes = plt.subplots(2, columns, figsize=(4.5 * columns, 9.8))
+    axes = axes.ravel()
     axes[0].imshow(stretched, cmap="gray", **limits)
     axes[0].set_title(title)
     colours = np.random.default_rng(1).uniform(0.15, 1, (1 << 16, 3))
-    for axis, (name, labels) in zip(axes[1:], maps.items(), strict=True):
+    for axis, (name, labels) in zip(axes[1:], maps.items(), strict=False):
         axis.imshow(stretched, cmap="gray", **limits)
         coloured = np.zeros((*labels.shape, 4))
         coloured[..., :3] = colours[labels % len(colours)]
@@ -168,7 +172,7 @@ def draw(path, title, image, maps):
     for axis in axes:
         axis.set_axis_off()
     figure.tight_layout()
-    figure.savefig(path, dpi=60)
+    figure.savefig(path, dpi=80)
     plt.close(figure)
 
 
@@ -176,6 +180,14 @@ def count(labels):
     """Sources, large sources, and the share of the pixels that sources cover."""
     sizes = np.bincount(labels.ravel())[1:]
     return int((sizes > 0).sum()), int((sizes > LARGE).sum()), float((labels > 0).mean())
+
+
+def write_counts(path, rows):
+    """Write a table: field, program, sources, large sources, share of the pixels."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(("field", "program", "sources", "large", "covered"))
+        table.writerows(rows)
 
 
 def parse_options(words):
@@ -200,14 +212,18 @@ def main():
     data, options = Path(os.environ["GALAXYSEGMENT_DATA"]), parse_options(arguments.set)
     arguments.folder.mkdir(parents=True, exist_ok=True)
     print(f"{'field':42}", *(f"{name:>18}" for name in (*arguments.programs, SEXTRACTOR)))
+    rows = []
     for field in list_fields(data):
         if arguments.only not in field.name:
             continue
         image, rms = open_field(data, field)
         maps = segment(image, rms, arguments.programs, options)
         draw(arguments.folder / f"{field.name}.png", field.name, image, maps)
-        cells = ("{} ({}, {:.0%})".format(*count(labels)) for labels in maps.values())
+        counts = {program: count(labels) for program, labels in maps.items()}
+        cells = ("{} ({}, {:.0%})".format(*numbers) for numbers in counts.values())
         print(f"{field.name:42}", *(f"{cell:>18}" for cell in cells), flush=True)
+        rows += [(field.name, program, *numbers) for program, numbers in counts.items()]
+        write_counts(arguments.folder / "counts.csv", rows)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Sphinx configuration: user guide, API reference of public names, gallery that runs."""
 
+import csv
 import inspect
 import re
 import sys
@@ -236,10 +237,34 @@ def write_leaderboard(page):
     write_page(RESULTS, page)
 
 
+def write_real_sky(page, pictures):
+    """Write a page with the pictures of `benchmarks.real_sky` that a folder holds, or how to make
+    them: the images are those of surveys, so the pictures are not in the repository.
+    """
+    heading = "Real sky: the pictures"
+    lines = [heading, "=" * len(heading), ""]
+    counts = {}
+    if (pictures / "counts.csv").is_file():
+        with (pictures / "counts.csv").open(encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                counts.setdefault(row["field"], []).append(f"{row['program']} {row['sources']}")
+    if counts:
+        lines += [":doc:`real_sky` says what they show. Click on a picture to enlarge it.", ""]
+    else:
+        lines += ["This build has no pictures. :doc:`real_sky` has the command to make them.", ""]
+    for field, numbers in counts.items():
+        source = f"/{pictures.relative_to(HERE).as_posix()}/{field}.png"
+        title = field.replace("_", " ")
+        lines += [title, "-" * len(title), "", f".. figure:: {source}", ""]
+        lines += [f"   Sources: {', '.join(numbers)}.", ""]
+    _write(page, "\n".join(lines))
+
+
 write_api_pages(HERE / "api")
 write_model_cards(HERE / "api" / "cards")
 write_leaderboard(HERE / "guide" / "leaderboard.rst")
 write_changelog(HERE / "guide" / "changelog.rst")
+write_real_sky(HERE / "guide" / "real_sky_pictures.rst", HERE / "_static" / "real_sky")
 
 
 def find_public_name(app, env, node, text):

@@ -170,6 +170,26 @@ def test_the_changelog_is_a_page_without_warnings(configuration):
     docutils.publish_doctree(page, settings_overrides={"halt_level": 2, "report_level": 5})
 
 
+def test_a_build_without_pictures_of_real_sky_says_so(configuration, tmp_path):
+    pictures, page = configuration.HERE / "_static" / "no_such_folder", tmp_path / "page.rst"
+    configuration.write_real_sky(page, pictures)
+    assert "This build has no pictures." in page.read_text(encoding="utf-8")
+
+
+def test_a_build_with_pictures_of_real_sky_shows_them(configuration, tmp_path, monkeypatch):
+    from benchmarks.real_sky import write_counts
+
+    monkeypatch.setattr(configuration, "HERE", tmp_path)
+    pictures = tmp_path / "_static" / "real_sky"
+    pictures.mkdir(parents=True)
+    rows = [("hsc_spiral", "photutils", 12, 1, 0.2), ("hsc_spiral", "sep", 11, 1, 0.2)]
+    write_counts(pictures / "counts.csv", rows)
+    configuration.write_real_sky(tmp_path / "page.rst", pictures)
+    text = (tmp_path / "page.rst").read_text(encoding="utf-8")
+    assert text.count(".. figure:: /_static/real_sky/hsc_spiral.png") == 1
+    assert "hsc spiral\n----------\n" in text and "Sources: photutils 12, sep 11." in text
+
+
 def test_the_examples_are_numbered():
     numbers = [re.fullmatch(r"plot_(\d\d)_\w+", example.stem) for example in GALLERY]
     assert [int(match.group(1)) for match in numbers if match] == list(range(1, len(GALLERY) + 1))
