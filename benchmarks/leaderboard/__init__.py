@@ -5,6 +5,7 @@
     python -m benchmarks.leaderboard classical --seeds 3       # all systems without a net
     python -m benchmarks.leaderboard small                     # a small round of all, in minutes
     python -m benchmarks.leaderboard equal B-mask_rcnn --seed 0  # equal data, equal core-minutes
+    python -m benchmarks.leaderboard rates A-unet A-smp_unet   # patches a second, in turns
     python -m benchmarks.leaderboard page                      # docs/guide/leaderboard*.rst
 
 A run is one setting, system, variant and seed. It becomes a row of the setting's table,

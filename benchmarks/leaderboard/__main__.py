@@ -48,6 +48,11 @@ def _parser():
     equal.add_argument("--checkpoints", type=Path, default=Path("build/leaderboard/checkpoints"))
     equal.add_argument("--scale", choices=SCALES, default="full")
     equal.set_defaults(do=run_recipe)
+    rates = commands.add_parser("rates", help="patches a second of nets, measured in turns")
+    rates.add_argument("recipes", nargs="+", help="names of files in equal_recipes, without .toml")
+    rates.add_argument("--patches", type=int, default=64)
+    rates.add_argument("--turns", type=int, default=3)
+    rates.set_defaults(do=print_rates)
     check = commands.add_parser("check", help="repeat our stored rows that need no training")
     check.add_argument("--setting", choices=list(SETTINGS), action="append")
     check.add_argument("--system", choices=list(SYSTEMS), action="append")
@@ -165,6 +170,13 @@ def run_recipe(options):
 
     recipe = read_recipe(options.recipe)
     print(run_equal(recipe, options.seed, options.results, options.checkpoints, options.scale))
+
+
+def print_rates(options):
+    from .pace import rates, report
+
+    for line in report(rates(options.recipes, options.patches, options.turns)):
+        print(line)
 
 
 def check_rows(options):

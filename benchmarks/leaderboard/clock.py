@@ -55,7 +55,8 @@ def by_the_clock(params, minutes):
 class TrainingClock:
     """Processor minutes of a training, which may be interrupted and gone on with.
 
-    Rivals that have such a clock are trained for equal times however busy the machine is.
+    A processor second does less on a busy machine. Rivals that a busy machine trains have a number
+    of `patches` each, from `pace.rates`.
 
     Parameters
     ----------
@@ -64,10 +65,13 @@ class TrainingClock:
     checkpoint : path or None
         File of the weights and the optimizer, written every `every` processor seconds, with the
         time used in a JSON file beside it. ``None``: nothing is written.
+    patches : int, default=0
+        Patches after which `share` is 1, in place of the minutes; 0 for none.
     """
 
-    def __init__(self, core_minutes, checkpoint=None, every=30.0):
+    def __init__(self, core_minutes, checkpoint=None, every=30.0, patches=0):
         self.seconds = 60 * core_minutes
+        self.patches = patches
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.every = every
         self.n_seen, self.loss, self._before = 0, None, 0.0
@@ -81,7 +85,7 @@ class TrainingClock:
     @property
     def share(self):
         """Share of the budget that is used."""
-        return self.used / self.seconds
+        return self.n_seen / self.patches if self.patches else self.used / self.seconds
 
     @property
     def rate(self):
@@ -128,14 +132,16 @@ class CoreClock(Callback):
     ----------
     core_minutes : float
     checkpoint : path or None
+    patches : int, default=0
     """
 
-    def __init__(self, core_minutes, checkpoint=None):
+    def __init__(self, core_minutes, checkpoint=None, patches=0):
         self.core_minutes = core_minutes
         self.checkpoint = checkpoint
+        self.patches = patches
 
     def on_train_begin(self, net, **kwargs):
-        self.clock_ = TrainingClock(self.core_minutes, self.checkpoint)
+        self.clock_ = TrainingClock(self.core_minutes, self.checkpoint, patches=self.patches)
         self.rates_ = [group["lr"] for group in net.optimizer_.param_groups]
         self.clock_.resume(net.module_, net.optimizer_)
 

@@ -45,6 +45,7 @@ KINDS = {
     "trained": "Mask R-CNN as it was",
     "tuned": "Mask R-CNN, fine-tuned",
 }
+FORMER = "trained", "tuned"  # kinds whose work a shipped net does today
 
 
 def lines(tables, untrained=()):
@@ -75,7 +76,7 @@ def lost_bins(rows, path):
 
     Returns
     -------
-    lost : list of (bin, net, its share, peer, its share)
+    lost : list of (bin, net, its share, peer, its share, sources in the bin)
     n_bins : int
     """
     first = next(iter(rows.values()))
@@ -95,7 +96,8 @@ def lost_bins(rows, path):
         n_bins += 1
         net, peer = (max(side, key=side.get) for side in (nets, peers))
         if nets[net] < peers[peer]:
-            lost.append((name, net, nets[net], peer, peers[peer]))
+            n = first[path]["n"][index]
+            lost.append((name, net, nets[net], peer, peers[peer], n))
     return lost, n_bins
 
 
@@ -138,8 +140,8 @@ def _lost(rows):
         lost, n_bins = lost_bins(rows, path)
         n_all += n_bins
         told += [
-            f"{what} {name}: {number(share, 2)} against {number(best, 2)} of {peer}"
-            for name, _, share, peer, best in lost
+            f"{what} {name}: {number(share, 2)} against {number(best, 2)} of {peer} ({n} sources)"
+            for name, _, share, peer, best, n in lost
         ]
     return told, n_all
 
@@ -147,16 +149,28 @@ def _lost(rows):
 def comparisons(tables):
     """Our best beside the best tuned program in every score and every bin of S/N.
 
-    List of a title and its scores (name, ours, theirs), a title for each of `KINDS`.
+    List of a title, its scores (name, ours, theirs) and whether the net is a former one, for each
+    of `KINDS`.
     """
     named = []
     for name, rows in tables.items():
         for kind, what in KINDS.items():
             met = [row for row in rows if kind_of(row["system"]) in (kind, None)]
-            scores = [(score, ours[0], theirs[0]) for score, ours, theirs in leaders(met)]
+            counts = _counts(met)
+            scores = [
+                (score + counts.get(score, ""), ours[0], theirs[0])
+                for score, ours, theirs in leaders(met)
+            ]
             if scores:
-                named.append((f"{SHORT[name]}: {what}", scores))
+                named.append((f"{SHORT[name]}: {what}", scores, kind in FORMER))
     return named
+
+
+def _counts(rows):
+    """How many sources each bin of S/N has, as a text behind the name of its recall."""
+    path = "completeness by snr"
+    counts = zip(bin_names(rows[0], path), rows[0][path]["n"], strict=True) if rows else ()
+    return {f"recall at S/N {name}": f", {n} sources" for name, n in counts}
 
 
 def leaders(rows):

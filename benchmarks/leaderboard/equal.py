@@ -3,8 +3,10 @@
     python -m benchmarks.leaderboard equal B-mask_rcnn --seed 0
 
 A recipe is ``equal_recipes/B-mask_rcnn.toml``. Rivals of one setting have the same patches and the
-same processor minutes of training, however busy the machine is. A training that was interrupted
-goes on where its last checkpoint stands, if the same command is given again.
+same processor minutes of training. A recipe may say how many patches a net sees in these minutes on
+a quiet core (see `pace`); its training then ends after so many, however busy the machine is. A
+training that was interrupted goes on where its last checkpoint stands, if the same command is given
+again.
 """
 
 import json
@@ -48,6 +50,8 @@ class EqualRecipe:
         Patches to train on.
     core_minutes : float
         Processor minutes of training; 0 for systems that are only tuned.
+    patches : int
+        Patches that the training sees in these minutes; 0: the clock ends it.
     params : dict
         Arguments of the constructor.
     choose : dict
@@ -61,6 +65,7 @@ class EqualRecipe:
     system: str
     n_train: int
     core_minutes: float
+    patches: int = 0
     variant: str = "raw"
     params: dict = field(default_factory=dict)
     choose: dict = field(default_factory=dict)
@@ -92,7 +97,7 @@ def _ours(name):
     """Return a maker of one of our segmenters that is trained by `CoreClock`."""
 
     def make(seed, recipe, checkpoint):
-        clock = CoreClock(recipe.core_minutes, str(checkpoint))
+        clock = CoreClock(recipe.core_minutes, str(checkpoint), recipe.patches)
         fixed = {"max_epochs": 100_000, "schedule": None, "patience": None, "callbacks": [clock]}
         setting = SETTINGS[recipe.setting]
         return ours(name, seeded=True)(setting, "raw", seed, **{**fixed, **recipe.params})
@@ -122,10 +127,12 @@ def make_smp_net(n_bands):
 
 def _theirs(cls):
     def make(seed, recipe, checkpoint):
+        counted = {"patches": recipe.patches} if recipe.patches else {}
         return cls(
             random_state=seed,
             core_minutes=recipe.core_minutes,
             checkpoint=str(checkpoint),
+            **counted,
             **recipe.params,
         )
 

@@ -6,6 +6,7 @@ import statistics
 
 from .budgets import CORES, SEEDS
 from .equal import RIVALS, command, read_recipe, recipe_names
+from .settings import SETTINGS
 from .store import dig, number
 from .tables import rst_table
 
@@ -27,7 +28,6 @@ CURVE_COLUMNS = {
     "mask AP50": "segm.all.AP50",
 }
 STUDY_MINUTES = 12_000  # core-minutes of 20,000 blends in 4 orientations for 80 epochs
-SIDES = False, True  # ours, and programs of others
 INTRODUCTION = """\
 Nets that see the same patches for the same processor minutes, however busy the machine is. A clock
 of processor time ends each training. The learning rate rises over the first tenth of the minutes
@@ -65,30 +65,41 @@ def lines(rows, long_runs=()):
 def comparisons(rows):
     """Our best and the peers' best net in every score.
 
-    List of a title and its scores (name, ours, theirs), one for each setting with a rival.
+    List of a title and its scores (name, ours, theirs), one for each setting with a rival. They
+    meet on common seeds, because another seed has other images.
     """
     named = []
     rows = [row for row in rows if not read_recipe(row["recipe"]).curve]
     for setting in dict.fromkeys(row["setting"] for row in rows):
         here = [row for row in rows if row["setting"] == setting and "sources" in row]
-        scores = []
-        for name, path in COLUMNS.items():
-            best = [_best([row for row in here if row["peer"] is side], path) for side in SIDES]
-            if None not in best:
-                scores.append((name, *best))
+        pairs = {name: _meeting(here, path) for name, path in COLUMNS.items()}
+        scores = [(name, *pair) for name, pair in pairs.items() if pair]
         if scores:
             minutes = here[0]["core_minutes"]
-            named.append((f"Setting {setting}: nets after {minutes:g} core-minutes", scores))
+            title = f"{SETTINGS[setting].called}: nets after {minutes:g} core-minutes"
+            named.append((title, scores))
     return named
 
 
-def _best(rows, path):
-    """The highest mean of a system over its seeds; None without rows."""
-    values = {}
+def _meeting(rows, path):
+    """Means of our best and of the best peer over their common seeds; None if they have none.
+
+    The peer is the best over its own seeds, ours the best over the seeds of that peer.
+    """
+    ours, theirs = ({}, {})
     for row in rows:
         if dig(row, path) is not None:
-            values.setdefault(row["label"], []).append(dig(row, path))
-    return max(map(statistics.fmean, values.values()), default=None)
+            side = theirs if row["peer"] else ours
+            side.setdefault(row["label"], {})[row["seed"]] = dig(row, path)
+    if not theirs:
+        return None
+    peer = max(theirs.values(), key=lambda seeds: statistics.fmean(seeds.values()))
+    ours = [{seed: seeds[seed] for seed in seeds if seed in peer} for seeds in ours.values()]
+    ours = [seeds for seeds in ours if seeds]
+    if not ours:
+        return None
+    best = max(ours, key=lambda seeds: statistics.fmean(seeds.values()))
+    return statistics.fmean(best.values()), statistics.fmean(peer[seed] for seed in best)
 
 
 def _setting(setting, recipes, names):

@@ -6,8 +6,8 @@ import numpy as np
 
 from .scores import SEPARATION_EDGES, SNR_EDGES
 from .store import dig
+from .summary import contests, lead
 from .systems import SYSTEMS
-from .verdicts import duels
 
 
 def write_figures(store, folder):
@@ -84,22 +84,34 @@ def _bars(axes, groups, path, edges, label):
 
 
 def summary(store):
-    """Our best and the peers' best in each score, the largest deficit at the top."""
-    pairs = duels(store)
-    if not pairs:
+    """Every score of every contest: how far our best is ahead, in the order of the table."""
+    items = contests(store)
+    if not items:
         return None
-    figure, (ax,) = _axes(1, width=7.5, height=1.0 + 0.19 * len(pairs))
-    places = np.arange(len(pairs))[::-1]
-    for place, pair in zip(places, pairs, strict=True):
-        colour = "tab:blue" if pair.lead >= 0 else "tab:red"
-        ax.plot([pair.theirs, pair.ours], [place, place], color=colour, linewidth=2)
-        ax.plot(pair.ours, place, "o", color=colour, markersize=7)
-        ax.plot(pair.theirs, place, "o", color=colour, markerfacecolor="white", markersize=7)
-    ax.set_yticks(places, [pair.title for pair in pairs], fontsize=8)
-    ax.set(xlabel="score", ylim=(-0.8, len(pairs) - 0.2))
-    ax.set_title("ours filled, peers open; red where ours is behind", fontsize=9)
-    ax.grid(axis="x", color="0.9")
+    figure, (ax,) = _axes(1, width=8.5, height=1.2 + 0.3 * len(items))
+    for place, item in enumerate(reversed(items)):
+        leads = np.array([lead(score) for score in item.scores])
+        colours = np.where(leads < 0, "tab:red", "tab:blue")
+        ax.scatter(leads, np.full(len(leads), place), s=26, c=colours, alpha=0.6, linewidths=0)
+    ax.axvline(0, color="0.3", linewidth=1)
+    names = [f"{item.title}{' (former net)' * item.former}" for item in reversed(items)]
+    ax.set_yticks(range(len(items)), names, fontsize=8)
+    ax.set_xscale("function", functions=(_root, _square))
+    ticks = [sign * tick for tick in (0.01, 0.1, 0.3, 0.6) for sign in (-1, 1)]
+    ax.set_xticks(ticks, [f"{tick:+g}" for tick in ticks], fontsize=8)
+    ax.set(xlim=(-0.9, 0.9), ylim=(-0.8, len(items) - 0.2))
+    ax.set_xlabel("ours minus theirs: behind on the left, ahead on the right", fontsize=9)
+    ax.grid(color="0.92")
+    ax.set_axisbelow(True)
     return figure
+
+
+def _root(values):
+    return np.sign(values) * np.sqrt(np.abs(values))
+
+
+def _square(values):
+    return np.sign(values) * np.square(values)
 
 
 def completeness(store):

@@ -55,8 +55,8 @@ from .verdicts import (
 
 CAPTIONS = {
     "summary": (
-        "Our best (filled) and the best program of others (open) in each score; only equals meet. "
-        "Losses stand at the top."
+        "Each dot is a score: how far our best is ahead of the best of others. Red dots, left of "
+        "the line, are behind. The scale is that of a square root, so that small gaps can be seen."
     ),
     "completeness": ("Completeness and purity at a mask IoU of 0.5. Dashed: programs of others."),
     "separation": "Recall against the distance between the two galaxies.",
@@ -122,7 +122,7 @@ def make_pages(store, figures=(), stem="leaderboard", where="/_static/leaderboar
         suffix: "\n".join([MADE, "", *_section(title, "="), *body]) + "\n"
         for suffix, (title, body) in pages.items()
     }
-    first = [MADE, "", *_section("Leaderboard", "="), *summary.lines(store), *figure("summary")]
+    first = [MADE, "", *_section("Leaderboard", "="), *summary.lines(store, figure("summary"))]
     first += [".. toctree::", "   :maxdepth: 1", ""]
     first += [*(f"   {stem}{suffix}" for suffix in pages), ""]
     return {"": "\n".join([*first, *_overview(store)]) + "\n", **texts}

@@ -35,6 +35,12 @@ class Setting:
     rms_band: int | None = -1
     n_bands: int = 1
     classes: bool = False
+    short: str = ""
+
+    @property
+    def called(self):
+        """Name with a word on the images."""
+        return f"Setting {self.name} ({self.short})"
 
     def train(self, n, seed, scale="full"):
         """Draw training patches; those of another seed, and of the test, are of other fields."""
@@ -126,6 +132,7 @@ A = Setting(
     "scores, and predictions that lie on them out of the source scores.",
     draw_a,
     {"full": 128, "small": 16, "tiny": 2},
+    short="deep field",
 )
 B = Setting(
     "B",
@@ -136,6 +143,7 @@ B = Setting(
     draw_b,
     {"full": 500, "small": 100, "tiny": 6},
     rms_band=None,
+    short="blends",
 )
 C = Setting(
     "C",
@@ -145,10 +153,12 @@ C = Setting(
     {"full": 32, "small": 4, "tiny": 1},
     n_bands=3,
     classes=True,
+    short="stars and galaxies",
 )
 C8 = dataclasses.replace(
     C,
     name="C8",
+    short="the same at .8″ seeing",
     title="C8. Setting C at the seeing of HSC",
     text=(
         "512² patches in g, r, z as the Hyper Suprime-Cam sees them: 0.168″ pixels, PSF 0.8″, S/N "

@@ -34,6 +34,8 @@ class TorchvisionMaskRCNN(TrainedPeer):
         Classes beside the background.
     core_minutes : float, default=1
         Processor minutes of training.
+    patches : int, default=0
+        Patches to train on, in place of the minutes; 0 for none.
     checkpoint : path or None, default=None
         File that an interrupted training goes on from.
     """
@@ -51,6 +53,7 @@ class TorchvisionMaskRCNN(TrainedPeer):
         batch_size=8,
         lr=1e-3,
         core_minutes=1.0,
+        patches=0,
         checkpoint=None,
         random_state=0,
     ):
@@ -64,6 +67,7 @@ class TorchvisionMaskRCNN(TrainedPeer):
         self.batch_size = batch_size
         self.lr = lr
         self.core_minutes = core_minutes
+        self.patches = patches
         self.checkpoint = checkpoint
         self.random_state = random_state
 

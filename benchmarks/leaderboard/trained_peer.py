@@ -11,9 +11,9 @@ from .clock import TrainingClock
 class TrainedPeer(BaseSegmenter):
     """A net of another package, trained with AdamW, a one-cycle rate and flips.
 
-    A subclass has the parameters ``batch_size``, ``lr``, ``core_minutes``, ``checkpoint`` and
-    ``random_state``, and provides ``_make_net(n_bands, shape)`` and ``_loss_of(batch)``, whose
-    argument is a list of images and their `Instances`.
+    A subclass has the parameters ``batch_size``, ``lr``, ``core_minutes``, ``patches``,
+    ``checkpoint`` and ``random_state``, and provides ``_make_net(n_bands, shape)`` and
+    ``_loss_of(batch)``, whose argument is a list of images and their `Instances`.
     """
 
     _requires_y = True
@@ -29,7 +29,7 @@ class TrainedPeer(BaseSegmenter):
         self.scale_ = 1.4826 * np.nanmedian(deviation, axis=(0, 2, 3))
         self.net_ = self._make_net(images.shape[1], images.shape[2:])
         optimizer = torch.optim.AdamW(self.net_.parameters(), lr=self.lr)
-        clock = TrainingClock(self.core_minutes, self.checkpoint)
+        clock = TrainingClock(self.core_minutes, self.checkpoint, patches=self.patches)
         clock.resume(self.net_, optimizer)
         self.net_.train()
         while clock.share < 1:

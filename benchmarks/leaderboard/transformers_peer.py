@@ -25,6 +25,8 @@ class TransformersMask2Former(TrainedPeer):
         Arguments of `transformers.Mask2FormerConfig`.
     core_minutes : float, default=1
         Processor minutes of training.
+    patches : int, default=0
+        Patches to train on, in place of the minutes; 0 for none.
     checkpoint : path or None, default=None
         File that an interrupted training goes on from.
     """
@@ -37,6 +39,7 @@ class TransformersMask2Former(TrainedPeer):
         lr=1e-4,
         config=None,
         core_minutes=1.0,
+        patches=0,
         checkpoint=None,
         random_state=0,
     ):
@@ -45,6 +48,7 @@ class TransformersMask2Former(TrainedPeer):
         self.lr = lr
         self.config = config
         self.core_minutes = core_minutes
+        self.patches = patches
         self.checkpoint = checkpoint
         self.random_state = random_state
 

@@ -115,10 +115,10 @@ def test_the_page_says_what_is_stored():
     assert "/_static/elsewhere/galsim.png" in text
     told = "Mask R-CNN as it was: **behind** in 1 of 2 bins: S/N 0–4: .75 against 1.00 of sep"
     assert told in text
-    ((title, scores),) = comparisons({"galsim": [row, peer]})
+    ((title, scores, _),) = comparisons({"galsim": [row, peer]})
     assert title == "GalSim's field: Mask R-CNN as it was"
     assert scores[0] == ("AP", 0.5, 0.5)
-    assert scores[-1] == ("recall at S/N 0–4", 0.75, 1.0)
+    assert scores[-1] == ("recall at S/N 0–4, 40 sources", 0.75, 1.0)
     assert comparisons({"galsim": [row]}) == []
     few = {**bins, "n": [9, 0], "n_hit": [9, 0]}  # too few sources to compare
     scarce = [{**item, "completeness by snr": few, "separation": few} for item in (row, peer)]
@@ -150,10 +150,12 @@ def test_shipped_nets_meet_the_peers_apart_from_trained_ones():
         make('UNetSegmenter, shipped weights "sky"', [10, 30], command="second"),
         make("sep, tuned", [20, 32]),
     ]
-    told = dict(comparisons({"btk": rows}))
+    contests = comparisons({"btk": rows})
+    assert [former for *_, former in contests] == [False, True]
+    told = {title: scores for title, scores, _ in contests}
     shipped = told["BlendingToolKit's blends: shipped nets as they are"]
-    assert ("recall at S/N 0–4", 0.75, 0.5) in shipped
-    assert ("recall at S/N 4–8", 0.75, 0.8) in shipped
+    assert ("recall at S/N 0–4, 40 sources", 0.75, 0.5) in shipped
+    assert ("recall at S/N 4–8, 40 sources", 0.75, 0.8) in shipped
     assert ("F1", 1.0, 0.5) in told["BlendingToolKit's blends: Mask R-CNN, fine-tuned"]
     best = {name: (ours[1], theirs[1]) for name, ours, theirs in leaders(rows)}
     assert best["F1"] == ("Mask R-CNN, fine-tuned", "sep, tuned")

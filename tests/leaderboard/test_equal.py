@@ -104,6 +104,42 @@ def test_our_nets_stop_by_the_processor_clock(tmp_path):
     assert json.loads((tmp_path / "net.json").read_text())["patches"] == noted["patches"]
 
 
+def test_a_training_ends_after_its_patches(tmp_path):
+    from benchmarks.leaderboard.clock import CoreClock, TrainingClock
+    from galaxysegment import UNetSegmenter
+
+    clock = TrainingClock(1.0, patches=32)
+    clock.step(None, None, 8, 1.0)
+    assert clock.share == 0.25
+    X, y = blends(8, 40)
+    clock = CoreClock(60.0, str(tmp_path / "net.pt"), patches=21)
+    options = {"base_width": 2, "depth": 2, "n_pixels": 1, "max_epochs": 100_000}
+    options |= {"schedule": None, "patience": None, "callbacks": [clock]}
+    UNetSegmenter(random_state=0, batch_size=7, validation_fraction=0.0, **options).fit(X, y)
+    assert json.loads((tmp_path / "net.json").read_text())["patches"] in range(21, 28)
+
+
+def test_rates_are_measured_in_turns(monkeypatch):
+    from benchmarks.leaderboard import pace
+
+    noted = {"A-unet": iter((9.0, 4.0, 6.0)), "A-smp_unet": iter((9.0, 2.0, 6.0))}
+    order = []
+
+    def rate(recipe, train, checkpoint):
+        assert recipe.patches == len(train) == 4
+        order.append(recipe.name)
+        return next(noted[recipe.name])
+
+    monkeypatch.setattr(pace, "_rate", rate)
+    monkeypatch.setattr(pace.SETTINGS["A"].__class__, "train", lambda *_: [0] * 4)
+    measured = pace.rates(["A-unet", "A-smp_unet"], n_patches=4, turns=2)
+    assert order == ["A-unet", "A-smp_unet"] * 3  # the first turn is not counted
+    assert measured == {"A-unet": [4.0, 6.0], "A-smp_unet": [2.0, 6.0]}
+    first, second = pace.report(measured)
+    assert first.startswith("A-unet: 5.00 patches a second; 1.000 times the first")
+    assert second.endswith("4.00 patches a second; 0.750 times the first (turns: 0.50, 1.00)")
+
+
 @pytest.mark.filterwarnings("ignore::galaxysegment.NoSourcesWarning")
 def test_torchvision_learns_overlapping_masks(monkeypatch):
     from benchmarks.leaderboard.clock import TrainingClock
@@ -193,7 +229,7 @@ def test_the_page_names_who_leads():
         )
     ]
     assert comparisons(rows) == [
-        ("Setting B: nets after 4 core-minutes", [("source F1", 0.7, 0.8)])
+        ("Setting B (blends): nets after 4 core-minutes", [("source F1", 0.7, 0.8)])
     ]
     assert comparisons(rows[:1]) == []
     again = {**rows[0], "seed": 1, "sources": {"f1": 0.6}, "fit": {"seconds": 240, "patches": 120}}
@@ -204,6 +240,21 @@ def test_the_page_names_who_leads():
     assert '"seeds run: 0, 1; not run: 2"' in text
     (missing,) = [line for line in text.splitlines() if line.startswith("Not run in this setting")]
     assert "Cellpose" in missing and "Theirs" not in missing and "torchvision" not in missing
+
+
+def test_rivals_of_the_equal_page_meet_on_common_seeds():
+    from benchmarks.leaderboard.equal_page import comparisons
+
+    def row(label, peer, seed, f1):
+        names = {"recipe": "B-torchvision" if peer else "B-mask_rcnn", "setting": "B"}
+        names |= {"system": "mask_rcnn", "label": label, "peer": peer, "seed": seed}
+        return {**names, "core_minutes": 4.0, "sources": {"f1": f1}}
+
+    rows = [row("Ours", False, 0, 0.6), row("Ours", False, 1, 0.9), row("Late", False, 1, 1.0)]
+    rows += [row("Theirs", True, 0, 0.7), row("Other", True, 1, 0.5)]
+    assert comparisons(rows)[0][1] == [("source F1", 0.6, 0.7)]  # seed 1 has other blends
+    assert comparisons([*rows, row("Theirs", True, 1, 0.9)])[0][1] == [("source F1", 1.0, 0.9)]
+    assert comparisons([row("Ours", False, 1, 0.9), row("Theirs", True, 0, 0.7)]) == []
 
 
 def test_the_learning_curve_meets_no_rival():
