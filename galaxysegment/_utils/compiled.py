@@ -1,8 +1,9 @@
 """What modules that hold numba kernels need; imported only by them."""
 
+from .later import put_off
 from .shared import NO_COLLECTION
 
-with NO_COLLECTION:
+with NO_COLLECTION, put_off("yaml"):  # numba reads a file of settings with it, if there is one
     from numba import njit
 
 __all__ = ["BARE", "INNER", "OPTIONS", "njit"]

@@ -172,26 +172,28 @@ class MeshMap:
         (y0, x0), dtype = self._corner, self.dtype.type
         along = spline_weights(y0, y0 + height, self.box[0], self.mesh.shape[0]).astype(self.dtype)
         limits = dtype(0), dtype(self._span), dtype(self._lowest)
-        return (*rows_of(along), self._columns(x0, x0 + width), *limits)
+        used, lines, weights = rows_of(along)
+        return lines, weights, self._columns(x0, x0 + width, used), *limits
 
     def _spline(self, y0, y1, x0, x1):
         """The interpolated mesh; the arguments are pixels of the whole map."""
         if not self._span > 0:  # a constant stays exactly constant, as in photutils
             return np.full((y1 - y0, x1 - x0), self._lowest, dtype=self.dtype)
         along = spline_weights(y0, y1, self.box[0], self.mesh.shape[0]).astype(self.dtype)
-        background = along @ self._columns(x0, x1)
+        known, columns = self._across  # kept until x changes
+        if known != (x0, x1):
+            columns = self._columns(x0, x1)
+            self._across = (x0, x1), columns
+        background = along @ columns
         np.clip(background, 0, self._span, out=background)
         background += self._lowest
         return background
 
-    def _columns(self, x0, x1):
-        """The spline evaluated along x, shape (n_boxes_y, x1 - x0); kept until x changes."""
-        known, columns = self._across
-        if known != (x0, x1):
-            weights = spline_weights(x0, x1, self.box[1], self.mesh.shape[1])
-            columns = np.ascontiguousarray((weights @ self._coefficients.T).T, dtype=self.dtype)
-            self._across = (x0, x1), columns
-        return columns
+    def _columns(self, x0, x1, lines=slice(None)):
+        """The spline evaluated along x, shape (n_lines, x1 - x0)."""
+        weights = spline_weights(x0, x1, self.box[1], self.mesh.shape[1])
+        columns = (weights @ self._coefficients[lines].T).T
+        return np.ascontiguousarray(columns, dtype=self.dtype)
 
 
 class Plane(NamedTuple):
@@ -227,14 +229,25 @@ def spline_weights(start, stop, box, n_boxes):
 
 
 def rows_of(weights):
-    """Columns and weights of the at most four entries of each row of a sparse matrix, as arrays."""
+    """Take a sparse matrix of at most four entries in a row apart.
+
+    Returns
+    -------
+    used : ndarray of int, shape (n_used,)
+        Columns with an entry: a window of a mosaic lies on few of the boxes.
+    columns : ndarray of int64, shape (n_rows, 4)
+        Of the entries of each row, counted among those that are used.
+    values : ndarray, shape (n_rows, 4)
+        The entries; 0 where there are fewer.
+    """
+    used, places = np.unique(weights.indices, return_inverse=True)
     n_entries = np.diff(weights.indptr)
     row = np.repeat(np.arange(len(n_entries)), n_entries)
     place = np.arange(weights.nnz) - np.repeat(weights.indptr[:-1], n_entries)
     columns = np.zeros((len(n_entries), 4), dtype=np.int64)
     values = np.zeros(columns.shape, dtype=weights.dtype)
-    columns[row, place], values[row, place] = weights.indices, weights.data
-    return columns, values
+    columns[row, place], values[row, place] = places, weights.data
+    return used, columns, values
 
 
 def box_statistics(image, box, mask=None, n_all=0):

@@ -4,8 +4,6 @@ sep cleans all detections of an image against each other. The detections of a mo
 tile by tile and cleaned once all are known.
 """
 
-from itertools import chain
-
 import numpy as np
 
 from ..structures._labels import touching_groups
@@ -22,7 +20,9 @@ _SINGLE = ("a", "b", "cxx", "cyy", "cxy", "flux", "correction", "threshold")  # 
 N_NUMBERS = 15
 
 
-def measure_detections(labels, pixels, light, smooth, thresholds, *, options, corner):
+def measure_detections(
+    labels, pixels, light, smooth, thresholds, *, options, corner, detections=None
+):
     """Measure detections as SExtractor does for its cleaning.
 
     Parameters
@@ -38,6 +38,9 @@ def measure_detections(labels, pixels, light, smooth, thresholds, *, options, co
         Smallest number of pixels of a detection, number of thresholds and contrast of deblending.
     corner : tuple of int
         Row and column in the mosaic of the first pixel of the window.
+    detections : tuple, optional
+        The pixels of each detection, as of `group_pixels`; by default labels that touch are parts
+        of a detection.
 
     Returns
     -------
@@ -53,8 +56,8 @@ def measure_detections(labels, pixels, light, smooth, thresholds, *, options, co
 
     owner = labels.ravel()[pixels].astype(np.int64)
     n_labels = int(owner.max())
-    blends = touching_groups(labels, pixels, owner, n_labels)
-    order, starts = group_pixels(blends[owner])
+    if detections is None:
+        detections = group_pixels(touching_groups(labels, pixels, owner, n_labels)[owner])
     y, x = np.divmod(pixels, labels.shape[1])
     with np.errstate(over="ignore"):
         light, smooth, thresholds = (
@@ -64,7 +67,8 @@ def measure_detections(labels, pixels, light, smooth, thresholds, *, options, co
     options = int(n_pixels), int(n_levels), float(contrast)
     corner = tuple(map(int, corner))
     numbers = np.full((n_labels, N_NUMBERS), np.nan)
-    measure_parts(order, starts, y, x, owner, (light, smooth), thresholds, options, corner, numbers)
+    values = light, smooth
+    measure_parts(*detections, y, x, owner, values, thresholds, options, corner, numbers)
     return numbers
 
 
@@ -151,18 +155,40 @@ def _neighbours(x, y, a, zone):
 
 
 def _possible_neighbours(x, y, reach):
-    """Yield pairs of a detection and each that may be within its reach, itself too."""
-    n = len(x)
-    if n <= _FEW:  # importing scipy.spatial takes longer
-        yield np.repeat(np.arange(n), n), np.tile(np.arange(n), n)
-        return
-    from scipy.spatial import cKDTree
+    """Yield pairs of a detection and each that may be within its reach, itself too.
 
-    points = np.stack([x, y], axis=1)
-    tree = cKDTree(points)
-    for start in range(0, n, _QUERIES):
-        own = np.arange(start, min(start + _QUERIES, n))
-        lists = tree.query_ball_point(points[own], reach[own])
-        sizes = np.fromiter(map(len, lists), dtype=np.int64, count=len(own))
-        asking = np.repeat(own, sizes)
-        yield asking, np.fromiter(chain.from_iterable(lists), dtype=np.int64, count=len(asking))
+    The detections are sorted into square cells, row by row of cells. Those near a detection are a
+    few stretches of that order.
+    """
+    if len(x) <= _FEW:
+        yield np.repeat(np.arange(len(x)), len(x)), np.tile(np.arange(len(x)), len(x))
+        return
+    x, y = x - x.min(), y - y.min()
+    reach = np.nan_to_num(reach)
+    side = max(np.median(reach), np.sqrt(x.max() * y.max() / len(x)), 1.0)
+    n_rows, n_columns = int(y.max() / side) + 1, int(x.max() / side) + 1
+    cell = (y / side).astype(np.int64) * n_columns + (x / side).astype(np.int64)
+    order = np.argsort(cell, kind="stable")
+    starts = np.searchsorted(cell[order], np.arange(n_rows * n_columns + 1))
+    low, high = (
+        [
+            (np.clip(places + sign * reach, 0, places.max()) / side).astype(np.int64)
+            for places in (y, x)
+        ]
+        for sign in (-1, 1)
+    )
+    for first in range(0, len(x), _QUERIES):
+        own = slice(first, first + _QUERIES)
+        rows, asking = _ranges(low[0][own], high[0][own] + 1)
+        asking += first
+        begin = starts[rows * n_columns + low[1][asking]]
+        places, index = _ranges(begin, starts[rows * n_columns + high[1][asking] + 1])
+        yield asking[index], order[places]
+
+
+def _ranges(begin, end):
+    """Whole numbers of several ranges, one after the other, and the range that each is from."""
+    sizes = end - begin
+    index = np.repeat(np.arange(len(sizes)), sizes)
+    within = np.arange(len(index)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return begin[index] + within, index

@@ -131,10 +131,9 @@ def _other_image(path, images, image, prefix):
 def read_noise(hdu, kind, section=None):
     """Read a noise map as RMS; NaN where there are no data."""
     noise = read_floats(hdu, section)
-    is_known = noise > 0
-    is_known &= noise < np.inf
-    if not is_known.all():
-        noise[~is_known] = np.nan
+    # NaN is no extreme of other numbers: most maps pass without an array of booleans
+    if noise.size and not (noise.min() > 0 and noise.max() < np.inf):
+        noise[~((noise > 0) & (noise < np.inf))] = np.nan
     if kind != "rms":
         np.sqrt(noise, out=noise)
     if kind == "weight":

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._utils.paths import check_paths
+from .._utils.shared import NO_COLLECTION
 from ..base._pipelines import takes_rms
 from ..io import Field
 from ..io._windows import open_pixels
@@ -261,4 +262,5 @@ def segment_mosaic(
         "resume": resume,
         "overwrite": overwrite,
     }
-    return Run(segmenter, pixels, output, **settings).execute()
+    with NO_COLLECTION:  # each task looks for its own garbage
+        return Run(segmenter, pixels, output, **settings).execute()

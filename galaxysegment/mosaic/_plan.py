@@ -328,10 +328,12 @@ class Plan:
         """
         last = len(self.steps) - 1
         image = self.transform(image, window, last - self._bridges)
-        bridge = self.placed(last - 1, window) if self._bridges else None
-        bridged = image if bridge is None else bridge.transform([image])[0]
+        bridges = self._bridges and not self._contracts[last - 1].is_idle(self._values[last - 1])
+        bridged = image
+        if bridges:
+            bridged = self.placed(last - 1, window).transform([image])[0]
         sources, measured, maps = self._segment(self.placed(last, window), bridged)
-        if not self._bridges or self.segmenter.label_bridge:
+        if not bridges or self.segmenter.label_bridge:
             return sources, measured, None, maps
         no_data = self.segmenter._no_data(image)
         if self.output == "instances":

@@ -1,5 +1,6 @@
 """The tasks of a run, and who does them: this process, its threads, or joblib's workers."""
 
+import gc
 import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -170,6 +171,9 @@ def run_task(job, task, what, *arguments):
         raise TileError(
             f"{_LABELS[task.__name__]}{where} failed: {type(error).__name__}: {error}"
         ) from error
+    finally:
+        if not gc.isenabled():
+            gc.collect(0)  # what this task left, not all that numba made as it started
 
 
 class _Bar(tqdm):

@@ -20,7 +20,7 @@ from ..detection._smoothing import convolve_block, gaussian_profile, row_blocks
 from ..structures import relabel
 from ..structures._labels import source_pixels, touching_groups
 from ._sep_mesh import MosaicBackground, measure_boxes
-from ._sep_strips import Strips, close_gaps, split_candidates
+from ._sep_strips import Strips, close_gaps, group_by_label, split_candidates
 
 _LIMITS_LOCK = RLock()
 _MOST_PARTS = 1 << 20  # of a blend: more is no blend
@@ -203,23 +203,33 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
 
     def _segment_image(self, image):
         if self.deblend == "galaxy":
-            labels, pixels, *_, smooth = self._candidates(image)
+            labels, pixels, (*_, smooth), _ = self._candidates(image)
             return self._split_galaxies(labels, pixels, smooth)
         split = self._split(image)
         strips = self._strips(*split)
         return self._detect(*split)[0] if strips is None else self._detect_in_strips(strips)[0]
 
     def _candidates(self, image):
-        """Labels, positions of the pixels of sources, and light, noise and smooth image there."""
+        """Labels and what is known of the pixels of sources.
+
+        Returns
+        -------
+        labels : ndarray of int32, shape (height, width)
+        pixels : ndarray of int64, shape (n,)
+            Positions of the pixels of sources, in raster order.
+        values : tuple or ndarray of shape (3, n)
+            Light, noise and smooth image there.
+        detections : tuple or None
+            The pixels by detection, as of `group_pixels`, if that is known.
+        """
         split = self._split(image)
         strips = self._strips(*split)
         if strips is not None:
-            labels, pixels, values = self._detect_in_strips(strips)
-            return labels, pixels, *values
+            return self._detect_in_strips(strips)
         labels, subtracted, noise = self._detect(*split)
         pixels = source_pixels(labels)
         light, depth = subtracted.ravel()[pixels], noise.ravel()[pixels]
-        return labels, pixels, light, depth, self._convolved(subtracted, pixels)
+        return labels, pixels, (light, depth, self._convolved(subtracted, pixels)), None
 
     def _split_galaxies(self, labels, pixels, smooth):
         """Split the detections that sep left whole, given the smooth image at their pixels."""
@@ -229,7 +239,7 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
 
     def find_candidates(self, image: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """Detections of a window before cleaning, and numbers about them; see `MosaicAware`."""
-        labels, pixels, light, depth, smooth = self._candidates(image)
+        labels, pixels, (light, depth, smooth), detections = self._candidates(image)
         measured = measure_detections(
             labels,
             pixels,
@@ -238,6 +248,7 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
             light.dtype.type(self.n_sigma) * depth,
             options=(self.n_pixels, self.n_levels, self.contrast),
             corner=self._corner,
+            detections=detections,
         )
         if self.deblend == "galaxy":
             # whole images are cleaned before they are split: parts go with their detection
@@ -261,16 +272,18 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         return Strips.of(detection, rms, background, self._threshold_factor(detection, rms))
 
     def _detect_in_strips(self, strips):
-        """Labels, positions of the pixels of sources, and light, noise and smooth image there."""
+        """As of `_candidates`."""
         sep = _import_sep()
         labels, pixels, values = strips.detect(self._profile(), self.n_sigma, self.n_pixels)
+        detections = group_by_label(labels, pixels)
 
         def split(own):
             return self._split_blend(sep, own, labels.shape, strips.cutout)
 
         if self._splits:
-            split_candidates(labels, pixels, values[3], split, self.n_pixels, self.contrast)
-        return labels, pixels, values[:3]
+            limits = self.n_pixels, self.contrast
+            split_candidates(labels, pixels, values[3], detections, split, *limits)
+        return labels, pixels, values[:3], detections
 
     def _detect(self, detection, rms, no_data):
         """Label map, image without background, and noise map, raised where noise is correlated."""

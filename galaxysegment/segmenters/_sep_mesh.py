@@ -1,9 +1,10 @@
 """The background that sep finds in a whole mosaic: box by box, then as a map of any window."""
 
 from copy import copy
+from math import isqrt
 
 import numpy as np
-from scipy import sparse
+from scipy import ndimage, sparse
 
 from ..detection._background import compiling_pays, rows_of
 
@@ -99,18 +100,36 @@ def _fill(level, noise, trusted):
         return level, noise
     if not trusted.any():
         return np.zeros_like(level), np.ones_like(noise)
-    from scipy.spatial import cKDTree
-
-    good, bad = np.argwhere(trusted), np.argwhere(~trusted)
-    n_near = min(12, len(good))  # so many boxes can be equally near
-    distance, index = cKDTree(good).query(bad, k=n_near)
-    distance, index = distance.reshape(len(bad), -1), index.reshape(len(bad), -1)
-    nearest = distance <= distance[:, :1] * (1 + 1e-12)
+    is_bad = ~trusted
+    nearest = ndimage.distance_transform_edt(is_bad, return_distances=False, return_indices=True)
+    bad = np.argwhere(is_bad)
+    squares = ((nearest[:, is_bad].T - bad) ** 2).sum(axis=1)
     filled = level.copy(), noise.copy()
-    for mesh in filled:
-        values = mesh[trusted][index]
-        mesh[~trusted] = (values * nearest).sum(axis=1) / nearest.sum(axis=1)
+    for square in np.unique(squares).tolist():
+        places = bad[squares == square]
+        sums, n_near = np.zeros((2, len(places))), np.zeros(len(places))
+        for shift in _shifts(square):
+            y, x = (places + shift).T
+            is_near = (y >= 0) & (y < trusted.shape[0]) & (x >= 0) & (x < trusted.shape[1])
+            y, x = np.where(is_near, y, 0), np.where(is_near, x, 0)
+            is_near &= trusted[y, x]
+            sums += np.where(is_near, (level[y, x], noise[y, x]), 0)
+            n_near += is_near
+        for mesh, total in zip(filled, sums, strict=True):
+            mesh[*places.T] = total / n_near
     return filled
+
+
+def _shifts(square):
+    """List all steps ``(dy, dx)`` of a squared length in whole boxes, row by row."""
+    reach = isqrt(square)
+    sides = {dy: isqrt(square - dy * dy) for dy in range(-reach, reach + 1)}
+    return [
+        (dy, dx)
+        for dy, side in sides.items()
+        if dy * dy + side * side == square
+        for dx in sorted({-side, side})
+    ]
 
 
 def _median_filter(mesh, reach):
@@ -149,16 +168,17 @@ class _Spline:
     def rows(self, y0, y1, x0, x1):
         """Return what `_map_kernels.map_row` needs for the same."""
         limits = np.float32(-np.inf), np.float32(np.inf), np.float32(0)
-        return *rows_of(self._along(y0, y1)), self._columns(x0, x1), *limits
+        used, lines, weights = rows_of(self._along(y0, y1))
+        return lines, weights, self._columns(x0, x1, used), *limits
 
     def _along(self, y0, y1):
         # Half a pixel of difference between the axes: that is where sep puts the centres of boxes.
         position = np.arange(y0, y1) / self._box[0] - 0.5
         return _weights(position, self._shape[0]).astype(np.float32)
 
-    def _columns(self, x0, x1):
+    def _columns(self, x0, x1, lines=slice(None)):
         across = _weights((np.arange(x0, x1) + 0.5) / self._box[1] - 0.5, self._shape[1])
-        return np.ascontiguousarray((across @ self._nodes.T).T, dtype=np.float32)
+        return np.ascontiguousarray((across @ self._nodes[lines].T).T, dtype=np.float32)
 
 
 def _weights(position, n_boxes):

@@ -95,7 +95,14 @@ def _normalized(kernel):
     return kernel / total
 
 
-def split_candidates(labels, pixels, smooth, split, n_pixels, contrast):
+def group_by_label(labels, pixels):
+    """Group the pixels of sources by their label; see `group_pixels`."""
+    from ..detection._deblend_kernels import group_pixels
+
+    return group_pixels(labels.ravel()[pixels])
+
+
+def split_candidates(labels, pixels, smooth, detections, split, n_pixels, contrast):
     """Split the sources of a label map that may be blends, in place.
 
     Parameters
@@ -106,6 +113,8 @@ def split_candidates(labels, pixels, smooth, split, n_pixels, contrast):
         Positions of the pixels of sources, in raster order.
     smooth : ndarray of float, shape (n,)
         The image that blends are split in, at these pixels.
+    detections : tuple
+        The pixels by label, as of `group_by_label`.
     split : callable
         ``split(pixels)`` returns the part, 1…, of each pixel of a source; 0 if there is none.
     n_pixels : int
@@ -117,14 +126,12 @@ def split_candidates(labels, pixels, smooth, split, n_pixels, contrast):
 
     if not pixels.size:
         return
-    flat = labels.ravel()
-    owner = flat[pixels]
-    order, starts = kernels.group_pixels(owner)
+    flat, (order, starts) = labels.ravel(), detections
     grouped, values = pixels[order], smooth[order].astype(np.float64)
     place = grouped, starts, labels.shape[1]
     n_pixels = min(n_pixels, _LEAST_PART)
     chosen = kernels.find_candidates(values, *place, n_pixels, 8, _SAFE * contrast)
-    n_labels = int(owner.max())
+    n_labels = len(starts) - 2
     for label in np.flatnonzero(chosen).tolist():
         own = grouped[starts[label] : starts[label + 1]]
         parts = split(own)

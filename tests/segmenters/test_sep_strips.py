@@ -1,5 +1,8 @@
 """Detection by compiled functions in windows of a mosaic gives what sep gives."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +10,7 @@ from hypothesis import strategies as st
 
 from galaxysegment import SEPSegmenter
 from galaxysegment.mosaic import segment_mosaic
+from galaxysegment.segmenters import _sep_mesh
 
 pytest.importorskip("sep")
 
@@ -107,3 +111,49 @@ def test_other_images_go_to_sep_as_a_whole(change, in_strips, monkeypatch_class)
         )
         segment_mosaic(segmenter, image, tile_size=100, progress=False)
     assert used == [in_strips]
+
+
+@pytest.mark.parametrize("shape", [(9, 7), (1, 12), (14, 14)])
+@pytest.mark.parametrize("share", [0.03, 0.3, 0.95])
+def test_boxes_without_trust_are_filled_from_the_nearest(shape, share):
+    rng = np.random.default_rng(3)
+    trusted = rng.random(shape) < share
+    trusted[0, 3] = True
+    level, noise = rng.normal(1000, 1, (2, *shape)).astype(np.float32).astype(np.float64)
+    filled = _sep_mesh._fill(level, noise, trusted)
+    places = np.argwhere(trusted)
+    for y, x in np.argwhere(~trusted):
+        squares = ((places - (y, x)) ** 2).sum(axis=1)
+        nearest = tuple(places[squares == squares.min()].T)
+        for mesh, expected in zip(filled, (level, noise), strict=True):
+            assert mesh[y, x] == pytest.approx(expected[nearest].mean(), rel=1e-14)
+    for mesh, expected in zip(filled, (level, noise), strict=True):
+        np.testing.assert_array_equal(mesh[trusted], expected[trusted])
+
+
+def test_a_window_needs_few_lines_of_the_mesh():
+    rng = np.random.default_rng(0)
+    measured = np.stack([*rng.normal(100, 1, (2, 40, 30)), np.ones((40, 30))])
+    background = _sep_mesh.MosaicBackground(measured, (10, 10), 3).at(135, 80, (60, 70))
+    whole = background.back()
+    for lines, weights, values, *_ in background.rows()[:1]:
+        assert len(values) == 2 * 7  # of the boxes of 60 rows, and their curvatures
+        np.testing.assert_allclose((weights[:, :, None] * values[lines]).sum(axis=1), whole, 1e-6)
+
+
+def test_a_mosaic_starts_without_packages_that_take_long(tmp_path):
+    image = crowd(7, (700, 700), 900)
+    image[200:360, 200:360] += 40  # an object that boxes are left out for
+    np.save(tmp_path / "image.npy", image)
+    code = f"""
+import sys
+import numba
+import numpy as np
+from galaxysegment import SEPSegmenter
+from galaxysegment.mosaic import segment_mosaic
+image = np.load({str(tmp_path / "image.npy")!r})
+labels = segment_mosaic(SEPSegmenter(box_size=40), image, tile_size=400, progress=False)
+print(labels.max() > 450, {{"scipy.spatial", "scipy.special"}} & set(sys.modules))
+"""
+    output = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert output.split() == ["True", "set()"]
