@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, Unpack, overloa
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._utils.paths import check_paths
 from .._utils.shared import NO_COLLECTION
-from ..base._pipelines import takes_rms
-from ..io import Field
-from ..io._windows import open_pixels
-from ..io._write import check_target
-from ..structures import Instances
-from ..structures._types import Hdu, Predictor
-from ._plan import check_predictor
-from ._run import Run, check_counts, check_segmenter
-from ._work import TileError
+
+with NO_COLLECTION:
+    from .._utils.paths import check_paths
+    from ..base._pipelines import takes_rms
+    from ..io import Field
+    from ..io._windows import open_pixels
+    from ..io._write import check_target
+    from ..structures import Instances
+    from ..structures._types import Hdu, Predictor
+    from ._plan import check_predictor
+    from ._run import Run, check_counts, check_segmenter
+    from ._work import TileError
 
 if TYPE_CHECKING:
     from ._light import separate_mosaic as separate_mosaic
