@@ -276,7 +276,7 @@ def test_dask_workers_write_the_same_file(tmp_path, image_path):
             | {"distributed.scheduler.worker-ttl": None, "temporary-directory": str(tmp_path)}
         ),
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=None
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit=None
         ) as cluster,
         distributed.Client(cluster, timeout="240s"),
         joblib.parallel_config("dask", wait_for_workers_timeout=240),
