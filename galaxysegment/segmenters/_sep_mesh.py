@@ -1,6 +1,7 @@
 """The background that sep finds in a whole mosaic: box by box, then as a map of any window."""
 
 from copy import copy
+from functools import lru_cache
 from math import isqrt
 
 import numpy as np
@@ -79,7 +80,12 @@ class MosaicBackground:
 
     def rows(self):
         """Return what `_map_kernels.map_row` needs for the background and the noise."""
-        return tuple(spline.rows(*self._window) for spline in self._splines)
+        y0, y1, x0, x1 = self._window
+        used, lines, weights = rows_of(self._splines[0].along(y0, y1))  # the same for the noise
+        limits = np.float32(-np.inf), np.float32(np.inf), np.float32(0)
+        return tuple(
+            (lines, weights, spline.columns(x0, x1, used), *limits) for spline in self._splines
+        )
 
     def back(self, dtype=np.float32):
         """Background map."""
@@ -163,28 +169,25 @@ class _Spline:
 
     def window(self, y0, y1, x0, x1):
         """Return the map on rows ``y0…y1`` and columns ``x0…x1`` (half-open)."""
-        return self._along(y0, y1) @ self._columns(x0, x1)
+        return self.along(y0, y1) @ self.columns(x0, x1)
 
-    def rows(self, y0, y1, x0, x1):
-        """Return what `_map_kernels.map_row` needs for the same."""
-        limits = np.float32(-np.inf), np.float32(np.inf), np.float32(0)
-        used, lines, weights = rows_of(self._along(y0, y1))
-        return lines, weights, self._columns(x0, x1, used), *limits
-
-    def _along(self, y0, y1):
+    def along(self, y0, y1):
+        """Weights of the lines of nodes in rows ``y0…y1``."""
         # Half a pixel of difference between the axes: that is where sep puts the centres of boxes.
-        position = np.arange(y0, y1) / self._box[0] - 0.5
-        return _weights(position, self._shape[0]).astype(np.float32)
+        return _weights(y0, y1, 0.0, self._box[0], self._shape[0]).astype(np.float32)
 
-    def _columns(self, x0, x1, lines=slice(None)):
-        across = _weights((np.arange(x0, x1) + 0.5) / self._box[1] - 0.5, self._shape[1])
+    def columns(self, x0, x1, lines=slice(None)):
+        """The lines of nodes along x, shape (n_lines, x1 - x0)."""
+        across = _weights(x0, x1, 0.5, self._box[1], self._shape[1])
         return np.ascontiguousarray((across @ self._nodes[lines].T).T, dtype=np.float32)
 
 
-def _weights(position, n_boxes):
-    """Sparse matrix of the weights of the two boxes around each position."""
+@lru_cache(maxsize=32)
+def _weights(start, stop, centre, box, n_boxes):
+    """Sparse matrix of the weights of the two boxes around each pixel of a line."""
     if n_boxes == 1:
-        return sparse.csr_array(np.ones((len(position), 1)))
+        return sparse.csr_array(np.ones((stop - start, 1)))
+    position = (np.arange(start, stop) + centre) / box - 0.5
     first = np.clip(np.floor(position).astype(np.int64), 0, n_boxes - 2)
     t = position - first
     s = 1 - t
