@@ -116,8 +116,6 @@ class GapBridge(MosaicAware):
         return not values["has_gaps"]
 
     def transform(self, X):
-        if self.is_idle(self._statistics):
-            return X
         limits = self._statistics["limits"]
         return [bridge_gaps(image, self.width, self.rms_band, limits) for image in X]
 
