@@ -6,6 +6,7 @@ Compare time, memory and number of sources.
     python benchmarks/bench_mosaic.py --side 25000 --methods sep-mosaic photutils-mosaic sextractor
     python benchmarks/bench_mosaic.py --side 8192 --copies 3 --deblend --n-jobs 1
     python benchmarks/bench_mosaic.py --side 8192 --deblend --stages sep-mosaic
+    python benchmarks/bench_mosaic.py --side 8192 --deblend --dask --methods photutils-mosaic
 
 Every method runs in a process of its own, at the same thresholds, and writes a segmentation map.
 Printed are wall time until the process ends and until the map is on the disk, the largest resident
@@ -15,7 +16,9 @@ or to the first method.
 ``--copies 3`` puts 3 × 3 copies of the field side by side, because a large field takes long to
 simulate. Every second copy is mirrored, so that the sky has no steps where copies meet. With
 ``--stages`` one method runs in one process, with ``--n-jobs`` threads, and its processor seconds
-are told apart by stage. What the main thread does while the others wait is its serial part.
+are told apart by stage. The last line predicts the wall time on a machine that does nothing else:
+what the main thread does alone, the rest divided by the number of threads, and the wait for the
+disk. It leaves out that threads wait for each other.
 """
 
 import argparse
@@ -27,19 +30,14 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
 
 N_SIGMA, N_PIXELS, BOX = 1.5, 10, 50
 CONTRAST = 0.005
-METHODS = (
-    "sextractor",
-    "sep-mosaic",
-    "photutils-mosaic",
-    "sep-plain",
-    "photutils-plain",
-    "photutils-whole",
-)
+METHODS = ("sextractor", "sep-mosaic", "photutils-mosaic")
+METHODS += ("sep-plain", "photutils-plain", "photutils-whole")
 # What would not fit into the memory of a small machine.
 WHOLE = {"sep-plain", "photutils-plain", "photutils-whole"}
 
@@ -47,16 +45,32 @@ WHOLE = {"sep-plain", "photutils-plain", "photutils-whole"}
 def segment_in_tiles(segmenter, arguments, output):
     from galaxysegment.mosaic import segment_mosaic
 
-    segment_mosaic(
-        segmenter,
-        arguments.image,
-        hdu="SCI",
-        output=output,
-        n_jobs=arguments.n_jobs,
-        tile_size=arguments.tile_size,
-        progress=False,
-        rms=arguments.rms,  # without it no program looks at the RMS map
-    )
+    with cluster_of(arguments.n_jobs) if arguments.dask else nullcontext():
+        segment_mosaic(
+            segmenter,
+            arguments.image,
+            hdu="SCI",
+            output=output,
+            n_jobs=arguments.n_jobs,
+            tile_size=arguments.tile_size,
+            progress=False,
+            rms=arguments.rms,  # without it no program looks at the RMS map
+        )
+
+
+@contextmanager
+def cluster_of(n_workers):
+    """A cluster of dask on this machine, which does what joblib is asked for."""
+    import joblib
+    from dask.distributed import Client, LocalCluster
+
+    options = {"threads_per_worker": 1, "dashboard_address": None}
+    with (
+        LocalCluster(n_workers=n_workers, **options) as cluster,
+        Client(cluster),
+        joblib.parallel_config("dask"),
+    ):
+        yield
 
 
 def options_of(arguments):
@@ -210,6 +224,9 @@ STAGES = {
     "join tiles": ("galaxysegment.mosaic._run", "join_tiles"),
     "paint and write": ("galaxysegment.mosaic._output", "write_line"),
     "wait for the disk": ("galaxysegment.mosaic._output", "flush"),
+    "join ahead": ("galaxysegment.mosaic._painter", "Painter._works"),
+    "paint and write ahead": ("galaxysegment.mosaic._painter", "write_line"),
+    "disk, ahead": ("galaxysegment.mosaic._painter", "flush"),
     "everything else": ("galaxysegment.mosaic._run", "Run.execute"),
 }
 
@@ -219,6 +236,8 @@ class Stopwatch:
 
     def __init__(self):
         self.seconds = {}  # by thread and stage
+        self.beside = 0.0  # processor seconds of the main thread while the others have tasks
+        self.wall = {}  # seconds of the main thread by stage, with stages inside
         self._here = threading.local()
 
     def switch(self, begin=None):
@@ -240,10 +259,24 @@ class Stopwatch:
     def timed(self, stage, function):
         def call(*args, **kwargs):
             self.switch(stage)
+            start = time.perf_counter()
             try:
                 return function(*args, **kwargs)
             finally:
+                if threading.current_thread() is threading.main_thread():
+                    seconds = time.perf_counter() - start
+                    self.wall[stage] = self.wall.get(stage, 0.0) + seconds
                 self.switch()
+
+        return call
+
+    def note_tasks(self, each):
+        """Note what the main thread does between the results of tasks."""
+
+        def call(*args, **kwargs):
+            start = time.thread_time()
+            yield from each(*args, **kwargs)
+            self.beside += time.thread_time() - start
 
         return call
 
@@ -255,6 +288,9 @@ class Stopwatch:
             for part in owners:
                 owner = getattr(owner, part)
             setattr(owner, last, self.timed(stage, getattr(owner, last)))
+        from galaxysegment.mosaic._work import Scheduler
+
+        Scheduler.each = self.note_tasks(Scheduler.each)
 
 
 def print_stages(method, arguments):
@@ -287,6 +323,13 @@ def print_stages(method, arguments):
         f"{arguments.side**2 / 1e6 / total:.1f} Mpx per CPU second; other threads: {threads}; "
         f"{wall:.2f} s of wall time without imports"
     )
+    if arguments.n_jobs > 1:
+        alone, disk = sum(main.values()) - watch.beside, watch.wall["wait for the disk"]
+        shared = (total - alone) / arguments.n_jobs
+        print(
+            f"predicted wall time: {alone:.2f} s alone + {shared:.2f} s shared + {disk:.2f} s for "
+            f"the disk = {alone + shared + disk:.2f} s"
+        )
 
 
 def run(method, arguments, output):
@@ -356,15 +399,8 @@ def measure(method, arguments):
     """Wall seconds to the end and to the disk, CPU seconds, gigabytes and sources of one method."""
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         output = Path(folder) / "labels.fits"
-        own = [
-            sys.executable,
-            __file__,
-            *sys.argv[1:],
-            "--image",
-            str(arguments.image),
-            "--run",
-            method,
-        ]
+        own = [sys.executable, __file__, *sys.argv[1:]]
+        own += ["--image", str(arguments.image), "--run", method]
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         process = subprocess.Popen([*own, "--output", str(output)], start_new_session=True)
         watch = PeakMemory(process.pid)
@@ -375,9 +411,8 @@ def measure(method, arguments):
         watch.running = False
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        with output.open(
-            "rb"
-        ) as file:  # galaxysegment waits for the disk, the others leave that to chance
+        # galaxysegment waits for the disk, the others leave that to chance
+        with output.open("rb") as file:
             os.fsync(file.fileno())
         return seconds, time.perf_counter() - start, cpu, watch.peak, count_sources(output)
 
@@ -395,6 +430,9 @@ def read_arguments():
         help="runs of each method; the fastest counts (%(default)s)",
     )
     parser.add_argument("--deblend", action="store_true")
+    parser.add_argument(
+        "--dask", action="store_true", help="workers of ours are those of a local cluster of dask"
+    )
     parser.add_argument("--rms", action="store_true", help="take the noise from the RMS map")
     parser.add_argument(
         "--bare",

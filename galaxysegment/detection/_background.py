@@ -404,15 +404,33 @@ def fit_plane(values, used, y, x):
     plane, middle = np.linalg.lstsq(design.T, heights)[0], None
     rounding = _ROUNDING * np.abs(heights).max()
     for _ in range(_MAX_FITS):
-        off = np.abs(heights - plane @ design)
+        off = plane @ design
+        np.subtract(heights, off, out=off)
+        np.abs(off, out=off)
         middle = median_near(off, middle)
         if middle <= rounding:  # exact
             break
-        # Cauchy's weights keep a little of every box, so that the fit stays unique
-        weighted = design / (1 + (off / (_MILD * middle)) ** 2)
         # Boxes in a row, or all others of no weight, leave the rise across it open: it is 0 then.
-        plane = np.linalg.lstsq(weighted @ design.T, weighted @ heights)[0]
+        plane = np.linalg.lstsq(*_normal_equations(off, _MILD * middle, design, heights))[0]
     return Plane(plane[1:], centre)
+
+
+def _normal_equations(off, width, design, heights):
+    """Matrix and right side of a fit with Cauchy's weights of what is off, which is overwritten.
+
+    These weights keep a little of every box, so that the fit stays unique.
+    """
+    off /= width
+    off *= off
+    off += 1
+    weights = np.reciprocal(off, out=off)
+    y, x = design[1:] * weights
+    matrix = np.empty((3, 3))
+    matrix[0] = weights.sum(), y.sum(), x.sum()
+    matrix[1, 1:] = y @ design[1], y @ design[2]
+    matrix[2, 2] = x @ design[2]
+    matrix[1, 0], matrix[2, 0], matrix[2, 1] = matrix[0, 1], matrix[0, 2], matrix[1, 2]
+    return matrix, np.array([weights @ heights, y @ heights, x @ heights])
 
 
 def median_near(values, guess):

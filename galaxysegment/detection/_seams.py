@@ -16,7 +16,7 @@ from ._contract import Statistic
 from ._objects import boxes_of_objects
 from ._plateaus import plateaus
 from ._statistics import BackgroundMeshes
-from ._steps import FAR, LINES, STRIP, halves, sharp_steps, steps_at, stretch_medians
+from ._steps import FAR, LINES, STRIP, Stacked, halves, sharp_steps, steps_at, stretch_medians
 
 _FEWEST_ROWS = 48  # of a strip
 _SIGMAS_ON_LINE = 5.0  # by which a mean step exceeds its error, on a line that has a seam
@@ -28,6 +28,7 @@ _LEAST_STRIPS = 3  # of a straight seam; a tilted seam has twice as many of half
 _MOST_MISSED = 3  # strips in a row that may miss the step of a tilted seam, because of sources
 _NEAR_END = 96  # pixels between the end of a seam and the seam that it ends at
 _STEEPEST = 0.19  # pixels by which a tilted seam moves from line to line: 10.8 degrees
+_FEW = 8  # chains that are looked at one by one
 _OFF_LINE = 1.5  # pixels that the steps of a tilted seam may scatter about a straight line
 _OBJECT = 2.0  # noise of a pixel: so far from the sky is a box of what is no sky, for a net
 _REACH = 128  # pixels on either side of a seam that the step is spread over
@@ -102,14 +103,12 @@ class Seams(Statistic):
     def combine(self, parts, shape):
         seams = []
         for strips in zip(*parts, strict=True):
-            # One direction after the other: the medians of a large mosaic are the most in memory.
-            columns = np.concatenate([along_columns for along_columns, _ in strips])
+            columns, rows = (
+                Stacked(own, axis) for axis, own in enumerate(zip(*strips, strict=True))
+            )
             own = _seams_of(columns, halves(shape[0], self._unit), is_vertical=True)
-            del columns
-            rows = np.concatenate([along_rows for _, along_rows in strips], axis=1)
             own += _seams_of(rows, halves(shape[1]), is_vertical=False)
             seams.append([_ending_at_crossings(seam, own, shape) for seam in own])
-            del rows
         return seams
 
 
@@ -294,7 +293,9 @@ def _stretches(far, near, scatter):
 
 def _tilted_seams(medians, edges, is_vertical, straight):
     """Steps that drift along a straight line from half strip to half strip."""
-    sharp = sharp_steps(medians, _SHARP_TILTED)
+    sharp = []
+    for first in range(0, len(medians), LINES):
+        sharp += sharp_steps(medians[first : first + LINES], _SHARP_TILTED)
     if sum(map(bool, sharp)) < 2 * _LEAST_STRIPS:
         return []
     steps = [
@@ -340,7 +341,7 @@ def _chains(steps, edges, most_missed, steepest):
     chains, going_on = [], []
     for index, own in enumerate(steps):
         places = sorted(own)
-        for chain in going_on:
+        for chain in _near_places(going_on, places, middles[index], steepest):
             place = chain.next_place(own, places, middles[index], steepest)
             if place is not None:
                 chain.add(index, middles[index], place, own.pop(place))
@@ -348,6 +349,21 @@ def _chains(steps, edges, most_missed, steepest):
         going_on = [chain for chain in going_on if index - chain.strips[-1] <= most_missed] + new
         chains += new
     return chains
+
+
+def _near_places(chains, places, middle, steepest):
+    """Chains that may go on at one of some sorted places: few, found at once.
+
+    Chains of several steps that may be tilted are not looked at.
+    """
+    if not places or len(chains) < _FEW:
+        return chains if places else []
+    start, line, length = np.array([chain.beginning() for chain in chains]).T
+    margin = 1 + (steepest * (middle - line) if steepest else 1)  # one more, for rounding
+    first = np.searchsorted(places, start - margin)
+    nearest = np.append(places, np.inf)[first]
+    is_near = (nearest <= start + margin) | ((length > 1) & (steepest > 0))
+    return [chains[index] for index in np.flatnonzero(is_near).tolist()]
 
 
 class _Chain(NamedTuple):
@@ -361,6 +377,10 @@ class _Chain(NamedTuple):
     def add(self, strip, middle, place, step):
         for values, value in zip(self, (strip, middle, place, step), strict=True):
             values.append(value)
+
+    def beginning(self):
+        """First place, middle of its strip, and number of strips."""
+        return self.places[0], self.middles[0], len(self.strips)
 
     def next_place(self, steps, places, middle, steepest):
         """Return the place of a step that goes on with this chain, or None.

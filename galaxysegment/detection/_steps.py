@@ -29,6 +29,42 @@ def halves(length, unit=STRIP):
     return np.append(starts[starts < length], length)
 
 
+class Stacked:
+    """Lines of medians that are put together a few at a time.
+
+    The medians of a large mosaic are the most in memory: all together they would be there twice.
+
+    Parameters
+    ----------
+    parts : sequence of ndarray
+        Of equal shape but along `axis`.
+    axis : int
+        0 if the parts hold different lines, 1 if they hold pieces of the same lines.
+    """
+
+    def __init__(self, parts, axis):
+        self._parts, self._axis = parts, axis
+        self._stops = np.cumsum([len(part) for part in parts])
+
+    def __len__(self):
+        return len(self._parts[0]) if self._axis else int(self._stops[-1])
+
+    def __getitem__(self, lines):
+        """Return an array of a slice of lines."""
+        start, stop, _ = lines.indices(len(self))
+        if self._axis:
+            return np.concatenate([part[start:stop] for part in self._parts], axis=1)
+        ends = zip(self._parts, self._stops.tolist(), strict=True)
+        own = [
+            (part, end - len(part)) for part, end in ends if end - len(part) < stop and end > start
+        ]
+        return np.concatenate([part[max(start - y, 0) : stop - y] for part, y in own])
+
+    def __iter__(self):
+        for first in range(0, len(self), LINES):
+            yield from self[first : first + LINES]
+
+
 def stretch_medians(band, unit):
     """Medians of half strips along columns and along rows: (n_halves, width), (n_halves, height).
 

@@ -46,7 +46,12 @@ class FileOutput:
         self.path, self.folder, self.pixels = path, folder, pixels
         self.segmenter, self.check, self.what_is_safe = segmenter, check, what_is_safe
 
-    def labels(self, lines, dtype, each, ranks=(None, None), owners=None):
+    def begin(self, dtype):
+        """Make a file of the final size; return its path, and where its pixels begin."""
+        draft = self._new_draft()
+        return draft, self._reserve(draft, stored_as(dtype))
+
+    def labels(self, lines, dtype, each, ranks=(None, None), owners=None, painter=None):
         """Write the label map of lines of tiles, several at a time; return the path.
 
         Parameters
@@ -60,12 +65,16 @@ class FileOutput:
             Scores and classes of the labels, which follow as tables, or None.
         owners : ndarray of int16, shape (n_sources + 1,), optional
             Class of each label, the sky first. The class of each pixel then follows as an image.
+        painter : Painter, optional
+            Has painted some of the lines.
         """
-        stored = np.dtype(dtype).newbyteorder(">")
-        with self._draft() as draft:
-            offset = self._reserve(draft, stored)
+        stored = stored_as(dtype)
+        begun = painter and painter.file_of(dtype)
+        with self._draft(begun and begun[0]) as draft:
+            offset = begun[1] if begun else self._reserve(draft, stored)
             if owners is None:
-                task, items = write_line, [(line, draft, offset, stored) for line in lines]
+                todo = painter.unpainted(lines) if begun else lines
+                task, items = write_line, [(line, draft, offset, stored) for line in todo]
             else:
                 offsets = offset, self._reserve_classes(draft)
                 task = write_classes
@@ -99,10 +108,13 @@ class FileOutput:
         _fill_up(draft, start, header, self.pixels.shape, np.dtype(SEMANTIC))
         return start + len(header)
 
+    def _new_draft(self):
+        return self.folder.path / f"labels-{uuid4().hex}.fits"
+
     @contextmanager
-    def _draft(self):
-        """Name a file; publish it when it is filled, or say what is safe."""
-        draft = self.folder.path / f"labels-{uuid4().hex}.fits"
+    def _draft(self, draft=None):
+        """Name a file, if none was begun; publish it when it is filled, or say what is safe."""
+        draft = draft or self._new_draft()
         try:
             try:
                 yield draft
@@ -127,7 +139,7 @@ def append_ranks(path, scores, classes):
 class CompressedOutput(FileOutput):
     """The map is compressed as it is painted, row by row in their order."""
 
-    def labels(self, lines, dtype, each, ranks=(None, None), owners=None):
+    def labels(self, lines, dtype, each, ranks=(None, None), owners=None, painter=None):
         """Write the label map of lines of tiles, and what follows it; return the path."""
         shape, dtype = self.pixels.shape, np.dtype(dtype)
         # What follows the label map is kept beside it: another disk could be too small.
@@ -228,6 +240,11 @@ def compressed_rows(rows):
     )
     lengths = places[:, 0]
     return header, lengths, heap
+
+
+def stored_as(dtype):
+    """Return the type of the labels in the file: FITS is big-endian."""
+    return np.dtype(dtype).newbyteorder(">")
 
 
 def write_line(job, work, path, offset, dtype):

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from numbers import Integral
 from uuid import uuid4
@@ -26,8 +27,9 @@ from ._join import (
     paint_panoptic,
 )
 from ._output import CompressedOutput, FileOutput, check_space
+from ._painter import Painter
 from ._plan import Plan, choose_overlap, cut_tiles
-from ._store import RecordError, WorkFolder, work_path
+from ._store import Memory, RecordError, WorkFolder, work_path
 from ._work import (
     Blend,
     Job,
@@ -46,37 +48,6 @@ _RECORD_VERSION = 4
 # Packages whose next version may find other sources.
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "astropy", "photutils", "sep", "torch")
 _PACKAGES += ("torchvision", "transformers")
-
-
-class Memory:
-    """Records of finished tiles if one process does everything and nothing is kept."""
-
-    path = None
-
-    def __init__(self):
-        self._records = {}
-
-    def claim(self):
-        """Do nothing: no other process can see this memory."""
-
-    def start(self, about, *, resume):
-        """Do nothing: there is nothing to go on with."""
-
-    def is_own(self):
-        """Whether nobody else took the records: nobody can."""
-        return True
-
-    def close(self, *, keep):
-        """Do nothing: the records go with the run."""
-
-    def save(self, kind, index, record):
-        """Store a dict of arrays."""
-        self._records[kind, index] = record
-
-    def load(self, kind, index, names):
-        """Return a dict of the named arrays of a record."""
-        record = self._records[kind, index]
-        return {name: record[name] for name in names}
 
 
 def check_counts(tile_size, n_jobs, overlap=None):
@@ -233,15 +204,17 @@ class TileRun:
     def _each(self, task, what, items, done=0):
         return self.scheduler.each(self.job, task, what, items, done)
 
-    def _all(self, task, kind, items):
-        """Run a task on all items whose record is not there yet."""
+    def _all(self, task, kind, items, note=None):
+        """Run a task on all items whose record is not there yet; `note` is told what is done."""
         todo = [
             item for item in items if not (self.resume and self.folder.is_done(kind, item[0].index))
         ]
         n_done = len(items) - len(todo)
         try:
-            for _ in self._each(task, kind, todo, n_done):
+            for index, _ in self._each(task, kind, todo, n_done):
                 n_done += 1
+                if note is not None:
+                    note(todo[index][0])
         except Exception as error:
             raise TileError(
                 f"{_what_failed(error)} {self._what_is_safe(kind, n_done, len(items))}"
@@ -276,6 +249,7 @@ class Run(TileRun):
         self.lines = cut_tiles(pixels.shape, tile_size, self.overlap, self.plan.phase)
         self.tiles = [tile for line in self.lines for tile in line]
         self.n_tiles = len(self.tiles)
+        self._small = {}  # what joins each tile to others, by its index
         self.writer = None if output is None else self._make_writer()
 
     def _make_writer(self):
@@ -315,31 +289,54 @@ class Run(TileRun):
     def _work(self):
         self.plan.learn(self.pixels, self._map_rows, self.scheduler.each_of)
         self._share()
-        self._all(segment_tile, "tile", [(tile,) for tile in self.tiles])
+        tiles = [(tile,) for tile in self.tiles]
         if self.plan.output == "instances":
+            self._all(segment_tile, "tile", tiles)
             return self._finish_instances()
+        with self._painter() as painter:
+            self._all(segment_tile, "tile", tiles, painter and painter.note)
+            join = self._join(len(self.tiles))
+            blends = [Blend(window, pixel) for window, pixel, _ in join.redo]
+            known = painter.blends if painter else ()
+            todo = [(blend,) for blend in blends if blend not in known]
+            self._all(segment_blend, "blend", todo)
+            self._warn_of_large_blends(join)
+            return self._finish(join, painter)
+
+    def _painter(self):
+        """What paints rows of tiles while threads work on others; None if nothing does."""
+        is_plain = self.writer is not None and not self.is_compressed and self.kind != "panoptic"
+        if self.scheduler.n_threads == 1 or not is_plain:
+            return nullcontext()
+        return Painter(self.lines, self.job, self.writer.begin, self._join, self._number)
+
+    def _join(self, n_tiles):
+        """Join the first tiles."""
         exact = self.plan.reach() is not None
         rules = {"exact": exact, "splits": self.plan.splits, "max_pixels": self._max_pixels()}
-        join = join_tiles(self._load_tile, len(self.tiles), **rules)
-        blends = [
-            (Blend(index, window, pixel),) for index, (window, pixel, _) in enumerate(join.redo)
-        ]
-        self._all(segment_blend, "blend", blends)
+        return join_tiles(self._load_small, n_tiles, **rules)
+
+    def _warn_of_large_blends(self, join):
         if join.too_large:
             warnings.warn(
                 f"{join.too_large} blend(s) cover more than {self._max_pixels()} pixels: they were "
                 "split tile by tile, and the parts were joined where tiles meet. Use a larger "
                 "tile_size to split them as a whole.",
                 LargeBlendWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
-        return self._finish(join)
 
     def _max_pixels(self):
         return 4 * (self.tile_size + 2 * self.overlap) ** 2
 
     def _load_tile(self, index, names):
         return self.folder.load("tile", index, names)
+
+    def _load_small(self, index, names):
+        """Load what joins a tile to others, once."""
+        if index not in self._small:
+            self._small[index] = self._load_tile(index, names)
+        return self._small[index]
 
     def _share(self):
         """Make the job that the next tasks share, of the plan as it is now."""
@@ -354,11 +351,12 @@ class Run(TileRun):
         results = dict(self._each(reduce_rows, "background", items))
         return [results[index] for index in range(len(blocks))]
 
-    def _finish(self, join):
-        """Number the sources and write the map."""
+    def _number(self, join, lines):
+        """Number the sources; return what painting lines of tiles takes, and the sources' sums."""
         first, parts, measured, sums = join.first.copy(), [], [], [join.sums]
-        for index, (_, _, sources) in enumerate(join.redo):
-            record = self.folder.load("blend", index, ("first", "measured", "sums"))
+        for window, pixel, sources in join.redo:
+            names = "first", "measured", "sums"
+            record = self.folder.load("blend", Blend(window, pixel).index, names)
             parts.append(record["first"])
             measured.append(record["measured"])
             sums.append(record["sums"])
@@ -368,20 +366,25 @@ class Run(TileRun):
             keep = self.plan.keep_sources
             first, parts = drop_sources(keep, first, join.measured, parts, measured)
         numbers, numbers_redone, n_sources = number_sources(first, parts)
+        works = [self._line_work(line, join, numbers, numbers_redone) for line in lines]
+        return works, np.concatenate([numbers, *numbers_redone]), np.concatenate(sums), n_sources
+
+    def _finish(self, join, painter):
+        """Number the sources and write the map."""
+        works, numbers, sums, n_sources = self._number(join, self.lines)
+        self._small.clear()
         if not n_sources:
             _warn_of_no_source()
         dtype = np.int32 if n_sources <= _LARGEST else np.int64
-        lines = [self._line_work(line, join, numbers, numbers_redone) for line in self.lines]
-        numbers, sums = np.concatenate([numbers, *numbers_redone]), np.concatenate(sums)
         if self.output is not None or self.kind == "panoptic":
             ranks = self._ranks(numbers, sums, n_sources)
         owners = self._owners(ranks[1], n_sources) if self.kind == "panoptic" else None
         if self.output is not None:
-            return self.writer.labels(lines, dtype, self._each, ranks, owners)
+            return self.writer.labels(works, dtype, self._each, ranks, owners, painter)
         if self.kind == "panoptic":
             self._check_before_publishing()
-            return paint_panoptic(lines, self.pixels.shape, dtype, self.folder, owners)
-        labels = paint(lines, self.pixels.shape, dtype, self.folder)
+            return paint_panoptic(works, self.pixels.shape, dtype, self.folder, owners)
+        labels = paint(works, self.pixels.shape, dtype, self.folder)
         self._check_before_publishing()
         if self.kind == "labels":
             return labels
@@ -416,9 +419,9 @@ class Run(TileRun):
             nodes = join.source[join.offsets[tile.index] : join.offsets[tile.index + 1]]
             tables.append(np.concatenate([[0], numbers[nodes]]))
         blends = [
-            (index, numbers_redone[index])
-            for index, (window, _, _) in enumerate(join.redo)
-            if len(numbers_redone[index]) and window.y0 < bottom and window.y1 > top
+            (Blend(window, pixel).index, own)
+            for (window, pixel, _), own in zip(join.redo, numbers_redone, strict=True)
+            if len(own) and window.y0 < bottom and window.y1 > top
         ]
         return line, tables, blends
 

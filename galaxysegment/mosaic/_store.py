@@ -33,6 +33,37 @@ class RecordError(RuntimeError):
     """The record of a tile is missing, damaged, or of another run."""
 
 
+class Memory:
+    """Records of finished tiles if one process does everything and nothing is kept."""
+
+    path = None
+
+    def __init__(self):
+        self._records = {}
+
+    def claim(self):
+        """Do nothing: no other process can see this memory."""
+
+    def start(self, about, *, resume):
+        """Do nothing: there is nothing to go on with."""
+
+    def is_own(self):
+        """Whether nobody else took the records: nobody can."""
+        return True
+
+    def close(self, *, keep):
+        """Do nothing: the records go with the run."""
+
+    def save(self, kind, index, record):
+        """Store a dict of arrays."""
+        self._records[kind, index] = record
+
+    def load(self, kind, index, names):
+        """Return a dict of the named arrays of a record."""
+        record = self._records[kind, index]
+        return {name: record[name] for name in names}
+
+
 class WorkFolder:
     """Records of finished tiles on disk, which only one process at a time may claim.
 

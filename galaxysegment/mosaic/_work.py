@@ -362,11 +362,15 @@ def _clear(record, gaps):
 
 @dataclass(frozen=True)
 class Blend:
-    """Touching sources that some tile saw cut: where they are, and one of their pixels."""
+    """Touching sources that some tile saw cut: where they are, and the first of their pixels."""
 
-    index: int
     window: Window
     pixel: int
+
+    @property
+    def index(self):
+        """Number that no other blend has, nor this one if it turns out to be larger."""
+        return (self.pixel << 64) + self.window.shape[0] * self.window.shape[1]
 
     def __str__(self):
         return f"sources at {self.window}"

@@ -53,3 +53,16 @@ def test_a_line_of_many_steps_finds_room():
         search(lines, 0.5) for search in (_steps._steps_by_numpy, _steps._steps_compiled)
     )
     assert len(expected[0]) > 8 and np.array_equal(steps, expected)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_lines_that_are_stacked_as_they_are_asked_for(axis):
+    shape = (37, 50)
+    lines = np.random.default_rng(0).normal(0, 1, shape)
+    bounds = [0, 5, 6, 20, shape[axis]]
+    stacked = _steps.Stacked(np.split(lines, bounds[1:-1], axis=axis), axis)
+    assert len(stacked) == len(lines)
+    for start in range(0, len(lines), 3):
+        for stop in range(start + 1, len(lines) + 3, 4):
+            np.testing.assert_array_equal(stacked[start:stop], lines[start:stop])
+    np.testing.assert_array_equal(list(stacked), lines)

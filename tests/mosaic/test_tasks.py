@@ -84,7 +84,7 @@ def fail(error, job, what):
     ("what", "where"),
     [
         (Tile(7, WINDOW, WINDOW), " (tile 7, rows 3:30, columns 4:40)"),
-        (Blend(2, WINDOW, 99), " (sources at rows 3:30, columns 4:40)"),
+        (Blend(WINDOW, 99), " (sources at rows 3:30, columns 4:40)"),
         (WINDOW, " (rows 3:30, columns 4:40)"),
         (Piece(2, WINDOW, np.array([3])), " (sources at rows 3:30, columns 4:40)"),
         (([], [], []), ""),
