@@ -1,6 +1,7 @@
-"""Calibrate the weights that ship with the package, and score their calibration on other fields.
+r"""Calibrate the weights that ship with the package, and score their calibration on other fields.
 
-    python benchmarks/calibrate_shipped_weights.py fit --output vis.safetensors
+    python benchmarks/calibrate_shipped_weights.py fit --weights last.safetensors \
+        --output vis.safetensors
     python benchmarks/calibrate_shipped_weights.py score
     python benchmarks/calibrate_shipped_weights.py score --weights sky
 
@@ -38,7 +39,7 @@ N_REPEATS = 3  # of the fields that are scored
 
 def fit(options):
     """Fit the table and write it into a copy of the weights."""
-    with_rms, without = segmenters()
+    with_rms, without = segmenters(options.weights)
     rng = np.random.default_rng(5)
     probas, truths = [], []
     for index in range(N_FIELDS):
@@ -52,14 +53,16 @@ def fit(options):
         probas.append(unet.predict_proba(image[None, 0] if index % 2 else image[None])[0])
         truths.append(labels > 0)
     table = fit_calibration(probas, truths)
-    tree = read_model_file(weights_path("UNetSegmenter", with_rms.weights))
+    path = Path(options.weights)
+    tree = read_model_file(path if path.exists() else weights_path("UNetSegmenter", path.name))
     tree["state"]["calibration"] = table
     write_model_file(options.output, tree)
     print(f"{options.output}: {table.shape[1]} knots from {N_FIELDS} fields")
 
 
-def segmenters():
-    return UNetSegmenter(weights="vis", rms_band=-1), UNetSegmenter(weights="vis")
+def segmenters(weights):
+    """U-Nets of weights that ship or of a file, for images with and without an RMS map."""
+    return UNetSegmenter(weights=weights, rms_band=-1), UNetSegmenter(weights=weights)
 
 
 def image_and_truth(field):
@@ -171,6 +174,7 @@ def main():
         "fit", help="fit the table and write it into a copy of the weights"
     )
     fitting.add_argument("--output", type=Path, required=True)
+    fitting.add_argument("--weights", default="vis", help="name of shipped weights, or a file")
     fitting.set_defaults(do=fit)
     scoring = commands.add_parser("score", help="print the errors before and after")
     scoring.add_argument("--weights", default="vis", help="name of shipped weights, or a file")

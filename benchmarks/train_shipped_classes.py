@@ -5,11 +5,11 @@ r"""Train a U-Net that tells galaxies, stars and artefacts apart, from simulatio
         --weights training/step_05600.safetensors --steps 3600 --fields 420 --begin-with 150 \
         --lr 1e-3 --every 200
 
-It begins with the shipped weights "vis" and a head for more classes. Every few steps a new field of
-`class_fields` joins those that patches are drawn from. The rate rises over the first steps and
-falls along a cosine. Every few hundred steps the net is scored on held-out fields and written to
-the folder with the optimizer; started again, the training goes on from there. At the end
-`tune_shipped_classes` chooses thresholds and calibrates.
+It begins with the shipped weights "vis" and a head for more classes; those that ship began with
+version 1.1. Every few steps a new field of `class_fields` joins those that patches are drawn from.
+The rate rises over the first steps and falls along a cosine. Every few hundred steps the net is
+scored on held-out fields and written to the folder with the optimizer; started again, the training
+goes on from there. At the end `tune_shipped_classes` chooses thresholds and calibrates.
 
 The weights that ship are of both commands: the second begins with the last checkpoint of the first.
 Half of its fields are of what that net is weak at, see `class_fields.simulate_weak`. The weights
@@ -144,7 +144,7 @@ def pull_back(unet, start, share):
                 tensor.lerp_(first[name], 1 - share)
 
 
-def train(unet, options, fields, test):
+def train(unet, options, fields, test, loss=None, score_of=None):
     """Train from the last checkpoint in the folder, or from the beginning.
 
     Parameters
@@ -154,11 +154,16 @@ def train(unet, options, fields, test):
     fields : Fields
     test : list of tuple
         Held-out fields, `prepared`.
+    loss : callable, optional
+        `loss_of`, or what is called like it and returns the like.
+    score_of : callable, optional
+        `score`, or what is called like it.
     """
+    loss, score_of = loss or loss_of, score_of or score
     module = unet.net_.module_
     optimizer = torch.optim.AdamW(module.parameters(), lr=options.lr, weight_decay=0.01)
     begun = resume(module, optimizer, options.folder)
-    print(score(module, test), flush=True)
+    print(score_of(module, test), flush=True)
     clock, sums = time.process_time(), []
     last = options.stop or options.steps
     for step in range(begun, last):
@@ -168,17 +173,14 @@ def train(unet, options, fields, test):
         for group in optimizer.param_groups:
             group["lr"] = float(options.lr * rate(step / options.steps))
         rng = np.random.default_rng([options.seed, step])
-        sums.append(take_step(module, optimizer, fields.batch(rng)))
+        sums.append(take_step(module, optimizer, fields.batch(rng), loss))
         if (step + 1) % 50 == 0:
             means, sums = np.mean(sums, axis=0), []
-            print(
-                f"step {step + 1}: source {means[0]:.3f}, star {means[1]:.3f}, artefact "
-                f"{means[2]:.4f}, Dice {means[3]:.3f}; {wanted} fields, "
-                f"{time.process_time() - clock:.0f} s",
-                flush=True,
-            )
+            parts = " ".join(f"{mean:.4f}" for mean in means)
+            spent = time.process_time() - clock
+            print(f"step {step + 1}: loss {parts}; {wanted} fields, {spent:.0f} s", flush=True)
         if (step + 1) % options.every == 0 or step + 1 == last:
-            print(score(module, test), flush=True)
+            print(score_of(module, test), flush=True)
             keep(unet, optimizer, step + 1, options.folder)
 
 
@@ -195,11 +197,11 @@ def rate(done):
     return 0.005 + 0.4975 * (1 + np.cos(np.pi * (done - 0.03) / 0.97))
 
 
-def take_step(module, optimizer, batch):
+def take_step(module, optimizer, batch, loss_of=loss_of):
     """Take one step; return the parts of the loss."""
-    images, classes, weights = batch
+    images, *truth = batch
     module.train()
-    loss, parts = loss_of(logits_of(module, images), classes, weights)
+    loss, parts = loss_of(logits_of(module, images), *truth)
     optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(module.parameters(), 2.0)

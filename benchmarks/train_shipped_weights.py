@@ -1,6 +1,8 @@
 """Train the shipped weights, ``UNetSegmenter(weights="vis")``, from simulations alone.
 
-    python benchmarks/train_shipped_weights.py --output vis.safetensors
+    python benchmarks/train_shipped_weights.py --output first.safetensors
+
+This is the first of two courses; `train_shipped_sources` is the second.
 
 Every field has its own pixel scale, PSF, depth, crowding, stars, noise correlation, background and
 flux unit, with or without an RMS map, and defects. The truth is `make_field`'s: a source is where
