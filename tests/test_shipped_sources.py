@@ -69,8 +69,8 @@ def test_the_course_ends_with_a_net_between_the_first_and_the_last(folder, monke
     torch.testing.assert_close(shipped, expected, rtol=1e-3, atol=1e-4)
     assert unet.threshold_ == 0.5 and not hasattr(unet, "calibration_")
     planes, truth = simulate(5)
-    found = unet.predict(planes[None])[0] > 0
-    assert (found & (truth[0] == GALAXY)).sum() > 0.8 * found.sum() > 0
+    mask = unet.predict(planes[None])[0] > 0
+    assert (mask & (truth[0] == GALAXY)).sum() > 0.8 * mask.sum() > 0
 
 
 def test_half_of_the_fields_are_hard_and_half_of_these_are_seen_in_quarters(folder, monkeypatch):
