@@ -92,11 +92,13 @@ def test_scores_are_of_the_class_or_of_any_class(kept):
 
 def test_a_file_says_what_its_scores_are(kept, tmp_path):
     _, path = kept
-    other = MaskRCNNSegmenter(weights=str(path), scores="source", **ONCE, lr=1e-6, random_state=0)
+    other = MaskRCNNSegmenter(
+        weights=str(path), scores="source", nested_sources=0.3, **ONCE, lr=1e-6, random_state=0
+    )
     save(other.fit(X, with_class(3)), tmp_path / "source.safetensors")
     again = MaskRCNNSegmenter(weights=tmp_path / "source.safetensors", **ONCE)
     assert again.predict(X, output="instances") == other.predict(X, output="instances")
-    assert again.scores_ == "source"
+    assert again.scores_ == "source" and again.nested_sources_ == 0.3
 
 
 def test_a_net_on_a_unet_learns(kept):
