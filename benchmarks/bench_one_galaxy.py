@@ -4,8 +4,7 @@ Run ``GALAXYSEGMENT_DATA=data python -m benchmarks.bench_one_galaxy``. Scenes ar
 `galaxy_scenes` with seeds that the boosted trees have not seen. Then the source F1 and pixel IoU on
 fields of small galaxies, where ``deblend="galaxy"`` must be no worse than ``deblend=True``.
 
-The first row is no program. It gives every pixel that photutils detects to the true source that
-shines most there: no label map of these pixels can do better. ``--rich`` takes the galaxies of
+The first rows are no programs but limits, see `galaxy_limits`. ``--rich`` takes the galaxies of
 `make_sky`, which the trees have never seen. ``--kinds edge-on irregular --first-seed 3200000``
 draws other scenes, of the kinds that are split most often, to develop with.
 """
@@ -27,6 +26,7 @@ from galaxysegment import (
 from galaxysegment.metrics import detection_scores, iou_score
 
 from .bench_defaults import simulated_fields
+from .galaxy_limits import limits
 from .galaxy_scenes import KINDS, make_scene
 from .real_sky import run_sextractor
 
@@ -58,20 +58,12 @@ def all_systems(with_unet):
             yield f"Mask R-CNN large_sources={how!r}", segmenter.predict
 
 
-def brightest_sources(scenes):
-    """Label maps by the truth: the brightest source of each pixel that photutils detects."""
-    detect = PhotutilsSegmenter(deblend=False, **SETTINGS)
-    masks = (detect.predict([scene.image])[0] > 0 for scene in scenes)
-    return [
-        np.where(mask, scene.light.argmax(axis=0) + 1, 0)
-        for mask, scene in zip(masks, scenes, strict=True)
-    ]
+def pieces(scene, labels, all_light=False):
+    """Largest share of the galaxy's light in a second label, and the label of the galaxy.
 
-
-def pieces(scene, labels):
-    """Largest share of the galaxy's light in a second label, and the label of the galaxy."""
-    truth = scene.truth()
-    inside = truth == 1
+    Light counts where the galaxy is the brightest source, or wherever it exceeds the noise.
+    """
+    inside = scene.light[0] > 1 if all_light else scene.truth() == 1
     light = np.bincount(labels[inside], weights=scene.light[0][inside], minlength=2)
     light[0] = 0
     main = int(light.argmax())
@@ -122,11 +114,11 @@ def large_scenes(n, rich, kinds=None, seed=FIRST_SEED):
     return scenes
 
 
-def summary_of(scenes, maps):
+def summary_of(scenes, maps, all_light=False):
     """One line: how many galaxies are split, by kind, and how many companions have labels."""
     split, rows = [], []
     for scene, labels in zip(scenes, maps, strict=True):
-        share, main = pieces(scene, labels)
+        share, main = pieces(scene, labels, all_light)
         split.append(share > PIECE)
         rows += companions(scene, labels, main)
     split, rows = np.array(split), np.array(rows).reshape(-1, 3)
@@ -142,7 +134,8 @@ def large_galaxies(n, options):
     scenes = large_scenes(n, options.rich, options.kinds, options.first_seed)
     print(f"{len(scenes)} galaxies; split, by kind; companions found: S/N 20-50, 50+, and of those")
     print("that shine most at their centre; CPU s")
-    print(f"{'brightest true source':28}", summary_of(scenes, brightest_sources(scenes)))
+    for name, maps, all_light in limits(scenes, SETTINGS):
+        print(f"{name:28}", summary_of(scenes, maps, all_light), flush=True)
     for name, predict in systems(options):
         start = time.process_time()
         maps = [predict([scene.image])[0] for scene in scenes]

@@ -150,19 +150,25 @@ def find_parts(image, own, n_pixels, connectivity):
     return scaled, grow_parts(scaled, order, connectivity == 8, N_SIGMA, SHARE, smallest)
 
 
-def split_source(image, own, n_pixels, connectivity):
-    """Number the sources 1…n in the pixels where `own` is true; None if there is only one."""
+def split_source(image, own, n_pixels, connectivity, tell=None):
+    """Number the sources 1…n in the pixels where `own` is true; None if there is only one.
+
+    `tell` takes flat positions of peaks and of their saddles (-1 for the first peak) and returns
+    the true source of each peak, which decides instead of the trees.
+    """
     from ._galaxy_hosts import draw_objects
-    from ._galaxy_judge import judge_parts
+    from ._galaxy_judge import N_FEATURES, judge_parts
 
     parts = find_parts(image, own, n_pixels, connectivity)
     if parts is None or parts[1][1].size < 2:
         return None
     scaled, (part, peak, saddle, saddle_pixel, winner) = parts
-    nobody, rows = np.zeros(0, dtype=np.int64), np.zeros((0, 0))
+    teacher, rows = np.zeros(0, dtype=np.int64), np.zeros((0, 0))
+    if tell is not None:
+        teacher, rows = tell(peak, saddle_pixel), np.zeros((3 * peak.size, 2 + N_FEATURES))
     owner, hosts, profiles, inside, area, _ = judge_parts(
         *(scaled, own, peak, saddle, saddle_pixel, winner),
-        *(1.0, LIMIT, load_trees(), nobody, rows),
+        *(1.0, LIMIT, load_trees(), teacher, rows),
     )
     drawn = draw_objects(scaled, own, part, peak, saddle, area, owner, hosts, profiles, inside)
     _grow_small(drawn, scaled, own, part, saddle, owner, n_pixels)

@@ -10,6 +10,8 @@ from .._utils.compiled import INNER, OPTIONS, njit
 from ._galaxy_parts import values_at
 
 N_BINS = 24  # of the radial profile of a host
+_MAX_WIDER = 3  # wider hosts that may get pixels of a host
+_FAINT_SHARE = 0.2  # of the light of a pixel: what a wider host must account for
 
 
 @njit(**INNER)
@@ -177,12 +179,67 @@ def nearest_hosts(host_list, hosts, profiles, y, x, near, shine):
     return n_near
 
 
+@njit(**INNER)
+def _shine(host, hosts, profiles, y, x):
+    """Light of a host at a pixel."""
+    return light_at(hosts[host], profiles[host], radius_of(hosts[host], y, x))
+
+
+@njit(**INNER)
+def _find_wider(host, owner, hosts, profiles, wider, shine):
+    """Fill `wider` with the hosts of larger half-light radius that shine most at a host's peak."""
+    n_wider, y, x = 0, hosts[host, 0], hosts[host, 1]
+    for other in range(owner.size):
+        if owner[other] != other or hosts[other, 6] <= hosts[host, 6]:
+            continue
+        value = _shine(other, hosts, profiles, y, x)
+        if n_wider < wider.size:
+            wider[n_wider], shine[n_wider] = other, value
+            n_wider += 1
+            continue
+        faintest = 0
+        for place in range(1, wider.size):
+            if shine[place] < shine[faintest]:
+                faintest = place
+        if value > shine[faintest]:
+            wider[faintest], shine[faintest] = other, value
+    for place in range(n_wider, wider.size):
+        wider[place] = -1
+
+
+@njit(**INNER)
+def _brightest_host(host, behind, wider, hosts, profiles, y, x, value, floor):
+    """The host of a pixel: that of its part, the one behind it, or a wider one."""
+    chosen, light, most = host, 0.0, _FAINT_SHARE * value
+    for place in range(-2, wider.size):
+        other = host
+        if place >= -1:
+            other = behind if place < 0 else wider[place]
+        if other < 0:
+            continue
+        shine = _shine(other, hosts, profiles, y, x)
+        if place == -2:
+            light = shine
+        elif place >= 0:
+            if shine > most and (light < value / 2 or shine > light - floor):
+                chosen, most = other, shine
+        elif hosts[behind, 6] > hosts[host, 6]:
+            if shine > light - floor:
+                chosen = behind
+        elif shine > max(light, value / 2):
+            chosen = behind
+    return chosen
+
+
 @njit(**OPTIONS)
 def draw_objects(image, own, part, peak, saddle, area, owner, hosts, profiles, inside):
-    """Give the pixels of each part to its host, or to the host behind it that shines more there.
+    """Give the pixels of each part to its host, or to another host that shines more there.
 
-    The light of a host is its profile less what the host behind it leaves under the part, where it
-    rises over its saddle.
+    Light that no model accounts for, as that of arms, is the wider host's. So a host gives a pixel
+    to a wider one if it accounts for less than half of the light, or for less than the other does.
+    The host behind it gets the pixel as well if it shines more there, less the light of the host
+    that may be left of the one behind. If the host behind is the narrower one, as a star that is
+    brighter than its galaxy, it must account for half of the light.
 
     Returns
     -------
@@ -191,17 +248,18 @@ def draw_objects(image, own, part, peak, saddle, area, owner, hosts, profiles, i
     """
     height, width = image.shape
     result, values = np.empty((height, width), np.int32), values_at(image, peak)
-    floor = np.zeros(peak.size)
+    floor, wider = np.zeros(peak.size), np.empty((peak.size, _MAX_WIDER), np.int64)
+    shine = np.empty(_MAX_WIDER)
     for host in range(peak.size):
-        if owner[host] != host or inside[host] < 0:
+        if owner[host] != host:
             continue
-        y, x = int(hosts[host, 0]), int(hosts[host, 1])
+        _find_wider(host, owner, hosts, profiles, wider[host], shine)
         behind = inside[host]
-        shine = light_at(hosts[behind], profiles[behind], radius_of(hosts[behind], y, x))
-        share = min(shine / max(saddle[host], 1e-12), 1.0)
-        floor[host] = share * light_at(
-            hosts[host], profiles[host], 1.5 * np.sqrt(area[host] / np.pi)
-        )
+        if behind >= 0:
+            y, x = hosts[host, 0], hosts[host, 1]
+            share = min(_shine(behind, hosts, profiles, y, x) / max(saddle[host], 1e-12), 1.0)
+            edge = 1.5 * np.sqrt(area[host] / np.pi)
+            floor[host] = share * light_at(hosts[host], profiles[host], edge)
     for y in range(height):
         for x in range(width):
             if not own[y, x]:
@@ -209,14 +267,12 @@ def draw_objects(image, own, part, peak, saddle, area, owner, hosts, profiles, i
                 continue
             index = part[y, x]
             host = owner[index]
-            behind = inside[host]
             result[y, x] = host
             half = saddle[host] + (values[host] - saddle[host]) / 2
-            if behind < 0 or (index == host and image[y, x] >= half):
-                continue
-            light = (
-                light_at(hosts[host], profiles[host], radius_of(hosts[host], y, x)) - floor[host]
-            )
-            if light < light_at(hosts[behind], profiles[behind], radius_of(hosts[behind], y, x)):
-                result[y, x] = behind
+            is_alone = inside[host] < 0 and wider[host, 0] < 0
+            if not is_alone and (index != host or image[y, x] < half):
+                result[y, x] = _brightest_host(
+                    *(host, inside[host], wider[host], hosts, profiles),
+                    *(y, x, image[y, x], floor[host]),
+                )
     return result

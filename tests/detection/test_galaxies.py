@@ -84,6 +84,26 @@ def test_stars_and_companions_in_front_of_a_spiral_come_apart():
     assert np.bincount(parts.ravel())[own[1:]].max() < 400
 
 
+@pytest.mark.parametrize(
+    ("away", "peak", "ratio"), [(40, 900, 0.5), (50, 2500, 0.5), (50, 2500, 1)]
+)
+def test_outskirts_belong_to_the_wide_galaxy_not_to_the_bright_one(away, peak, ratio):
+    y, x = np.indices((150, 190))
+    wide = 60 * np.exp(-np.hypot((y - 75) / ratio, x - 110) / 16)
+    bright = disk(wide.shape, (75, 110 - away), 6, peak)
+    smooth = observe(wide + bright)[1]
+    labels = components(smooth)
+    parts = deblend_galaxies(labels, smooth, 10)
+    assert labels[75, 110 - away] == labels[75, 110]
+    assert parts[75, 110 - away] != parts[75, 110]
+    own = (labels > 0) & (wide > 1) & (wide > 2 * bright)
+    light = np.bincount(parts[own], weights=wide[own])
+    assert light[parts[75, 110]] > 0.98 * light.sum()
+    # and the bright galaxy keeps what is its own
+    own = (labels > 0) & (bright > 3 * wide)
+    assert np.mean(parts[own] == parts[75, 110 - away]) > 0.95
+
+
 def test_two_galaxies_of_like_size_come_apart():
     shape = (120, 140)
     light = disk(shape, (60, 50), 8, 100) + disk(shape, (60, 90), 7, 80)
@@ -360,6 +380,10 @@ def test_tiles_drop_the_same_crumbs():
         (2000103, "cluster", False),
         (3200028, "edge-on", False),
         (3100018, "spiral", True),
+        # galaxies beside others that are brighter, but less wide
+        (5000064, "spiral", False),
+        (5000080, "edge-on", False),
+        (5000088, "elliptical", False),
     ],
 )
 def test_other_sources_do_not_take_the_outskirts_of_a_galaxy(seed, kind, rich):
@@ -371,6 +395,26 @@ def test_other_sources_do_not_take_the_outskirts_of_a_galaxy(seed, kind, rich):
     labels = PhotutilsSegmenter(n_sigma=1, box_size=128).predict(scene.image[None])[0]
     share, _ = pieces(scene, labels)
     assert share < 0.05
+
+
+def test_limits_of_label_maps_are_in_order():
+    pytest.importorskip("sep", reason="is imported by the benchmark")
+    from benchmarks.bench_one_galaxy import SETTINGS, pieces
+    from benchmarks.galaxy_limits import limits
+    from benchmarks.galaxy_scenes import make_scene
+
+    scene = make_scene(5000080, kind="edge-on")
+    _, maps, all_light = zip(*limits([scene], SETTINGS), strict=True)
+    (best,), (same,), (apart,), (told,) = maps
+    assert all_light == (False, True, False, False)
+    assert same is best
+    assert pieces(scene, best)[0] == 0
+    assert pieces(scene, best, all_light=True)[0] > 0.1  # an elliptical in front
+    assert np.array_equal(apart > 0, best > 0)
+    assert len(np.unique(apart)) > len(np.unique(best))
+    assert np.array_equal(told > 0, best > 0)
+    assert pieces(scene, told)[0] < 0.05
+    assert np.bincount(told[best == 1]).max() > 0.8 * np.sum(best == 1)
 
 
 @pytest.mark.parametrize(
