@@ -21,6 +21,8 @@ ABOUT = {
         "8 pixels. The plain library is the row *sep*."
     ),
     "sep_tuned": "The same, tuned on the patches of PhotutilsSegmenter, tuned.",
+    "photutils_common": "PhotutilsSegmenter on the common grid alone, as the peers have it in C.",
+    "sep_common": "SEPSegmenter on the common grid alone, as the peers have it in C.",
     "kmeans": "Two clusters of pixels, 10 starts. *smooth* is our preprocessing, not the study's.",
     "random_forest": "Trained on 64 patches (200 in B, 16 in C).",
     "random_forest_2022": (
@@ -67,9 +69,9 @@ ABOUT = {
     "plain_sep_tuned": "The same with filter, threshold, kernel, pixels and contrast tuned.",
     "sextractor": "The program with its own defaults (``-d``).",
     "sextractor_tuned": "The same with threshold, kernel and pixels tuned.",
-    "plain_photutils_common": "photutils, tuned on the grid that ours have in C.",
-    "plain_sep_common": "sep, tuned on the grid that ours have in C.",
-    "sextractor_common": "SExtractor, tuned on the grid that ours have in C.",
+    "plain_photutils_common": "photutils, tuned on the common grid of C.",
+    "plain_sep_common": "sep, tuned on the common grid of C.",
+    "sextractor_common": "SExtractor, tuned on the common grid of C.",
     "noisechisel": "NoiseChisel and Segment of the GNU Astronomy Utilities, small tiles.",
     "noisechisel_tuned": "The same, masks cut at an isophote; three parameters tuned.",
     "smp_unet": (

@@ -270,6 +270,20 @@ SYSTEMS = {
         grids={"C": GRID | OUR_GRID, "C8": GRID | OUR_GRID},
         sweep=("n_sigma", SIGMAS),
     ),
+    "photutils_common": System(
+        "PhotutilsSegmenter, tuned on the common grid",
+        ours("PhotutilsSegmenter", rms=True, deblend=True, **THRESHOLD),
+        {"C": ("raw",)},
+        n_train=FEW,
+        grid=GRID,
+    ),
+    "sep_common": System(
+        "SEPSegmenter, tuned on the common grid",
+        ours("SEPSegmenter", rms=True, deblend=True, **THRESHOLD),
+        {"C": ("raw",)},
+        n_train=FEW,
+        grid=GRID,
+    ),
     "kmeans": System(
         "KMeansSegmenter",
         ours("KMeansSegmenter", seeded=True),

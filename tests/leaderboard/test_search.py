@@ -6,9 +6,10 @@ def test_tuned_programs_choose_from_a_common_grid():
     from benchmarks.leaderboard.systems import SYSTEMS
 
     names = "photutils_tuned", "sep_tuned", "plain_photutils_common", "plain_sep_common"
-    for name in (*names, "sextractor_common"):
+    for name in (*names, "sextractor_common", "photutils_common", "sep_common"):
         grid = SYSTEMS[name].grid_of("C")
         assert {key: grid[key] for key in GRID} == GRID
+    assert SYSTEMS["sep_common"].grid_of("C") == GRID  # nothing that the peers lack
     assert SYSTEMS["sep_tuned"].grid_of("A") == SYSTEMS["sep_tuned"].grid != grid
 
 

@@ -41,6 +41,8 @@ def test_nets_that_need_training_are_not_repeated():
         "photutils_tuned",
         "sep",
         "sep_tuned",
+        "photutils_common",
+        "sep_common",
         "unet_shipped",
         "unet_shipped_tuned",
         "unet_sky",
