@@ -6,8 +6,9 @@ r"""Calibrate the weights that ship with the package, and score their calibratio
     python benchmarks/calibrate_shipped_weights.py score --weights sky
 
 `fit` predicts 40 fields of `make_field` with 20 to 400 galaxies a square arcminute, half of them
-with their RMS map, and writes the isotonic table into a copy of the weights. The weights never saw
-these fields. `score` prints the expected calibration error before and after, over the pixels with a
+with their RMS map, and writes the isotonic table into a copy of the weights. Every field counts
+alike: a crowded field has ten times as many uncertain pixels as a sparse one, and is thinned. The
+weights never saw these fields. `score` prints the expected calibration error before and after, over the pixels with a
 probability between 0.05 and 0.95 and over the sources, as mean and spread over three sets of fields
 (two halves of the only field of GalSim). Its fields took no part in `fit`:
 `make_field` with other seeds, the fields that `train_shipped_weights.py` simulates with other
@@ -52,12 +53,26 @@ def fit(options):
         unet._drop_calibration()
         probas.append(unet.predict_proba(image[None, 0] if index % 2 else image[None])[0])
         truths.append(labels > 0)
-    table = fit_calibration(probas, truths)
+    table = fit_calibration(*alike(probas, truths, rng))
     path = Path(options.weights)
     tree = read_model_file(path if path.exists() else weights_path("UNetSegmenter", path.name))
     tree["state"]["calibration"] = table
     write_model_file(options.output, tree)
     print(f"{options.output}: {table.shape[1]} knots from {N_FIELDS} fields")
+
+
+def alike(probas, truths, rng):
+    """Pixels of each field, drawn so that all fields have as many uncertain pixels."""
+    low, high = UNCERTAIN
+    counts = [int(((proba > low) & (proba < high)).sum()) for proba in probas]
+    shares = [min(counts) / count for count in counts]
+    drawn = [
+        rng.uniform(size=proba.shape) < share for proba, share in zip(probas, shares, strict=True)
+    ]
+    return (
+        [proba[keep][None] for proba, keep in zip(probas, drawn, strict=True)],
+        [truth[keep][None] for truth, keep in zip(truths, drawn, strict=True)],
+    )
 
 
 def segmenters(weights):
