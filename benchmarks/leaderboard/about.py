@@ -30,7 +30,7 @@ ABOUT = {
         "trees of depth 12, threshold .5, no deblending. Not compared with the peers."
     ),
     "unet_shipped": (
-        "Weights that ship with the package, trained on 560 other fields, not on these. One band: "
+        "Weights that ship with the package, trained on 800 other fields, not on these. One band: "
         "in C the r band, in which the truth is defined, or the mean of the bands, which is deeper "
         "than the truth."
     ),

@@ -105,7 +105,7 @@ def goal_table(store):
 TRIED = (
     ("unet", "snr", "16 epochs of 1024 patches"),
     ("unet_long", "snr", "16 epochs of 4096 patches"),
-    ("unet_shipped", "raw", "trained on 560 other fields"),
+    ("unet_shipped", "raw", "trained on 800 other fields"),
     ("unet_shipped_tuned", "raw", "its threshold, least pixels and deblending chosen here"),
     ("mask2former", "snr", "queries at the peaks of a learnt centre map"),
     ("mask_rcnn", "snr", "a mask for each box"),
