@@ -8,9 +8,10 @@ r"""Calibrate the weights that ship with the package, and score their calibratio
 `fit` predicts 40 fields of `make_field` with 20 to 400 galaxies a square arcminute, half of them
 with their RMS map, and writes the isotonic table into a copy of the weights. Every field counts
 alike: a crowded field has ten times as many uncertain pixels as a sparse one, and is thinned. The
-weights never saw these fields. `score` prints the expected calibration error before and after, over the pixels with a
-probability between 0.05 and 0.95 and over the sources, as mean and spread over three sets of fields
-(two halves of the only field of GalSim). Its fields took no part in `fit`:
+weights never saw these fields. `score` prints the expected calibration error before and after,
+over the pixels with a probability between 0.05 and 0.95 and over the sources, as mean and spread
+over three sets of fields (two halves of the only field of GalSim). Its fields took no part in
+`fit`:
 `make_field` with other seeds, the fields that `train_shipped_weights.py` simulates with other
 seeds, and, if GALAXYSEGMENT_DATA is set, images of two other simulators.
 """
