@@ -255,7 +255,14 @@ def write_real_sky(page, pictures):
     for field, numbers in counts.items():
         source = f"/{pictures.relative_to(HERE).as_posix()}/{field}.png"
         title = field.replace("_", " ")
-        lines += [title, "-" * len(title), "", f".. figure:: {source}", ""]
+        lines += [
+            title,
+            "-" * len(title),
+            "",
+            f".. figure:: {source}",
+            f"   :target: ..{source}",
+            "",
+        ]
         lines += [f"   Sources: {', '.join(numbers)}.", ""]
     _write(page, "\n".join(lines))
 
