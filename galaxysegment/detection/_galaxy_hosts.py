@@ -161,28 +161,33 @@ def light_at(host, profile, radius):
 
 
 @njit(**INNER)
+def _shine(host, hosts, profiles, y, x):
+    """Light of a host at a pixel."""
+    return light_at(hosts[host], profiles[host], radius_of(hosts[host], y, x))
+
+
+@njit(**INNER)
+def _keep_brightest(host, value, n_kept, kept, shine):
+    """Keep a host if it is among those that shine most; return how many are kept."""
+    if n_kept < kept.size:
+        kept[n_kept], shine[n_kept] = host, value
+        return n_kept + 1
+    faintest = 0
+    for place in range(1, kept.size):
+        if shine[place] < shine[faintest]:
+            faintest = place
+    if value > shine[faintest]:
+        kept[faintest], shine[faintest] = host, value
+    return n_kept
+
+
+@njit(**INNER)
 def nearest_hosts(host_list, hosts, profiles, y, x, near, shine):
     """Fill `near` with the hosts that shine most at a pixel, `shine` with their light."""
     n_near = 0
     for host in host_list:
-        value = light_at(hosts[host], profiles[host], radius_of(hosts[host], y, x))
-        if n_near < near.size:
-            near[n_near], shine[n_near] = host, value
-            n_near += 1
-            continue
-        faintest = 0
-        for place in range(1, near.size):
-            if shine[place] < shine[faintest]:
-                faintest = place
-        if value > shine[faintest]:
-            near[faintest], shine[faintest] = host, value
+        n_near = _keep_brightest(host, _shine(host, hosts, profiles, y, x), n_near, near, shine)
     return n_near
-
-
-@njit(**INNER)
-def _shine(host, hosts, profiles, y, x):
-    """Light of a host at a pixel."""
-    return light_at(hosts[host], profiles[host], radius_of(hosts[host], y, x))
 
 
 @njit(**INNER)
@@ -193,16 +198,7 @@ def _find_wider(host, owner, hosts, profiles, wider, shine):
         if owner[other] != other or hosts[other, 6] <= hosts[host, 6]:
             continue
         value = _shine(other, hosts, profiles, y, x)
-        if n_wider < wider.size:
-            wider[n_wider], shine[n_wider] = other, value
-            n_wider += 1
-            continue
-        faintest = 0
-        for place in range(1, wider.size):
-            if shine[place] < shine[faintest]:
-                faintest = place
-        if value > shine[faintest]:
-            wider[faintest], shine[faintest] = other, value
+        n_wider = _keep_brightest(other, value, n_wider, wider, shine)
     for place in range(n_wider, wider.size):
         wider[place] = -1
 
