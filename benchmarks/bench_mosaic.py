@@ -11,7 +11,8 @@ Compare time, memory and number of sources.
 Every method runs in a process of its own, at the same thresholds, and writes a segmentation map.
 Printed are wall time until the process ends and until the map is on the disk, the largest resident
 memory of any one process, and the number of sources; and times and memory relative to SExtractor,
-or to the first method.
+or to the first method. The sources are compiled to byte code first, as an installation does: where
+Python is told to write none, each process would do that again for 0.12 s.
 
 ``--copies 3`` puts 3 × 3 copies of the field side by side, because a large field takes long to
 simulate. Every second copy is mirrored, so that the sky has no steps where copies meet. With
@@ -22,6 +23,7 @@ disk. It leaves out that threads wait for each other.
 """
 
 import argparse
+import compileall
 import gc
 import os
 import resource
@@ -30,7 +32,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -380,7 +382,7 @@ class PeakMemory(threading.Thread):
     def run(self):
         while self.running:
             for process in Path("/proc").glob("[0-9]*"):
-                try:
+                with suppress(OSError, IndexError, TypeError):
                     if (
                         int((process / "stat").read_text().rsplit(")", 1)[1].split()[3])
                         == self.session
@@ -390,8 +392,6 @@ class PeakMemory(threading.Thread):
                             self.peak,
                             *(int(x.split()[1]) / 1e6 for x in lines if x.startswith("VmHWM")),
                         )
-                except (OSError, IndexError, TypeError):
-                    continue
             time.sleep(0.1)
 
 
@@ -506,6 +506,7 @@ def main():
         run(arguments.run, arguments, arguments.output)
         gc.freeze()  # as the command line does: else Python looks for garbage as it ends
         return
+    compileall.compile_dir(Path(import_module("galaxysegment").__file__).parent, quiet=1)
     prepare_field(arguments)
     if arguments.stages:
         print_stages(arguments.stages, arguments)

@@ -1,9 +1,10 @@
 """The run: tiles, join, blends, numbers, file."""
 
 import json
+import re
 import warnings
 from contextlib import nullcontext
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution
 from numbers import Integral
 from uuid import uuid4
 
@@ -459,7 +460,10 @@ def _warn_of_no_source():
 
 
 def _version_of(package):
+    """Version of an installed package, or None; the rest of its metadata is long to parse."""
     try:
-        return version(package)
+        installed = distribution(package)
     except PackageNotFoundError:
         return None
+    line = re.search("^Version: *(.*?) *$", installed.read_text("METADATA") or "", re.MULTILINE)
+    return line[1] if line else installed.version

@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections import Counter
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -316,6 +317,12 @@ def test_an_array_that_is_changed_during_the_run_is_an_error(tmp_path, image, ev
         segment_mosaic(Threshold(), image, output=tmp_path / "labels.fits", **OPTIONS)
 
 
+def test_versions_are_those_of_the_installed_packages():
+    assert _run._version_of("no-such-package") is None
+    for name in ("numpy", "scipy", "scikit-learn", "astropy", "pytest"):
+        assert _run._version_of(name) == metadata.version(name)
+
+
 def test_another_version_of_a_package_is_another_run(tmp_path, image, event, monkeypatch):
     output = tmp_path / "labels.fits"
 
@@ -325,8 +332,8 @@ def test_another_version_of_a_package_is_another_run(tmp_path, image, event, mon
     event(fail)
     with pytest.raises(TileError, match="this tile is bad"):
         segment_mosaic(Threshold(), image, output=output, **OPTIONS)
-    version = _run._version_of
-    monkeypatch.setattr(_run, "_version_of", lambda name: version(name) if name != "sep" else "0")
+    own = _run._version_of
+    monkeypatch.setattr(_run, "_version_of", lambda name: own(name) if name != "sep" else "0")
     with pytest.raises(ValueError, match="had another version of sep"):
         segment_mosaic(Threshold(), image, output=output, resume=True, **OPTIONS)
     about = json.loads((_run.work_path(output) / "run.json").read_text())
