@@ -257,7 +257,8 @@ def box_statistics(image, box, mask=None, n_all=0):
     pay for many pixels only.
     """
     height, width = image.shape
-    clip = _clip_compiled if compiling_pays(max(n_all, height * width)) else _clip_sorted
+    pays = compiling_pays(max(n_all, height * width))
+    measure = _measure_compiled if pays else _measure_sorted
     whole = height // box[0] * box[0]
     step = box[0] * max(1, _BLOCK // (box[0] * width))
     bands = [(y, min(y + step, whole)) for y in range(0, whole, step)]
@@ -268,21 +269,31 @@ def box_statistics(image, box, mask=None, n_all=0):
         rows = image[y0:y1]
         if mask is not None:
             rows = np.where(mask[y0:y1], rows.dtype.type(np.nan), rows)
-        statistics.append(_boxes_of_band(rows, min(box[0], y1 - y0), box[1], clip))
+        statistics.append(measure(rows, min(box[0], y1 - y0), box[1]))
     return np.moveaxis(np.concatenate(statistics), 2, 0)
 
 
-def _boxes_of_band(rows, box_height, box_width, clip):
+def _measure_compiled(rows, box_height, box_width):
+    """The same as `_measure_sorted`, to the bit."""
+    from ._box_kernels import clip_boxes
+
+    statistics = np.empty((len(rows) // box_height, -(-rows.shape[1] // box_width), 3))
+    # A kernel is compiled for each layout, and again for what may not be written to.
+    clip_boxes(np.require(rows, requirements="CW"), box_height, box_width, statistics)
+    return statistics
+
+
+def _measure_sorted(rows, box_height, box_width):
     """Statistics of the boxes of some rows: (n_boxes_y, n_boxes_x, 3). The last may be narrower."""
     whole = rows.shape[1] // box_width * box_width
     step = box_width * max(1, _BLOCK // (len(rows) * box_width))
     statistics = [
-        _clipped_statistics(_cut(rows[:, x : min(x + step, whole)], box_height, box_width), clip)
+        _clipped_statistics(_cut(rows[:, x : min(x + step, whole)], box_height, box_width))
         for x in range(0, whole, step)
     ]
     if whole < rows.shape[1]:
         rest = _cut(rows[:, whole:], box_height, rows.shape[1] - whole)
-        statistics.append(_clipped_statistics(rest, clip))
+        statistics.append(_clipped_statistics(rest))
     return np.concatenate(statistics, axis=1)
 
 
@@ -292,7 +303,7 @@ def _cut(rows, box_height, box_width):
     return rows.reshape(n_y, box_height, n_x, box_width).swapaxes(1, 2)
 
 
-def _clipped_statistics(boxes, clip):
+def _clipped_statistics(boxes):
     """Median, scatter and number of what clipping at 3 sigma leaves of each box.
 
     The boxes are the first two axes; the result has a third of length 3.
@@ -305,16 +316,7 @@ def _clipped_statistics(boxes, clip):
     pixels.reshape(boxes.shape)[...] = boxes  # a view
     samples[:, -1] = np.nan
     pixels.sort(axis=1)  # NaN last
-    return clip(samples).reshape(*shape, 3)
-
-
-def _clip_compiled(samples):
-    """The same as `_clip_sorted`, to the bit."""
-    from ._box_kernels import clip_boxes
-
-    statistics = np.empty((len(samples), 3))
-    clip_boxes(samples, statistics)
-    return statistics
+    return _clip_sorted(samples).reshape(*shape, 3)
 
 
 def _clip_sorted(samples):

@@ -10,6 +10,9 @@ import numpy as np
 from .._utils.compiled import BARE, INNER, OPTIONS, njit
 
 _CLIP, _MAX_CLIPS = 3.0, 10
+_LEVELS, _SPAN = 4096, 4.0  # that sort a box, and the scatters that they reach from its middle
+_TURNS = 5  # in which neighbours change places; more leave less to do one by one
+_CROWD = 64  # pixels of a level that are sorted one by one in the time of a heap
 _LANES = 16  # boxes that are measured at once: their numbers fill a register
 _TILE = 16  # pixels of each of these boxes whose levels are computed at once
 _MOST_LEVELS = 4096  # of sep's histogram
@@ -57,7 +60,7 @@ def scatter_of(sums, low, high):
 
 
 @njit(**BARE)
-def median_of(samples, low, high):
+def sorted_median(samples, low, high):
     """Median of sorted samples ``low…high``."""
     middle = low + high
     return (np.float64(samples[max(middle - 1, 0) // 2]) + np.float64(samples[middle // 2])) / 2
@@ -77,36 +80,165 @@ def number_below(samples, limit):
 
 
 @njit(**OPTIONS)
-def clip_boxes(boxes, statistics):
-    """Median, scatter and number of what clipping at 3 sigma leaves of sorted boxes.
+def clip_boxes(image, height, width, statistics):
+    """Median, scatter and number of what clipping at 3 sigma leaves of each box.
 
     Parameters
     ----------
-    boxes : ndarray of float, shape (n_boxes, n_pixels + 1)
-        Sorted rows, NaN last; the last column is NaN.
-    statistics : ndarray of float64, shape (n_boxes, 3)
+    image : ndarray of float, shape (n_boxes_y * height, n_columns)
+        NaN is "no data".
+    height, width : int
+        Of a box; the last of a row may be narrower.
+    statistics : ndarray of float64, shape (n_boxes_y, n_boxes_x, 3)
         Filled.
     """
-    sums = np.empty((2, boxes.shape[1] + 1))
-    for box in range(len(boxes)):
-        samples = boxes[box]
-        low, high = np.int64(0), number_below(samples, np.inf)
-        while high < samples.size - 1 and not np.isnan(samples[high]):  # infinite
-            high += 1
-        centre = median_of(samples, low, high)
-        sum_from_middle(samples, high // 2, high, centre, sums)
-        new_low, new_high = low, high
-        for _ in range(_MAX_CLIPS):
-            median = median_of(samples, low, high)
-            reach = _CLIP * scatter_of(sums, low, high)
-            new_low = number_below(samples, median - reach)
-            new_high = number_below(samples, np.nextafter(median + reach, np.inf))
-            if new_low <= low and new_high >= high:
-                break
-            low, high = max(low, new_low), min(high, new_high)
-        statistics[box, 0] = median_of(samples, new_low, new_high)
-        statistics[box, 1] = scatter_of(sums, new_low, new_high)
-        statistics[box, 2] = new_high - new_low
+    pixels = np.empty(height * width, image.dtype)
+    samples = np.empty(height * width + 1, image.dtype)
+    places, ends = np.empty(pixels.size, np.int32), np.empty(_LEVELS, np.int32)
+    sums = np.empty((2, samples.size + 1))
+    centre, scatter = 0.0, 0.0  # of the box before
+    for row in range(statistics.shape[0]):
+        for column in range(statistics.shape[1]):
+            n = take_box(pixels, image, row * height, column * width, height, width)
+            if not (np.isfinite(centre) and scatter > 0):
+                centre, scatter = moments_of(pixels[:n])
+            sort_box(samples, pixels[:n], places, ends, centre, scatter)
+            samples[n] = np.nan
+            clip_sorted(samples[: n + 1], sums, statistics[row, column])
+            centre, scatter = statistics[row, column, 0], statistics[row, column, 1]
+
+
+@njit(**BARE)
+def take_box(pixels, image, y0, x0, height, width):
+    """Copy the pixels of a box that are not NaN to the beginning of `pixels`; return how many."""
+    n, x1 = np.uintp(0), min(x0 + width, image.shape[1])
+    for y in range(y0, y0 + height):
+        for x in range(np.uintp(x0), np.uintp(x1)):
+            pixels[n] = image[y, x]
+            n += np.uintp(image[y, x] == image[y, x])
+    return np.int64(n)
+
+
+@njit(**BARE)
+def moments_of(pixels):
+    """Mean and standard deviation of the finite pixels; not finite if there are none."""
+    n = total = square = 0.0
+    for index in range(pixels.size):
+        value = np.float64(pixels[index])
+        if np.isfinite(value):
+            n, total, square = n + 1, total + value, square + value * value
+    mean = total / n
+    return mean, math.sqrt(max(square / n - mean * mean, 0.0))
+
+
+@njit(**BARE)
+def sort_box(samples, pixels, places, ends, centre, scatter):
+    """Sort the pixels of a box into the beginning of `samples`.
+
+    They are counted by level, each is put where its level begins, and neighbours change places
+    until all are in order. numpy's sort takes up to three times as long, for it depends on
+    instructions that some processors are slow at.
+
+    Parameters
+    ----------
+    samples : ndarray of float
+    pixels : ndarray of float, shape (n,)
+        Not NaN.
+    places : ndarray of int32, shape (n,) or longer
+        Work space.
+    ends : ndarray of int32, shape (4096,)
+        Work space.
+    centre, scatter : float
+        About those of the pixels: the levels lie there. The result does not depend on them.
+    """
+    step, zero, last = np.uintp(1), pixels.dtype.type(0), pixels.dtype.type(_LEVELS - 1)
+    low = pixels.dtype.type(centre - _SPAN * scatter)
+    scale = pixels.dtype.type(_LEVELS / (2 * _SPAN * scatter))
+    for level in range(_LEVELS):
+        ends[level] = 0
+    for index in range(pixels.size):
+        place = (pixels[index] - low) * scale
+        place = place if place > zero else zero  # NaN, too: what infinite numbers make
+        places[index] = np.int32(place if place < last else last)
+    for index in range(pixels.size):
+        ends[np.uintp(places[index])] += np.int32(1)
+    before = most = np.int32(0)
+    for level in range(_LEVELS):
+        n = ends[level]
+        ends[level], before, most = before, before + n, max(most, n)
+    for index in range(pixels.size):
+        level = np.uintp(places[index])
+        samples[np.uintp(ends[level])] = pixels[index]
+        ends[level] += np.int32(1)
+    if most > _CROWD:
+        sort_crowds(samples, ends)
+    for turn in range(_TURNS):
+        for left in range(np.uintp(turn % 2), np.uintp(max(pixels.size - 1, 0)), np.uintp(2)):
+            first, second = samples[left], samples[left + step]
+            samples[left], samples[left + step] = min(first, second), max(first, second)
+    for index in range(step, np.uintp(pixels.size)):
+        value, place = samples[index], index
+        while place > 0 and samples[place - step] > value:
+            samples[place] = samples[place - step]
+            place -= step
+        samples[place] = value
+
+
+@njit(**BARE)
+def sort_crowds(samples, ends):
+    """Sort the levels with many pixels, in the time that the worst order takes: that of a heap."""
+    start = np.int64(0)
+    for level in range(ends.size):
+        crowd, start = samples[start : ends[level]], np.int64(ends[level])
+        if crowd.size <= _CROWD:
+            continue
+        is_sorted = True  # rounded pixels are equal
+        for index in range(1, crowd.size):
+            is_sorted &= crowd[index - 1] <= crowd[index]
+        if is_sorted:
+            continue
+        for root in range(crowd.size // 2 - 1, -1, -1):
+            sink(crowd, root, crowd.size)
+        for stop in range(crowd.size - 1, 0, -1):
+            crowd[0], crowd[stop] = crowd[stop], crowd[0]
+            sink(crowd, np.int64(0), stop)
+
+
+@njit(**BARE)
+def sink(heap, root, stop):
+    """Let a number sink in a heap that ends before `stop`, until none below it is larger."""
+    value = heap[root]
+    while 2 * root + 1 < stop:
+        child = 2 * root + 1
+        if child + 1 < stop and heap[child + 1] > heap[child]:
+            child += 1
+        if heap[child] <= value:
+            break
+        heap[root], root = heap[child], child
+    heap[root] = value
+
+
+@njit(**BARE)
+def clip_sorted(samples, sums, statistics):
+    """Fill in median, scatter and number of what clipping at 3 sigma leaves of sorted samples.
+
+    The last sample is NaN. `sums` is work space, of shape (2, n_samples + 1) or more.
+    """
+    low, high = np.int64(0), np.int64(samples.size - 1)
+    centre = sorted_median(samples, low, high)
+    sum_from_middle(samples, high // 2, high, centre, sums)
+    new_low, new_high = low, high
+    for _ in range(_MAX_CLIPS):
+        median = sorted_median(samples, low, high)
+        reach = _CLIP * scatter_of(sums, low, high)
+        new_low = number_below(samples, median - reach)
+        new_high = number_below(samples, np.nextafter(median + reach, np.inf))
+        if new_low <= low and new_high >= high:
+            break
+        low, high = max(low, new_low), min(high, new_high)
+    statistics[0] = sorted_median(samples, new_low, new_high)
+    statistics[1] = scatter_of(sums, new_low, new_high)
+    statistics[2] = new_high - new_low
 
 
 @njit(**OPTIONS)

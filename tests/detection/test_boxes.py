@@ -18,30 +18,43 @@ def sky(rng, shape, level, dtype):
     return (image + (rng.random(shape) < 0.02) * rng.exponential(100, shape)).astype(dtype)
 
 
-@settings(max_examples=60, deadline=None)
+KINDS = ["plain", "rounded", "missing", "empty", "infinite", "flat", "steep", "two levels", "tiny"]
+
+
+@settings(max_examples=100, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
-    n_pixels=st.sampled_from([1, 2, 7, 8, 9, 127, 128, 129, 130, 300, 2500]),
+    box=st.sampled_from([(1, 1), (1, 2), (2, 3), (3, 43), (8, 16), (10, 30), (50, 50)]),
     dtype=st.sampled_from([np.float32, np.float64]),
     level=st.sampled_from([0, 1000]),
-    kind=st.sampled_from(["plain", "rounded", "missing", "empty", "infinite", "flat"]),
+    kind=st.sampled_from(KINDS),
+    order=st.sampled_from(["C", "F"]),
 )
-def test_clipped_statistics_are_those_of_numpy(seed, n_pixels, dtype, level, kind):
+def test_clipped_statistics_are_those_of_numpy(seed, box, dtype, level, kind, order):
     rng = np.random.default_rng(seed)
-    boxes = sky(rng, (2, 3, n_pixels), level, dtype)
+    height, width = box
+    rows = sky(rng, (2 * height, 3 * width + width // 2), level, dtype)
     if kind == "rounded":
-        boxes = np.round(boxes)
+        rows = np.round(rows)
     elif kind == "missing":
-        boxes[rng.random(boxes.shape) < 0.4] = np.nan
+        rows[rng.random(rows.shape) < 0.4] = np.nan
     elif kind == "empty":
-        boxes[0] = np.nan
+        rows[:, :width] = np.nan
     elif kind == "infinite":
-        boxes[0, 1, 0] = np.inf
+        rows[0, width], rows[-1, -1] = np.inf, -np.inf
     elif kind == "flat":
-        boxes[1] = level
-    with np.errstate(invalid="ignore"):
-        expected = background._clipped_statistics(boxes, background._clip_sorted)
-    compiled = background._clipped_statistics(boxes, background._clip_compiled)
+        rows[:, : 2 * width] = level
+    elif kind == "steep":  # the box before says nothing about the next
+        rows *= 10.0 ** (10 * rng.integers(-3, 4, rows.shape[1]))
+    elif kind == "two levels":
+        rows[:, ::2] += 1e6
+    elif kind == "tiny":
+        rows = (rows * dtype(1e-38)).astype(dtype)
+    rows = np.asarray(rows, order=order)
+    rows.flags.writeable = order == "C"
+    with np.errstate(invalid="ignore", over="ignore"):
+        expected = background._measure_sorted(rows, height, width)
+    compiled = background._measure_compiled(rows, height, width)
     assert np.array_equal(compiled, expected, equal_nan=True)
 
 
