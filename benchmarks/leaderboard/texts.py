@@ -131,10 +131,9 @@ LIMITS = """\
   Newer rows choose threshold, kernel and filter together, and go on until a round changes nothing.
   Going on in this way from the stored parameters changed one of the rows that were tried again.
 - The segmentation_models_pytorch U-Net of setting A has the same patches and preprocessing as ours,
-  but no flips in training, views, tuned threshold or deblending, and one seed, 0. Our U-Net on the
-  S/N has seeds 1 and 2, so that they do not meet there: our Mask R-CNN meets it. In
-  :doc:`leaderboard_equal` both U-Nets have the same training, post-processing and minutes of a
-  quiet core: that contest compares the nets alone.
+  but no flips in training, views, tuned threshold or deblending, and one seed, 0, on which they
+  meet. In :doc:`leaderboard_equal` both U-Nets have the same training, post-processing and minutes
+  of a quiet core: that contest compares the nets alone.
 - Three rows were repeated by their commands: sep, photutils and ``SEPSegmenter`` in C8, seed 1. All
   scores are equal to the last stored digit, except panoptic quality, which differs by up to .0006.
   Since these rows were run, a small source on a large one is painted on top. Rows of settings B, C

@@ -72,3 +72,23 @@ def test_the_search_goes_on_until_nothing_changes(monkeypatch):
 
 class _Nothing:
     X = ()
+
+
+def test_choosing_sees_the_sources_of_a_prediction_without_their_scores(monkeypatch):
+    import numpy as np
+    from sklearn.pipeline import make_pipeline
+
+    from benchmarks.leaderboard.systems import predict, predict_many, set_last
+    from galaxysegment import PhotutilsSegmenter
+    from galaxysegment.datasets import make_field
+
+    X = make_field((128, 128), random_state=0).image[np.newaxis]
+    estimator = make_pipeline(PhotutilsSegmenter())
+    settings = [{"n_sigma": 1.0}, {"n_sigma": 2.0}]
+    scored = [predict(set_last(estimator, params), X) for params in settings]
+    monkeypatch.setattr(PhotutilsSegmenter, "_score_maps", None)
+    unscored = list(predict_many(estimator, X, settings))
+    assert [len(sources[0]) for sources in unscored] == [len(sources[0]) for sources in scored]
+    for (first,), (second,) in zip(scored, unscored, strict=True):
+        assert np.array_equal(first.masks, second.masks)
+    assert scored[0][0].areas.sum() > scored[1][0].areas.sum() > 0

@@ -47,7 +47,7 @@ def fit(folder, core_minutes, seed, note):
     trial = models.CellposeModel(gpu=False, pretrained_model=False)
     both = [train_seg(trial.net, X[:TRIAL], y[:TRIAL], n, TRIAL, folder)[0] for n in (1, 3)]
     seconds_an_image = max((both[1] - both[0]) / (2 * TRIAL), 1e-4)
-    n_images = max(round(60 * float(core_minutes) / N_EPOCHS / seconds_an_image), 8)
+    n_images = max(round(60 * float(core_minutes) / N_EPOCHS / seconds_an_image), 1)
     torch.manual_seed(int(seed))
     model = models.CellposeModel(gpu=False, pretrained_model=False)
     used, loss = train_seg(model.net, X, y, N_EPOCHS, n_images, folder)
