@@ -84,6 +84,7 @@ KERNELS = {"compiled", "_haralick", "_template_kernels", "_overlap_kernels", "_a
 KERNELS |= {"_outline_kernels", "_morphology_kernels", "_sum_kernels"}
 KERNELS |= {"_deblend_kernels", "_strip_kernels", "_map_kernels", "_box_kernels"}
 KERNELS |= {"_galaxy_hosts", "_galaxy_judge", "_galaxy_parts", "_cleaning_kernels"}
+KERNELS |= {"_label_kernels", "_tile_kernels"}
 
 # Kernels that every detection needs. Functions of numpy that numba compiles for long are left out.
 DETECTION_KERNELS = ["_strip", "_map", "_box", "_seam", "_deblend", "_flood", "_cleaning"]

@@ -5,7 +5,6 @@ whose ends are bisected for all boxes at once. The maps are cubic splines of the
 evaluated for any window when asked for, so that a mosaic's maps never exist in memory as a whole.
 """
 
-import sys
 from copy import copy
 from functools import lru_cache
 from math import prod
@@ -14,21 +13,14 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage, sparse
 
+from .._utils.compiling import compiling_pays
+
 _CLIP = 3.0
 _MAX_CLIPS = 10
 _MAX_FITS = 20
 _ROUNDING = 1e-12  # share of the heights that a plane misses because of rounding
 _MILD = 2.385 * 1.4826  # the customary width of a Cauchy weight in median absolute deviations
 _BLOCK = 1 << 18  # pixels that are worked on at once: what fits in the cache
-_PAYS = 1 << 22  # pixels for which compiled functions pay
-
-
-def compiling_pays(n_pixels):
-    """Whether compiled functions save more time on so many pixels than numba takes to start.
-
-    numba takes 0.3 s to start; numpy takes 0.05 s longer for each million pixels.
-    """
-    return n_pixels >= _PAYS or "numba" in sys.modules
 
 
 def background_maps(

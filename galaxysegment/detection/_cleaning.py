@@ -57,7 +57,7 @@ def measure_detections(
     owner = labels.ravel()[pixels].astype(np.int64)
     n_labels = int(owner.max())
     if detections is None:
-        detections = group_pixels(touching_groups(labels, pixels, owner, n_labels)[owner])
+        detections = group_pixels(touching_groups(labels, pixels, n_labels)[owner])
     y, x = np.divmod(pixels, labels.shape[1])
     with np.errstate(over="ignore"):
         light, smooth, thresholds = (

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from .._utils.compiling import compiling_pays
 from ..structures import SKY
 from ..structures._labels import connect, source_pixels, touching_groups
 from ._plan import Window
+from ._store import RecordError
 
 _EIGHT = np.ones((3, 3), dtype=bool)
 NOWHERE = np.int64(np.iinfo(np.int64).max)
@@ -62,33 +64,30 @@ def describe_tile(labels, core, read, shape, margin, *, splits, measured=None):
         seam: ``ring_index``, ``ring_value``, ``border_index``, ``border_value``. Pixels of the
         mosaic are counted in raster order.
     """
+    loops = _loops(shape)
+    labels = np.ascontiguousarray(labels, dtype=np.int32)
     pixels = source_pixels(labels)
-    values = labels.ravel()[pixels].astype(np.int64)
-    y, x = np.divmod(pixels, labels.shape[1])
+    values = labels.ravel()[pixels]
     n_labels = int(values.max(initial=0))
-    cut = _labels_at_edge(labels, read, shape, margin, n_labels)
+    cut, key = np.zeros(n_labels + 1, dtype=bool), np.full(n_labels + 1, -1, dtype=np.int64)
+    seen = tuple(np.empty((3, len(pixels)), dtype=np.int64))
+    place = read.y0, read.x0, labels.shape[1], shape[1]
+    windows = _trusted(read, shape, margin).edges, core.grow(1, shape).edges
+    n_seen = loops.see_pixels(pixels, values, place, windows, (cut, key), seen)
     group = np.arange(n_labels + 1)
     if splits and n_labels:
-        group = touching_groups(labels, pixels, values, n_labels)
+        group = touching_groups(labels, pixels, n_labels)
         cut = np.isin(group, group[cut])
-    y, x = y + read.y0, x + read.x0
-    key = np.full(n_labels + 1, -1, dtype=np.int64)
-    key[values[::-1]] = (y * shape[1] + x)[::-1]
     key[cut] = -1
-    seen = core.grow(1, shape)
-    inside = _is_inside(y, x, seen)
-    y, x = y[inside], x[inside]
-    nodes, old = _make_nodes(values[inside], y, x, cut)
-    record = {
+    y, x, values = (part[:n_seen] for part in seen)
+    nodes, old = _make_nodes(values, y, x, cut)
+    return {
         "key": key[old],
         "group": group[old],
         "cut": cut[old],
-        "boxes": _boxes(y, x, nodes, len(old)),
         "measured": _measured_of_nodes(measured, old, cut),
+        **_list_nodes(y, x, nodes, core, shape, len(old), loops),
     }
-    record.update(_core_pixels(y, x, nodes, core, shape, len(old)))
-    record.update(_seam_of(y, x, nodes, core, shape))
-    return record
 
 
 def _measured_of_nodes(measured, old, cut):
@@ -100,25 +99,24 @@ def _measured_of_nodes(measured, old, cut):
     return numbers
 
 
-def _is_inside(y, x, window):
-    return (y >= window.y0) & (y < window.y1) & (x >= window.x0) & (x < window.x1)
+def _loops(shape):
+    """Functions that go through the pixels of tiles, for a mosaic of some shape."""
+    if compiling_pays(shape[0] * shape[1]):
+        from . import _tile_kernels as loops
+    else:
+        from . import _tile_numpy as loops
+    return loops
 
 
-def _labels_at_edge(labels, read, shape, margin, n_labels):
-    """Labels that may continue beyond the trusted part of the read region: they reach its edge."""
-    at_edge = np.zeros(n_labels + 1, dtype=bool)
+def _trusted(read, shape, margin):
+    """The part of a read region where sources end: beyond it a label may go on."""
     depth = margin + 1
-    sides = (
-        (read.y0 > 0, labels[:depth]),
-        (read.y1 < shape[0], labels[-depth:]),
-        (read.x0 > 0, labels[:, :depth]),
-        (read.x1 < shape[1], labels[:, -depth:]),
+    return Window(
+        read.y0 + depth * (read.y0 > 0),
+        read.x0 + depth * (read.x0 > 0),
+        read.y1 - depth * (read.y1 < shape[0]),
+        read.x1 - depth * (read.x1 < shape[1]),
     )
-    for is_inner, strip in sides:
-        if is_inner:
-            at_edge[strip.ravel()] = True
-    at_edge[0] = False
-    return at_edge
 
 
 def _make_nodes(values, y, x, cut):
@@ -154,39 +152,35 @@ def _take_apart(values, y, x, suspects, old):
     return values, np.array(old)
 
 
-def _boxes(y, x, nodes, n_nodes):
-    """Box of the visible part of each node: y0, x0, y1, x1. Pixels come in raster order."""
-    boxes = np.zeros((n_nodes, 4), dtype=np.int64)
-    index = nodes - 1
-    boxes[index[::-1], 0] = y[::-1]
-    boxes[index, 2] = y + 1
-    boxes[:, 1] = NOWHERE
-    np.minimum.at(boxes[:, 1], index, x)
-    np.maximum.at(boxes[:, 3], index, x + 1)
-    return boxes
+def _list_nodes(y, x, nodes, core, shape, n_nodes, loops):
+    """Boxes and first pixels of nodes, the pixels of the core, and those of the seam.
 
-
-def _core_pixels(y, x, nodes, core, shape, n_nodes):
-    """Pixels of the core that belong to sources, and the first one of each node."""
-    inside = _is_inside(y, x, core)
-    y, x, nodes = y[inside], x[inside], nodes[inside]
-    first = np.full(n_nodes + 1, NOWHERE)
-    first[nodes[::-1]] = (y * shape[1] + x)[::-1]
-    pixels = (y - core.y0) * core.shape[1] + x - core.x0
-    if core.shape[0] * core.shape[1] <= np.iinfo(np.int32).max:
-        pixels = pixels.astype(np.int32)  # half the memory and disk
-    return {"pixels": pixels, "values": nodes.astype(np.int32), "first": first[1:]}
-
-
-def _seam_of(y, x, nodes, core, shape):
-    """Nodes on the outermost pixels of the core (border) and on those around it (ring)."""
-    outside = ~_is_inside(y, x, core)
-    border = (y == core.y0) | (y == core.y1 - 1) | (x == core.x0) | (x == core.x1 - 1)
-    seam = {}
-    for name, where in (("ring", outside), ("border", border & ~outside)):
-        seam[f"{name}_index"] = y[where] * shape[1] + x[where]
-        seam[f"{name}_value"] = nodes[where].astype(np.int32)
-    return seam
+    Of the seam, the border are the outermost pixels of the core, the ring those around it.
+    """
+    boxes, first = np.zeros((n_nodes, 4), dtype=np.int64), np.full(n_nodes, NOWHERE)
+    boxes[:, :2] = NOWHERE
+    # Positions in a core of any usual size fit into half of the memory and disk.
+    is_small = core.shape[0] * core.shape[1] <= np.iinfo(np.int32).max
+    n_ring = min(len(y), 2 * sum(core.shape) + 4)
+    parts = {
+        name: (np.empty(length, dtype=dtype), np.empty(length, dtype=np.int32))
+        for name, length, dtype in (
+            ("own", len(y), np.int32 if is_small else np.int64),
+            ("ring", n_ring, np.int64),
+            ("border", n_ring, np.int64),
+        )
+    }
+    seen = y, x, nodes
+    counts = loops.list_nodes(seen, core.edges, shape[1], (boxes, first), *parts.values())
+    # A copy does not keep in memory what is not needed.
+    (pixels, values), *seam = (
+        [array[:count].copy() for array in arrays]
+        for arrays, count in zip(parts.values(), counts, strict=True)
+    )
+    record = {"boxes": boxes, "first": first, "pixels": pixels, "values": values}
+    for name, (index, value) in zip(("ring", "border"), seam, strict=True):
+        record[f"{name}_index"], record[f"{name}_value"] = index, value
+    return record
 
 
 @dataclass(frozen=True)
@@ -444,19 +438,60 @@ def paint_line(work, shape, dtype, folder):
     redone = [
         (folder.load("blend", index, ("pixels", "values")), numbers) for index, numbers in blends
     ]
+    loops = _loops(shape)
+    brushes = [
+        _Brush(record, table, dtype, (tile.core.x0, tile.core.shape[1]), 0, loops)
+        for tile, record, table in zip(line, records, tables, strict=True)
+    ]
+    brushes += [
+        _Brush(record, np.concatenate([[0], numbers]), dtype, (0, shape[1]), top * shape[1], loops)
+        for record, numbers in redone
+    ]
     n_rows = min(max(1, _PIXELS // shape[1]), bottom - top)
     block = np.empty((n_rows, shape[1]), dtype=dtype)  # memory costs time once
     for y0 in range(top, bottom, n_rows):
-        y1 = min(y0 + n_rows, bottom)
-        rows = block[: y1 - y0]
+        rows = block[: min(y0 + n_rows, bottom) - y0]
         rows[:] = 0
-        for tile, record, table in zip(line, records, tables, strict=True):
-            _paint_tile(rows[:, tile.core.x0 : tile.core.x1], record, table, y0 - top)
-        for record, numbers in redone:
-            pixels, values = record["pixels"], record["values"]
-            start, stop = np.searchsorted(pixels, (y0 * shape[1], y1 * shape[1]))
-            rows.ravel()[pixels[start:stop] - y0 * shape[1]] = numbers[values[start:stop] - 1]
+        for brush in brushes:
+            brush.paint(rows)
         yield y0, rows
+
+
+class _Brush:
+    """Paints the pixels of a record into blocks of rows, from the top down.
+
+    Parameters
+    ----------
+    record : dict of ndarray
+        ``pixels`` and ``values``.
+    table : ndarray of int
+        Final number of each node.
+    dtype : dtype
+        Of the rows, in any byte order.
+    columns : tuple of int
+        The first one that the record covers, and how many.
+    begin : int
+        Position, as `pixels` count, of the first pixel of the first block.
+    loops : module
+    """
+
+    def __init__(self, record, table, dtype, columns, begin, loops):
+        self.native = np.dtype(dtype).newbyteorder("=")  # numba knows no other byte order
+        self.table = np.asarray(table).astype(dtype).view(self.native)
+        self.pixels, self.values = record["pixels"], record["values"]
+        self.columns, self.begin = columns, begin
+        self._next = int(np.searchsorted(self.pixels, begin))
+        self._paint = loops.paint_pixels
+
+    def paint(self, rows):
+        """Paint the next block of rows."""
+        end = self.begin + len(rows) * self.columns[1]
+        if self._next < len(self.pixels) and self.pixels[self._next] < end:
+            record = self.columns, self.pixels, self.values, self.table
+            self._next = self._paint(rows.view(self.native), *record, self._next, self.begin)
+            if self._next < 0:
+                raise RecordError("The pixels of a record are not those of its tile.")
+        self.begin = end
 
 
 def paint_panoptic(lines, shape, dtype, folder, owners):
@@ -489,12 +524,6 @@ def paint_classes(work, shape, dtype, folder, owners):
             window[place] = record["stuff"][pixels]
         np.copyto(classes, owners[rows], where=rows > 0)
         yield y0, rows, classes
-
-
-def _paint_tile(rows, record, table, y):
-    """Paint rows `y`… of a tile's write region with the final numbers of its nodes."""
-    pixels, place = _rows_of(record["pixels"], rows, y)
-    rows[place] = table[record["values"][pixels]]
 
 
 def _rows_of(pixels, rows, y):

@@ -43,6 +43,11 @@ class Window:
         """Rows and columns."""
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
+    @property
+    def edges(self):
+        """``(y0, x0, y1, x1)``."""
+        return self.y0, self.x0, self.y1, self.x1
+
     def grow(self, n_pixels, shape, phase=1):
         """Add a frame of `n_pixels`, cut at the image; begin at a multiple of `phase`."""
         return Window(

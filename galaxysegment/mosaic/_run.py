@@ -45,7 +45,7 @@ from ._work import (
 _INSTANCE_ARRAYS = ("boxes", "bits", "ends", "scores", "classes", "cut", "measured")
 # The largest label that fits into the 32 bits of an ordinary label map.
 _LARGEST = np.iinfo(np.int32).max
-_RECORD_VERSION = 4
+_RECORD_VERSION = 5
 # Packages whose next version may find other sources.
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "astropy", "photutils", "sep", "torch")
 _PACKAGES += ("torchvision", "transformers")

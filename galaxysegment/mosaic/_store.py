@@ -8,7 +8,8 @@ import os
 import shutil
 import stat
 import tempfile
-from io import BytesIO
+import zlib
+from math import prod
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,9 +22,9 @@ _ABOUT, _LOCK = "run.json", "lock"
 #: Label map of the sources, if the run finds them itself; it is made by a run of its own.
 FOUND = "sources.fits"
 _SUM = "checksum"
-_MAGIC = b"galaxysegment 2\n"  # of a record; the number changes with what records hold
+_MAGIC = b"galaxysegment 3\n"  # of a record; the number changes with what records hold
 _SUM_BYTES = 32
-_CHUNK = 1 << 20
+_LENGTH_BYTES = 8  # of the number that says how long the list of arrays is
 # The folder vanishes if another process finishes while this one claims it; after so many times,
 # give up.
 _TRIES = 1000
@@ -196,24 +197,27 @@ class WorkFolder:
         return self.path / f"{kind}{index:06d}-{self.run[:8]}.record"
 
     def save(self, kind, index, record):
-        """Store a dict of arrays."""
+        """Store a dict of arrays, of numbers or text."""
         target = self._file(kind, index)
-        arrays = BytesIO()
-        np.savez(arrays, **record)
-        total = self._new_sum(target)
-        total.update(arrays.getbuffer())
+        parts = _as_parts(record)
         draft = target.with_name(f"{target.name}.{uuid4().hex}.part")
         try:
             with draft.open("xb") as file:
-                file.write(_MAGIC + total.digest())
-                file.write(arrays.getbuffer())
+                file.write(_MAGIC + self._sum_of(target, parts))
+                for part in parts:
+                    file.write(part)
             draft.replace(target)
         except BaseException:
             draft.unlink(missing_ok=True)
             raise
 
-    def _new_sum(self, target):
-        return hashlib.blake2b(f"{self.run} {target.name}".encode(), digest_size=_SUM_BYTES)
+    def _sum_of(self, target, parts):
+        """Checksum of a record: of its run and its name, and of the CRC-32 of its content."""
+        crc = size = 0
+        for part in parts:
+            crc, size = zlib.crc32(part, crc), size + len(part)
+        about = f"{self.run} {target.name} {size} {crc}"
+        return hashlib.blake2b(about.encode(), digest_size=_SUM_BYTES).digest()
 
     def load(self, kind, index, names):
         """Return a dict of the named arrays of a record.
@@ -225,20 +229,15 @@ class WorkFolder:
         """
         target = self._file(kind, index)
         try:
-            with target.open("rb") as file:
-                self._check_sum(file, target)
-                file.seek(len(_MAGIC) + _SUM_BYTES)
-                with np.load(file, allow_pickle=False) as record:
-                    return {name: record[name] for name in names}
+            stored = memoryview(target.read_bytes())
         except FileNotFoundError:
             raise RecordError(f"The record {target} is missing.") from None
-
-    def _check_sum(self, file, target):
-        total, start = self._new_sum(target), file.read(len(_MAGIC) + _SUM_BYTES)
-        while chunk := file.read(_CHUNK):
-            total.update(chunk)
-        if start != _MAGIC + total.digest():
+        start, content = stored[: len(_MAGIC) + _SUM_BYTES], stored[len(_MAGIC) + _SUM_BYTES :]
+        if start != _MAGIC + self._sum_of(target, [content]):
             raise RecordError(f"The record {target} is damaged.")
+        arrays = dict(_arrays_of(content))
+        # A view of one array would keep all others in memory.
+        return {name: arrays[name].copy() for name in names}
 
     def is_done(self, kind, index):
         """Whether a record is there and undamaged."""
@@ -270,6 +269,24 @@ class WorkFolder:
             self.path.rmdir()
         except OSError:  # another process waits at the lock already, or the folder is gone
             return
+
+
+def _as_parts(record):
+    """Return the content of a record as pieces of bytes: what arrays there are, then the arrays."""
+    arrays = {name: np.asarray(array) for name, array in record.items()}
+    about = [[name, array.dtype.str, array.shape] for name, array in arrays.items()]
+    text = json.dumps(about).encode()
+    flat = [np.ravel(array).view(np.uint8) for array in arrays.values()]
+    return [len(text).to_bytes(_LENGTH_BYTES, "little"), text, *flat]
+
+
+def _arrays_of(content):
+    """Yield name and array of all that is in the content of a record."""
+    place = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")
+    for name, dtype, shape in json.loads(bytes(content[_LENGTH_BYTES:place])):
+        array = np.frombuffer(content, dtype, prod(shape), place)
+        yield name, array.reshape(shape)
+        place += array.nbytes
 
 
 def work_path(output):

@@ -383,7 +383,7 @@ def segment_blend(job, blend):
     pixels = source_pixels(labels)
     values = labels.ravel()[pixels].astype(np.int64)
     y, x = divmod(blend.pixel, job.shape[1])
-    group = touching_groups(labels, pixels, values, int(values.max(initial=0)))
+    group = touching_groups(labels, pixels, int(values.max(initial=0)))
     own = group[values] == group[labels[y - around.y0, x - around.x0]]
     pixels, values = pixels[own], values[own]
     has_data = np.ones(len(pixels), dtype=bool) if gaps is None else ~gaps.ravel()[pixels]

@@ -362,7 +362,7 @@ class SEPSegmenter(DetectionImageMixin, BaseSegmenter):
         flat = labels.ravel()
         values = flat[pixels]
         n_labels = int(values.max())
-        blends = touching_groups(labels, pixels, values, n_labels)
+        blends = touching_groups(labels, pixels, n_labels)
         is_blend = np.bincount(blends[1:], minlength=blends.max() + 1) > 1
         blend = blends[values]
         order = np.flatnonzero(is_blend[blend])

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage, sparse
 
+from .._utils.compiling import compiling_pays
+
 _CONNECTIVITY = {
     4: ndimage.generate_binary_structure(2, 1),
     8: ndimage.generate_binary_structure(2, 2),
@@ -189,20 +191,32 @@ def source_pixels(labels):
     return np.flatnonzero(labels != 0)  # of booleans: six times as fast as of integers
 
 
-def touching_groups(labels, pixels, values, n_labels):
+def touching_groups(labels, pixels, n_labels):
     """Number of the group of touching labels that each label belongs to, shape (n_labels + 1,).
 
     Parameters
     ----------
     labels : ndarray of int, shape (height, width)
-    pixels, values : ndarray of int
-        Positions of its non-zero pixels in raster order, and their labels.
+    pixels : ndarray of int
+        Positions of its non-zero pixels in raster order.
     n_labels : int
         Largest label.
     """
+    if not compiling_pays(labels.size):
+        return connect(_touching_pairs(labels, pixels), n_labels + 1)
+    from ._label_kernels import number_touching
+
+    group = np.arange(n_labels + 1, dtype=np.int32)
+    pixels = pixels.astype(np.int64, copy=False)
+    number_touching(np.ascontiguousarray(labels, dtype=np.int32), pixels, group)
+    return group
+
+
+def _touching_pairs(labels, pixels):
+    """Pairs of labels that touch, shape (2, n_pairs)."""
     height, width = labels.shape
     flat = labels.ravel()
-    pairs = []
+    values, pairs = flat[pixels], []
     for dy, dx in ((0, 1), (1, -1), (1, 0), (1, 1)):
         # Neighbours beyond an edge are taken for others here; few pixels are left to be checked.
         other = flat.take(pixels + (dy * width + dx), mode="clip")
@@ -210,7 +224,7 @@ def touching_groups(labels, pixels, values, n_labels):
         y, x = np.divmod(pixels[touch], width)
         touch = touch[(y + dy < height) & (x + dx >= 0) & (x + dx < width)]
         pairs.append(np.stack([values[touch], other[touch]]))
-    return connect(np.concatenate(pairs, axis=1), n_labels + 1)
+    return np.concatenate(pairs, axis=1)
 
 
 def connect(pairs, n):

@@ -3,6 +3,7 @@
 import os
 import shutil
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -10,24 +11,42 @@ from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from galaxysegment.mosaic import _join, segment_mosaic
-from galaxysegment.mosaic._join import NOWHERE, _core_pixels, _paint_tile, _to_redo, paint
+from galaxysegment.mosaic import _join, _tile_kernels, _tile_numpy, segment_mosaic
+from galaxysegment.mosaic._join import NOWHERE, _Brush, _list_nodes, _to_redo, paint
 from galaxysegment.mosaic._output import check_space, flush, label_header, reserve, write_line
 from galaxysegment.mosaic._plan import Window, cut_tiles
 from galaxysegment.mosaic._run import Memory
+from galaxysegment.mosaic._store import RecordError
 
 
+@pytest.mark.parametrize("loops", [_tile_kernels, _tile_numpy], ids=["compiled", "numpy"])
 @pytest.mark.parametrize(("side", "dtype"), [(40_000, np.int32), (50_000, np.int64)])
-def test_tiles_of_more_than_two_to_the_31_pixels(side, dtype):
+def test_tiles_of_more_than_two_to_the_31_pixels(side, dtype, loops):
     y, x = np.array([0, side - 3, side - 1]), np.array([7, 5, side - 1])
     core = Window(100, 200, 100 + side, 200 + side)
-    record = _core_pixels(y + 100, x + 200, np.array([1, 2, 1]), core, (60_000, 60_000), 2)
+    record = _list_nodes(y + 100, x + 200, np.array([1, 2, 1]), core, (60_000, 60_000), 2, loops)
     assert record["pixels"].dtype == dtype
     np.testing.assert_array_equal(record["pixels"].astype(object), y.astype(object) * side + x)
     rows = np.zeros((4, side), dtype=np.int32)
-    _paint_tile(rows, record, np.array([0, 11, 12]), side - 4)
+    table, columns = np.array([0, 11, 12]), (0, side)
+    _Brush(record, table, np.int32, columns, (side - 4) * side, loops).paint(rows)
     assert np.argwhere(rows).tolist() == [[1, 5], [3, side - 1]]
     assert rows[rows > 0].tolist() == [12, 11]
+
+
+@pytest.mark.parametrize("loops", [_tile_kernels, _tile_numpy], ids=["compiled", "numpy"])
+@pytest.mark.parametrize(
+    ("pixels", "values"), [([3, 1], [1, 1]), ([1, 3], [1, 3]), ([1, 3], [-1, 1]), ([5, 1], [1, 1])]
+)
+def test_no_pixel_outside_of_a_block_is_painted(pixels, values, loops):
+    """Who can compute checksums can forge a record, but not write beside an array."""
+    record = {"pixels": np.array(pixels), "values": np.array(values, dtype=np.int32)}
+    brush = _Brush(record, np.array([0, 5, 6]), np.dtype(">i4"), (1, 2), 0, loops)
+    guard = np.zeros((5, 4), dtype=">i4")
+    with pytest.raises(RecordError, match="not those of its tile"):
+        for y in range(1, 4):
+            brush.paint(guard[y : y + 1])
+    assert not guard[0].any() and not guard[4].any() and not guard[:, 0].any()
 
 
 @settings(max_examples=40, deadline=None)
@@ -37,9 +56,10 @@ def test_tiles_of_more_than_two_to_the_31_pixels(side, dtype):
     tile_size=st.integers(3, 25),
     n_rows=st.sampled_from([1, 3, 256]),
     dtype=st.sampled_from(["int32", "int64"]),
+    loops=st.sampled_from([_tile_kernels, _tile_numpy]),
 )
 def test_rows_of_tiles_against_pixel_by_pixel(
-    tmp_path_factory, seed, shape, tile_size, n_rows, dtype
+    tmp_path_factory, seed, shape, tile_size, n_rows, dtype, loops
 ):
     """Each tile has nodes and a table of numbers; blends that were done again lie on top."""
     rng = np.random.default_rng(seed)
@@ -63,8 +83,10 @@ def test_rows_of_tiles_against_pixel_by_pixel(
         expected.ravel()[pixels] = numbers[values - 1]
         blends.append((index, numbers))
     work = [(line, [tables[tile.index] for tile in line], blends) for line in lines]
-    pixels_at_once, _join._PIXELS = _join._PIXELS, n_rows * shape[1]
-    try:
+    with (
+        mock.patch.object(_join, "_PIXELS", n_rows * shape[1]),
+        mock.patch.object(_join, "_loops", lambda _: loops),
+    ):
         np.testing.assert_array_equal(paint(work, shape, dtype, folder), expected)
         path = tmp_path_factory.mktemp("painting") / "labels"
         stored = np.dtype(dtype).newbyteorder(">")
@@ -72,8 +94,6 @@ def test_rows_of_tiles_against_pixel_by_pixel(
         assert path.stat().st_size == 4 + -(-expected.nbytes // 2880) * 2880
         for line in work[::-1]:  # rows of tiles finish in any order
             write_line(SimpleNamespace(shape=shape, folder=folder), line, path, 4, stored)
-    finally:
-        _join._PIXELS = pixels_at_once
     data = path.read_bytes()
     assert data[:4] == b"head" and not any(data[4 + expected.nbytes :])
     np.testing.assert_array_equal(

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from itertools import product
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,11 +14,11 @@ from scipy import ndimage
 
 from galaxysegment import Instances
 from galaxysegment.base import BaseSegmenter
-from galaxysegment.mosaic import segment_mosaic
+from galaxysegment.mosaic import _join, _tile_kernels, _tile_numpy, segment_mosaic
 from galaxysegment.mosaic._instances import describe_instances, join_instances
 from galaxysegment.mosaic._join import _mostly_same, describe_tile
 from galaxysegment.mosaic._plan import Plan, Tile, Window, choose_overlap, cut_tiles
-from galaxysegment.structures import NoSourcesWarning, label_components
+from galaxysegment.structures import NoSourcesWarning, _labels, label_components
 from galaxysegment.structures._labels import touching_groups
 
 
@@ -164,6 +165,29 @@ def test_the_first_row_and_column_of_the_mosaic_cut_nothing(axis, as_instances):
     assert record["cut"].tolist() == [False]
 
 
+@settings(deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    tile_size=st.integers(3, 25),
+    density=st.sampled_from([0.0, 0.2, 0.5, 0.9]),
+    splits=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+def test_compiled_functions_describe_a_tile_as_numpy_does(shape, tile_size, density, splits, seed):
+    rng = np.random.default_rng(seed)
+    labels = label_components(rng.random(shape) < density)
+    labels[labels > 0] += rng.integers(0, 2, np.count_nonzero(labels), dtype=np.int32)
+    for tile in [tile for line in cut_tiles(shape, tile_size, 4) for tile in line]:
+        part, records = labels[tile.read.slices], []
+        for loops in (_tile_kernels, _tile_numpy):
+            with mock.patch.object(_join, "_loops", lambda _, loops=loops: loops):
+                records.append(describe_tile(part, tile.core, tile.read, shape, 2, splits=splits))
+        assert records[0].keys() == records[1].keys()
+        for name, array in records[0].items():
+            assert array.dtype == records[1][name].dtype
+            np.testing.assert_array_equal(array, records[1][name])
+
+
 @given(
     shape=st.tuples(st.integers(1, 9), st.integers(1, 9)),
     density=st.sampled_from([0.2, 0.5, 0.9]),
@@ -174,7 +198,12 @@ def test_labels_that_touch_are_grouped_over_edges_and_corners(shape, density, se
     labels = rng.integers(1, 12, shape) * (rng.random(shape) < density)
     pixels = np.flatnonzero(labels)
     n_labels = int(labels.max())
-    group = touching_groups(labels, pixels, labels.ravel()[pixels], n_labels)
+    groups = []
+    for pays in (True, False):
+        with mock.patch.object(_labels, "compiling_pays", lambda _, pays=pays: pays):
+            groups.append(touching_groups(labels, pixels, n_labels))
+    group, by_numpy = groups
+    np.testing.assert_array_equal(group, by_numpy)
     expected = {label: {label} for label in range(n_labels + 1)}
     for y, x in np.argwhere(labels):
         for dy, dx in product((-1, 0, 1), repeat=2):
