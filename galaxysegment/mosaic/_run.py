@@ -4,6 +4,7 @@ import json
 import re
 import warnings
 from contextlib import nullcontext
+from copy import deepcopy
 from importlib.metadata import PackageNotFoundError, distribution
 from numbers import Integral
 from uuid import uuid4
@@ -349,7 +350,11 @@ class Run(TileRun):
     def _map_rows(self, plan, n_steps, function, blocks):
         self._share()
         items = [(window, n_steps, function) for window in blocks]
-        results = dict(self._each(reduce_rows, "background", items))
+        measured = self._each(reduce_rows, "background", items)
+        # What a thread returns lies between the large arrays of its task, and keeps the memory that
+        # they leave in pieces, too small for the arrays of tiles. A copy of this thread does not.
+        keep = deepcopy if self.scheduler.n_threads > 1 else lambda part: part
+        results = {index: keep(part) for index, part in measured}
         return [results[index] for index in range(len(blocks))]
 
     def _number(self, join, lines):

@@ -282,7 +282,7 @@ class Scheduler:
             for index, item in enumerate(items)
         }
         for future in as_completed(indices):
-            yield indices[future], future.result()
+            yield indices.pop(future), future.result()  # which is let go of
 
     def _results(self, job, task, items):
         if self._threads is not None:

@@ -384,7 +384,9 @@ class PhotutilsSegmenter(DetectionImageMixin, BaseSegmenter):
 
         dtype = image.dtype
         # By numpy, which asks for large pages of memory: numba's arrays take longer to touch.
-        labels, smooth = np.zeros(image.shape, dtype=np.int32), np.empty(image.shape, dtype)
+        # In a thread, its zeros come page by page, so they are written here.
+        labels, smooth = np.empty(image.shape, dtype=np.int32), np.empty(image.shape, dtype)
+        labels.fill(0)
         detect(
             np.ascontiguousarray(image),
             np.zeros((0, 0), dtype) if rms is None else np.ascontiguousarray(rms, dtype),

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+import weakref
 from functools import partial
 from types import SimpleNamespace
 
@@ -231,3 +232,18 @@ def test_a_single_tile_starts_no_worker(monkeypatch):
     with pytest.raises(AssertionError, match="a worker was asked for"):
         segment_mosaic(segmenter, image, tile_size=20, **options)
     assert warnings.filters is filters  # and nothing of the process stays changed
+
+
+def make_array(job, what):
+    return np.zeros(10)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_what_a_task_returned_is_let_go_of(monkeypatch, n_jobs):
+    monkeypatch.setitem(_work._LABELS, "make_array", "Making an array")
+    items, seen = [(index,) for index in range(9)], []
+    with Scheduler(n_jobs, False, in_threads=True) as scheduler:
+        for _, result in scheduler.each(None, make_array, "array", items):
+            assert sum(reference() is not None for reference in seen[:-1]) == 0
+            seen.append(weakref.ref(result))
+    assert len(seen) == 9
