@@ -52,11 +52,8 @@ def simulate(seed):
         level = background_maps(np.where(np.isnan(image), np.nanmedian(image), image), box_size=128)
         image -= level[0]
     if rng.uniform() < 0.5:
-        no_data = np.isnan(image)
-        rms = background_maps(np.where(no_data, 0, image), mask=no_data, box_size=64)[1]
-    unit = np.exp(rng.uniform(-8, 4))
-    planes = np.stack([image * unit, rms * unit]).astype(np.float32)
-    return planes, np.stack([to_classes(class_map, image), field.labels]).astype(np.int32)
+        rms = estimate_rms(image)
+    return planes_and_truth(image, rms, np.exp(rng.uniform(-8, 4)), field.labels, class_map)
 
 
 def simulate_weak(seed):
@@ -80,10 +77,8 @@ def simulate_weak(seed):
         )
         image, rms = np.array(field.image[0]), np.array(field.rms)
         if rng.uniform() < 0.4:
-            no_data = np.isnan(image)
-            rms = background_maps(np.where(no_data, 0, image), mask=no_data, box_size=64)[1]
-        planes = np.stack([image, rms]).astype(np.float32)
-        truth = np.stack([to_classes(class_map, image), field.labels]).astype(np.int32)
+            rms = estimate_rms(image)
+        planes, truth = planes_and_truth(image, rms, 1.0, field.labels, class_map)
     if rng.uniform() < 0.2:
         planes[1] *= np.exp(rng.uniform(np.log(0.4), np.log(1.3)))
     return planes, truth
@@ -227,6 +222,18 @@ def signal_to_noise(planes):
     with_rms = np.isfinite(planes[-1]).any()
     scaled = noise_scaled(planes if with_rms else planes[:-1], -1 if with_rms else None)
     return np.sinh(stacked(scaled)[0])
+
+
+def estimate_rms(image):
+    """Noise of an image on a mesh."""
+    no_data = np.isnan(image)
+    return background_maps(np.where(no_data, 0, image), mask=no_data, box_size=64)[1]
+
+
+def planes_and_truth(image, rms, unit, labels, class_map):
+    """Image and RMS in a unit of brightness, and the classes and labels that a net learns."""
+    planes = np.stack([image * unit, rms * unit]).astype(np.float32)
+    return planes, np.stack([to_classes(class_map, image), labels]).astype(np.int32)
 
 
 def to_classes(class_map, image):

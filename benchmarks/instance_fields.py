@@ -16,11 +16,10 @@ from galaxysegment.datasets._field import make_truth
 from galaxysegment.datasets._population import draw_galaxies, draw_stars
 from galaxysegment.datasets._scene import Camera, add_light
 from galaxysegment.datasets._sky_stream import draw_telescope
-from galaxysegment.detection._background import background_maps
 from galaxysegment.nets.common._data import cut
 from galaxysegment.structures import GALAXY, STAR, Instances
 
-from .class_fields import PLAIN
+from .class_fields import PLAIN, estimate_rms
 from .train_shipped_weights import correlated_noise
 
 SHAPE = (512, 512)
@@ -65,12 +64,6 @@ def as_seen(rng, image, rms, instances):
     if rng.uniform() < 0.5:
         rms = estimate_rms(image)
     return np.stack([image, rms]).astype(np.float32), instances
-
-
-def estimate_rms(image):
-    """Noise of an image on a mesh."""
-    no_data = np.isnan(image)
-    return background_maps(np.where(no_data, 0, image), mask=no_data, box_size=64)[1]
 
 
 def make_groups(rng, large):

@@ -13,7 +13,15 @@ from galaxysegment.detection._background import background_maps
 from galaxysegment.export import net_inputs
 from galaxysegment.structures import GALAXY, SKY, STAR, VOID
 
-from .class_fields import N_PIXELS, PLAIN, SHAPE, cached, simulate_weak, to_classes
+from .class_fields import (
+    N_PIXELS,
+    PLAIN,
+    SHAPE,
+    cached,
+    estimate_rms,
+    planes_and_truth,
+    simulate_weak,
+)
 from .class_fields import Fields as ClassFields
 from .train_shipped_weights import simulate as simulate_field
 
@@ -60,11 +68,8 @@ def large(seed, rng):
     field, class_map = make_sky(SHAPE, n_pixels=N_PIXELS, **settings, random_state=seed)
     image, rms = np.array(field.image[0]), np.array(field.rms)
     if rng.uniform() < 0.4:
-        no_data = np.isnan(image)
-        rms = background_maps(np.where(no_data, 0, image), mask=no_data, box_size=64)[1]
-    unit = np.exp(rng.uniform(-8, 4))
-    planes = np.stack([image * unit, rms * unit]).astype(np.float32)
-    return planes, np.stack([to_classes(class_map, image), field.labels]).astype(np.int32)
+        rms = estimate_rms(image)
+    return planes_and_truth(image, rms, np.exp(rng.uniform(-8, 4)), field.labels, class_map)
 
 
 class Fields(ClassFields):
