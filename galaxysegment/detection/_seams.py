@@ -6,17 +6,16 @@ they stay at a pixel, or drift if the seam is tilted by up to 8 degrees. A gap w
 to 32 pixels may lie at the seam.
 """
 
-from bisect import bisect_left
 from typing import NamedTuple
 
 import numpy as np
 
-from ._background import box_statistics, used_boxes
+from ._background import box_statistics, compiling_pays, used_boxes
 from ._contract import Statistic
 from ._objects import boxes_of_objects
 from ._plateaus import plateaus
 from ._statistics import BackgroundMeshes
-from ._steps import FAR, LINES, STRIP, Stacked, halves, sharp_steps, steps_at, stretch_medians
+from ._steps import FAR, STRIP, Stacked, halves, sharp_steps, steps_at, stretch_medians
 
 _FEWEST_ROWS = 48  # of a strip
 _SIGMAS_ON_LINE = 5.0  # by which a mean step exceeds its error, on a line that has a seam
@@ -28,7 +27,6 @@ _LEAST_STRIPS = 3  # of a straight seam; a tilted seam has twice as many of half
 _MOST_MISSED = 3  # strips in a row that may miss the step of a tilted seam, because of sources
 _NEAR_END = 96  # pixels between the end of a seam and the seam that it ends at
 _STEEPEST = 0.19  # pixels by which a tilted seam moves from line to line: 10.8 degrees
-_FEW = 8  # chains that are looked at one by one
 _OFF_LINE = 1.5  # pixels that the steps of a tilted seam may scatter about a straight line
 _OBJECT = 2.0  # noise of a pixel: so far from the sky is a box of what is no sky, for a net
 _REACH = 128  # pixels on either side of a seam that the step is spread over
@@ -245,11 +243,9 @@ def _straight_seams(medians, edges, is_vertical):
     stretch of about equal step is a seam.
     """
     strips = np.append(edges[:-1:2], edges[-1])
-    steps = []
-    for first in range(0, len(medians), 2 * LINES):
-        steps += sharp_steps(_pairs(medians[first : first + 2 * LINES]), _SHARP)
-    chains = _chains(steps, strips, most_missed=1, steepest=0)
-    places = _places_of_lines([chain for chain in chains if len(chain.strips) >= _LEAST_STRIPS])
+    steps = sharp_steps(medians, _SHARP, together=2)
+    chains = chains_of(steps, strips, most_missed=1, steepest=0, fewest=_LEAST_STRIPS)
+    places = _places_of_lines(chains)
     if not places:
         return []
     far, near, scatter = steps_at(medians, places)
@@ -263,7 +259,7 @@ def _straight_seams(medians, edges, is_vertical):
 def _places_of_lines(chains):
     """Places of the lines that chains of steps lie on, the longest chain first."""
     places = []
-    for chain in sorted(chains, key=lambda chain: -len(chain.strips)):
+    for chain in sorted(chains, key=lambda chain: -len(chain.lines)):
         place = int(np.median(chain.places))
         if all(abs(place - other) > _SAME_LINE for other in places):
             places.append(place)
@@ -293,133 +289,110 @@ def _stretches(far, near, scatter):
 
 def _tilted_seams(medians, edges, is_vertical, straight):
     """Steps that drift along a straight line from half strip to half strip."""
-    sharp = []
-    for first in range(0, len(medians), LINES):
-        sharp += sharp_steps(medians[first : first + LINES], _SHARP_TILTED)
-    if sum(map(bool, sharp)) < 2 * _LEAST_STRIPS:
-        return []
-    steps = [
-        {
-            place: step
-            for place, step in own.items()
-            if not any(_belongs(seam, place, start) for seam in straight)
-        }
-        for own, start in zip(sharp, edges.tolist(), strict=False)
-    ]
-    if sum(map(bool, steps)) < 2 * _LEAST_STRIPS:
-        return []
-    chains = _chains(steps, edges, most_missed=_MOST_MISSED, steepest=_STEEPEST)
+    steps, fewest = sharp_steps(medians, _SHARP_TILTED), 2 * _LEAST_STRIPS
+    for seam in straight:
+        starts = edges[steps.lines]
+        is_on_seam = (seam.start <= starts) & (starts < seam.stop)
+        steps = steps.chosen(~(is_on_seam & (np.abs(steps.places - seam.place) <= FAR)))
+    options = {"most_missed": _MOST_MISSED, "steepest": _STEEPEST, "fewest": fewest}
     seams = [
-        chain.tilted_seam(is_vertical, edges)
-        for chain in chains
-        if len(chain.strips) >= 2 * _LEAST_STRIPS
+        _tilted_seam(chain, edges, is_vertical) for chain in chains_of(steps, edges, **options)
     ]
     return [seam for seam in seams if seam is not None]
 
 
-def _belongs(seam, place, line):
-    return seam.start <= line < seam.stop and abs(place - seam.place) <= FAR
+def _tilted_seam(chain, edges, is_vertical):
+    """`Seam` along the line that fits the places of a chain, or None if they are on no line."""
+    middles = (edges[chain.lines] + edges[chain.lines + 1] - 1) / 2
+    slope, place = np.polyfit(middles, chain.places, 1)
+    off = chain.places - (place + slope * middles)
+    if np.median(np.abs(off)) > _OFF_LINE or abs(slope) > _STEEPEST:
+        return None
+    # A seam that ends a strip before the border of the image goes on to it.
+    first, last = int(chain.lines[0]), int(chain.lines[-1]) + 1
+    first, last = 0 if first == 1 else first, last + (last == len(edges) - 2)
+    start, stop, step = int(edges[first]), int(edges[last]), float(np.median(chain.heights))
+    return Seam(is_vertical, float(place + slope * start), start, stop, step, float(slope))
 
 
-def _pairs(medians):
-    """Mean of two strips each; of those that have a median."""
-    n_whole = len(medians) // 2
-    if n_whole * 2 == len(medians) and not np.isnan(medians).any():
-        return medians.reshape(n_whole, 2, -1).sum(axis=1, dtype=np.float64) / 2
-    paired = []
-    for index in range(0, len(medians), 2):
-        two = medians[index : index + 2]
-        count = np.count_nonzero(~np.isnan(two), axis=0)
-        total = np.nansum(two, axis=0, dtype=np.float64)
-        paired.append(np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0))
-    return paired
+def chains_of(steps, edges, *, most_missed, steepest, fewest):
+    """List the chains of at least `fewest` steps, as `Steps` each, in the order of their first.
 
-
-def _chains(steps, edges, most_missed, steepest):
-    """Chains of steps of one sign, which move by at most `steepest` pixels a line."""
-    middles = (edges[:-1] + edges[1:] - 1) / 2
-    chains, going_on = [], []
-    for index, own in enumerate(steps):
-        places = sorted(own)
-        for chain in _near_places(going_on, places, middles[index], steepest):
-            place = chain.next_place(own, places, middles[index], steepest)
-            if place is not None:
-                chain.add(index, middles[index], place, own.pop(place))
-        new = [_Chain([index], [middles[index]], [place], [step]) for place, step in own.items()]
-        going_on = [chain for chain in going_on if index - chain.strips[-1] <= most_missed] + new
-        chains += new
-    return chains
-
-
-def _near_places(chains, places, middle, steepest):
-    """Chains that may go on at one of some sorted places: few, found at once.
-
-    Chains of several steps that may be tilted are not looked at.
+    Parameters
+    ----------
+    steps : Steps
+    edges : ndarray of int
+        Edges of the strips that the lines are the medians of.
+    most_missed : int
+        Lines in a row that may miss their step.
+    steepest : float
+        Pixels by which a chain moves from one row of pixels to the next, at most. 0: a chain stays
+        where its first step is.
+    fewest : int
     """
-    if not places or len(chains) < _FEW:
-        return chains if places else []
-    start, line, length = np.array([chain.beginning() for chain in chains]).T
-    margin = 1 + (steepest * (middle - line) if steepest else 1)  # one more, for rounding
-    first = np.searchsorted(places, start - margin)
-    nearest = np.append(places, np.inf)[first]
-    is_near = (nearest <= start + margin) | ((length > 1) & (steepest > 0))
-    return [chains[index] for index in np.flatnonzero(is_near).tolist()]
+    if np.count_nonzero(np.bincount(steps.lines)) < fewest:  # so many lines have a step
+        return []
+    chains = np.full(len(steps.lines), -1)
+    middles = (edges[:-1] + edges[1:] - 1) / 2
+    link = link_steps
+    if compiling_pays(edges[-1]):
+        from ._seam_kernels import link_steps_compiled as link
+    link(*steps, middles, most_missed, float(steepest), chains)
+    long = np.flatnonzero(np.bincount(chains) >= fewest)
+    return [steps.chosen(chains == chain) for chain in long]
 
 
-class _Chain(NamedTuple):
-    """Strips, their middles, the pixel where each has its step, and these steps, of one sign."""
+def link_steps(lines, places, heights, middles, most_missed, steepest, chains):
+    """Fill `chains` with the number of the chain of each step; numba compiles this function.
 
-    strips: list
-    middles: list
-    places: list
-    steps: list
+    Each chain goes on with the nearest step of its sign that no earlier chain has taken: within a
+    pixel of its first step if it may not be tilted; else on the line through its first and its last
+    step, within 3 pixels. A step that goes on with no chain begins one.
 
-    def add(self, strip, middle, place, step):
-        for values, value in zip(self, (strip, middle, place, step), strict=True):
-            values.append(value)
-
-    def beginning(self):
-        """First place, middle of its strip, and number of strips."""
-        return self.places[0], self.middles[0], len(self.strips)
-
-    def next_place(self, steps, places, middle, steepest):
-        """Return the place of a step that goes on with this chain, or None.
-
-        `places` are sorted, and may hold some that are no longer in `steps`.
-        """
-        expected, margin = self.places[0], 1
-        if steepest and len(self.strips) == 1:
-            margin = steepest * (middle - self.middles[0])
-        elif steepest:
-            slope = (self.places[-1] - self.places[0]) / (self.middles[-1] - self.middles[0])
-            expected, margin = self.places[-1] + slope * (middle - self.middles[-1]), 3
-        first = bisect_left(places, expected - margin - 1)
-        if first == len(places) or places[first] > expected + margin:  # as a rule
-            return None
-        near = [
-            place
-            for place in places[first : bisect_left(places, expected + margin + 1, first)]
-            if abs(place - expected) <= margin
-            and place in steps
-            and steps[place] * self.steps[-1] > 0
-        ]
-        return min(near, key=lambda place: abs(place - expected)) if near else None
-
-    def ends(self, edges):
-        """First line, and line after the last, of strips with these edges.
-
-        A seam that ends a strip before the border of the image goes on to it.
-        """
-        first, last = self.strips[0], self.strips[-1] + 1
-        first, last = 0 if first == 1 else first, last + (last == len(edges) - 2)
-        return int(edges[first]), int(edges[last])
-
-    def tilted_seam(self, is_vertical, edges):
-        """`Seam` along the line that fits the places, or None if they are not on a line."""
-        slope, place = np.polyfit(self.middles, self.places, 1)
-        off = np.asarray(self.places) - (place + slope * np.asarray(self.middles))
-        if np.median(np.abs(off)) > _OFF_LINE or abs(slope) > _STEEPEST:
-            return None
-        start, stop = self.ends(edges)
-        step = float(np.median(self.steps))
-        return Seam(is_vertical, float(place + slope * start), start, stop, step, float(slope))
+    Parameters
+    ----------
+    lines, places : ndarray of int, shape (n_steps,)
+    heights : ndarray of float, shape (n_steps,)
+        As of `Steps`.
+    middles : ndarray of float, shape (n_lines,)
+        Middle of the strip of each line.
+    most_missed, steepest
+        As of `chains_of`.
+    chains : ndarray of int, shape (n_steps,)
+        -1.
+    """
+    n_steps, n_chains, n_going, start = len(places), 0, 0, 0
+    # Of each chain its first and its last step; the chains that may go on.
+    firsts, lasts, going = np.zeros((3, n_steps), dtype=np.int64)
+    for line in range(len(middles)):
+        stop, n_kept = start, 0
+        while stop < n_steps and lines[stop] == line:
+            stop += 1
+        for index in range(n_going):
+            chain = going[index]
+            first, last = firsts[chain], lasts[chain]
+            expected, margin = float(places[first]), 1.0
+            if steepest > 0 and first == last:
+                margin = steepest * (middles[line] - middles[lines[first]])
+            elif steepest > 0:
+                along = middles[lines[last]] - middles[lines[first]]
+                slope = (places[last] - places[first]) / along
+                expected = places[last] + slope * (middles[line] - middles[lines[last]])
+                margin = 3.0
+            nearest, least = -1, np.inf
+            for step in range(start, stop):
+                off = abs(places[step] - expected)
+                is_free = chains[step] < 0 and heights[step] * heights[last] > 0
+                if is_free and off <= margin and off < least:
+                    nearest, least = step, off
+            if nearest >= 0:
+                chains[nearest], lasts[chain] = chain, nearest
+            if line - lines[lasts[chain]] <= most_missed:
+                going[n_kept] = chain
+                n_kept += 1
+        for step in range(start, stop):
+            if chains[step] < 0:
+                chains[step], firsts[n_chains], lasts[n_chains] = n_chains, step, step
+                going[n_kept] = n_chains
+                n_chains, n_kept = n_chains + 1, n_kept + 1
+        n_going, start = n_kept, stop

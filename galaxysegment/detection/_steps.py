@@ -5,6 +5,7 @@ A seam shows in the medians of consecutive stretches, which sources hardly chang
 
 from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,6 +20,18 @@ _SIGMA_PER_MAD = 1.4826
 _LOW = 8.8  # a median step over the highest's share of this is no outlier: _SIGMAS × 1.4826
 _GAP = 32  # pixels of the widest gap without data that a step is sought across
 _ROWS = 32  # whose medians along rows are found at once: they stay in the cache
+
+
+class Steps(NamedTuple):
+    """Line of each step, the pixel where it is, and its height, ordered by line and pixel."""
+
+    lines: np.ndarray
+    places: np.ndarray
+    heights: np.ndarray
+
+    def chosen(self, which):
+        """Return some of the steps."""
+        return Steps(*(values[which] for values in self))
 
 
 def halves(length, unit=STRIP):
@@ -71,8 +84,43 @@ def stretch_medians(band, unit):
     Every second pixel counts.
     """
     rows, columns = halves(len(band), unit), halves(band.shape[1])
+    if compiling_pays(band.size):
+        return _compiled_along_columns(band, rows), _compiled_along_rows(band, columns)
     along_columns = [_median(band[start:stop:2]) for start, stop in pairwise(rows)]
     return np.stack(along_columns), _medians_along_rows(band, columns)
+
+
+def _compiled_along_columns(band, edges):
+    """Medians of every second pixel of each column between edges, shape (n_halves, width)."""
+    medians = np.empty((len(edges) - 1, band.shape[1]), dtype=band.dtype)
+    for own, start, stop in zip(medians, edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        _medians_compiled(band[np.newaxis, start:stop:2], own[np.newaxis])
+    return medians
+
+
+def _compiled_along_rows(band, edges):
+    """The same as `_medians_along_rows`, to the bit."""
+    height, width = len(band), int(edges[1])
+    n_whole = band.shape[1] // width
+    medians = np.empty((len(edges) - 1, height), dtype=band.dtype)
+    pixels = band[:, : n_whole * width].reshape(height, n_whole, width)[..., ::2]
+    _medians_compiled(pixels.transpose(0, 2, 1), medians[:n_whole].T)
+    if n_whole < len(medians):  # the last is narrower
+        _medians_compiled(band[:, n_whole * width :: 2, np.newaxis], medians[n_whole:].T)
+    return medians
+
+
+def _medians_compiled(stacks, medians):
+    """Fill `medians` with the medians of each stack of lines, as `_median` does."""
+    from ._seam_kernels import medians_of_lines
+
+    medians_of_lines(stacks, _network(stacks.shape[1]), medians)
+
+
+@lru_cache(maxsize=16)
+def _network(n):
+    """`_exchanges` as an array: pairs of lines."""
+    return np.array([pair[:2] for pair in _exchanges(n)], dtype=np.int64).reshape(-1, 2)
 
 
 def _medians_along_rows(band, edges):
@@ -148,34 +196,68 @@ def _exchanges(n):
     return exchanges[::-1]
 
 
-def sharp_steps(lines, sharp):
-    """Places and heights of the sharp steps of each line of medians: list of dicts."""
-    lines = np.asarray(lines)
-    steps = [{} for _ in lines]
-    has_gap = np.isnan(lines).any(axis=1)
-    for index in np.flatnonzero(has_gap).tolist():
-        places = np.flatnonzero(~_narrow(np.isnan(lines[index])))
-        own = _steps(lines[np.newaxis, index, places], sharp)[0]
-        steps[index] = {int(places[place]): step for place, step in own.items()}
-    whole = np.flatnonzero(~has_gap)
-    for first in range(0, len(whole), LINES):
-        block = whole[first : first + LINES]
-        for index, own in zip(block.tolist(), _steps(lines[block], sharp), strict=True):
-            steps[index] = own
-    return steps
+def sharp_steps(medians, sharp, together=1):
+    """Find the sharp steps of lines of medians, or of the means of two lines each.
+
+    Parameters
+    ----------
+    medians : sequence of ndarray
+        Slices of it are arrays.
+    sharp : float
+        Share of a step that must be there within 8 pixels.
+    together : int, default=1
+        1 or 2 lines that are taken together.
+
+    Returns
+    -------
+    Steps
+    """
+    parts = []
+    for first in range(0, len(medians), together * LINES):
+        lines = np.asarray(medians[first : first + together * LINES])
+        lines = _pairs(lines) if together == 2 else lines.astype(np.float64)
+        steps = _steps(lines, sharp)
+        parts.append(steps._replace(lines=steps.lines + first // together))
+    return Steps(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+
+
+def _pairs(lines):
+    """Mean of two lines each; of those that have a median."""
+    if len(lines) % 2 == 0:
+        paired = np.add(lines[::2], lines[1::2], dtype=np.float64)
+        if not np.isnan(paired).any():
+            return np.divide(paired, 2, out=paired)
+    paired = []
+    for index in range(0, len(lines), 2):
+        two = lines[index : index + 2]
+        count = np.count_nonzero(~np.isnan(two), axis=0)
+        total = np.nansum(two, axis=0, dtype=np.float64)
+        paired.append(np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0))
+    return np.array(paired)
 
 
 def _steps(lines, sharp):
-    """Places and heights of the sharp steps of each of some lines of equal length."""
-    steps = [{} for _ in lines]
-    if lines.shape[1] < 4 * FAR:
-        return steps
-    lines = np.ascontiguousarray(lines, dtype=np.float64)
+    """`Steps` of a few lines; a narrow gap without data is passed over."""
+    has_gap = np.isnan(lines).any(axis=1)
+    if not has_gap.any():
+        return Steps(*_steps_of_whole(lines, sharp))
+    whole = np.flatnonzero(~has_gap)
+    own, places, heights = _steps_of_whole(lines[whole], sharp)
+    parts = [(whole[own], places, heights)]
+    for index in np.flatnonzero(has_gap).tolist():
+        kept = np.flatnonzero(~_narrow(np.isnan(lines[index])))
+        own, places, heights = _steps_of_whole(lines[np.newaxis, index, kept], sharp)
+        parts.append((np.full_like(own, index), kept[places], heights))
+    steps = Steps(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+    return steps.chosen(np.argsort(steps.lines, kind="stable"))
+
+
+def _steps_of_whole(lines, sharp):
+    """Line, place and height of each sharp step of some lines."""
+    if not lines.size or lines.shape[1] < 4 * FAR:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0)
     search = _steps_compiled if compiling_pays(lines.size) else _steps_by_numpy
-    owners, places, heights = (part.tolist() for part in search(lines, sharp))
-    for index, place, step in zip(owners, places, heights, strict=True):
-        steps[index][place] = step
-    return steps
+    return search(lines, sharp)
 
 
 def _steps_compiled(lines, sharp):
@@ -186,7 +268,7 @@ def _steps_compiled(lines, sharp):
     while True:
         owners, places = np.empty((2, n_steps), dtype=np.int64)
         heights = np.empty(n_steps)
-        n_all = find_steps(lines, _LOW, factor, sharp, owners, places, heights)
+        n_all = find_steps(lines, factor, sharp, owners, places, heights)
         if n_all <= n_steps:
             return owners[:n_all], places[:n_all], heights[:n_all]
         n_steps = n_all

@@ -270,24 +270,3 @@ def test_halves_that_contradict_each_other_are_no_seam():
     # Both are far from their median, so that none is left to measure the step by.
     far, scatter = np.array([0.0, 10.0]), np.ones(2)
     assert list(_stretches(far, far, scatter)) == []
-
-
-@pytest.mark.parametrize(("most_missed", "steepest"), [(1, 0), (3, seams_module._STEEPEST)])
-def test_chains_that_cannot_go_on_are_passed_over(monkeypatch, most_missed, steepest):
-    """The same chains as if each chain were asked at each strip."""
-    edges = np.arange(0, 61 * 24, 24)
-
-    def make():
-        rng = np.random.default_rng(1)
-        strips = rng.integers(0, 120, (60, 30))
-        return [
-            {int(place): step for place, step in zip(own, rng.normal(0, 1, 30), strict=True)}
-            for own in strips
-        ]
-
-    options = {"most_missed": most_missed, "steepest": steepest}
-    chains = seams_module._chains(make(), edges, **options)
-    monkeypatch.setattr(seams_module, "_FEW", 10**9)
-    assert chains == seams_module._chains(make(), edges, **options)
-    lengths = [len(chain.strips) for chain in chains]
-    assert max(lengths) > 4 and min(lengths) == 1

@@ -28,6 +28,52 @@ def test_medians_along_rows_are_those_of_the_turned_band(missing):
     assert np.array_equal(medians, expected, equal_nan=True)
 
 
+@pytest.mark.parametrize("missing", ["nowhere", "in gaps", "almost everywhere"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("shape", "unit"), [((150, 333), 50), ((70, 40), 64), ((30, 20), 95), ((90, 600), 160)]
+)
+def test_compiled_medians_are_the_same(shape, unit, dtype, missing, monkeypatch):
+    rng = np.random.default_rng(unit)
+    band = np.round(rng.normal(1000, 5, shape), 1).astype(dtype)
+    if missing == "in gaps":
+        band[shape[0] // 3 : shape[0] // 2, 5 : shape[1] // 2] = np.nan
+        band[rng.random(shape) < 0.01] = np.nan
+    elif missing == "almost everywhere":
+        band[rng.random(shape) < 0.9] = np.nan
+    expected, medians = (
+        _with_compiler(monkeypatch, pays, _steps.stretch_medians, band, unit)
+        for pays in (False, True)
+    )
+    for part, same in zip(medians, expected, strict=True):
+        assert part.dtype == dtype and np.array_equal(part, same, equal_nan=True)
+
+
+def _with_compiler(monkeypatch, pays, function, *args, **options):
+    monkeypatch.setattr(_steps, "compiling_pays", lambda _: pays)
+    return function(*args, **options)
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_steps_of_lines_with_gaps(together, monkeypatch):
+    rng = np.random.default_rng(together)
+    medians = rng.normal(0, 0.3, (75, 400)).astype(np.float32)
+    medians[:, 250:] += 9
+    medians[20:30, 240:260] = np.nan  # narrow: steps are sought across it
+    medians[30:40, 200:300] = np.nan
+    medians[50] = np.nan
+    expected, steps = (
+        _with_compiler(monkeypatch, pays, _steps.sharp_steps, medians, 0.5, together)
+        for pays in (False, True)
+    )
+    for part, same in zip(steps, expected, strict=True):
+        assert np.array_equal(part, same)
+    assert np.all(np.diff(steps.lines) >= 0)
+    seen = steps.lines[(steps.places >= 250) & (steps.places <= 260)] * together
+    own = {index for index in range(0, 75, together) if not 30 <= index < 40}
+    assert own - {50} <= set(seen.tolist()) <= own
+
+
 @pytest.mark.parametrize("sharp", [0.5, 0.7])
 @pytest.mark.parametrize("length", [48, 49, 300, 1001])
 def test_compiled_functions_find_the_same_steps(sharp, length):
