@@ -9,8 +9,8 @@ ABOUT = {
     "photutils": "Constructor without arguments, but for the RMS band: 1 RMS, 10 pixels.",
     "photutils_tuned": (
         "Threshold, kernel, pixels, contrast, how blends are split and whether objects are masked "
-        "chosen on 16 training patches (60 in B, 4 in C, 8 in C8), mesh of 50. In C and C8 from a "
-        "finer grid."
+        "chosen on 16 training patches (60 in B, 8 in C8), mesh of 50. In C and C8 from a finer "
+        "grid."
     ),
     "photutils_refined": (
         "PhotutilsSegmenter, then the light divided among its sources: "

@@ -4,6 +4,9 @@ SIGMAS = (0.7, 0.85, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 6.0)
 PROBABILITIES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98)
 # Where tuning begins: what photutils and SExtractor recommend.
 THRESHOLD = {"n_sigma": 1.5, "n_pixels": 10, "box_size": 50}
+# The number of pixels moves alone, after threshold and kernel. From the 5 of sep and SExtractor the
+# search does not find what it finds from the 10 that the others begin with.
+BEGIN = {"n_pixels": 10}
 # The cleaning of [Saverese2022]: its thresholds, its mesh, and no part of ours that it lacks.
 STUDY = {
     "n_sigma": 1.5,
@@ -48,4 +51,4 @@ NOISECHISEL_GRID = {
 }
 CANDIDATES = ("scores", {"score_threshold": 0.005})
 SAMPLE = {"A": 64, "B": 200, "C": 16}
-FEW = {"A": 16, "B": 60, "C": 4, "C8": 8}
+FEW = {"A": 16, "B": 60, "C": 16, "C8": 8}

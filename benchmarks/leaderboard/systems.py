@@ -23,6 +23,7 @@ from galaxysegment.separation import SegmentThenSeparate
 from galaxysegment.structures import Instances
 
 from .grids import (
+    BEGIN,
     CANDIDATES,
     CONTRAST,
     FEW,
@@ -381,7 +382,7 @@ SYSTEMS = {
     "plain_sep": System("sep", peer(PlainSep), ALL, sweep=("n_sigma", SIGMAS), peer=True),
     "plain_sep_tuned": System(
         "sep, tuned",
-        peer(PlainSep),
+        peer(PlainSep, **BEGIN),
         ALL,
         n_train=FEW,
         grid={**SEP_FILTERS, **SEP_GRID, "n_sigma": MATCHED} | CONTRAST,
@@ -392,7 +393,7 @@ SYSTEMS = {
     "sextractor": System("SExtractor", peer(SExtractor), ALL, sweep=("n_sigma", SIGMAS), peer=True),
     "sextractor_tuned": System(
         "SExtractor, tuned",
-        peer(SExtractor),
+        peer(SExtractor, **BEGIN),
         ALL,
         n_train=FEW,
         grid=PEER_GRID,
@@ -410,7 +411,7 @@ SYSTEMS = {
     ),
     "plain_sep_common": System(
         "sep, tuned on the common grid",
-        peer(PlainSep),
+        peer(PlainSep, **BEGIN),
         {"C": ("raw",)},
         n_train=FEW,
         grid=SEP_FILTERS | GRID,
@@ -418,7 +419,7 @@ SYSTEMS = {
     ),
     "sextractor_common": System(
         "SExtractor, tuned on the common grid",
-        peer(SExtractor),
+        peer(SExtractor, **BEGIN),
         {"C": ("raw",)},
         n_train=FEW,
         grid=GRID,
@@ -429,7 +430,7 @@ SYSTEMS = {
         "NoiseChisel, tuned",
         peer(NoiseChisel),
         RAW,
-        n_train=FEW,
+        n_train=FEW | {"C": 4},
         grid=NOISECHISEL_GRID,
         peer=True,
     ),

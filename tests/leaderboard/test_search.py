@@ -74,6 +74,25 @@ class _Nothing:
     X = ()
 
 
+def test_rivals_choose_on_as_many_patches():
+    from benchmarks.leaderboard.systems import SYSTEMS
+
+    tuned = [name for name in SYSTEMS if name.endswith(("_tuned", "_common"))]
+    for setting, n_patches in {"A": 16, "B": 60, "C": 16, "C8": 8}.items():
+        known = {SYSTEMS[name].n_train.get(setting) for name in tuned if "noise" not in name}
+        assert known - {None} == {n_patches}
+    assert min(SYSTEMS[name].n_choose for name in tuned) >= 60
+
+
+def test_every_search_begins_with_as_many_pixels():
+    from benchmarks.leaderboard.settings import SETTINGS
+    from benchmarks.leaderboard.systems import SYSTEMS, build
+
+    for name, system in SYSTEMS.items():
+        if "n_pixels" in system.grid_of("C") and not system.weights:
+            assert build(system, SETTINGS["C"], "raw", 0)[-1].n_pixels == 10, name
+
+
 def test_choosing_sees_the_sources_of_a_prediction_without_their_scores(monkeypatch):
     import numpy as np
     from sklearn.pipeline import make_pipeline
