@@ -19,6 +19,10 @@ _BLOCK = 1 << 22  # pixels of a block of rows that is measured at once
 _SAMPLED_ROWS = 64  # of an image on disk
 _SAMPLED_IMAGES = 10_000
 _MESH = {"box_size": 64, "exclude_percentile": 50}  # SExtractor's default mesh
+# An RMS map that agrees with the scatter from pixel to pixel, within the factor `_AGREES`, is
+# multiplied by no more than `_MOST_RESCALE`, or that times the scatter where this is larger.
+_AGREES, _MOST_RESCALE = 1.6, 1.4
+_MEDIAN_PER_DIFFERENCE = 0.6745 * 2**0.5  # median of |difference of two pixels| / their noise
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ class Scaler:
             }
         if self.rms_band is not None and "rescale" not in self.statistics:
             return {"rescale": MedianRatio(self._noise_ratios)}
+        if "scatter" not in self.statistics and _may_be_crowded(self.statistics.get("rescale")):
+            return {"scatter": MedianRatio(self._scatter_ratios)}
         return {}
 
     def _measured_bands(self, image):
@@ -98,12 +104,19 @@ class Scaler:
         missing = np.full(no_data.shape, np.nan, dtype=rms.dtype)
         return np.divide(noise, rms, out=missing, where=~no_data)
 
+    def _scatter_ratios(self, rows, y0):
+        """Scatter from pixel to pixel over the RMS map, of each science band of a block of rows."""
+        bands = self._measured_bands(rows)
+        return np.stack([_pixel_scatter(band, rows[self.rms_band]) for band in bands])
+
     def _known_noise(self):
         """Meshes of background and noise, seams and rescaling of each band, or None."""
         if self.statistics is None:
             return None
         meshes = self.statistics["meshes"]
         factors = self.statistics.get("rescale", [None] * len(meshes))
+        if "scatter" in self.statistics:
+            factors = map(_capped, factors, self.statistics["scatter"])
         placed = [[mesh.at(*self.corner) for mesh in pair] for pair in meshes]
         parts = zip(placed, self.statistics["seams"], factors, strict=True)
         return [(*pair, seams, self.corner, factor) for pair, seams, factor in parts]
@@ -214,7 +227,8 @@ def noise_scaled(image, rms_band, known=None):
 
     The background of each band is estimated on a mesh, and so is its noise without an RMS map.
     Boxes that a large galaxy fills do not count, or the net would never see its outskirts. An RMS
-    map is multiplied by the one number that makes it agree with the scatter of the image. Seams
+    map is multiplied by the one number that makes it agree with the scatter of the image. Where
+    faint sources fill the sky, the image scatters more than its noise: see `_capped`. Seams
     where the sky steps are taken out before. For a window of a mosaic, `known` holds the background
     mesh, the noise mesh, the seams, the window's corner and that number of each band.
     """
@@ -259,9 +273,38 @@ def _signal_to_noise(band, rms, known):
         # the shape of the noise, the image its size, as with SExtractor's RESCALE_WEIGHTS
         if known is None:
             rescale = sampled_median(np.where(no_data, rms.dtype.type(np.nan), noise / rms))
+            if _may_be_crowded([rescale]):
+                rescale = _capped(rescale, sampled_median(_pixel_scatter(seen, rms)))
         else:
             rescale = known[4]
         noise = rms * rescale
     noise = np.where(noise > 0, noise, 1.0)  # a constant image has no noise, and no source either
     ratio = np.arcsinh((band - background) / noise)
     return np.where(no_data, np.nan, ratio).astype(np.float32)
+
+
+def _pixel_scatter(band, rms):
+    """Difference of each pixel from the next in its row, 1 in the median if the map tells noise."""
+    scatter = np.full(band.shape, np.nan, dtype=band.dtype)
+    variance = (rms[:, 1:] ** 2 + rms[:, :-1] ** 2) / 2
+    difference = np.abs(band[:, 1:] - band[:, :-1])
+    scatter[:, 1:] = difference / (np.sqrt(variance) * band.dtype.type(_MEDIAN_PER_DIFFERENCE))
+    return scatter
+
+
+def _may_be_crowded(factors):
+    """Whether any factor of an RMS map is so large that `_capped` may change it."""
+    return factors is not None and any(factor > _MOST_RESCALE for factor in factors)
+
+
+def _capped(factor, scatter):
+    """Return what the RMS map is multiplied by, no more than faint sources in the sky allow.
+
+    Light that fills the sky, of a crowd or of a saturated star, scatters smoothly: neighbouring
+    pixels differ by their noise alone. If they differ as the RMS map says, the map is right, and
+    an image that scatters more is full of light. A net that is shown too much noise takes all this
+    light for one source. Correlated noise stays as the image tells it: its neighbouring pixels
+    differ by less than the map says.
+    """
+    agrees = 1 / _AGREES < scatter < _AGREES
+    return min(factor, _MOST_RESCALE * max(scatter, 1)) if agrees else factor
