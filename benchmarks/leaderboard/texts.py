@@ -120,7 +120,7 @@ LIMITS = """\
   :doc:`leaderboard_elsewhere`. The schedule of four stages with SGD has a recipe, ``run --setting
   C8 --system mask_rcnn_stages``, and no row: it needs about 90 core-minutes.
 - No program is compared with the shipped nets in settings A, B, C and C8, because the nets were
-  trained on more images. Some of their rows, and all of C8, have fewer than three seeds: the last
+  trained on more images. Some rows, most of them of C8, have fewer than three seeds: the last
   column of a table counts them.
 - Tuned rows choose on 16 patches (60 in B, 8 in C8), each program on the same ones. NoiseChisel, of
   12 choices, has four in C. In setting C each search begins with 10 pixels. From the 5 that sep and
