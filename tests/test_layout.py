@@ -84,7 +84,6 @@ KERNELS = {"compiled", "_haralick", "_template_kernels", "_overlap_kernels", "_a
 KERNELS |= {"_outline_kernels", "_morphology_kernels", "_sum_kernels"}
 KERNELS |= {"_deblend_kernels", "_strip_kernels", "_map_kernels", "_box_kernels"}
 KERNELS |= {"_galaxy_hosts", "_galaxy_judge", "_galaxy_parts", "_cleaning_kernels"}
-KERNELS |= {"_label_kernels", "_tile_kernels"}
 
 # Kernels that every detection needs. Functions of numpy that numba compiles for long are left out.
 DETECTION_KERNELS = ["_strip", "_map", "_box", "_seam", "_deblend", "_flood", "_cleaning"]
@@ -184,6 +183,7 @@ def test_a_segmenter_starts_without_its_neighbours():
     unneeded = {"sklearn.ensemble", "sklearn.metrics", "sklearn.pipeline", "scipy.stats"}
     unneeded |= {"astropy.wcs", "astropy.table", "astropy.nddata"}
     unneeded |= {"scipy.special", "scipy.spatial", "numpy.f2py", "numpy.testing", "narwhals"}
+    unneeded |= {"asyncio"}
     for first in ("", "import galaxysegment.io; "):
         assert not modules_after(f"{first}from galaxysegment import PhotutilsSegmenter") & unneeded
 
@@ -248,15 +248,29 @@ def test_modules_that_were_put_off_are_found_as_attributes():
     assert {"numpy.f2py", "numpy.testing", "scipy.special", "narwhals"} <= modules_after(statement)
 
 
+@pytest.mark.usefixtures("alone")
+def test_an_optional_module_is_missing_for_a_while_only():
+    from galaxysegment._utils.later import do_without
+
+    sys.modules.pop("colorsys", None)
+    with do_without("colorsys"), pytest.raises(ImportError):
+        import colorsys
+    assert "colorsys" not in sys.modules
+    import colorsys
+
+    with do_without("colorsys"):  # it is used
+        assert sys.modules["colorsys"] is colorsys
+
+
 def test_nothing_is_put_off_beside_another_thread():
-    from galaxysegment._utils.later import put_off
+    from galaxysegment._utils.later import do_without, put_off
 
     sys.modules.pop("colorsys", None)
     done = threading.Event()
     thread = threading.Thread(target=done.wait)
     thread.start()
     try:
-        with put_off("colorsys"):
+        with put_off("colorsys"), do_without("colorsys"):
             assert "colorsys" not in sys.modules
     finally:
         done.set()

@@ -7,6 +7,8 @@ from .later import SELDOM_USED, put_off
 from .shared import NO_COLLECTION
 
 with NO_COLLECTION, put_off(*SELDOM_USED):
+    # Each setting of astropy looks through all modules that are there: the fewer, the better.
+    import astropy.io.fits  # noqa: F401
     from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
     from sklearn.utils._param_validation import (
         Interval,
