@@ -217,6 +217,9 @@ class Scheduler:
         in_threads = in_threads and not _names_backend()
         self.n_threads = joblib.effective_n_jobs(self.n_jobs) if in_threads else 1
         self.is_parallel = not in_threads and _is_parallel(self.n_jobs)
+        # BLAS wakes threads of its own for sums of some thousand numbers. They gain nothing, and
+        # wait for more without a pause: 0.15 s of processor time at 8192², where all takes 3 s.
+        self._limits_blas = in_threads
         self._threads = None
 
     def share(self, job):
@@ -256,11 +259,12 @@ class Scheduler:
 
     def __enter__(self):
         """Start the threads, if threads do the tasks."""
+        if self._limits_blas:
+            _BLAS.__enter__()
         if self.n_threads > 1:
             # The number of threads of OpenMP belongs to each thread.
             options = {"initializer": threadpool_limits, "initargs": (1, "openmp")}
             self._threads = ThreadPoolExecutor(self.n_threads, "galaxysegment", **options)
-            _BLAS.__enter__()
             # A forest's trees change the filters of warnings in each thread.
             SHARED_FILTERS.__enter__()
         return self
@@ -274,6 +278,7 @@ class Scheduler:
             self._threads.shutdown(cancel_futures=True)
             self._threads = None
             SHARED_FILTERS.__exit__()
+        if self._limits_blas:
             _BLAS.__exit__()
 
     def _results_of_threads(self, job, task, items):

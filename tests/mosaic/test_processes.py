@@ -337,6 +337,28 @@ def test_threads_leave_the_process_as_it_was():
     np.testing.assert_array_equal(labels, expected)
 
 
+def test_blas_has_no_threads_of_its_own_meanwhile():
+    code = (
+        "import numpy\n"
+        "from threadpoolctl import threadpool_info\n"
+        "from galaxysegment.mosaic._work import Scheduler\n"
+        "def counts():\n"
+        "    return [b['num_threads'] for b in threadpool_info() if b['user_api'] == 'blas']\n"
+        "print(counts())\n"
+        "for n_jobs in (1, 2):\n"
+        "    with Scheduler(n_jobs, False, in_threads=True):\n"
+        "        print(counts())\n"
+        "    print(counts())\n"
+        "with Scheduler(1, False):\n"  # of a net, which may need them
+        "    print(counts())"
+    )
+    printed, errors = run_python(code, OPENBLAS_NUM_THREADS="2").communicate(timeout=250)
+    before, *others = printed.split("\n")[:-1]
+    assert errors == "" and "1" not in before
+    inside = before.replace("2", "1")
+    assert others == [inside, before, inside, before, before]
+
+
 def test_the_thread_that_leaves_last_gives_blas_its_threads_back():
     """threadpoolctl lets only the first thread that asks change the threads of BLAS."""
     code = (
