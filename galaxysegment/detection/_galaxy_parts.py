@@ -160,4 +160,4 @@ def noise_of(image, own, faint, step):
                 n += 1
     if n < 50:
         return 0.0
-    return median_of(values[:n], 0.0) / 0.6745 / np.sqrt(1.5)
+    return median_of(values[:n]) / 0.6745 / np.sqrt(1.5)
