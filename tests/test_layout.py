@@ -248,29 +248,15 @@ def test_modules_that_were_put_off_are_found_as_attributes():
     assert {"numpy.f2py", "numpy.testing", "scipy.special", "narwhals"} <= modules_after(statement)
 
 
-@pytest.mark.usefixtures("alone")
-def test_an_optional_module_is_missing_for_a_while_only():
-    from galaxysegment._utils.later import do_without
-
-    sys.modules.pop("colorsys", None)
-    with do_without("colorsys"), pytest.raises(ImportError):
-        import colorsys
-    assert "colorsys" not in sys.modules
-    import colorsys
-
-    with do_without("colorsys"):  # it is used
-        assert sys.modules["colorsys"] is colorsys
-
-
 def test_nothing_is_put_off_beside_another_thread():
-    from galaxysegment._utils.later import do_without, put_off
+    from galaxysegment._utils.later import put_off
 
     sys.modules.pop("colorsys", None)
     done = threading.Event()
     thread = threading.Thread(target=done.wait)
     thread.start()
     try:
-        with put_off("colorsys"), do_without("colorsys"):
+        with put_off("colorsys"):
             assert "colorsys" not in sys.modules
     finally:
         done.set()

@@ -1,11 +1,9 @@
 """What modules that hold numba kernels need; imported only by them."""
 
-from .later import do_without, put_off
+from .later import put_off
 from .shared import NO_COLLECTION
 
-# numba reads a file of settings with yaml, if there is one. It tells coverage which lines it
-# compiles; that can wait for a process that measures coverage, which has imported it.
-with NO_COLLECTION, put_off("yaml"), do_without("coverage"):
+with NO_COLLECTION, put_off("yaml"):  # numba reads a file of settings with it, if there is one
     from numba import njit
 
 __all__ = ["BARE", "INNER", "OPTIONS", "njit"]

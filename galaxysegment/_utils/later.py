@@ -70,20 +70,7 @@ def put_off(*names):
         _remove_stand_ins()
 
 
-@contextmanager
-def do_without(name):
-    """Let ``import name`` fail in the block unless the module is there: it is optional."""
-    if name in sys.modules or threading.active_count() > 1:
-        yield
-        return
-    sys.modules[name] = None
-    try:
-        yield
-    finally:
-        del sys.modules[name]
-
-
 with NO_COLLECTION, put_off(*SELDOM_USED):
     from scipy import ndimage
 
-__all__ = ["SELDOM_USED", "do_without", "ndimage", "put_off"]
+__all__ = ["SELDOM_USED", "ndimage", "put_off"]

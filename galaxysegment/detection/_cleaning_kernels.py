@@ -10,7 +10,8 @@ import math
 import numpy as np
 
 from .._utils.compiled import BARE, INNER, OPTIONS, njit
-from ._deblend_kernels import root_of, sorted_order
+from ..structures._label_kernels import root_of
+from ._deblend_kernels import sorted_order
 
 _FIRST, _LAST, _COUNT, _HIGHEST = range(4)  # columns of a list
 _LEAST_PART = 3  # pixels above a threshold, however large a source has to be

@@ -7,16 +7,8 @@ that each has all its neighbours. numba takes a while to import, so functions im
 import numpy as np
 
 from .._utils.compiled import BARE, INNER, OPTIONS, njit
+from ..structures._label_kernels import root_of
 from ._flood_kernels import flood, flood_by_levels
-
-
-@njit(**BARE)
-def root_of(parent, node):
-    """Find the root of a node in a forest of nodes that know their parents; shorten the way."""
-    while parent[node] != node:
-        parent[node] = parent[parent[node]]
-        node = parent[node]
-    return node
 
 
 @njit(**INNER)

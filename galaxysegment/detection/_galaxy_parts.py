@@ -6,7 +6,7 @@ A *part* is a peak of a source with the pixels that lead up to it.
 import numpy as np
 
 from .._utils.compiled import INNER, OPTIONS, njit
-from ._deblend_kernels import root_of
+from ..structures._label_kernels import root_of
 from ._seam_kernels import median_of
 
 

@@ -6,7 +6,7 @@ numba takes a while to import, so functions import this module.
 import numpy as np
 
 from .._utils.compiled import BARE, INNER, OPTIONS, njit
-from ._seams import link_steps
+from ._chains import link_steps
 
 CHUNK = 256  # numbers of a line that are worked on at once: they stay in the nearest cache
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._background import compiling_pays, median_near
+from .._utils.compiling import compiling_pays
+from ._background import median_near
 
 STRIP = 64  # pixels, about, along a straight seam that its step is measured in
 FAR = 12  # pixels on either side that a step is measured with

@@ -11,7 +11,7 @@ counts from the end.
 import numpy as np
 
 from .._utils.compiled import BARE, INNER, OPTIONS, njit
-from ._deblend_kernels import root_of
+from ..structures._label_kernels import root_of
 from ._map_kernels import (
     BLOCK,
     SLACK,

@@ -1,11 +1,10 @@
 """The run: tiles, join, blends, numbers, file."""
 
 import json
-import re
 import warnings
 from contextlib import nullcontext
 from copy import deepcopy
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import PackageNotFoundError, version
 from numbers import Integral
 from uuid import uuid4
 
@@ -465,10 +464,7 @@ def _warn_of_no_source():
 
 
 def _version_of(package):
-    """Version of an installed package, or None; the rest of its metadata is long to parse."""
     try:
-        installed = distribution(package)
+        return version(package)
     except PackageNotFoundError:
         return None
-    line = re.search("^Version: *(.*?) *$", installed.read_text("METADATA") or "", re.MULTILINE)
-    return line[1] if line else installed.version

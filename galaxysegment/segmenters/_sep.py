@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._utils.compiling import compiling_pays
 from .._utils.learn import Interval
 from .._utils.packages import require
 from .._utils.validation import check_odd
 from ..base import BaseSegmenter, ScoreMaps
-from ..detection._background import compiling_pays
 from ..detection._bands import DetectionImageMixin
 from ..detection._cleaning import measure_detections, surviving
 from ..detection._deblending import DEBLEND, split_blends

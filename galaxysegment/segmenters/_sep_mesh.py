@@ -7,7 +7,8 @@ from math import isqrt
 import numpy as np
 from scipy import ndimage, sparse
 
-from ..detection._background import compiling_pays, rows_of
+from .._utils.compiling import compiling_pays
+from ..detection._background import rows_of
 
 _FEWEST = 0.5  # of a box's pixels: with fewer, sep does not trust the box
 

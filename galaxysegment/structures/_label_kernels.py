@@ -7,12 +7,12 @@ from .._utils.compiled import BARE, OPTIONS, njit
 
 
 @njit(**BARE)
-def root_of(parent, label):
-    """Follow a label to the smallest one that it was joined with."""
-    while parent[label] != label:
-        parent[label] = parent[parent[label]]
-        label = parent[label]
-    return label
+def root_of(parent, node):
+    """Find the root of a node in a forest of nodes that know their parents; shorten the way."""
+    while parent[node] != node:
+        parent[node] = parent[parent[node]]
+        node = parent[node]
+    return node
 
 
 @njit(**BARE)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from galaxysegment.detection import _seams
-from galaxysegment.detection._seams import chains_of, link_steps
+from galaxysegment.detection._chains import link_steps
+from galaxysegment.detection._seams import chains_of
 from galaxysegment.detection._steps import Steps
 
 
