@@ -81,7 +81,7 @@ def test_lower_never_imports_higher(path):
 
 # These hold numba kernels: modules of their own that methods import when they run.
 KERNELS = {"compiled", "_haralick", "_template_kernels", "_overlap_kernels", "_aperture_kernels"}
-KERNELS |= {"_outline_kernels", "_morphology_kernels", "_sum_kernels"}
+KERNELS |= {"_outline_kernels", "_morphology_kernels", "_sum_kernels", "_read_kernels"}
 KERNELS |= {"_deblend_kernels", "_strip_kernels", "_map_kernels", "_box_kernels"}
 KERNELS |= {"_galaxy_hosts", "_galaxy_judge", "_galaxy_parts", "_cleaning_kernels"}
 

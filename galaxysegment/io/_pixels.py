@@ -1,10 +1,12 @@
 """Read the stored numbers of an HDU, all or a section, and turn them into floats or labels."""
 
+import os
 from math import isfinite, prod
 
 import numpy as np
 from astropy.io import fits
 
+from .._utils.compiling import compiling_pays
 from ..structures import check_label_map
 from ._compressed import compressed_header, read_tiles
 from ._excerpt import read_exactly
@@ -142,6 +144,8 @@ def _read_rows(hdu, rows, columns):
     with hdu.path.open("rb", buffering=0) as file:
         for plane, pixels in enumerate(raw.reshape(prod(planes), n_rows, n_columns)):
             start = hdu.offset + plane * height * row_bytes + columns.start * stored.itemsize
+            if swaps and _read_compiled(file, start + rows.start * row_bytes, row_bytes, pixels):
+                continue
             for y in range(0, n_rows, step):
                 block = pixels[y : y + step]
                 # A window of whole rows is one piece of the file; another is one in each row.
@@ -157,6 +161,20 @@ def _read_rows(hdu, rows, columns):
                 if swaps:  # while it is in the cache
                     block.byteswap(inplace=True)
     return raw.view(stored.newbyteorder()) if swaps else raw
+
+
+def _read_compiled(file, start, row_bytes, pixels):
+    """Read a large window of swapped 32-bit floats by a kernel; return whether that was possible.
+
+    Without the kernel, threads that read or compute beside this one wait: for the interpreter's
+    lock after each row, and while bytes are swapped.
+    """
+    is_fit = pixels.itemsize == 4 and pixels.nbytes >= _PIECE and hasattr(os, "pread")
+    if not (is_fit and compiling_pays(0)):  # numba is not started for it
+        return False
+    from ._read_kernels import read_swapped_rows
+
+    return read_swapped_rows(file.fileno(), start, row_bytes, pixels.view(np.uint32))
 
 
 def _read_stream(hdu, rows, columns):

@@ -1,6 +1,7 @@
 """Cut-outs of fields: sources move with their pixels; bits of masks are added up."""
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from astropy.io import fits
 
 from galaxysegment import Instances
-from galaxysegment.io import Field, read_field
+from galaxysegment.io import Field, _pixels, read_field
 from galaxysegment.io._hdus import find_image, scan
 from galaxysegment.io._mask import check_bits
 from galaxysegment.io._pixels import read_floats
@@ -72,13 +73,46 @@ def test_windows_of_cubes_are_read_whatever_a_system_reads_at_once(
     assert image.flags.writeable
 
 
+@pytest.fixture
+def compiled(monkeypatch):
+    """Windows that are read by the kernel, which small ones are not as a rule."""
+    pytest.importorskip("numba")
+    read, windows = _pixels._read_compiled, []
+
+    def note(*arguments):
+        windows.append(read(*arguments))
+        return windows[-1]
+
+    monkeypatch.setattr(_pixels, "_PIECE", 1)
+    monkeypatch.setattr(_pixels, "_read_compiled", note)
+    return windows
+
+
+@pytest.mark.skipif(not hasattr(os, "pread"), reason="the system has no pread")
+@pytest.mark.parametrize("window", WINDOWS)
+def test_the_kernel_reads_the_same_bytes(tmp_path, monkeypatch, compiled, window):
+    path = tmp_path / "cube.fits"
+    cube = np.random.default_rng(0).integers(0, 2**32, (3, 12, 17), np.uint32).view(">f4")
+    fits.writeto(path, cube)
+    hdu = find_image(path, None, list(scan(path)))
+    image = read_floats(hdu, window)
+    assert compiled == [True] * 3
+    monkeypatch.setattr(_pixels, "_read_compiled", lambda *_: False)
+    assert image.tobytes() == read_floats(hdu, window).tobytes()
+    assert image.tobytes() == cube[(..., *window)].astype(np.float32).tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("columns", [slice(0, 40), slice(10, 30)])
-def test_a_file_that_is_cut_between_check_and_read_is_refused(tmp_path, monkeypatch, columns):
+def test_a_file_that_is_cut_between_check_and_read_is_refused(
+    tmp_path, monkeypatch, compiled, columns, dtype
+):
     path = tmp_path / "image.fits"
-    fits.writeto(path, np.ones((300, 40)))
+    fits.writeto(path, np.ones((300, 40), dtype=dtype))
     field = read_field(path)
     with path.open("r+b") as file:
         file.truncate(2880 * 2)
     monkeypatch.setattr("galaxysegment.io._pixels.check_complete", lambda _: None)
     with pytest.raises(OSError, match="truncated or damaged"):
         field.section(slice(100, 300), columns).image  # noqa: B018
+    assert compiled == [False]
