@@ -81,6 +81,8 @@ class FileOutput:
                 items = [(line, draft, offsets, stored, owners) for line in lines]
             for _ in each(task, "row of tiles", items):
                 pass
+            if begun:
+                painter.wait_for_disk()
             append_ranks(draft, *ranks)
         return self.path
 

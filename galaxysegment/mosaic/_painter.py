@@ -6,6 +6,7 @@ Rows are painted with the numbers that are known, and the disk writes them meanw
 nothing else would be left to do. A row whose numbers turn out to be others is painted again.
 """
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 
 import numpy as np
@@ -47,12 +48,15 @@ class Painter:
         self._n_joined = 0  # lines at the last step
         self._painted = []  # the work of each line that was painted
         self._file = None  # path, and where its pixels begin
+        self._disk = ThreadPoolExecutor(1, "galaxysegment-disk")
+        self._flushed = None  # the last flush, a future
 
     def __enter__(self):
         return self
 
     def __exit__(self, *error):
         self._drop()
+        self._disk.shutdown()
 
     def note(self, tile):
         """Paint the rows that can be painted now that another tile is done.
@@ -78,11 +82,20 @@ class Painter:
             return  # numbers of all rows change below some source that is still open
         if self._file is None:
             self._file = self.begin(_DTYPE)
+        self.wait_for_disk()
         path, offset = self._file
         for work in works[len(self._painted) :]:
             write_line(self.job, work, path, offset, stored_as(_DTYPE))
             self._painted.append(work)
-        flush(path)
+        self._flushed = self._disk.submit(flush, path)
+
+    def wait_for_disk(self):
+        """Wait until all that was painted here is on the disk; raise an error if it cannot be.
+
+        The system tells such an error once: a later flush of the file may not see it.
+        """
+        if self._flushed is not None:
+            self._flushed.result()
 
     def _works(self):
         """The work of all lines that are done but the last, whose sources may go on below."""
@@ -96,9 +109,11 @@ class Painter:
 
     def _drop(self):
         """Forget the file, if it was not published."""
+        if self._flushed is not None:
+            wait([self._flushed])  # Windows deletes no file that is open
         if self._file is not None:
             self._file[0].unlink(missing_ok=True)
-        self._file, self._painted = None, []
+        self._file, self._painted, self._flushed = None, [], None
 
     def file_of(self, dtype):
         """Path of the file, and where its pixels begin; None if none has labels of this type."""

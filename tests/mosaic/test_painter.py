@@ -105,6 +105,27 @@ def test_what_cannot_be_painted_ahead_is_painted_at_the_end(tmp_path, monkeypatc
     assert n_calls and not any(path.exists() for path in n_calls)
 
 
+def test_an_error_of_the_disk_that_comes_last_is_not_missed(tmp_path, monkeypatch, counts):
+    """The system may tell it the flush of the painter alone, and no later flush."""
+    image, segmenter = make_image(), PhotutilsSegmenter(n_sigma=2, bridge=4)
+    flush, n_calls = _painter.flush, []
+
+    def fail_last(path):
+        n_calls.append(path)
+        if len(n_calls) == 2:
+            raise OSError("Input/output error")
+        flush(path)
+
+    monkeypatch.setattr(_painter, "flush", fail_last)
+    options = OPTIONS | {"output": tmp_path / "labels.fits", "n_jobs": 2}
+    with pytest.raises(TileError, match=r"cannot be written: Input/output error.*resume=True"):
+        segment_mosaic(segmenter, image, **options)
+    assert len(n_calls) == 2 and not (tmp_path / "labels.fits").exists()
+    resumed = segment_mosaic(segmenter, image, resume=True, **options).read_bytes()
+    options = OPTIONS | {"output": tmp_path / "whole.fits"}
+    assert resumed == segment_mosaic(segmenter, image, **options).read_bytes()
+
+
 def test_a_failure_leaves_no_file_behind(tmp_path, monkeypatch, counts):
     """The last row of tiles fails when the first rows are painted."""
     find = PhotutilsSegmenter._segment_image
