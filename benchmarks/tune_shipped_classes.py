@@ -22,9 +22,9 @@ from galaxysegment import UNetSegmenter
 from galaxysegment._utils.calibration import fit_calibration
 from galaxysegment._utils.model_file import read_model_file, write_model_file
 from galaxysegment.persistence import save
+from galaxysegment.segmenters._best_threshold import THRESHOLDS, threshold_quality
 from galaxysegment.segmenters._pixel_classes import votes_of
 from galaxysegment.segmenters._star_rule import StarRule
-from galaxysegment.segmenters._unet import _THRESHOLDS, _threshold_quality
 from galaxysegment.structures import GALAXY, STAR, VOID, remove_small
 
 from .class_fields import cached, match_sources, simulate_starry, star_evidence_of
@@ -77,8 +77,8 @@ def tune(unet, folder, make=cached, make_starry=simulate_starry, *, one_band=Tru
     for seed in STARRY if one_band else ():
         field = Example(unet, 0, *make_starry(seed))
         usual.append((*field.light(shift=0.0), field.truth[0] != VOID))
-    quality = _threshold_quality([(proba, labels) for proba, labels, _ in usual], n_pixels=8)
-    print(*(f"{limit:.2f}: {sums:.3f}" for limit, sums in zip(_THRESHOLDS, quality, strict=True)))
+    quality = threshold_quality([(proba, labels) for proba, labels, _ in usual], n_pixels=8)
+    print(*(f"{limit:.2f}: {sums:.3f}" for limit, sums in zip(THRESHOLDS, quality, strict=True)))
     unet.threshold_ = chosen_threshold(quality, LOSS if one_band else 0.0)
     if one_band:
         usual = list(with_maps(unet, folder, make, make_starry))
@@ -123,7 +123,7 @@ def chosen_threshold(quality, loss):
     The quality is nearly flat. A low threshold finds the faint sources of fields that are unlike
     those of the training. Connected regions stand for sources here, but the segmenter splits them.
     """
-    return float(_THRESHOLDS[np.flatnonzero(quality >= quality.max() - loss)[0]])
+    return float(THRESHOLDS[np.flatnonzero(quality >= quality.max() - loss)[0]])
 
 
 def settle_rule(unet, folder, make=cached, make_starry=simulate_starry, *, more_stars=False):

@@ -74,13 +74,17 @@ class SemanticSegmenter(BaseSegmenter):
         return mean_light(sums)
 
     def _sources(self, proba, image):
-        labels = remove_small(label_components(proba > self._threshold()), self.n_pixels)
+        labels = self._regions(proba, image)
         if self.deblend:
             image = self._deblending_image(proba, image)
             labels = split_blends(
                 self.deblend, labels, image, self.n_pixels, contrast=self.contrast
             )
         return labels
+
+    def _regions(self, proba, image):
+        """Return the label map of the regions above the threshold, before blends are split."""
+        return remove_small(label_components(proba > self._threshold()), self.n_pixels)
 
     def _deblending_image(self, proba, image):
         from scipy import ndimage

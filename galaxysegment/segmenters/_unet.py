@@ -16,10 +16,11 @@ from .._utils.calibration import check_table
 from .._utils.validation import split_rms
 from ..base import ProbabilisticSegmenter, ScoreMaps
 from ..detection._scores import N_SUMS
-from ..metrics import detection_scores
-from ..structures import GALAXY, SKY, Instances, label_components, remove_small
+from ..structures import GALAXY, SKY, Instances
 from ..structures._types import Floats, Images, RandomState
+from ._best_threshold import best_threshold
 from ._deep import DeepSegmenter
+from ._faint_regions import without_noise
 from ._pixel_classes import (
     check_codes,
     class_truths,
@@ -37,7 +38,6 @@ from ._training_set import FieldTruth, class_counts, lazy_truths, tuning_windows
 
 __all__ = ["UNetSegmenter"]
 
-_THRESHOLDS = np.linspace(0.2, 0.8, 13)
 _TUNING_SIDE, _TUNING_PIXELS = 2048, 2**26  # of the images that `threshold` is tuned on
 _TUNING_CHUNK = 2**24  # pixels of them in memory at once
 _SMOOTHING = 1.5  # pixels; standard deviation of the kernel before deblending
@@ -78,6 +78,10 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     n_pixels : int, default=8
         Sources with fewer pixels are dropped. Masks of faint sources come out a little smaller than
         the truth: 8 finds most sources of 10 true pixels.
+    min_snr : float, default=3
+        A region of at most 64 pixels is no source if its signal to noise, the sum of its light over
+        the noise of this sum, is smaller. 0 keeps all regions. Only for ``scaling="noise"``, that
+        of the weights that ship.
     deblend : bool or "galaxy", default="galaxy"
         Whether to split blended sources. ``"galaxy"`` splits them and keeps each galaxy whole, with
         its arms, knots and dust. True splits them at all saddles of the smoothed signal-to-noise
@@ -219,6 +223,10 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     ``weights="sky"`` this removes 48 of 1448 false sources and no true one. `predict_proba` shows
     such regions all the same.
 
+    The signal to noise that `min_snr` limits takes the noise of each pixel from the RMS map or the
+    mesh, and pixels count as independent. So if the noise is correlated, fewer regions go.
+    `predict_proba` shows the regions that go.
+
     References
     ----------
     .. [1] Ronneberger, Fischer & Brox 2015, MICCAI, 9351, 234. :doi:`10.1007/978-3-319-24574-4_28`
@@ -247,6 +255,7 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         "depth": [Interval(Integral, 1, 8, closed="both")],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "threshold": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
+        "min_snr": [Interval(Real, 0, None, closed="left")],
         "contrast": [Interval(Real, 0, 1, closed="both")],
         "module": [callable, None],
         "criterion": [callable, None],
@@ -265,6 +274,7 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         rms_band: int | None = None,
         threshold: float | str = "auto",
         n_pixels: int = 8,
+        min_snr: float = 3,
         deblend: bool | str = "galaxy",
         contrast: float = 0.001,
         n_views: int = 4,
@@ -300,6 +310,7 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         self.rms_band = rms_band
         self.threshold = threshold
         self.n_pixels = n_pixels
+        self.min_snr = min_snr
         self.deblend = deblend
         self.contrast = contrast
         self.n_views = n_views
@@ -453,7 +464,7 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
 
     def _after_training(self, data):
         if self.threshold == "auto":
-            self.threshold_ = _best_threshold(self._tuning_pairs(data), self.n_pixels)
+            self.threshold_ = best_threshold(self._tuning_pairs(data), self.n_pixels)
 
     def _tuning_pairs(self, data):
         """Yield probabilities and label maps of the images, 0 where a pixel does not count."""
@@ -508,6 +519,10 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     def _sources_among(self, maps, seen):
         """Return the label map of an image, given its `ScoreMaps` with classes."""
         return self._sources(without_rims(maps, seen, self._codes(), self._threshold()), seen)
+
+    def _regions(self, proba, image):
+        labels = super()._regions(proba, image)
+        return without_noise(labels, image, self.min_snr) if self.scaling_ == "noise" else labels
 
     def _seen(self, scaled_image):
         """Return the scaled image in which sources are split and weighed."""
@@ -678,49 +693,3 @@ def _labels_of(target, rows, columns):
 
         return cut(target, rows, columns).to_label_map(), False
     return target.labels(rows, columns), target.window(rows, columns) < 0
-
-
-def _best_threshold(pairs, n_pixels):
-    """Return the threshold with the best sum of pixel IoU and source F1; F1 often decides.
-
-    Parameters
-    ----------
-    pairs, n_pixels
-        As of `_threshold_quality`.
-    """
-    return float(_THRESHOLDS[int(np.argmax(_threshold_quality(pairs, n_pixels)))])
-
-
-def _threshold_quality(pairs, n_pixels):
-    """Return the sum of pixel IoU and source F1 at each of `_THRESHOLDS`.
-
-    True sources under `n_pixels` pixels are ignored, because the segmenter drops such sources.
-
-    Parameters
-    ----------
-    pairs : iterable of (ndarray, ndarray)
-        Probabilities and label map of an image.
-    n_pixels : int
-
-    Returns
-    -------
-    ndarray of float, shape (n_thresholds,)
-    """
-    # for each threshold: pixels of both, of either; sources matched, true, predicted
-    counts = np.zeros((len(_THRESHOLDS), 5), dtype=np.int64)
-    for proba, truth in pairs:
-        wanted = remove_small(truth, n_pixels)
-        small = (truth > 0) & (wanted == 0)
-        for index, threshold in enumerate(_THRESHOLDS):
-            predicted = remove_small(label_components((proba > threshold) & ~small), n_pixels)
-            both = np.count_nonzero((wanted > 0) & (predicted > 0))
-            either = np.count_nonzero((wanted > 0) | (predicted > 0))
-            scores = detection_scores(wanted, predicted)
-            counts[index] += both, either, scores.n_matched, scores.n_true, scores.n_pred
-    both, either, matched, n_true, n_pred = counts.T
-    return _ratio(both, either) + _ratio(2 * matched, n_true + n_pred)
-
-
-def _ratio(part, total):
-    """Fraction, 1 for nothing of nothing."""
-    return np.divide(part, total, out=np.ones(len(part)), where=total > 0)

@@ -381,14 +381,14 @@ def test_threshold(fitted):
 
 
 def test_automatic_threshold_is_the_best_on_the_validation_images():
-    from galaxysegment.segmenters._unet import _best_threshold
+    from galaxysegment.segmenters._best_threshold import best_threshold
 
     truth = np.zeros((20, 20), dtype=np.int32)
     truth[2:8, 2:8], truth[12:16, 12:16] = 1, 2
     proba = np.where(truth == 1, 0.9, np.where(truth == 2, 0.5, 0.1))
     proba[5:10, 12:18] = 0.42  # noise that a low threshold takes for a source
-    assert _best_threshold([(proba, truth)], 5) == pytest.approx(0.45)
-    assert _best_threshold([(proba, np.where(truth == 1, 1, 0))], 5) == pytest.approx(0.5)
+    assert best_threshold([(proba, truth)], 5) == pytest.approx(0.45)
+    assert best_threshold([(proba, np.where(truth == 1, 1, 0))], 5) == pytest.approx(0.5)
     unet = UNetSegmenter(**TINY, threshold="auto").fit(X, Y)
     assert unet.threshold_ == unet._threshold() != 0.5
 
