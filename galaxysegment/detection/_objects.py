@@ -67,19 +67,20 @@ def _groups(level, noise, used, sky, least):
     if above.max() <= max(least * depth, wing):
         return np.zeros(used.shape, dtype=bool)
     groups, n_groups = ndimage.label(above > wing, np.ones((3, 3)))
-    index = np.arange(1, n_groups + 1)
-    peak, mean = (measure(above, groups, index) for measure in (ndimage.maximum, ndimage.mean))
-    size = np.bincount(groups.ravel())[1:]
+    places = np.nonzero(groups)
+    owner, heights = groups[places] - 1, above[places]
+    size, peak = np.bincount(owner), np.zeros(n_groups)
+    np.maximum.at(peak, owner, heights)  # positive
+    mean = np.bincount(owner, heights) / size
     is_peaked = (mean < _PEAKED * peak) | (size < _SMALL)
-    is_object = (peak > max(least * depth, wing)) & is_peaked & (_elongation(groups) < _LONGEST)
+    is_compact = _elongation(owner, size, places) < _LONGEST
+    is_object = (peak > max(least * depth, wing)) & is_peaked & is_compact
     return np.concatenate([[False], is_object])[groups]
 
 
-def _elongation(groups):
-    """Ratio of the axes of each group, from its second moments."""
-    owner = groups[groups > 0] - 1
-    size = np.bincount(owner)
-    places = [np.nonzero(groups)[axis].astype(float) for axis in (0, 1)]
+def _elongation(owner, size, places):
+    """Ratio of the axes of each group, from the second moments of the places of its boxes."""
+    places = [place.astype(float) for place in places]
     middles = [np.bincount(owner, place) / size for place in places]
     y, x = (place - middle[owner] for place, middle in zip(places, middles, strict=True))
     # A box is not a point.
