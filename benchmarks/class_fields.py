@@ -15,11 +15,11 @@ import torch
 from galaxysegment.datasets import make_field, make_sky
 from galaxysegment.datasets._sky_stream import draw_telescope
 from galaxysegment.detection._background import background_maps
-from galaxysegment.detection._scores import N_SUMS, sum_over_sources
+from galaxysegment.detection._scores import N_SUMS
 from galaxysegment.segmenters._pixel_classes import evidence_of_sums
 from galaxysegment.segmenters._scaling import noise_scaled, stacked
 from galaxysegment.segmenters._star_rule import StarRule
-from galaxysegment.structures import ARTEFACT, GALAXY, SKY, STAR, TRAIL, VOID, relabel, remove_small
+from galaxysegment.structures import ARTEFACT, GALAXY, SKY, STAR, TRAIL, VOID, remove_small
 
 CLASSES = (GALAXY, STAR, ARTEFACT)  # their number is also the place of their logit
 SHAPE = (512, 512)
@@ -164,12 +164,10 @@ def star_evidence_of(unet, image):
     """
     kept, unet._star_rule = unet._star_rule, StarRule(0, 1, 0, 0)  # any rule measures the evidence
     try:
-        [(labels, maps)] = unet._find_sources([image], scored=True)
+        [result] = unet._find_sources([image], scored=True)
     finally:
         unet._star_rule = kept
-    labels = relabel(labels)
-    pixels = np.flatnonzero(labels)
-    sums = sum_over_sources(maps, pixels, labels.ravel()[pixels], int(labels.max(initial=0)))
+    labels, sums = unet._sums_of(*result)
     return labels, evidence_of_sums(sums[:, 0], sums[:, N_SUMS:].T, CLASSES)
 
 

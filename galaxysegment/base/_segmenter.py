@@ -35,6 +35,7 @@ from ._estimator import ImageEstimator
 __all__ = ["BaseSegmenter", "clear_no_data"]
 
 _OUTPUTS = ("labels", "instances", "panoptic")
+_NOWHERE = np.zeros(1, dtype=bool)  # no pixel is without data
 
 
 class BaseSegmenter(ImageEstimator):
@@ -148,14 +149,17 @@ class BaseSegmenter(ImageEstimator):
         images, layout = self._check_images(X)
         self._validate_params()
         if output == "instances":
-            scored = [self._with_scores(*pair) for pair in self._find_sources(images, scored=True)]
+            results = self._find_sources(images, scored=True)
+            scored = [self._with_scores(*result) for result in results]
             _warn_if_empty(scored)
             return layout.pack_list(scored)
         if output == "panoptic":
-            pairs = list(self._find_sources(images, scored=self.classifies_sources))
-            _warn_if_empty([sources for sources, _ in pairs])
-            return layout.pack_maps([self._panoptic(*pair) for pair in pairs])
-        predicted = [sources for sources, _ in self._find_sources(images)]
+            results = self._find_sources(images, scored=self.classifies_sources)
+            panoptic = [self._panoptic(*result) for result in results]
+            _warn_if_empty([labels for _, labels in panoptic])
+            return layout.pack_maps(panoptic)
+        results = self._find_sources(images)
+        predicted = [clear_no_data(sources, no_data) for sources, _, no_data in results]
         _warn_if_empty(predicted)
         return layout.pack_maps([as_label_map(sources) for sources in predicted])
 
@@ -163,9 +167,10 @@ class BaseSegmenter(ImageEstimator):
         """Find the sources once; return `Instances` and the panoptic map of each image."""
         images, _ = self._check_images(X)
         self._validate_params()
-        pairs = list(self._find_sources(images, scored=True))
+        results = list(self._find_sources(images, scored=True))
+        pairs = [(self._with_scores(*result), self._panoptic(*result)) for result in results]
         _warn_if_empty([sources for sources, _ in pairs])
-        return [(self._with_scores(*pair), self._panoptic(*pair)) for pair in pairs]
+        return pairs
 
     def score(
         self,
@@ -222,10 +227,14 @@ class BaseSegmenter(ImageEstimator):
     def _prepared(self, images):
         """Images as sources are sought in them, and as they say where labels may lie."""
         images = self._with_data(images)
-        if not self.bridge:
-            return images, images
-        bridged = [bridge_gaps(image, self.bridge, self.rms_band) for image in images]
+        bridged = self._bridged(images)
         return bridged, bridged if self.label_bridge else images
+
+    def _bridged(self, images):
+        """Images without the narrow gaps that sources may bridge."""
+        if not self.bridge:
+            return images
+        return [bridge_gaps(image, self.bridge, self.rms_band) for image in images]
 
     def _no_data(self, image):
         """Pixels that can belong to no source: NaN in every band, or without a positive RMS."""
@@ -247,9 +256,10 @@ class BaseSegmenter(ImageEstimator):
         self._validate_params()
         image = check_window(image, self._n_bands_fitted)
         as_instances = output == "instances"
-        [(sources, maps)] = self._find_sources([image], scored=scored or as_instances)
+        [(sources, maps, no_data)] = self._find_sources([image], scored=scored or as_instances)
         if as_instances:
-            return self._with_scores(sources, maps), None
+            return self._with_scores(sources, maps, no_data), None
+        sources = clear_no_data(sources, no_data)
         is_map = not isinstance(sources, Instances)
         return labels_of(sources) if is_map else sources.to_label_map(), maps
 
@@ -261,14 +271,40 @@ class BaseSegmenter(ImageEstimator):
         return clear_no_data(numbered, self._no_data(image)), measured
 
     def _find_sources(self, images, *, scored=False):
-        """Yield label map or `Instances` of each image; with `scored`, its `ScoreMaps`, or None."""
-        bridged, shown = self._prepared(images)
+        """Yield what is found in each image.
+
+        Yields
+        ------
+        sources : label map or Instances
+            They still hold the pixels without data that they bridge.
+        maps : ScoreMaps or None
+            None unless `scored`.
+        no_data : ndarray of bool
+            Pixels that belong to no source.
+        """
+        images = self._with_data(images)
+        bridged = self._bridged(images)
         if scored:
             pairs = self._segment_scored(bridged)
         else:
             pairs = ((result, None) for result in self._segment_images(bridged))
-        for (result, maps), image in zip(pairs, shown, strict=True):
-            yield clear_no_data(result, self._no_data(image)), maps
+        for (result, maps), image, whole in zip(pairs, images, bridged, strict=True):
+            no_data = self._no_data(image)
+            left = no_data if whole is image else self._no_data(whole)
+            told = None if maps is None else self._bridge_votes(maps, no_data & ~left)
+            yield result, told, left if self.label_bridge else no_data
+
+    def _bridge_votes(self, maps, gaps):
+        """Return `ScoreMaps` whose classes say of bridged gaps what is known of them: nothing.
+
+        Parameters
+        ----------
+        maps : ScoreMaps
+        gaps : ndarray of bool, shape (height, width)
+        """
+        if maps.classes is None or not gaps.any():
+            return maps
+        return maps._replace(classes=np.where(gaps, 0, maps.classes))
 
     def _segment_scored(self, images):
         """Yield what `_segment_images` returns, each with its `ScoreMaps` or None."""
@@ -280,27 +316,41 @@ class BaseSegmenter(ImageEstimator):
     def _score_maps(self, image):
         """Return the `ScoreMaps` of one image, or None if every source has the score 1."""
 
-    def _with_scores(self, result, maps):
-        """Make `Instances` of the sources of an image."""
+    def _with_scores(self, result, maps, no_data=_NOWHERE):
+        """Make `Instances` of what `_find_sources` yields."""
         if isinstance(result, Instances):
-            return result
+            return clear_no_data(result, no_data)
         if maps is None:
-            return Instances.from_label_map(result)
-        labels = relabel(result)
-        pixels = source_pixels(labels)
-        owners = labels.ravel()[pixels]
-        sums = sum_over_sources(maps, pixels, owners, int(owners.max(initial=0)))
+            return Instances.from_label_map(clear_no_data(result, no_data))
+        labels, sums = self._sums_of(result, maps, no_data)
         classes = self.classify_sources(sums) if self.classifies_sources else None
         return Instances.from_label_map(labels, self.score_sources(sums), classes)
 
-    def _panoptic(self, result, maps):
-        """Return the panoptic map of the sources of an image; `maps` are what scores come from."""
+    def _sums_of(self, result, maps, no_data):
+        """Return the label map 1…n without the pixels that belong to no source, and its sums.
+
+        The sums come first, because bridged pixels may know the class of their source.
+        """
+        labels = relabel(result)
+        pixels = source_pixels(labels)
+        owners = labels.ravel()[pixels]
+        gaps = no_data if no_data.any() else None
+        sums = sum_over_sources(maps, pixels, owners, int(owners.max(initial=0)), gaps)
+        if gaps is None:
+            return labels, sums
+        kept = np.unique(owners[~no_data.ravel()[pixels]])
+        return clear_no_data(labels, no_data), sums[kept - 1]
+
+    def _panoptic(self, result, maps, no_data=_NOWHERE):
+        """Return the panoptic map of what `_find_sources` yields."""
         if isinstance(result, Instances):
-            return result.to_panoptic()
+            return clear_no_data(result, no_data).to_panoptic()
         if maps is None or not self.classifies_sources:
-            return np.stack([np.where(result > 0, GALAXY, SKY).astype(np.int32), result])
-        labels, stuff = relabel(result), self.classify_stuff(maps)
-        owners = np.concatenate([[SKY], self._with_scores(labels, maps).classes])
+            labels = clear_no_data(result, no_data)
+            return np.stack([np.where(labels > 0, GALAXY, SKY).astype(np.int32), labels])
+        labels, sums = self._sums_of(result, maps, no_data)
+        stuff = self.classify_stuff(maps)
+        owners = np.concatenate([[SKY], self.classify_sources(sums)])
         semantic = np.where(labels > 0, owners[labels], SKY if stuff is None else stuff)
         return np.stack([semantic, labels]).astype(np.int32)
 

@@ -27,7 +27,7 @@ class ScoreMaps(NamedTuple):
         Standard deviation of each pixel of `light`, or of all.
     classes : ndarray of float, shape (n_classes, height, width), or None, default=None
         Maps that `MosaicAware.classify_sources` gets the sums of, such as the probability of each
-        class of pixels.
+        class of pixels. They are 0 in gaps that a source bridges, unless the segmenter says more.
 
     Examples
     --------
@@ -69,7 +69,7 @@ class ScoreMaps(NamedTuple):
         return ScoreMaps(self.light[window], noise, classes)
 
 
-def sum_over_sources(maps, pixels, owners, n_sources):
+def sum_over_sources(maps, pixels, owners, n_sources, gaps=None):
     """Sum maps over the pixels of sources.
 
     Parameters
@@ -80,6 +80,8 @@ def sum_over_sources(maps, pixels, owners, n_sources):
     owners : ndarray of int, same shape
         Source of each pixel, 1…n_sources.
     n_sources : int
+    gaps : ndarray of bool, shape of the maps, optional
+        Pixels without data, which sources may bridge: they add to the sums of `classes` alone.
 
     Returns
     -------
@@ -91,7 +93,8 @@ def sum_over_sources(maps, pixels, owners, n_sources):
     noise = np.float64(maps.noise) if np.isscalar(maps.noise) else maps.noise.ravel()[pixels]
     noise = np.broadcast_to(noise, light.shape).astype(np.float64)
     usable = np.isfinite(light) & np.isfinite(noise)
-    summands = [usable, np.where(usable, light, 0), np.where(usable, noise, 0) ** 2]
+    seen = usable if gaps is None else usable & ~gaps.ravel()[pixels]
+    summands = [seen, np.where(seen, light, 0), np.where(seen, noise, 0) ** 2]
     if maps.classes is not None:
         summands += [np.where(usable, proba.ravel()[pixels], 0) for proba in maps.classes]
     sums = [np.bincount(owners, weights, minlength=n_sources + 1)[1:] for weights in summands]

@@ -329,7 +329,8 @@ class Plan:
         gaps : ndarray of bool, shape (height, width), or None
             Gaps that sources bridge: labels are to be taken away there once sources are joined.
         maps : ScoreMaps or None
-            What the scores of the sources are computed from; None unless they are wanted.
+            What the scores and classes of the sources are computed from, with what is known of
+            gaps that are bridged; None unless they are wanted.
         """
         last = len(self.steps) - 1
         image = self.transform(image, window, last - self._bridges)
@@ -338,9 +339,15 @@ class Plan:
         if bridges:
             bridged = self.placed(last - 1, window).transform([image])[0]
         sources, measured, maps = self._segment(self.placed(last, window), bridged)
-        if not bridges or self.segmenter.label_bridge:
+        if not bridges:
             return sources, measured, None, maps
         no_data = self.segmenter._no_data(image)
+        if maps is not None:
+            maps = self._contracts[-1]._bridge_votes(
+                maps, no_data & ~self.segmenter._no_data(bridged)
+            )
+        if self.segmenter.label_bridge:
+            return sources, measured, None, maps
         if self.output == "instances":
             return clear_no_data(sources, no_data), measured, None, maps
         return sources, measured, no_data, maps

@@ -342,20 +342,22 @@ def segment_tile(job, tile):
             measured=measured,
         )
         core = tile.core.within(tile.read)
-        _clear(record, None if gaps is None else gaps[core])
-        if maps is not None:
-            maps = maps.within(core)
+        gaps = None if gaps is None else gaps[core]
+        maps = None if maps is None else maps.within(core)
         if job.plan.is_panoptic:
             record |= describe_stuff(job.plan.stuff_of(maps))
-        record["sums"] = _sums(maps, record["pixels"], record["values"], len(record["first"]))
+        # The pixels of gaps, which join sources, may know their class: they are cleared last.
+        own = record["pixels"], record["values"], len(record["first"])
+        record["sums"] = _sums(maps, *own, gaps)
+        _clear(record, gaps)
     job.folder.save("tile", tile.index, record)
 
 
-def _sums(maps, pixels, owners, n_sources):
+def _sums(maps, pixels, owners, n_sources, gaps):
     """Sums over sources that their scores come from; 0 if scores are not wanted."""
     if maps is None:
         return np.zeros((n_sources, N_SUMS))
-    return sum_over_sources(maps, pixels, owners, n_sources)
+    return sum_over_sources(maps, pixels, owners, n_sources, gaps)
 
 
 def _clear(record, gaps):
@@ -394,7 +396,7 @@ def segment_blend(job, blend):
     has_data = np.ones(len(pixels), dtype=bool) if gaps is None else ~gaps.ravel()[pixels]
     old, values = np.unique(values, return_inverse=True)
     values += 1
-    sums = _sums(maps, pixels[has_data], values[has_data], len(old))
+    sums = _sums(maps, pixels, values, len(old), gaps)
     y, x = np.divmod(pixels, around.shape[1])
     pixels = (y + around.y0) * job.shape[1] + x + around.x0
     first = np.full(int(values.max(initial=0)) + 1, NOWHERE)

@@ -20,6 +20,7 @@ from ._star_rule import star_evidence, star_logits
 
 __all__ = [
     "ClassTruth",
+    "bridge_votes",
     "check_codes",
     "class_truths",
     "classes_of_sums",
@@ -39,6 +40,7 @@ _FAINTEST_VOTE = 0.01  # in units of the noise
 # an artefact as `_RIM` (a square of five pixels); fainter than this signal to noise.
 _LARGEST_RIM, _BRIGHTEST_RIM = 64, 10.0
 _RIM = np.ones((5, 5), dtype=bool)
+_CORE = 7  # pixels; side of the smallest square without data that is the core of a star
 
 
 class ClassTruth:
@@ -167,6 +169,41 @@ def votes_of(scaled_image):
     """
     light = np.sinh(np.nan_to_num(scaled_image.astype(np.float64))).mean(axis=0)
     return np.maximum(light, _FAINTEST_VOTE)
+
+
+def bridge_votes(classes, gaps, codes):
+    """Return the votes of pixels with those of bridged gaps: "star" in cores, else nothing.
+
+    A detector saturates in stars. If it is masked there, the brightest pixels of a star have no
+    vote, and its wings and spikes look like a galaxy's. So what bridges a gap votes for a star, if
+    the gap holds a square of 7 pixels. Dead columns, bleed trails and cosmic rays are narrower. A
+    galaxy stays one, because its core has a smaller share of the light. The other maps become NaN
+    in cores, because the radius of such a source is not known.
+
+    Parameters
+    ----------
+    classes : ndarray of float, shape (n_maps, height, width)
+        Votes for each class, the sky first, and other maps.
+    gaps : ndarray of bool, shape (height, width)
+        Pixels that were interpolated.
+    codes : tuple of int
+        Classes of the net but the sky.
+
+    Returns
+    -------
+    ndarray of float, shape (n_maps, height, width)
+    """
+    if not gaps.any():
+        return classes
+    votes = np.where(gaps, 0, classes)
+    if STAR in codes:
+        inner = ndimage.minimum_filter(gaps.astype(np.uint8), _CORE, mode="constant")
+        is_core = ndimage.maximum_filter(inner, _CORE, mode="constant") > 0
+        n_classes = 1 + len(codes)
+        weights = classes[:n_classes, is_core].sum(axis=0)  # probabilities add up to 1
+        votes[1 + codes.index(STAR), is_core] = weights
+        votes[n_classes:, is_core] = np.nan
+    return votes
 
 
 def without_rims(maps, scaled_image, codes, threshold):

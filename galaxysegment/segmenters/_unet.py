@@ -22,6 +22,7 @@ from ._best_threshold import best_threshold
 from ._deep import DeepSegmenter
 from ._faint_regions import without_noise
 from ._pixel_classes import (
+    bridge_votes,
     check_codes,
     class_truths,
     classes_of_sums,
@@ -216,6 +217,10 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     sums over pixels, so tiles of a mosaic are compared as the whole image is. An image without
     three sources above a signal to noise of 15 is left to the votes. `predict_class_proba` shows
     the net's own probabilities, and `fit` ends the comparison.
+
+    The interpolated pixels of a gap (`bridge`) say nothing of the class of their source, unless the
+    gap holds a square of 7 pixels. Such a gap is the masked core of a saturated star: its pixels
+    vote for a star, each with the weight of its interpolated light.
 
     A net that knows artefacts (3) may see a faint source around a cosmic ray. So a region is no
     source that has at most 64 pixels and a signal to noise under 10, if more than half of it lies
@@ -570,6 +575,12 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         light = self._calibrated(maps.light)
         classes = rescaled(maps.classes, things_of(self._codes()), light)
         return ScoreMaps(light, classes=classes)
+
+    def _bridge_votes(self, maps, gaps):
+        if maps.classes is None:
+            return maps
+        self._ready_net()
+        return maps._replace(classes=bridge_votes(maps.classes, gaps, self._codes()))
 
     @property
     def classifies_sources(self) -> bool:  # type: ignore[override]
