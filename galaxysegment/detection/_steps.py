@@ -265,7 +265,7 @@ def _steps_compiled(lines, sharp):
     """The same as `_steps_by_numpy`, to the bit."""
     from ._seam_kernels import find_steps
 
-    factor, n_steps = _SIGMAS * _SIGMA_PER_MAD, 4 * len(lines)
+    factor, n_steps = _SIGMAS * _SIGMA_PER_MAD, lines.size // 256  # as a rule enough
     while True:
         owners, places = np.empty((2, n_steps), dtype=np.int64)
         heights = np.empty(n_steps)
