@@ -49,7 +49,7 @@ class Painter:
         self._painted = []  # the work of each line that was painted
         self._file = None  # path, and where its pixels begin
         self._disk = ThreadPoolExecutor(1, "galaxysegment-disk")
-        self._flushed = None  # the last flush, a future
+        self._flushes = []  # futures, in the order of the steps
 
     def __enter__(self):
         return self
@@ -82,20 +82,22 @@ class Painter:
             return  # numbers of all rows change below some source that is still open
         if self._file is None:
             self._file = self.begin(_DTYPE)
-        self.wait_for_disk()
+        for flushed in self._flushes:
+            if flushed.done():
+                flushed.result()
         path, offset = self._file
         for work in works[len(self._painted) :]:
             write_line(self.job, work, path, offset, stored_as(_DTYPE))
             self._painted.append(work)
-        self._flushed = self._disk.submit(flush, path)
+        self._flushes.append(self._disk.submit(flush, path))
 
     def wait_for_disk(self):
         """Wait until all that was painted here is on the disk; raise an error if it cannot be.
 
         The system tells such an error once: a later flush of the file may not see it.
         """
-        if self._flushed is not None:
-            self._flushed.result()
+        for flushed in self._flushes:
+            flushed.result()
 
     def _works(self):
         """The work of all lines that are done but the last, whose sources may go on below."""
@@ -109,11 +111,10 @@ class Painter:
 
     def _drop(self):
         """Forget the file, if it was not published."""
-        if self._flushed is not None:
-            wait([self._flushed])  # Windows deletes no file that is open
+        wait(self._flushes)  # Windows deletes no file that is open
         if self._file is not None:
             self._file[0].unlink(missing_ok=True)
-        self._file, self._painted, self._flushed = None, [], None
+        self._file, self._painted, self._flushes = None, [], []
 
     def file_of(self, dtype):
         """Path of the file, and where its pixels begin; None if none has labels of this type."""

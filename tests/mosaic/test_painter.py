@@ -1,5 +1,7 @@
 """Rows of tiles are painted while threads segment others; the file is the same in each case."""
 
+from concurrent.futures import wait
+
 import numpy as np
 import pytest
 
@@ -23,13 +25,15 @@ def make_arc():
 def counts(monkeypatch):
     """Numbers of rows of tiles that were painted ahead, and at the end.
 
-    A thread does one tile after the other, so that the main thread is never late.
+    A thread does one tile after the other, so that the main thread is never late. Errors of the
+    disk are known before the next tile.
     """
     noted = {"ahead": [], "at the end": []}
     paint, unpainted = _painter.Painter._paint, _painter.Painter.unpainted
 
     def note_paint(painter):
         paint(painter)
+        wait(painter._flushes)
         noted["ahead"].append(len(painter._painted))
 
     def note_rest(painter, works):
