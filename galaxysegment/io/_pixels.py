@@ -15,6 +15,7 @@ from ._headers import clean_header, quiet
 from ._section import resolve_section
 
 _PIECE = 1 << 19  # bytes that are read and swapped at once: they stay in the cache
+_AT_ONCE = 1 << 24  # bytes that a kernel reads: it cannot be interrupted
 _DTYPES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
 
@@ -174,7 +175,12 @@ def _read_compiled(file, start, row_bytes, pixels):
         return False
     from ._read_kernels import read_swapped_rows
 
-    return read_swapped_rows(file.fileno(), start, row_bytes, pixels.view(np.uint32))
+    rows = pixels.view(np.uint32)
+    step = max(1, _AT_ONCE // (rows.shape[1] * rows.itemsize))
+    return all(
+        read_swapped_rows(file.fileno(), start + y * row_bytes, row_bytes, rows[y : y + step])
+        for y in range(0, len(rows), step)
+    )
 
 
 def _read_stream(hdu, rows, columns):

@@ -84,6 +84,7 @@ def compiled(monkeypatch):
         return windows[-1]
 
     monkeypatch.setattr(_pixels, "_PIECE", 1)
+    monkeypatch.setattr(_pixels, "_AT_ONCE", 300)
     monkeypatch.setattr(_pixels, "_read_compiled", note)
     return windows
 
