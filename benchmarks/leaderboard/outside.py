@@ -30,6 +30,8 @@ class OutsidePeer(BaseSegmenter):
     ----------
     core_minutes : float, default=1
         Processor minutes of training.
+    patches : int, default=0
+        Patches to train on, in place of the minutes; 0 for none.
     checkpoint : path or None, default=None
         Only the time that the training took is noted beside it: these trainings begin anew.
     random_state : int, default=0
@@ -39,8 +41,9 @@ class OutsidePeer(BaseSegmenter):
     _name = ""
     _package = ""
 
-    def __init__(self, *, core_minutes=1.0, checkpoint=None, random_state=0):
+    def __init__(self, *, core_minutes=1.0, patches=0, checkpoint=None, random_state=0):
         self.core_minutes = core_minutes
+        self.patches = patches
         self.checkpoint = checkpoint
         self.random_state = random_state
 
@@ -55,7 +58,8 @@ class OutsidePeer(BaseSegmenter):
         note = "" if self.checkpoint is None else Path(self.checkpoint).with_suffix(".json")
         if note:
             note.parent.mkdir(parents=True, exist_ok=True)
-        self._run("fit", str(self.core_minutes), str(self.random_state), str(note))
+        words = self.core_minutes, self.patches, self.random_state, note
+        self._run("fit", *map(str, words))
 
     def _segment_images(self, images):
         images = np.stack(images).astype(np.float32)

@@ -1,7 +1,10 @@
 """The table of equal budgets: recipes, the clock of processor time, torchvision's Mask R-CNN."""
 
 import json
+import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -206,6 +209,35 @@ def test_a_peer_without_its_environment_says_so(monkeypatch):
     X, y = blends(2, 40)
     with pytest.raises(NotInstalledError, match="pip install stardist"):
         StarDist().fit(X, y)
+
+
+def test_a_peer_with_its_own_interpreter_hears_its_budget(monkeypatch, tmp_path):
+    from benchmarks.leaderboard.outside import StarDist
+
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\n[ "$1" = -c ] || echo "$@" > {tmp_path}/words\n')
+    python.chmod(0o755)
+    monkeypatch.setenv("STARDIST_PYTHON", str(python))
+    X, y = blends(2, 40)
+    checkpoint = tmp_path / "folder" / "net.pt"
+    peer = StarDist(core_minutes=4.0, patches=96, checkpoint=checkpoint, random_state=7)
+    peer.fit(X, y)
+    script, verb, folder, *words = (tmp_path / "words").read_text().split()
+    assert (Path(script).name, verb, folder) == ("run_stardist.py", "fit", peer.folder_)
+    assert words == ["4.0", "96", "7", str(checkpoint.with_suffix(".json"))]
+    assert checkpoint.parent.is_dir()
+
+
+@pytest.mark.parametrize("patches", [64, 1000, 1440, 4000])
+def test_cellpose_trains_on_full_batches(monkeypatch, patches):
+    cellpose = SimpleNamespace(dynamics=None, models=None, train=None)
+    monkeypatch.setitem(sys.modules, "cellpose", cellpose)
+    from benchmarks.leaderboard.outside_scripts import run_cellpose
+
+    n_epochs, n_images = run_cellpose.length(patches)
+    assert n_images % run_cellpose.BATCH == 0
+    assert n_epochs * n_images == pytest.approx(patches, abs=n_images / 2)
+    assert patches < 960 or n_epochs > 100  # only then its rate falls in the end
 
 
 def test_the_page_names_who_leads():

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from cellpose import models, train
+from cellpose import dynamics, models, train
 
 N_EPOCHS = 120  # its learning rate rises over the first 10 epochs and is halved in the last 50
+BATCH = 8
 SIDE = 120
 TRIAL = 32  # images that tell how long one takes
 
@@ -19,15 +20,16 @@ def first_band(images):
     return [image.mean(axis=0) for image in images]
 
 
-def train_seg(net, X, y, n_epochs, n_images, folder):
+def train_seg(net, X, flows, n_epochs, n_images, folder):
     """Train the net in the function of the package, on `n_images` images in each epoch."""
     start = time.process_time()
     _, losses, _ = train.train_seg(
         net,
         train_data=X,
-        train_labels=y,
+        train_labels=flows,
         channels=[0, 0],
         n_epochs=n_epochs,
+        batch_size=BATCH,
         nimg_per_epoch=n_images,
         min_train_masks=1,
         bsize=SIDE,
@@ -39,20 +41,32 @@ def train_seg(net, X, y, n_epochs, n_images, folder):
     return time.process_time() - start, float(losses[-1])
 
 
-def fit(folder, core_minutes, seed, note):
+def length(patches):
+    """Epochs, at least 120 if there are patches for them, and images in each: full batches."""
+    n_images = BATCH * max(int(patches / N_EPOCHS / BATCH), 1)
+    return max(round(patches / n_images), 1), n_images
+
+
+def affordable(X, flows, seconds, folder):
+    """Images that a training of so many processor seconds sees."""
+    trial = models.CellposeModel(gpu=False, pretrained_model=False)
+    both = [train_seg(trial.net, X, flows, n, TRIAL, folder)[0] for n in (1, 3)]
+    return seconds * 2 * TRIAL / max(both[1] - both[0], 1e-3)
+
+
+def fit(folder, core_minutes, patches, seed, note):
     torch.manual_seed(int(seed))
     with np.load(folder / "train.npz") as stored:
         X, y = first_band(stored["images"]), list(stored["labels"].astype(np.int32))
-    # computed before and not counted, because it is preparation: the flows of the training truth
-    trial = models.CellposeModel(gpu=False, pretrained_model=False)
-    both = [train_seg(trial.net, X[:TRIAL], y[:TRIAL], n, TRIAL, folder)[0] for n in (1, 3)]
-    seconds_an_image = max((both[1] - both[0]) / (2 * TRIAL), 1e-4)
-    n_images = max(round(60 * float(core_minutes) / N_EPOCHS / seconds_an_image), 1)
+    # not counted, because it is preparation
+    flows = dynamics.labels_to_flows(y, device=torch.device("cpu"))
+    patches = int(patches) or affordable(X, flows, 60 * float(core_minutes), folder)
     torch.manual_seed(int(seed))
     model = models.CellposeModel(gpu=False, pretrained_model=False)
-    used, loss = train_seg(model.net, X, y, N_EPOCHS, n_images, folder)
+    n_epochs, n_images = length(patches)
+    used, loss = train_seg(model.net, X, flows, n_epochs, n_images, folder)
     if note:
-        noted = {"seconds": used, "patches": N_EPOCHS * n_images, "loss": loss}
+        noted = {"seconds": used, "patches": n_epochs * n_images, "loss": loss}
         Path(note).write_text(json.dumps(noted))
 
 
