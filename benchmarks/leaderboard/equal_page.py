@@ -30,23 +30,26 @@ CURVE_COLUMNS = {
 STUDY_MINUTES = 12_000  # core-minutes of 20,000 blends in 4 orientations for 80 epochs
 INTRODUCTION = """\
 Nets that see the same patches for the same processor minutes. The learning rate rises over the
-first tenth of the training and falls along a cosine. Choosing thresholds comes on top and is the
-same for all: on training patches.
+first tenth of the training and falls along a cosine. Cellpose has its own rate: it rises over 10
+epochs and is halved ten times in the last 50. Choosing thresholds comes on top, on training
+patches.
 
-A processor second does less on a busy machine. In setting A each net therefore has the number of
-patches that it sees in its minutes on a quiet core. ``UNetSegmenter`` saw 2634 there, by the clock.
-The net of segmentation_models_pytorch sees .600 times as many in the same time:
+A processor second does less on a busy machine. Most nets therefore have the number of patches that
+they see in their minutes on a quiet core. In setting A ``UNetSegmenter`` saw 2634 there, by the
+clock. The net of segmentation_models_pytorch sees .600 times as many in the same time:
 ``python -m benchmarks.leaderboard rates A-unet A-smp_unet`` lets both train in turns, so that they
-meet the same load. In setting B a clock of processor time ends each training. There the patches
-seen differ between seeds, and the column has their range. *used* are minutes of the machine of
-that day.
+meet the same load. In setting B ``MaskRCNNSegmenter`` saw up to 1992. The ratios of the others
+stand in their recipes, from two or three turns of 40 patches (``rates B-mask_rcnn B-stardist
+--patches 40``). There a clock of processor time ended the trainings of ``MaskRCNNSegmenter`` and
+torchvision, so that their patches differ between seeds; torchvision saw .61 to .65 times as many in
+each. *used* are minutes of the machine of that day.
 
 The budgets are small, so these rows compare how fast the nets learn. The rows of the settings'
 pages had up to ten times as long. No net starts from weights of others. torchvision's training of
 seed 0 was interrupted once and went on from its checkpoint, so that row repeats only roughly.
 StarDist and Cellpose learn and give label maps, whereas the true masks overlap. They give no
 sources below their own thresholds, so their average precision ranks fewer sources than the other
-nets'.
+nets'. StarDist predicts at every second pixel, as in its notebooks: it sees more patches so.
 """
 CURVE = """\
 MaskRCNNSegmenter after growing times. The last row is that of :doc:`leaderboard_b`, which had more
