@@ -50,6 +50,8 @@ seed 0 was interrupted once and went on from its checkpoint, so that row repeats
 StarDist and Cellpose learn and give label maps, whereas the true masks overlap. They give no
 sources below their own thresholds, so their average precision ranks fewer sources than the other
 nets'. StarDist predicts at every second pixel, as in its notebooks: it sees more patches so.
+After 488 patches all 100 queries of transformers' Mask2Former still cover the whole blend: its row
+tells that it learns slowly from scratch, not what it can do.
 """
 CURVE = """\
 MaskRCNNSegmenter after growing times. The last row is that of :doc:`leaderboard_b`, which had more
