@@ -3,6 +3,7 @@
 import gc
 import os
 import pickle
+import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from .._utils.rms import append_rms
-from .._utils.shared import SHARED_FILTERS, OwnThread, SharedContext, ignored
+from .._utils.shared import SHARED_FILTERS, OwnThread, SharedContext, ignored, set_aside
 from .._utils.workers import Parcel, do_numbered, settle
 from ..detection._scores import N_SUMS, sum_over_sources
 from ..structures import Instances
@@ -159,7 +160,7 @@ def run_task(job, task, what, *arguments):
     job : Job or str
         Workers get the path of the file that holds it.
     """
-    in_worker = isinstance(job, str)
+    in_worker, had_numba = isinstance(job, str), "numba" in sys.modules
     try:
         job = _load(job) if in_worker else job
         with _one_thread() if in_worker else nullcontext():
@@ -173,7 +174,9 @@ def run_task(job, task, what, *arguments):
         ) from error
     finally:
         if not gc.isenabled():
-            gc.collect(0)  # what this task left, not all that numba made as it started
+            if not had_numba and "numba" in sys.modules:
+                set_aside()  # what numba made as it started
+            gc.collect(0)  # what this task left
 
 
 class _Bar(tqdm):
