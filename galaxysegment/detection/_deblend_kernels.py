@@ -17,19 +17,38 @@ def sorted_order(keys):
 
     numba takes more than a second to compile its own sort.
     """
-    n, width = len(keys), 16
-    order, merged = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
-    for index in range(n):
+    order, merged = np.empty(len(keys), dtype=np.int64), np.empty(len(keys), dtype=np.int64)
+    fill_order(keys, order, merged)
+    return order
+
+
+@njit(**BARE)
+def fill_order(keys, order, merged):
+    """Fill `order` with the result of `sorted_order`; `merged` is work space of its size."""
+    n, width, n_merges = len(keys), 16, 0
+    first, second = order, merged
+    while width < n:
+        width, n_merges = 2 * width, n_merges + 1
+    if n_merges % 2:  # the last goes from `merged` to `order`
+        first, second = merged, order
+    sort_stretches(keys, first)
+    width = 16
+    while width < n:
+        for start in range(0, n, 2 * width):
+            merge(keys, first, second, start, min(start + width, n), min(start + 2 * width, n))
+        first, second, width = second, first, 2 * width
+
+
+@njit(**BARE)
+def sort_stretches(keys, order):
+    """Sort each sixteen indices, ties in their order."""
+    width = 16
+    for index in range(len(keys)):
         first, place = index - index % width, index
         while place > first and keys[order[place - 1]] > keys[index]:
             order[place] = order[place - 1]
             place -= 1
         order[place] = index
-    while width < n:
-        for start in range(0, n, 2 * width):
-            merge(keys, order, merged, start, min(start + width, n), min(start + 2 * width, n))
-        order, merged, width = merged, order, 2 * width
-    return order
 
 
 @njit(**BARE)
@@ -56,9 +75,15 @@ def merge(keys, order, merged, start, middle, stop):
 def neighbours(width, connectivity):
     """Return the offsets to the neighbours in a box with rows of `width` pixels, nearest first."""
     around = np.empty(8, dtype=np.int64)
+    fill_neighbours(around, width)
+    return around[:connectivity]
+
+
+@njit(**BARE)
+def fill_neighbours(around, width):
+    """Fill in the offsets of `neighbours`, all eight."""
     around[0], around[1], around[2], around[3] = -width, -1, 1, width
     around[4], around[5], around[6], around[7] = -width - 1, -width + 1, width - 1, width + 1
-    return around[:connectivity]
 
 
 @njit(**INNER)
@@ -110,6 +135,13 @@ def place_in_box(pixels, width):
         Positions in raster order in an image with rows of `width` pixels.
     """
     places, rows = np.empty(len(pixels), dtype=np.int64), np.empty(len(pixels), dtype=np.int64)
+    box_width, box_size = fill_places(places, rows, pixels, width)
+    return places, box_width, box_size
+
+
+@njit(**BARE)
+def fill_places(places, rows, pixels, width):
+    """Fill `places` as `place_in_box`; return width and size of the box. `rows` is work space."""
     start, row = pixels[0] - pixels[0] % width, 0
     left, right = width, 0
     for index in range(len(pixels)):
@@ -121,7 +153,7 @@ def place_in_box(pixels, width):
     box_width = right - left + 3
     for index in range(len(pixels)):
         places[index] += (rows[index] + 1) * box_width + 1 - left
-    return places, box_width, (row + 3) * box_width
+    return box_width, (row + 3) * box_width
 
 
 @njit(**BARE)
@@ -141,30 +173,35 @@ def has_peaks(values, places, around, node_at):
     return False
 
 
-@njit(**OPTIONS)
-def may_split(values, pixels, width, n_pixels, connectivity, least=-np.inf):
+@njit(**BARE)
+def may_split(values, work, light, around, node_at, n_pixels, least):
     """Return whether some threshold can leave two parts of `n_pixels` pixels of a source.
 
     Pixels are added from the brightest on. The source may split if two parts that meet are both
     large enough, and each has more than `least` light above the pixel where they meet.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (n,)
+    work : ndarray of int64, shape (5, n) or larger
+        Places in the box, then work space.
+    light : ndarray of float64, shape (n,) or larger
+        Work space.
+    around, node_at
+        As of `neighbours` and `number_box`.
     """
-    n = len(pixels)
-    if n < 2 * n_pixels:
-        return False
-    places, box_width, box_size = place_in_box(pixels, width)
-    around = neighbours(box_width, connectivity)
-    node_at = number_box(places, box_size)
+    n = len(values)
+    places, order, merged = work[0, :n], work[1, :n], work[2, :n]
+    parent, size = work[3], work[4]
     if not has_peaks(values, places, around, node_at):
         return False
-    order = sorted_order(values)
-    parent, size = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
-    light = np.empty(n)
+    fill_order(values, order, merged)
     for node in range(n):
         node_at[places[node]] = -1
         parent[node], size[node], light[node] = node, 1, values[node]
     n_parts = 0
     for step in range(n - 1, -1, -1):
-        node = order[step]
+        own = node = order[step]
         value = values[node]
         n_parts += 1
         n_large = 0
@@ -172,13 +209,14 @@ def may_split(values, pixels, width, n_pixels, connectivity, least=-np.inf):
             other = node_at[places[node] + offset]
             if other < 0:
                 continue
-            root, own = root_of(parent, other), root_of(parent, node)
+            root = root_of(parent, other)
             if root == own:
                 continue
             n_large += size[root] >= n_pixels and light[root] - value * size[root] > least
             parent[own] = root
             size[root] += size[own]
             light[root] += light[own]
+            own = root
             n_parts -= 1
         if n_large > 1:
             return True
@@ -194,16 +232,28 @@ def find_candidates(values, pixels, starts, width, n_pixels, connectivity, share
     meet.
     """
     chosen = np.zeros(len(starts) - 1, dtype=np.bool_)
+    largest = 0
+    for label in range(1, len(starts) - 1):
+        largest = max(largest, starts[label + 1] - starts[label])
+    work, light = np.empty((5, largest), dtype=np.int64), np.empty(largest)
+    around, node_at = neighbours(1, 8), number_box(starts[:0], 256)
     for label in range(1, len(starts) - 1):
         start, stop = starts[label], starts[label + 1]
-        if stop == start:
+        if stop == start or stop - start < 2 * n_pixels:
             continue
-        light, own = values[start:stop], pixels[start:stop]
+        own = values[start:stop]
+        box_width, box_size = fill_places(work[0], work[1], pixels[start:stop], width)
+        if box_size > len(node_at):
+            node_at = number_box(starts[:0], 2 * box_size)
+        fill_neighbours(around, box_width)
         total = 0.0
-        for node in range(len(light)):
-            total += light[node]
+        for node in range(len(own)):
+            total += own[node]
+            node_at[work[0, node]] = node
         least = share * total if share > 0 else -np.inf
-        chosen[label] = may_split(light, own, width, n_pixels, connectivity, least)
+        chosen[label] = may_split(own, work, light, around[:connectivity], node_at, n_pixels, least)
+        for node in range(len(own)):
+            node_at[work[0, node]] = -1
     return chosen
 
 
