@@ -383,10 +383,8 @@ class PeakMemory(threading.Thread):
         while self.running:
             for process in Path("/proc").glob("[0-9]*"):
                 with suppress(OSError, IndexError, TypeError):
-                    if (
-                        int((process / "stat").read_text().rsplit(")", 1)[1].split()[3])
-                        == self.session
-                    ):
+                    words = (process / "stat").read_text().rsplit(")", 1)[1].split()
+                    if int(words[3]) == self.session:
                         lines = (process / "status").read_text().splitlines()
                         self.peak = max(
                             self.peak,
@@ -503,6 +501,7 @@ def print_table(arguments):
 def main():
     arguments = read_arguments()
     if arguments.run:
+        sys.modules.setdefault("coverage", None)  # numba imports it where tests are run
         run(arguments.run, arguments, arguments.output)
         gc.freeze()  # as the command line does: else Python looks for garbage as it ends
         return
