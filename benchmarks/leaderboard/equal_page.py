@@ -42,7 +42,8 @@ meet the same load. In setting B ``MaskRCNNSegmenter`` saw up to 1992. The ratio
 stand in their recipes, from two or three turns of 40 patches (``rates B-mask_rcnn B-stardist
 --patches 40``). There a clock of processor time ended the trainings of ``MaskRCNNSegmenter`` and
 torchvision, so that their patches differ between seeds; torchvision saw .61 to .65 times as many in
-each. *used* are minutes of the machine of that day.
+each. With seed 0 the machine was busiest, and ``MaskRCNNSegmenter`` saw 1508. *used* are minutes of
+the machine of that day.
 
 The budgets are small, so these rows compare how fast the nets learn. The rows of the settings'
 pages had up to ten times as long. No net starts from weights of others. torchvision's training of
