@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from galaxysegment import UNetSegmenter
-from galaxysegment.base import ScoreMaps, SemanticSegmenter
 from galaxysegment.mosaic import segment_mosaic
-from galaxysegment.segmenters._pixel_classes import bridge_votes, classes_of_sums
+from galaxysegment.segmenters._pixel_classes import bridge_votes
 from galaxysegment.structures import ARTEFACT, GALAXY, STAR
+from tests.mosaic.test_panoptic import FourKinds
 
 CODES = (GALAXY, STAR, ARTEFACT)
 
@@ -111,37 +111,15 @@ def test_tiles_hear_the_core_as_the_whole_does(told, tile_size, label_bridge):
     assert class_at(tiled, places[0]) == STAR
 
 
-class Halves(SemanticSegmenter):
-    """Sources above 3; the second band is the probability of a star."""
-
-    _requires_fit = False
-    reach = 0
-    classifies_sources = True
-
-    def __init__(self, *, deblend=False, n_pixels=4, bridge=40, label_bridge=False, no_data="nan"):
-        self.deblend, self.n_pixels = deblend, n_pixels
-        self.bridge, self.label_bridge, self.no_data = bridge, label_bridge, no_data
-        self.rms_band = None
-
-    def _image_proba(self, image):
-        return (image[0] > 3).astype(float)
-
-    def _maps_of(self, proba, image):
-        star = np.nan_to_num(image[1])
-        return ScoreMaps(proba, classes=np.stack([0 * star, 1 - star, star]))
-
-    def classify_sources(self, sums):
-        return classes_of_sums(sums[:, 0], sums[:, 3:].T, (GALAXY, STAR))
-
-
 @pytest.mark.parametrize("label_bridge", [False, True])
 def test_gaps_tell_other_segmenters_nothing(label_bridge):
-    light = np.zeros((2, 60, 90), dtype=np.float32)
+    light = np.zeros((4, 60, 90), dtype=np.float32)
     light[0, 10:50, 20:50], light[1, 10:50, 20:50] = 5, 0.4
     light[1, 30, 20:50] = 1  # what is interpolated between these would be a star
     light[:, 31:50, 24:46] = np.nan
-    light[:, 49, 20:50] = np.array([5, 1])[:, None]
-    segmenter = Halves(label_bridge=label_bridge)
+    light[:2, 49, 20:50] = np.array([5, 1])[:, None]
+    light[2:, 49, 20:50] = 0
+    segmenter = FourKinds(bridge=40, label_bridge=label_bridge)
     (sources,) = segmenter.predict(light[np.newaxis], output="instances")
     assert sources.classes.tolist() == [GALAXY]
     tiled = segment_mosaic(segmenter, light, kind="panoptic", tile_size=33, progress=False)
