@@ -5,8 +5,8 @@ Run ``GALAXYSEGMENT_DATA=data python -m benchmarks.bench_one_galaxy``. Scenes ar
 fields of small galaxies, where ``deblend="galaxy"`` must be no worse than ``deblend=True``.
 
 The first rows are no programs but limits, see `galaxy_limits`. ``--rich`` takes the galaxies of
-`make_sky`, which the trees have never seen. ``--kinds edge-on irregular --first-seed 3200000``
-draws other scenes, of the kinds that are split most often, to develop with.
+`make_sky`. ``--kinds edge-on irregular --first-seed 3200000`` draws other scenes, of the kinds that
+are split most often, to develop with.
 """
 
 import argparse

@@ -2,8 +2,7 @@
 
 A scene holds a spiral, an irregular, a galaxy seen from its edge or an elliptical, and companions
 and stars in front of it. Spirals have arms, bars, knots and dust. The noise is 1 per pixel. With
-``rich=True``, the large galaxies are those of `galaxysegment.datasets.make_sky`, which the trees
-are not trained on.
+``rich=True``, the large galaxies are those of `galaxysegment.datasets.make_sky`.
 
 Run ``python -m benchmarks.galaxy_scenes folder`` for pictures.
 """

@@ -216,5 +216,5 @@ def as_trees(saved):
         saved["high"].astype(np.int64),
         saved["value"].astype(np.float64),
         saved["starts"].astype(np.int64),
-        float(saved["bias"]),
+        saved["bias"].astype(np.float64),
     )

@@ -10,6 +10,7 @@ from .._utils.compiled import INNER, OPTIONS, njit
 from ._galaxy_parts import values_at
 
 N_BINS = 24  # of the radial profile of a host
+N_HOST = 13  # numbers that describe a host; see `take_host`
 _MAX_WIDER = 3  # wider hosts that may get pixels of a host
 _FAINT_SHARE = 0.2  # of the light of a pixel: what a wider host must account for
 
@@ -110,7 +111,8 @@ def take_host(light, y0, x0, reach, host, profile, scatter, noise):
     """Model the light that is symmetric about a peak, and subtract it.
 
     `host` gets position, light, the coefficients of the ellipse, half-light radius, width of the
-    bins, share of the light within half of that radius, roughness, axis ratio.
+    bins, share of the light within half of that radius, roughness, axis ratio. The last two of its
+    numbers are left as they are.
     """
     height, width = light.shape
     top, bottom = max(0, y0 - reach), min(height, y0 + reach + 1)

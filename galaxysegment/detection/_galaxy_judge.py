@@ -8,12 +8,24 @@ import numpy as np
 
 from .._utils.compiled import INNER, OPTIONS, njit
 from ._deblend_kernels import sorted_order
-from ._galaxy_hosts import N_BINS, light_at, nearest_hosts, radius_of, symmetric_light, take_host
+from ._galaxy_hosts import (
+    N_BINS,
+    N_HOST,
+    light_at,
+    nearest_hosts,
+    radius_of,
+    symmetric_light,
+    take_host,
+)
 from ._galaxy_parts import minus_ones, values_at
 from ._seam_kernels import smallest
 
-N_FEATURES = 23
+N_FEATURES = 26
+N_ALONE = 23  # the first of them say nothing of other peaks, nor how sharp the peak is
 _MAX_HOSTS = 3  # hosts that a part is compared with
+KNOT_LIGHT = np.log10(0.03)  # of the light of a host: a part with more is no knot among others
+TRUST = 0.35  # weight of the trees that see the other peaks: real knots stay, real stars come apart
+_KNOTTED = 3  # half-light radii of a host within which its other peaks count
 _FIRST_HOSTS = 8  # parts among which the first host is sought
 _BRIGHT = 0.8  # quantile of the pixels above which light does not count for the first host
 _NEAR = 0.5  # radii of the source around a peak within which light counts for the first host
@@ -128,6 +140,11 @@ def _describe(row, image, light, host, profile, scatter, y, x, rise, group, core
     row[16] = _log(host[2] / max(noise, 1e-12))
     row[17] = light[y, x] / peak
     row[18] = host[10]
+    itself = radius < _KNOTTED * host[6]  # among the peaks that `_count_peaks` counts
+    row[23] = _log(1 + host[11] - itself)
+    row[24] = _log((host[12] - itself * group[1]) / host[2])
+    far = max(image[y, x] - _ring(image, y, x, 6), 1e-9)
+    row[25] = min(max((image[y, x] - _ring(image, y, x, 2)) / far, 0.0), 2.0)
     for place in range(3):
         row[20 + place] = 1 - _ring(image, y, x, 2 << place) / peak
     reach = int(min(np.sqrt(n_group / np.pi) + 1, 40.0))
@@ -139,15 +156,46 @@ def _describe(row, image, light, host, profile, scatter, y, x, rise, group, core
 
 
 @njit(**INNER)
-def probability(row, feature, threshold, low, high, value, starts, bias):
-    """Probability by boosted trees that a part belongs to a host."""
-    score = bias
+def _count_peaks(host, number, peak, light, width):
+    """Write how many other peaks lie in the light of a host, and their light over their saddles.
+
+    A galaxy with many peaks has knots: the next peak is more likely one, too.
+    """
+    host[11], host[12] = 0, 0.0
+    for index in range(peak.size):
+        if index == number or not np.isfinite(light[index]):
+            continue
+        if radius_of(host, peak[index] // width, peak[index] % width) < _KNOTTED * host[6]:
+            host[11] += 1
+            host[12] += light[index]
+
+
+@njit(**INNER)
+def _log_odds(row, feature, threshold, low, high, value, starts, bias):
+    """Sum of boosted trees."""
+    total = bias
     for tree in range(starts.size):
         node = starts[tree]
         while feature[node] >= 0:
             node = low[node] if row[feature[node]] <= threshold[node] else high[node]
-        score += value[node]
-    return 1 / (1 + np.exp(-score))
+        total += value[node]
+    return total
+
+
+@njit(**INNER)
+def probability(row, feature, threshold, low, high, value, starts, bias):
+    """Probability that a part belongs to a host, by two groups of boosted trees.
+
+    The first group sees the part and its host. The second also sees how many other peaks the host
+    has, and their light: a peak among many is more likely a knot. It is not asked about parts with
+    much light, because a bright companion is none, however many knots the galaxy has.
+    """
+    nodes = feature, threshold, low, high, value
+    alone = _log_odds(row, *nodes, starts[0], bias[0])
+    among = alone
+    if row[5] < KNOT_LIGHT:
+        among = _log_odds(row, *nodes, starts[1], bias[1])
+    return 1 / (1 + np.exp(-alone - TRUST * (among - alone)))
 
 
 @njit(**INNER)
@@ -323,7 +371,7 @@ def judge_parts(image, own, peak, saddle, saddle_pixel, winner, noise, limit, tr
     -------
     owner : ndarray of int64, shape (n,)
         The host that each part belongs to; that of a host is itself.
-    hosts, profiles : ndarray of shape (n, 11) and (n, N_BINS)
+    hosts, profiles : ndarray of shape (n, N_HOST) and (n, N_BINS)
     inside : ndarray of int64, shape (n,)
         The host in whose light a host lies, or -1.
     area : ndarray of float64, shape (n,)
@@ -335,7 +383,7 @@ def judge_parts(image, own, peak, saddle, saddle_pixel, winner, noise, limit, tr
     for y in range(image.shape[0]):
         for x in range(width):
             light[y, x] = image[y, x]
-    hosts, profiles, scatters = np.zeros((n, 11)), np.zeros((n, N_BINS)), np.zeros((n, N_BINS))
+    hosts, profiles, scatters = np.zeros((n, N_HOST)), np.zeros((n, N_BINS)), np.zeros((n, N_BINS))
     owner, inside = minus_ones(n), minus_ones(n)
     first, groups, cores = _survey(image, own, light, peak, saddle, saddle_pixel, winner)
     groups[first, 1] = np.inf
@@ -367,4 +415,5 @@ def judge_parts(image, own, peak, saddle, saddle_pixel, winner, noise, limit, tr
         if index != first:
             reach = int(2.5 * np.sqrt(groups[index, 0] / np.pi) + 4)
         take_host(light, y, x, reach, hosts[index], profiles[index], scatters[index], noise)
+        _count_peaks(hosts[index], index, peak, groups[:, 1], width)
     return owner, hosts, profiles, inside, groups[:, 0], n_rows

@@ -104,6 +104,24 @@ def test_outskirts_belong_to_the_wide_galaxy_not_to_the_bright_one(away, peak, r
     assert np.mean(parts[own] == parts[75, 110 - away]) > 0.95
 
 
+def test_peaks_among_many_like_them_are_more_likely_knots():
+    rng, light = np.random.default_rng(0), disk((160, 160), (80, 80), 16, 60)
+    places = [(60, 96)]
+    while len(places) < 20:
+        away, angle = rng.uniform(14, 40), rng.uniform(0, 2 * np.pi)
+        place = round(80 + away * np.sin(angle)), round(80 + away * np.cos(angle))
+        if min(np.hypot(place[0] - y, place[1] - x) for y, x in places) > 9:
+            places.append(place)
+    alone = light + star(light.shape, places[0], 20, 1.4)
+    among = light + sum(star(light.shape, place, 20, 1.4) for place in places)
+    parts = []
+    for image in (alone, among):
+        smooth = observe(image)[1]
+        parts.append(deblend_galaxies(components(smooth), smooth, 10))
+    assert parts[0][60, 96] != parts[0][80, 80]
+    assert sum(parts[1][place] != parts[1][80, 80] for place in places) <= 10
+
+
 def test_two_galaxies_of_like_size_come_apart():
     shape = (120, 140)
     light = disk(shape, (60, 50), 8, 100) + disk(shape, (60, 90), 7, 80)
@@ -249,7 +267,7 @@ def test_trees_refer_to_features_and_nodes_that_exist():
     assert feature.max() < N_FEATURES
     assert np.isfinite(threshold[inner]).all()
     assert np.isfinite(value).all()
-    assert np.isfinite(bias)
+    assert np.isfinite(bias).all()
     for child in (low, high):
         assert (child[inner] > inner).all()
         assert (child[inner] < len(feature)).all()
@@ -419,7 +437,7 @@ def test_limits_of_label_maps_are_in_order():
 
 @pytest.mark.parametrize(
     ("field", "n_outside"),
-    [("hsc_spiral_1", 1), ("hsc_spiral_2", 3), ("kids_G278109", 0), ("decals_cluster", 0)],
+    [("hsc_spiral_1", 0), ("hsc_spiral_2", 0), ("kids_G278109", 0), ("decals_cluster", 0)],
 )
 def test_real_galaxies_and_their_companions_have_labels_of_their_own(data_dir, field, n_outside):
     pytest.importorskip("sep", reason="is imported by the benchmark")
