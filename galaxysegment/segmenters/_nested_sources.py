@@ -64,7 +64,8 @@ def _pairs(instances):
     """Return the indices of surer sources and of sources inside them, pair by pair."""
     overlaps, areas = find_overlaps([instances], [instances]), instances.areas
     host, source, iou = overlaps.i, overlaps.j, overlaps.iou
-    shared = iou / (1 + iou) * (areas[host] + areas[source])
+    # whole pixels again: a share of exactly `_INSIDE` must not fail by rounding
+    shared = np.rint(iou / (1 + iou) * (areas[host] + areas[source]))
     is_nested = (host < source) & (shared >= _INSIDE * areas[source])
     return host[is_nested], source[is_nested]
 
