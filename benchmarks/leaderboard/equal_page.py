@@ -38,12 +38,11 @@ A processor second does less on a busy machine. Most nets therefore have the num
 they see in their minutes on a quiet core. In setting A ``UNetSegmenter`` saw 2634 there, by the
 clock. The net of segmentation_models_pytorch sees .600 times as many in the same time:
 ``python -m benchmarks.leaderboard rates A-unet A-smp_unet`` lets both train in turns, so that they
-meet the same load. In setting B ``MaskRCNNSegmenter`` saw up to 1992. The ratios of the others
-stand in their recipes, from two or three turns of 40 patches (``rates B-mask_rcnn B-stardist
---patches 40``). There a clock of processor time ended the trainings of ``MaskRCNNSegmenter`` and
-torchvision, so that their patches differ between seeds; torchvision saw .61 to .65 times as many in
-each. With seed 0 the machine was busiest, and ``MaskRCNNSegmenter`` saw 1508. *used* are minutes of
-the machine of that day.
+meet the same load. In setting B ``MaskRCNNSegmenter`` sees 1992, the most that it saw by the
+clock. The ratios of the others stand in their recipes, from two or three turns of 40 patches
+(``rates B-mask_rcnn B-stardist --patches 40``). A clock of processor time ended torchvision's
+trainings. It saw .61 to .65 times as many patches as ``MaskRCNNSegmenter`` by the same clock, and
+fewest with seed 0, when the machine was busiest. *used* are minutes of the machine of that day.
 
 The budgets are small, so these rows compare how fast the nets learn. The rows of the settings'
 pages had up to ten times as long. No net starts from weights of others. torchvision's training of
