@@ -127,8 +127,7 @@ def _elsewhere():
         "Mask R-CNN 20,000 blends in 4 orientations for 80 epochs ([Kamath2019]_: "
         "``n_train = 20000`` in the recipe and ``run --setting B --system mask_rcnn "
         "--budget 6000``, about 12,000 core-minutes).",
-        "- Nets trained at the seeing of HSC for 90 core-minutes: ``equal C8-mask_rcnn``. The four "
-        'stages of [Shah2020]_ in full: ``stages = "deep-fields-2020"`` in the recipe '
+        '- The four stages of [Shah2020]_ in full: ``stages = "deep-fields-2020"`` in the recipe '
         "``C8-mask_rcnn_stages.toml`` (50 epochs, about 90 core-minutes).",
         "- DETR of the published form from a checkpoint: none is reachable here, and "
         "``DETRSegmenter(weights=FILE)`` reads it.",

@@ -52,6 +52,9 @@ sources below their own thresholds, so their average precision ranks fewer sourc
 nets'. StarDist predicts at every second pixel, as in its notebooks: it sees more patches so.
 After 488 patches all 100 queries of transformers' Mask2Former still cover the whole blend: its row
 tells that it learns slowly from scratch, not what it can do.
+
+In setting C8 one net had 90 core-minutes, and no rival was trained. Its clock ran while another
+training kept the second core busy, when a processor second sees about half as many patches.
 """
 CURVE = """\
 MaskRCNNSegmenter after growing times. The last row is that of :doc:`leaderboard_b`, which had more
