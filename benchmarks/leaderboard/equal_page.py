@@ -54,7 +54,7 @@ After 488 patches all 100 queries of transformers' Mask2Former still cover the w
 tells that it learns slowly from scratch, not what it can do.
 
 In setting C8 one net had 90 core-minutes, and no rival was trained. Its clock ran while another
-training kept the second core busy, when a processor second sees about half as many patches.
+training kept the second core busy; on a quiet machine it may see more patches.
 """
 CURVE = """\
 MaskRCNNSegmenter after growing times. The last row is that of :doc:`leaderboard_b`, which had more
