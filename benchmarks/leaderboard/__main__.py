@@ -53,6 +53,12 @@ def _parser():
     rates.add_argument("--patches", type=int, default=64)
     rates.add_argument("--turns", type=int, default=3)
     rates.set_defaults(do=print_rates)
+    limit = commands.add_parser("limit", help="F1 of a net if the truth split its regions")
+    limit.add_argument("net", type=Path, help="file that --keep wrote")
+    limit.add_argument("--setting", choices=list(SETTINGS), default="A")
+    limit.add_argument("--seed", type=int, default=0)
+    limit.add_argument("--scale", choices=SCALES, default="full")
+    limit.set_defaults(do=show_limit)
     check = commands.add_parser("check", help="repeat our stored rows that need no training")
     check.add_argument("--setting", choices=list(SETTINGS), action="append")
     check.add_argument("--system", choices=list(SYSTEMS), action="append")
@@ -177,6 +183,12 @@ def print_rates(options):
 
     for line in report(rates(options.recipes, options.patches, options.turns)):
         print(line)
+
+
+def show_limit(options):
+    from .limit import print_limit
+
+    print_limit(options.net, options.setting, options.seed, options.scale)
 
 
 def check_rows(options):

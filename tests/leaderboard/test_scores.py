@@ -97,3 +97,31 @@ def test_scores_of_segmenters_are_not_replaced(crowd):
     assert ranked([lone, pair], [image, image], A) == [lone, pair]
     (without,) = ranked([sources], [image], A)
     assert np.ptp(without.scores) > 1
+
+
+def test_regions_are_split_by_the_truth():
+    from benchmarks.leaderboard.limit import split_by_truth
+
+    found, truth = np.zeros((12, 30), dtype=bool), np.zeros((12, 30), dtype=int)
+    found[2:6, 1:11] = found[8:11, 1:6] = found[2:6, 20:22] = True
+    truth[2:5, 0:4], truth[2:5, 8:12] = 7, 3
+    labels = split_by_truth(found, truth, n_pixels=10)
+    # the first region has two sources, the second none and stays, the third is too small
+    np.testing.assert_array_equal(np.unique(labels), [0, 1, 2, 3])
+    assert len({*np.unique(labels[2:6, 1:6])} | {*np.unique(labels[2:6, 6:11])}) == 2
+    assert (labels[8:11, 1:6] == labels[8, 1]).all() and not labels[:, 20:].any()
+
+
+def test_the_limit_of_a_net(tmp_path, capsys):
+    """Regions that the truth splits are at least as good as those of a segmenter."""
+    from benchmarks.leaderboard.__main__ import main
+    from benchmarks.leaderboard.settings import A
+    from galaxysegment import RandomForestSegmenter
+    from galaxysegment.persistence import save
+
+    patches = A.train(2, 0, "tiny")
+    segmenter = RandomForestSegmenter(n_estimators=3, rms_band=-1, random_state=0)
+    save(segmenter.fit(patches.X, patches.y), tmp_path / "forest.gseg")
+    main(["limit", str(tmp_path / "forest.gseg"), "--scale", "tiny"])
+    f1 = [float(line.rsplit(maxsplit=1)[1]) for line in capsys.readouterr().out.splitlines()]
+    assert len(f1) == 4 and 0 < f1[0] < max(f1[1:]) <= 1
