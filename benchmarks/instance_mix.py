@@ -24,7 +24,8 @@ from .train_shipped_weights import correlated_noise
 #: with large galaxies, stars and galaxies at any distance, stars and galaxies of `make_field`, all
 #: of `make_sky`, a field times -1, and noise alone. The last two hold no source. The third training
 #: has large galaxies with stars and companions on them, four in a field or a single one, and fields
-#: as surveys from the ground see them, crowded ones and with saturated stars.
+#: as surveys from the ground see them, crowded ones and with saturated stars. The fourth has more
+#: of these, and groups as in the first training.
 COURSES = {
     2: ("spread",) * 4 + ("large",) * 2 + ("stars",) * 2 + ("starry", "sky", "negative", "noise"),
     3: (
@@ -35,12 +36,18 @@ COURSES = {
         *("spread",) * 2,
         *("large", "stars", "negative"),
     ),
+    4: (
+        *("survey",) * 3,
+        *("groups",) * 2,
+        *("spread",) * 2,
+        *("stars", "large", "hosts", "sky", "negative"),
+    ),
 }
 WIDE, WIDE_BATCH = 256, 2  # some batches hold two patches of 256 pixels
 WIDEST = 384  # or, in the third training, a single one of 384
-EVERY = {2: 6, 3: 3}  # one in so many batches is of these
-HOST_SHARE = 0.6  # of those of the third training with galaxies of `hosts`
-WIDEST_SHARE = 0.25  # of those with a patch of 384 pixels
+EVERY = {2: 6, 3: 3, 4: 6}  # one in so many batches is of these
+HOST_SHARE = {2: 0.0, 3: 0.6, 4: 0.3}  # of those with galaxies of `hosts`
+WIDEST_SHARE = {2: 0.0, 3: 0.25, 4: 0.0}  # of those with a patch of 384 pixels
 CUT_OUTS, LARGEST = 0.4, 160  # share of the patches, and their largest side in pixels
 GROUPS = (3, 6)  # groups along each side of a field of `spread`
 MOST_IN_GROUP = 6
@@ -53,8 +60,8 @@ FAINTEST = 7.0  # signal to noise of a companion with a label
 def simulate_kind(seed, kind):
     """Make a field of a kind: image and RMS, float32 (2, height, width), and its `Instances`."""
     rng = np.random.default_rng([seed, 17])
-    if kind == "large":
-        return simulate(seed, large=True)
+    if kind in ("groups", "large"):
+        return simulate(seed, large=kind == "large")
     if kind == "negative":
         planes, _ = simulate(seed, large=bool(seed % 2))
         return planes * np.float32([[[-1]], [[1]]]), nothing()
@@ -202,7 +209,7 @@ def inside(sources):
 class MixedFields(Fields):
     """Fields of `COURSES` in turn, and random patches of them; parameters as of `Fields`.
 
-    `course` is the number of the training, 2 or 3.
+    `course` is the number of the training, 2 to 4.
     """
 
     def __init__(self, segmenter, folder, first, course=2):
@@ -233,9 +240,9 @@ class MixedFields(Fields):
         return self._patch(field[:3], rng, CUT_OUTS, largest=LARGEST)
 
     def _wide(self, rng):
-        widest = self.course > 2 and rng.uniform() < WIDEST_SHARE
+        widest = self.course > 2 and rng.uniform() < WIDEST_SHARE[self.course]
         hosts = ("giant",) if widest else ("giant", "hosts")
-        kinds = hosts if self.course > 2 and rng.uniform() < HOST_SHARE else WHOLE
+        kinds = hosts if self.course > 2 and rng.uniform() < HOST_SHARE[self.course] else WHOLE
         fields = [field for field in self.fields if field[3] in kinds]
         side = WIDEST if widest else WIDE
         chosen = rng.integers(len(fields), size=1 if widest else WIDE_BATCH)

@@ -43,7 +43,7 @@ from galaxysegment.metrics import detection_scores
 from galaxysegment.metrics._matching import find_overlaps, greedy_pairs
 from galaxysegment.nets.common._memory import kept_memory
 from galaxysegment.nets.common._net import autocast_dtype
-from galaxysegment.persistence import save
+from galaxysegment.persistence import load, save
 from galaxysegment.segmenters._mask_rcnn import _best_mask
 from galaxysegment.segmenters._scaling import Scaler
 from galaxysegment.segmenters._score_scale import check_score_scale
@@ -97,13 +97,20 @@ def make_segmenter(seed, begin=None):
     segmenter._make_net(1, segmenter._module_class(), segmenter._module_params(1))
     if begin is not None:
         module = segmenter.net_.module_
-        module.load_state_dict(torch.load(begin, weights_only=True)["module"])
+        module.load_state_dict(read_weights(begin))
         renew_statistics(module)
         return segmenter
     begun = UNetSegmenter(weights="sky")._ready_net().module_.state_dict()
     body = segmenter.net_.module_.backbone.body
     body.load_state_dict({key: part for key, part in begun.items() if "head" not in key})
     return segmenter
+
+
+def read_weights(path):
+    """Weights of a checkpoint, or of a segmenter's file."""
+    if path.suffix == ".safetensors":
+        return load(path)._ready_net().module_.state_dict()
+    return torch.load(path, weights_only=True)["module"]
 
 
 def renew_statistics(module):
@@ -123,8 +130,10 @@ def main():
     parser.add_argument("--begin-with", type=int, default=40, help="fields before the first step")
     parser.add_argument("--lr", type=float, default=1e-3, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=2028)
-    parser.add_argument("--begin", type=Path, help="state of an earlier training to go on from")
-    parser.add_argument("--course", type=int, default=2, choices=(2, 3), help="if --begin is given")
+    parser.add_argument("--begin", type=Path, help="earlier weights to go on from")
+    parser.add_argument(
+        "--course", type=int, default=2, choices=(2, 3, 4), help="if --begin is given"
+    )
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     segmenter = make_segmenter(options.seed, options.begin)
@@ -187,7 +196,7 @@ def average(module, begin, fields, n_batches=16):
     The average finds more than the second training alone: the best share of .3, .5, .7 and 1 on
     development sets was .7.
     """
-    before = torch.load(begin, weights_only=True)["module"]
+    before = read_weights(begin)
     after = module.state_dict()
     learnt = [name for name, _ in module.named_parameters()]
     mixed = {name: torch.lerp(after[name], before[name], KEPT) for name in learnt}

@@ -128,6 +128,17 @@ def test_the_second_training_begins_with_the_first(folder, monkeypatch):
     assert layer.num_batches_tracked == 2 and layer.momentum == 0.1
 
 
+def test_a_training_begins_with_a_file(tmp_path):
+    """The file keeps half floats, so the weights are equal to three digits."""
+    first = train_shipped_instances.make_segmenter(1)
+    train_shipped_instances.write(first, tmp_path / "first.safetensors")
+    weights = train_shipped_instances.read_weights(tmp_path / "first.safetensors")
+    known = first.net_.module_.state_dict()
+    assert list(weights) == list(known)
+    name = "backbone.fine.weight"
+    torch.testing.assert_close(weights[name], known[name], rtol=1e-3, atol=1e-6)
+
+
 def test_kinds_of_fields(monkeypatch):
     monkeypatch.setattr(instance_fields, "SHAPE", (200, 200))
     monkeypatch.setattr(class_fields, "SHAPE", (200, 200))
@@ -166,7 +177,7 @@ def test_patches_of_the_third_training(folder, monkeypatch):
     monkeypatch.setattr(instance_mix, "WIDE", 48)
     monkeypatch.setattr(instance_mix, "WIDEST", 90)
     monkeypatch.setattr(instance_fields, "PATCH", 40)
-    monkeypatch.setattr(instance_mix, "WIDEST_SHARE", 0.5)
+    monkeypatch.setitem(instance_mix.WIDEST_SHARE, 3, 0.5)
     monkeypatch.setitem(instance_mix.COURSES, 3, ("hosts", "giant", "spread"))
     segmenter = train_shipped_instances.make_segmenter(1)
     fields = instance_mix.MixedFields(segmenter, folder, 70, course=3)
