@@ -38,14 +38,14 @@ def print_limit(path, setting="A", seed=0, scale="full"):
         print(f"regions above {threshold}, split by the truth: F1 {f1:.4f}")
 
 
-def split_by_truth(found, truth, n_pixels):
+def split_by_truth(mask, truth, n_pixels):
     """Give each pixel of the regions of a mask to the nearest true source that touches its region.
 
     A region that no true source touches stays whole. Parts under `n_pixels` pixels vanish.
 
     Parameters
     ----------
-    found : ndarray of bool, shape (height, width)
+    mask : ndarray of bool, shape (height, width)
     truth : ndarray of int, shape (height, width)
         True label map.
     n_pixels : int
@@ -54,7 +54,7 @@ def split_by_truth(found, truth, n_pixels):
     -------
     ndarray of int32, shape (height, width)
     """
-    regions, labels = label_components(found), np.zeros(found.shape, dtype=np.int32)
+    regions, labels = label_components(mask), np.zeros(mask.shape, dtype=np.int32)
     for number, window in enumerate(ndimage.find_objects(regions), start=1):
         region = regions[window] == number
         seeds = np.where(region, truth[window], 0)

@@ -102,10 +102,10 @@ def test_scores_of_segmenters_are_not_replaced(crowd):
 def test_regions_are_split_by_the_truth():
     from benchmarks.leaderboard.limit import split_by_truth
 
-    found, truth = np.zeros((12, 30), dtype=bool), np.zeros((12, 30), dtype=int)
-    found[2:6, 1:11] = found[8:11, 1:6] = found[2:6, 20:22] = True
+    mask, truth = np.zeros((12, 30), dtype=bool), np.zeros((12, 30), dtype=int)
+    mask[2:6, 1:11] = mask[8:11, 1:6] = mask[2:6, 20:22] = True
     truth[2:5, 0:4], truth[2:5, 8:12] = 7, 3
-    labels = split_by_truth(found, truth, n_pixels=10)
+    labels = split_by_truth(mask, truth, n_pixels=10)
     # the first region has two sources, the second none and stays, the third is too small
     np.testing.assert_array_equal(np.unique(labels), [0, 1, 2, 3])
     assert len({*np.unique(labels[2:6, 1:6])} | {*np.unique(labels[2:6, 6:11])}) == 2
