@@ -3,7 +3,8 @@
     python -m benchmarks.train_shipped_bands --output bands.safetensors --folder training
 
 It begins with the shipped weights "sky", to which the stack of the bands is shown at first: the
-maps that the net makes of single bands begin with no weight. The loss, the steps, the checkpoints
+maps that the net makes of single bands begin with no weight. The net that ships began with version
+1.1 of "sky". The loss, the steps, the checkpoints
 and the tuning are those of `train_shipped_classes`, the fields those of `band_fields`. The shipped
 net is a mean of the first and the last weights, as of Wortsman et al. (2022, CVPR, "Robust
 fine-tuning of zero-shot models"): the last weights alone find fewer faint sources.
@@ -47,7 +48,7 @@ def main():
 def silence(module):
     """Let channels whose variance is infinite give what they give in prediction, a constant.
 
-    The weights "sky" have 66 of them: the variances overflowed in half floats.
+    Version 1.1 of "sky" had 66 of them: the variances overflowed in half floats.
     """
     for block in [*module.encoder, *module.decoder]:
         for norm in (block[1], block[4]):

@@ -19,7 +19,8 @@ The map of the package:
 ``display``           pictures of an image, its truth and its segmentation
 ``structures``        label-map helpers and `Instances` (sources that may overlap)
 ``exceptions``        the warnings, each with a class of its own
-``base``              the two templates behind every transformer and segmenter
+``base``              the templates behind every transformer and segmenter
+``testing``           the checks that a segmenter or transformer of your own should pass
 ``cli``               the command line, ``galaxysegment --help``
 ====================  =====================================================================
 
