@@ -12,6 +12,7 @@ from scipy import ndimage
 from .._utils.compiling import compiling_pays
 from ..structures import SKY
 from ..structures._labels import connect, source_pixels, touching_groups
+from . import _tile_numpy
 from ._plan import Window
 from ._store import RecordError
 
@@ -104,7 +105,7 @@ def _loops(shape):
     if compiling_pays(shape[0] * shape[1]):
         from . import _tile_kernels as loops
     else:
-        from . import _tile_numpy as loops
+        loops = _tile_numpy
     return loops
 
 
@@ -514,20 +515,23 @@ def paint_classes(work, shape, dtype, folder, owners):
     owners : ndarray of int16, shape (n_sources + 1,)
         Class of each source by its final number; the first is not used.
     """
-    line, names = work[0], ("stuff_pixels", "stuff")
-    records = [folder.load("tile", tile.index, names) for tile in line]
+    line = work[0]
+    records = [folder.load("tile", tile.index, ("stuff_pixels", "stuff")) for tile in line]
+    brushes = [
+        _stuff_brush(record, (tile.core.x0, tile.core.shape[1]))
+        for tile, record in zip(line, records, strict=True)
+    ]
     for y0, rows in paint_line(work, shape, dtype, folder):
         classes = np.full(rows.shape, SKY, dtype=SEMANTIC)
-        for tile, record in zip(line, records, strict=True):
-            window = classes[:, tile.core.x0 : tile.core.x1]
-            pixels, place = _rows_of(record["stuff_pixels"], window, y0 - line[0].core.y0)
-            window[place] = record["stuff"][pixels]
+        for brush in brushes:
+            brush.paint(classes)
         np.copyto(classes, owners[rows], where=rows > 0)
         yield y0, rows, classes
 
 
-def _rows_of(pixels, rows, y):
-    """Return which of the sorted pixels of a write region lie in its rows `y`…, and where there."""
-    width = rows.shape[1]
-    start, stop = np.searchsorted(pixels, (y * width, (y + len(rows)) * width))
-    return slice(start, stop), np.divmod(pixels[start:stop] - y * width, width)
+def _stuff_brush(record, columns):
+    """Return a `_Brush` that paints the class of each pixel of stuff."""
+    stuff = record["stuff"].astype(np.int64)
+    lowest, highest = int(stuff.min(initial=0)), int(stuff.max(initial=0))
+    pixels = {"pixels": record["stuff_pixels"], "values": stuff - lowest}
+    return _Brush(pixels, np.arange(lowest, highest + 1), SEMANTIC, columns, 0, _tile_numpy)
