@@ -239,7 +239,7 @@ def find_candidates(values, pixels, starts, width, n_pixels, connectivity, share
     around, node_at = neighbours(1, 8), number_box(starts[:0], 256)
     for label in range(1, len(starts) - 1):
         start, stop = starts[label], starts[label + 1]
-        if stop == start or stop - start < 2 * n_pixels:
+        if stop - start < 2 * n_pixels:
             continue
         own = values[start:stop]
         box_width, box_size = fill_places(work[0], work[1], pixels[start:stop], width)
