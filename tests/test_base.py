@@ -191,6 +191,8 @@ def test_targets_of_another_shape_are_refused():
         ("image.fits", "read_field"),
         (Path("image.fits"), "read_field"),
         ([X[0], X[:1]], "a list whose arrays have"),
+        (["image.fits"], r"X\[0\]=galaxysegment.io.read_field"),
+        (None, "Pass an array"),
         ([X[:1], X[:2]], "same number of bands"),
         ([], "0 images"),
         (X[:, :0], "empty"),

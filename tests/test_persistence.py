@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from galaxysegment._utils.discovery import all_estimators
@@ -306,6 +307,10 @@ def test_weights_that_are_not_there_or_of_another_class(path):
         UNetSegmenter(weights="no_such").predict(X)
     with pytest.raises(FileNotFoundError):
         UNetSegmenter(weights=path).predict(X)
+    with pytest.raises(NotFittedError, match="weights='vis'"):
+        UNetSegmenter().predict(X)
+    with pytest.raises(ValueError, match=r"^device='toaster' is no device of torch"):
+        UNetSegmenter(weights="vis", device="toaster").predict(X)
     save(GaussianSmoother(), path)
     with pytest.raises(ValueError, match=r"holds no fitted UNetSegmenter .but: GaussianSmoother"):
         UNetSegmenter(weights=path).fit(X, Y)

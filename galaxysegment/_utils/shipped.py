@@ -116,9 +116,10 @@ def weights_path(estimator: str, weights: str | Path) -> Path:
         return path
     shipped = {model.name: model.path for model in shipped_models(estimator)}
     if str(weights) not in shipped:
+        names = f"one of {sorted(shipped)} or " if shipped else ""
         raise ValueError(
             f"weights={str(weights)!r} is neither a file nor a name of weights that come with "
-            f"{estimator}: use one of {sorted(shipped)} or the path of a model file."
+            f"{estimator}: use {names}the path of a model file."
         )
     return shipped[str(weights)]
 

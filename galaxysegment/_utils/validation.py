@@ -116,7 +116,7 @@ def check_images(X, *, name="X", n_bands=None):
         if images and dimensions not in allowed:
             raise ValueError(
                 f"{name} is a list whose arrays have {sorted(dimensions)} dimensions. Expected "
-                f"{what}."
+                f"{what}." + _path_hint(images[0], f"{name}[0]")
             )
         has_bands = dimensions == {3}
         if images and has_bands:
@@ -189,11 +189,14 @@ def level_of_caller():
 def _reshape_hint(X, name):
     if X.ndim == 2:
         return f" Reshape your data: pass a single image as {name}[np.newaxis]."
-    if X.ndim == 0 and X.dtype.kind in "USO":  # a path
-        return f" Pass the pixels of a file: {name}=galaxysegment.io.read_field(path)."
     if X.ndim == 0:
-        return " Pass an array or a list of arrays."
+        return _path_hint(X, name) or " Pass an array or a list of arrays."
     return ""
+
+
+def _path_hint(X, name):
+    is_text = X.ndim == 0 and isinstance(X.item(), str | Path)
+    return f" Pass the pixels of a file: {name}=galaxysegment.io.read_field(path)." * is_text
 
 
 def _check_shapes(images, name, n_bands):
@@ -213,7 +216,7 @@ def _check_shapes(images, name, n_bands):
     if n_bands is not None and counts != {n_bands}:
         raise ValueError(
             f"{name} has {counts.pop()} bands, but the estimator was fitted with {n_bands}: "
-            f"pass images with {n_bands} bands, in the same order."
+            f"pass images with {n_bands} band(s), in the same order."
         )
 
 
@@ -255,8 +258,8 @@ def check_rms_band(rms_band, n_bands):
     if n_bands < 2 or not -n_bands <= rms_band < n_bands:
         raise ValueError(
             f"rms_band={rms_band} asks for an RMS map among the bands, but X has {n_bands} "
-            "band(s): "
-            "stack image and RMS map as two bands, or set rms_band=None."
+            "band(s): stack image and RMS map as two bands, pass rms= with a file or Field, or set "
+            "rms_band=None."
         )
 
 

@@ -36,8 +36,12 @@ class ImageEstimator(MosaicAware, learn.BaseEstimator, metaclass=ABCMeta):
         return vars(self).get("n_bands_in_")
 
     def _check_images(self, X):
-        learn.check_is_fitted(self)
+        learn.check_is_fitted(self, msg=self._unfitted_message())
         return self._unpack(X, self._n_bands_fitted)
+
+    def _unfitted_message(self):
+        """What to say if `predict` comes before `fit`; None for scikit-learn's words."""
+        return None
 
     def _unpack(self, X, n_bands_fitted):
         """Split `X` into images (n_bands, height, width) and a layout that packs as `X` came."""

@@ -252,7 +252,7 @@ class BaseSegmenter(ImageEstimator):
         maps : ScoreMaps or None
             What scores come from, if they are wanted of a label map.
         """
-        learn.check_is_fitted(self)
+        learn.check_is_fitted(self, msg=self._unfitted_message())
         self._validate_params()
         image = check_window(image, self._n_bands_fitted)
         as_instances = output == "instances"

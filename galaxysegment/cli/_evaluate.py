@@ -27,6 +27,7 @@ def add_arguments(parser):
 
 def run(arguments):
     """Print the scores."""
+    from .._utils.validation import check_same_shape
     from ..io import read_label_map
     from ._inputs import parse_hdu
 
@@ -34,6 +35,7 @@ def run(arguments):
     truth = read_label_map(arguments.truth, hdu=parse_hdu(arguments.truth_hdu))
     arguments.words["hdu"] = "--prediction-hdu"
     prediction = read_label_map(arguments.prediction, hdu=parse_hdu(arguments.prediction_hdu))
+    check_same_shape(prediction.shape, truth.shape, "The prediction", "the truth")
     scores = evaluate(truth, prediction, arguments.iou)
     if arguments.json:
         print(json.dumps(scores))

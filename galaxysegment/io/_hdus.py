@@ -108,10 +108,9 @@ def open_stream(path):
     if start.startswith(b"SIMPLE"):
         return path.open("rb"), False
     kind = next((name for magic, name in _FOREIGN.items() if start.startswith(magic)), None)
-    kind = kind or ("empty" if not start else f"unknown: it starts with {start!r}")
+    what = f" but {kind}" if kind else f": it starts with {start!r}" if start else " but empty"
     raise OSError(
-        f"{path} is not a FITS file but {kind}. "
-        "Give a FITS file, plain or packed as .gz, .bz2 or .fz."
+        f"{path} is not a FITS file{what}. Give a FITS file, plain or packed as .gz, .bz2 or .fz."
     )
 
 

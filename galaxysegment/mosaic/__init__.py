@@ -198,10 +198,9 @@ def segment_mosaic(
     If the sources of a segmenter are connected pixels, each decided by the pixels around it, the
     result equals that of the whole image, to the pixel. A segmenter that splits blends
     (``deblend=True``) has to see a blend whole. Blends that a tile cuts are segmented again with
-    the pixels around them, unless their bounding box is larger than four tiles. Deep nets look
-    further than half the overlap and differ near the seams; sources that share half of their pixels
-    there are joined. A label of several pieces that do not touch stays one label only if a tile
-    sees all of it.
+    the pixels around them, unless their bounding box is larger than four tiles. Mask R-CNN and DETR
+    look further than their tiles reach, so their masks differ a little near the seams. A label of
+    several pieces that do not touch stays one label only if a tile sees all of it.
 
     Overlapping sources of two tiles are the same source if their masks have an IoU of at least 0.5
     on the pixels that both tiles read. The mask nearest to the middle of its tile is taken, with
@@ -237,13 +236,12 @@ def segment_mosaic(
         raise ValueError(f"kind must be 'labels', 'instances' or 'panoptic'. Got {kind!r} instead.")
     if output is not None:
         check_paths({"image": image, "rms": rms, "mask": mask}, {"output": output})
-        output = check_target(output, overwrite)
-        if not output.name.endswith((".fits", ".fits.fz")):
+        if not Path(output).name.endswith((".fits", ".fits.fz")):
             raise ValueError(
                 "output must end in .fits or .fits.fz: a map that is written piece by piece cannot "
-                f"be packed as a whole. Got {output}."
+                f"be packed as a whole. Got {output} instead."
             )
-        output = Path(output).resolve()
+        output = check_target(output, overwrite).resolve()
     elif resume:
         raise ValueError(
             "resume=True needs output=: only what goes to a file is kept to be resumed."

@@ -228,13 +228,12 @@ def _check_output(image, sources, rms, mask, output, *, resume, overwrite):
         return None
     inputs = {"image": image, "sources": sources, "rms": rms, "mask": mask}
     check_paths(inputs, {"output": output})
-    output = check_target(output, overwrite)
-    if output.suffix != ".fits":
+    if Path(output).suffix != ".fits":
         raise ValueError(
             "output must end in .fits: a file that is written piece by piece cannot be packed. "
-            f"Got {output}."
+            f"Got {output} instead."
         )
-    return Path(output).resolve()
+    return check_target(output, overwrite).resolve()
 
 
 def _open_sources(sources, shape, labels_hdu):

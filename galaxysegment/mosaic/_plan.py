@@ -124,6 +124,11 @@ class _StrangeTransformer(MosaicAware):
 
 def check_predictor(segmenter):
     """Refuse what cannot predict, such as an image where the segmenter belongs."""
+    if isinstance(segmenter, type):
+        raise TypeError(
+            f"segmenter must be an instance. Got the class {segmenter.__name__} instead: pass "
+            f"{segmenter.__name__}()."
+        )
     last = pipeline_steps(segmenter)[-1]
     if not hasattr(last, "predict"):
         raise TypeError(

@@ -69,7 +69,8 @@ def check_counts(tile_size, n_jobs, overlap=None):
 def check_segmenter(segmenter, pixels, with_rms):
     """Refuse, before any work, what every tile would refuse."""
     if hasattr(segmenter, "fit"):
-        check_is_fitted(segmenter)
+        words = getattr(segmenter, "_unfitted_message", lambda: None)
+        check_is_fitted(segmenter, msg=words())
     if hasattr(segmenter, "_validate_params"):
         segmenter._validate_params()
     n_bands = getattr(segmenter, "n_bands_in_", None)

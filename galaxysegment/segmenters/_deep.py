@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
-from .._utils.shipped import load_weights
+from .._utils.shipped import load_weights, shipped_models
 from .._utils.streams import ArrayStream
 from .._utils.typed import fit_context
 from .._utils.validation import check_weights, common_shape
@@ -275,7 +275,7 @@ class DeepSegmenter(BaseSegmenter):
         """Train the net on images.
 
         Only patches are in memory as the net sees them: memory maps and fields on disk may be
-        larger than the memory. 20 GB of them are trained on in less than 2 GB.
+        larger than the memory. 20 GB of them are trained on in 0.7 GB of memory.
 
         Parameters
         ----------
@@ -517,6 +517,15 @@ class DeepSegmenter(BaseSegmenter):
             self.weights is not None and not self._has_foreign_weights()
         )
 
+    def _unfitted_message(self):
+        names = [model.name for model in shipped_models(type(self).__name__)]
+        if not names:
+            return None
+        return (
+            "This %(name)s instance is not fitted yet: call 'fit' with images and their truth, or "
+            f"take weights that ship with the package, weights='{names[0]}'."
+        )
+
     def _ready_net(self):
         """Return the trained net; load `weights` if there was no training."""
         if not hasattr(self, "net_"):
@@ -525,6 +534,9 @@ class DeepSegmenter(BaseSegmenter):
         return self.net_
 
     def _load_weights(self):
+        from ..nets.common._net import check_device
+
+        check_device(self.device)
         load_weights(type(self).__name__, self.weights, self._set_net_state)
 
     # ---- what a model file keeps ----

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ._deep import DeepSegmenter
+from ._pixel_classes import class_codes
 from ._stages import check_stages
 
 __all__ = ["DeepInstanceSegmenter"]
@@ -46,6 +47,7 @@ class DeepInstanceSegmenter(DeepSegmenter):
 
     def _check_trainable(self, images, targets):
         super()._check_trainable(images, targets)
+        class_codes(self.classes)
         if self.stages is not None:
             check_stages(self.stages)
 
@@ -71,7 +73,7 @@ class DeepInstanceSegmenter(DeepSegmenter):
 
     def _declared_classes(self):
         """Return the classes that the net tells apart, a tuple."""
-        return self._classes_known or tuple(int(number) for number in self.classes)
+        return self._classes_known or class_codes(self.classes)
 
     def _check_classes(self, numbers, name):
         """Refuse classes of the target `name` that are not declared."""

@@ -131,9 +131,9 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         Staged training: ``{"layers": "heads", "max_epochs": 15, "lr": 1e-3}`` and so on, one after
         the other, in place of `max_epochs` and `lr`. Layers are ``"heads"`` (all but the residual
         net), ``"5+"``, ``"4+"``, ``"3+"`` (the residual net from that stage on, too) or ``"all"``;
-        schedule and early stopping begin anew in each stage. The names are those of [2]_ and of a
-        sequel to [3]_ (with ``optimizer="sgd"``): they start from ``weights="coco"``. ``None``
-        trains all layers at once.
+        schedule and early stopping begin anew in each stage. ``"overlapping-2019"`` is the training
+        of [2]_, ``"deep-fields-2020"`` (with ``optimizer="sgd"``) that of a sequel to [3]_; both
+        start from ``weights="coco"``. ``None`` trains all layers at once.
     max_epochs : int, default=20
         Passes over the training images.
     batch_size : int, default=8
@@ -223,7 +223,7 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
 
     Warns
     -----
-    UserWarning
+    CrowdedImageWarning
         If an image may hold more sources than there are proposals.
 
     Notes
@@ -244,7 +244,8 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
     References
     ----------
     .. [1] He et al. 2017, ICCV, 2980. :doi:`10.1109/ICCV.2017.322`
-    .. [2] "Separating overlapping galaxies with Mask R-CNN", 2019, a project report.
+    .. [2] Kamath 2019, "Separating overlapping galaxies with Mask R-CNN", CS230 final project
+       report, Stanford University.
     .. [3] Burke et al. 2019, MNRAS, 490, 3952. :doi:`10.1093/mnras/stz2845`
     .. [4] Bodla et al. 2017, ICCV, 5562. :doi:`10.1109/ICCV.2017.593`
 

@@ -70,13 +70,26 @@ class ClassTruth:
         return relabel(self.sources[rows, columns])
 
 
-def check_codes(classes):
+def class_codes(classes):
     """Return the parameter `classes` as a tuple of ints, or refuse it."""
-    codes = tuple(int(code) for code in classes)
-    if len(set(codes)) < len(codes) or not codes or min(codes) < 1 or not set(codes) & set(THINGS):
+    try:
+        codes = tuple(int(code) for code in classes)
+    except (TypeError, ValueError):  # names, for instance
+        codes = ()
+    if len(set(codes)) < len(codes) or not codes or min(codes) < 1:
         raise ValueError(
-            "classes must be different whole numbers from 1 on, among them 1 (galaxy) or 2 (star). "
-            f"Got {classes!r} instead."
+            "classes must be different whole numbers from 1 on, at least one: 1 (galaxy), 2 (star) "
+            f"and so on. Got {classes!r} instead."
+        )
+    return codes
+
+
+def check_codes(classes):
+    """Return `class_codes`, which must hold a class of sources."""
+    codes = class_codes(classes)
+    if not set(codes) & set(THINGS):
+        raise ValueError(
+            f"classes must hold 1 (galaxy) or 2 (star), or both. Got {classes!r} instead."
         )
     return codes
 

@@ -116,8 +116,8 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
         then is panoptic maps or `Instances` with classes. Galaxies and stars become sources; the
         others are stuff, which ``output="panoptic"`` shows. ``None``: as the `weights` were
         trained, or else sources against sky, of no class. The pixels of a source vote for its
-        class, each with the weight of its light. ``weights="sky"`` also compares the sources of an
-        image with each other, see Notes.
+        class, each with the weight of its light. ``weights="sky"`` and ``"bands"`` also compare the
+        sources of an image with each other, see Notes.
     max_epochs : int, default=30
         Passes over the training images.
     batch_size : int, default=8
@@ -210,10 +210,11 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     ``predict(X, output="instances")`` gives each source the mean of `predict_proba` over its pixels
     as score, between `proba_threshold_` and 1.
 
-    A net does not see how wide the point sources of an image are. ``weights="sky"`` therefore finds
-    the radius that the stars of an image share. It fits stars of this radius and larger galaxies by
-    expectation maximization, from bright to faint, as [2]_ do for classes that are more common than
-    in the training. A logistic regression joins the result with the votes. The radius comes from
+    A net does not see how wide the point sources of an image are. With ``weights="sky"`` and
+    ``"bands"`` the segmenter therefore finds the radius that the stars of an image share. It fits
+    stars of this radius and larger galaxies by expectation maximization, from bright to faint, as
+    [2]_ do for classes that are more common than in the training. A logistic regression joins the
+    result with the votes. The radius comes from
     sums over pixels, so tiles of a mosaic are compared as the whole image is. An image without
     three sources above a signal to noise of 15 is left to the votes. `predict_class_proba` shows
     the net's own probabilities, and `fit` ends the comparison.
@@ -225,8 +226,8 @@ class UNetSegmenter(DeepSegmenter, ProbabilisticSegmenter):
     A net that knows artefacts (3) may see a faint source around a cosmic ray. So a region is no
     source that has at most 64 pixels and a signal to noise under 10, if more than half of it lies
     within two pixels of those that are most probably an artefact. In 40 simulated fields of
-    ``weights="sky"`` this removes 48 of 1448 false sources and no true one. `predict_proba` shows
-    such regions all the same.
+    version 1.1 of ``weights="sky"`` this removed 48 of 1448 false sources and no true one.
+    `predict_proba` shows such regions all the same.
 
     The signal to noise that `min_snr` limits takes the noise of each pixel from the RMS map or the
     mesh, and pixels count as independent. So if the noise is correlated, fewer regions go.

@@ -327,6 +327,9 @@ class UNetSeparator(TemplateSeparator):
         return self.net_
 
     def _load_weights(self):
+        from ..nets.common._net import check_device
+
+        check_device(self.device)
         load_weights("UNetSeparator", self.weights, self._set_net_state)
 
     def _get_model_state(self):

@@ -137,6 +137,12 @@ class Instances:
             )
         boxes, crops = [], []
         for index, mask in enumerate(dense):
+            if mask.ndim != 2:
+                raise ValueError(
+                    f"masks must have shape (n, height, width), but masks[{index}] has shape "
+                    f"{mask.shape}: pass a single mask as masks[np.newaxis], and a label map to "
+                    "Instances.from_label_map."
+                )
             rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
             if not rows.size:
                 raise ValueError(f"masks[{index}] has no pixel: leave out sources without a mask.")
@@ -148,7 +154,13 @@ class Instances:
     @classmethod
     def from_panoptic(cls, panoptic: ArrayLike) -> Self:
         """Make instances of a panoptic map ``(2, height, width)``: class and instance id."""
-        semantic, labels = np.asarray(panoptic)
+        panoptic = np.asarray(panoptic)
+        if panoptic.ndim != 3 or len(panoptic) != 2:
+            raise ValueError(
+                "panoptic must have shape (2, height, width), class and instance id of each pixel. "
+                f"Got shape {panoptic.shape} instead: pass the map of one image."
+            )
+        semantic, labels = panoptic
         labels = relabel(check_label_map(labels))
         ids, first = np.unique(labels, return_index=True)
         return cls.from_label_map(labels, classes=semantic.ravel()[first[ids > 0]])

@@ -73,7 +73,7 @@ def _whole_numbers(labels, name):
         )
     if not np.array_equal(whole, np.rint(whole)):
         is_soft = whole.min() >= 0 and whole.max() <= 1
-        what = "fractions between 0 and 1, as in a soft mask" if is_soft else "fractions"
+        what = "fractions between 0 and 1, as in a soft mask," if is_soft else "fractions"
         hint = ": pass a mask, for instance probability > 0.5" if is_soft else ""
         raise ValueError(
             f"{name} must hold whole numbers, one per source. Got {what} instead{hint}."

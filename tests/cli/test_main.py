@@ -169,6 +169,9 @@ def test_evaluate_prints_scores(tmp_path, capsys):
     scores = json.loads(capsys.readouterr().out)
     assert scores == pytest.approx(evaluate(Y[0], np.where(Y[0] == 2, 0, Y[0])))
     assert scores["source_recall"] == pytest.approx(2 / 3) and scores["source_precision"] == 1
+    fits.PrimaryHDU(Y[0][1:]).writeto(tmp_path / "cut.fits")
+    assert main(["evaluate", str(tmp_path / "truth.fits"), str(tmp_path / "cut.fits")]) == 1
+    assert "The prediction has shape (" in capsys.readouterr().err
     assert main(arguments) == 0
     assert "source_recall" in capsys.readouterr().out
 

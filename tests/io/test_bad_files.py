@@ -72,7 +72,7 @@ def test_missing_file_and_folder(tmp_path, reader):
     ("content", "words"),
     [
         (b"", "empty"),
-        (b"hello, this is not FITS" * 500, "unknown: it starts with b'hello, thi'"),
+        (b"hello, this is not FITS" * 500, "not a FITS file: it starts with b'hello, thi'"),
         (b"\x89PNG\r\n" + bytes(3000), "PNG"),
         (b"\x89HDF\r\n" + bytes(3000), "HDF5"),
         (gzip.compress(b"not FITS at all" * 500), "unpacked, it starts with b'not FITS a'"),

@@ -329,7 +329,8 @@ REFUSED = [
     ({"tile_size": 0}, ValueError, "tile_size must be a whole number"),
     ({"n_jobs": 0}, ValueError, "n_jobs must be a whole number"),
     ({"resume": True}, ValueError, "resume=True needs output="),
-    ({"output": "light.fits.gz"}, ValueError, "must end in .fits"),
+    ({"output": "light.fits.gz"}, ValueError, "output must end in .fits"),
+    ({"output": "light.png"}, ValueError, "output must end in .fits"),
     ({"output": "/no/such/folder/light.fits"}, FileNotFoundError, "no folder"),
 ]
 

@@ -333,7 +333,7 @@ def test_a_map_of_more_than_two_to_the_31_bytes(tmp_path):
         ({"overlap": 2.5}, "overlap must be"),
         ({"n_jobs": 0}, "n_jobs must be a whole number, not 0"),
         ({"resume": True}, "resume=True needs output="),
-        ({"output": "labels.txt"}, "must end in .fits"),
+        ({"output": "labels.txt"}, "output must end in .fits or .fits.fz"),
         ({"output": "labels.fits.gz"}, "cannot be packed"),
     ],
 )
@@ -341,6 +341,11 @@ def test_bad_arguments_are_refused_at_once(options, match, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=match):
         segment_mosaic(Threshold(), np.zeros((10, 10)), **options)
+
+
+def test_a_class_in_place_of_an_instance_is_refused():
+    with pytest.raises(TypeError, match=r"Got the class Threshold instead: pass Threshold\(\)"):
+        segment_mosaic(Threshold, np.zeros((10, 10)))
 
 
 def test_an_overlap_too_small_says_what_is_needed(image):

@@ -227,6 +227,8 @@ def test_a_class_that_is_not_declared_is_refused():
         DETRSegmenter(**TINY, classes=[1]).fit(X, [with_classes(labels) for labels in Y])
     with pytest.raises(ValueError, match="classes must be different whole numbers"):
         DETRSegmenter(**TINY, classes=[1, 1]).fit(X, Y)
+    with pytest.raises(ValueError, match=r"classes must be .* Got \['star'\] instead"):
+        DETRSegmenter(**TINY, classes=["star"]).fit(X, Y)
 
 
 @quiet
@@ -407,7 +409,7 @@ def test_unfitted_and_foreign_weights(tmp_path):
     for weights in (None, "facebook/detr-resnet-50-panoptic"):
         with pytest.raises(NotFittedError):
             DETRSegmenter(weights=weights).predict(X)
-    with pytest.raises(ValueError, match="neither a file nor a name"):
+    with pytest.raises(ValueError, match=r"neither a file nor a name.*: use the path of a model"):
         DETRSegmenter(weights="no_such").predict(X)
 
 

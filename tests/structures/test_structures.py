@@ -128,6 +128,14 @@ def test_panoptic_round_trip(labels):
     assert Instances.from_panoptic(sources.to_panoptic()) == sources
 
 
+def test_masks_and_panoptic_maps_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"masks\[0\] has shape \(6,\): .* masks\[np.newaxis\]"):
+        Instances.from_masks(np.ones((5, 6), dtype=bool))
+    for shape in [(5, 6), (3, 5, 6), (1, 2, 5, 6)]:
+        with pytest.raises(ValueError, match=r"panoptic must have shape \(2, height, width\)"):
+            Instances.from_panoptic(np.ones(shape, dtype=int))
+
+
 @settings(max_examples=50)
 @given(LABEL_MAPS, st.integers(-6, 6), st.integers(-6, 6))
 def test_shift_is_padding_and_cutting(labels, dy, dx):

@@ -13,6 +13,7 @@ __all__ = [
     "OneCycle",
     "SegmentationNet",
     "autocast_dtype",
+    "check_device",
     "find_device",
     "find_optimizer",
     "load_arrays",
@@ -138,6 +139,12 @@ class OneCycle(Callback):
             return max(progress / self.warmup, self.final)
         progress = min((progress - self.warmup) / (1 - self.warmup), 1.0)
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def check_device(device):
+    """Refuse a device that torch does not know or this machine does not have."""
+    if device != "accelerate":
+        find_device(device)
 
 
 def find_device(device):
