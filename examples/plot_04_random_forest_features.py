@@ -42,9 +42,9 @@ print(f"pixel F1 {f1_score(y_test, predicted):.3f}")
 print(detection_scores(y_test, predicted))
 
 # %%
-# The panels show the six features that the forest splits by most often, the probability, and the
-# truth. No single feature separates galaxies from noise. Bright galaxies stand out in most
-# features, faint galaxies in few.
+# The panels show the six features that the forest relies on most, the probability, and the truth.
+# No single feature separates galaxies from noise. Bright galaxies stand out in most features, faint
+# galaxies in few.
 
 window = (slice(320, 512), slice(0, 192))
 maps = features.transform(X_test)[0]

@@ -33,7 +33,7 @@ print(field)
 # %%
 # Each tile reads its own pixels and a margin. The background is estimated once, on a mesh over the
 # whole mosaic. If a blend crosses the edge of a tile, it is split again as a whole. So the sources
-# equal those of the whole image. ``n_jobs=2`` uses two processes;
+# equal those of the whole image. ``n_jobs=2`` uses two threads, or two processes for a net;
 # ``joblib.parallel_config("dask")`` around the call uses a cluster.
 
 segmenter = PhotutilsSegmenter(deblend=True, rms_band=-1)

@@ -9,7 +9,7 @@ such a page and draws what is on it.
 
 # %%
 # The page of a simulated field. Open it in a browser: the image zooms, a click on a source shows
-# its cutout, and a drag over a histogram selects sources.
+# its cutout, and a click on a bar of a histogram selects sources.
 
 import tempfile
 from pathlib import Path

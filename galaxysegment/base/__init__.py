@@ -1,4 +1,4 @@
-"""The two templates: what every transformer and every segmenter of images shares.
+"""The templates: what every transformer and every segmenter of images shares.
 
 A transformer writes `_transform_image` (and `_fit_images` if it learns something); a segmenter
 writes `_segment_image` (and `_fit_images`). Checking, packing, output formats and scoring live

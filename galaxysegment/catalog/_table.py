@@ -89,7 +89,8 @@ def source_catalog(
         For positions on the sky; the WCS of the file or the field by default.
     background : float, array of shape (height, width), or "mesh", optional
         What to subtract before measuring; nothing by default. "mesh" estimates it in each band as
-        `BackgroundSubtractor` does, on boxes of 50 × 50 pixels.
+        `BackgroundSubtractor` does, on boxes of 50 × 50 pixels. It takes light from a source that
+        fills several boxes: for large galaxies, subtract the background on wider boxes first.
     zero_point : float, sequence of float, or "header", optional
         Magnitude of a source with a flux of 1, of all bands or of each; without it there are no
         magnitudes. "header" takes the AB zero point of `ab_zero_point`.

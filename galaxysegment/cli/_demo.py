@@ -1,7 +1,7 @@
 """Segment the sample field: a table of scores, a FITS file and a picture.
 
-Both segmenters that need no training are cross-validated on patches of the field that ships with
-the package, after each of the four preprocessing variants and on signal to noise.
+`PhotutilsSegmenter` and `KMeansSegmenter` are cross-validated on patches of the field that ships
+with the package, after each of the four preprocessing variants and on signal to noise.
 """
 
 import warnings
