@@ -31,24 +31,6 @@ def append_rms(image, rms):
     return appended
 
 
-def blank_without_rms(image, rms):
-    """Set the pixels without RMS to NaN.
-
-    Parameters
-    ----------
-    image, rms
-        As for `append_rms`.
-
-    Returns
-    -------
-    ndarray of shape (n_bands, height, width)
-        `image` itself if no pixel changes.
-    """
-    if rms is None or not (missing := np.isnan(rms)).any():
-        return image
-    return np.where(missing, image.dtype.type(np.nan), image)
-
-
 def mean_rms(rms):
     """Root mean square over the bands that have an RMS; NaN where none has.
 

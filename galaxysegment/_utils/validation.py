@@ -83,7 +83,7 @@ def as_float_image(array, name="X"):
     return array
 
 
-def check_images(X, *, name="X", n_bands=None):
+def check_images(X, *, n_bands=None):
     """Check a container of images and split it into `(n_bands, height, width)` float arrays.
 
     Parameters
@@ -91,8 +91,6 @@ def check_images(X, *, name="X", n_bands=None):
     X : array of shape (n_images, height, width) or (n_images, n_bands, height, width), or \
             list of arrays of shape (height, width) or (n_bands, height, width)
         The images. Any real dtype and byte order; NaN and infinities mean "no data".
-    name : str, default="X"
-        How to call the argument in an error message.
     n_bands : int, optional
         The number of bands that is required; unset means any.
 
@@ -104,7 +102,7 @@ def check_images(X, *, name="X", n_bands=None):
         Packs results the way `X` came.
     """
     if hasattr(X, "tocsr"):
-        raise TypeError(f"Sparse data was passed, but {name} must be dense: use `.toarray()`.")
+        raise TypeError("Sparse data was passed, but X must be dense: use `.toarray()`.")
     is_list = isinstance(X, list | tuple)
     if is_list:
         images = [np.asanyarray(image) for image in X]
@@ -115,26 +113,26 @@ def check_images(X, *, name="X", n_bands=None):
         )
         if images and dimensions not in allowed:
             raise ValueError(
-                f"{name} is a list whose arrays have {sorted(dimensions)} dimensions. Expected "
-                f"{what}." + _path_hint(images[0], f"{name}[0]")
+                f"X is a list whose arrays have {sorted(dimensions)} dimensions. Expected "
+                f"{what}." + _path_hint(images[0], "X[0]")
             )
         has_bands = dimensions == {3}
         if images and has_bands:
-            warn_if_channels_last(images[0].shape, f"{name}[0]", 0)
+            warn_if_channels_last(images[0].shape, "X[0]", 0)
     else:
         X = np.asanyarray(X)
         if X.ndim not in (3, 4):
             raise ValueError(
-                f"{name} must have shape (n_images, height, width) or (n_images, n_bands, height, "
+                f"X must have shape (n_images, height, width) or (n_images, n_bands, height, "
                 "width). "
-                f"Got {X.ndim} dimensions, shape {X.shape}, instead." + _reshape_hint(X, name)
+                f"Got {X.ndim} dimensions, shape {X.shape}, instead." + _reshape_hint(X)
             )
         images, has_bands = list(X), X.ndim == 4
-        warn_if_channels_last(X.shape, name, 1 if X.ndim == 4 else 0, n_images=X.ndim - 2)
+        warn_if_channels_last(X.shape, "X", 1 if X.ndim == 4 else 0, n_images=X.ndim - 2)
     if not images:
-        raise ValueError(f"{name} holds 0 images (sample) while a minimum of 1 is required.")
-    images = [as_float_image(image if has_bands else image[None], name) for image in images]
-    _check_shapes(images, name, n_bands)
+        raise ValueError("X holds 0 images (sample) while a minimum of 1 is required.")
+    images = [as_float_image(image if has_bands else image[None]) for image in images]
+    _check_shapes(images, n_bands)
     return images, Layout(is_list, has_bands)
 
 
@@ -144,7 +142,7 @@ def check_window(image, n_bands=None):
     The image was checked as a whole before, so that nothing is said about the order of its axes.
     """
     image = as_float_image(image)
-    _check_shapes([image], "X", n_bands)
+    _check_shapes([image], n_bands)
     return image
 
 
@@ -186,36 +184,35 @@ def level_of_caller():
     return level
 
 
-def _reshape_hint(X, name):
+def _reshape_hint(X):
     if X.ndim == 2:
-        return f" Reshape your data: pass a single image as {name}[np.newaxis]."
+        return " Reshape your data: pass a single image as X[np.newaxis]."
     if X.ndim == 0:
-        return _path_hint(X, name) or " Pass an array or a list of arrays."
+        return _path_hint(X) or " Pass an array or a list of arrays."
     return ""
 
 
-def _path_hint(X, name):
+def _path_hint(X, name="X"):
     is_text = X.ndim == 0 and isinstance(X.item(), str | Path)
     return f" Pass the pixels of a file: {name}=galaxysegment.io.read_field(path)." * is_text
 
 
-def _check_shapes(images, name, n_bands):
+def _check_shapes(images, n_bands):
     for index, image in enumerate(images):
         if 0 in image.shape:
             raise ValueError(
-                f"{name}[{index}] is empty: 0 pixels or bands (n_bands, height, width = "
+                f"X[{index}] is empty: 0 pixels or bands (n_bands, height, width = "
                 f"{image.shape}) "
                 "while a minimum of 1 along each axis is required."
             )
     counts = {image.shape[0] for image in images}
     if len(counts) > 1:
         raise ValueError(
-            f"All images of {name} must have the same number of bands. Got {sorted(counts)} "
-            "instead."
+            f"All images of X must have the same number of bands. Got {sorted(counts)} instead."
         )
     if n_bands is not None and counts != {n_bands}:
         raise ValueError(
-            f"{name} has {counts.pop()} bands, but the estimator was fitted with {n_bands}: "
+            f"X has {counts.pop()} bands, but the estimator was fitted with {n_bands}: "
             f"pass images with {n_bands} band(s), in the same order."
         )
 

@@ -21,6 +21,7 @@ from ..structures import (
 )
 
 _NAMES = {GALAXY: "galaxy", STAR: "star"}
+_LISTED = 8  # values that a message lists at most
 _COLOURS = {
     SKY: [0, 0, 0],
     GALAXY: [230, 159, 0],
@@ -118,11 +119,11 @@ def check_classes(classes, entries, name):
         )
 
 
-def listing(values, limit=8):
+def listing(values):
     """Write values one after another, of many only the first few."""
     values = sorted(values, key=lambda value: (isinstance(value, str), value))
-    first = ", ".join(f"{value!s:.60}" for value in values[:limit])
-    return first + (f", … ({len(values)} in all)" if len(values) > limit else "")
+    first = ", ".join(f"{value!s:.60}" for value in values[:_LISTED])
+    return first + (f", … ({len(values)} in all)" if len(values) > _LISTED else "")
 
 
 def need(entry, key, where):

@@ -8,10 +8,10 @@ _BLOCK = 1 << 18  # pixels that are worked on at once
 _OVERSAMPLING = 10
 
 
-def row_blocks(shape, block=_BLOCK):
+def row_blocks(shape):
     """Cut an image into blocks of whole rows; yield ``(y0, y1)``."""
     height, width = shape
-    step = max(16, block // width)
+    step = max(16, _BLOCK // width)
     for y0 in range(0, height, step):
         yield y0, min(y0 + step, height)
 

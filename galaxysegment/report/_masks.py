@@ -13,16 +13,16 @@ _STRIP = 256  # rows
 _PIXELS = 1 << 22  # of a block of rows
 
 
-def open_masks(sources, shape, hdu=None, *, limits=True):
+def open_masks(sources, shape, hdu=None):
     """Return `LabelMasks` or `InstanceMasks`; refuse sources of another shape than the image."""
     if isinstance(sources, Instances):
         check_same_shape(sources.shape, shape, "sources", "image")
         return InstanceMasks(sources)
     if isinstance(sources, str | Path):
-        check_same_shape(image_shape(sources, hdu=hdu, limits=limits), shape, "sources", "image")
+        check_same_shape(image_shape(sources, hdu=hdu), shape, "sources", "image")
 
         def read(rows, columns):
-            return read_label_map(sources, hdu=hdu, section=(rows, columns), limits=limits)
+            return read_label_map(sources, hdu=hdu, section=(rows, columns))
 
         return LabelMasks(read, shape)
     labels = check_label_map(sources, "sources")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from galaxysegment import PhotutilsSegmenter
-from galaxysegment._utils.rms import append_rms, blank_without_rms, mean_rms
+from galaxysegment._utils.rms import append_rms, mean_rms
 from galaxysegment.io import Field
 from galaxysegment.io._windows import open_pixels
 
@@ -38,16 +38,12 @@ def test_a_band_without_rms_has_no_data_there(two_bands):
     image, rms = two_bands
     expected = [[[NAN, NAN], [2.0, 3.0]], [[4.0, NAN], [6.0, 7.0]]]
     np.testing.assert_array_equal(append_rms(image, rms)[:-1], expected)
-    np.testing.assert_array_equal(blank_without_rms(image, rms), expected)
     assert not np.isnan(image).any()
 
 
 def test_pixels_without_rms_are_blank_in_every_band():
     image, rms = np.ones((2, 2, 2)), np.array([[1.0, NAN], [1.0, 1.0]])
     assert np.isnan(append_rms(image, rms)[:, 0, 1]).all()
-    assert np.isnan(blank_without_rms(image, rms)[:, 0, 1]).all()
-    assert blank_without_rms(image, np.ones((2, 2))) is image
-    assert blank_without_rms(image, None) is image
 
 
 def test_patches_and_mosaics_stack_alike(two_bands):

@@ -25,7 +25,6 @@ from ._loss import DETR_LOSSES, DETR_MAX_NORM, DetrLoss, paint_masks
 
 __all__ = ["SeededDetr"]
 
-_STRIDE = 8  # pixels between the cells that the transformer sees
 _BOX = 8.0  # pixels; size of a box before anything is learnt
 _STEP = 4.0  # pixels by which an output of one moves a box
 _MASK_WEIGHT = 5  # of both losses; 1 as published, but masks are made after the last layer only
