@@ -34,9 +34,9 @@ quality = panoptic_quality([truth], [predicted])
 print(quality)
 
 # %%
-# The stars count as false galaxies, and no true star is detected as a star. To tell them apart, take
-# a net: ``UNetSegmenter(weights="sky")`` knows stars without training, and `MaskRCNNSegmenter` and
-# `DETRSegmenter` learn classes from such fields.
+# The stars count as false galaxies, and no true star is detected as a star. To tell them apart,
+# take a net: ``UNetSegmenter(weights="sky")`` knows stars without training, and `MaskRCNNSegmenter`
+# and `DETRSegmenter` learn classes from such fields.
 
 signal_to_noise = (field.image - np.median(field.image, axis=(1, 2), keepdims=True)) / field.rms
 colour = LuptonRGB(order=(2, 1, 0), stretch=6, minimum=-1).fit_transform(signal_to_noise[None])[0]
