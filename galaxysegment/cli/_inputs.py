@@ -1,5 +1,7 @@
 """Options that say which files, extensions and pixels to read."""
 
+import argparse
+
 # Options that set the arguments of `read_field`, which messages of the library speak of.
 READ_WORDS = {
     "rms_kind": "--rms-kind",
@@ -165,4 +167,9 @@ def _parse_bits(text):
     """Bits as numbers: ``1,4096`` or ``1+4096``, also 0x1000; ``~4`` is every bit but 4."""
     if text.startswith("~"):
         return ~sum(_parse_bits(text[1:]))
-    return [int(part, 0) for part in text.replace("+", ",").split(",")]
+    try:
+        return [int(part, 0) for part in text.replace("+", ",").split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a list of bits like 1,4096 or ~4"
+        ) from None

@@ -83,12 +83,13 @@ def test_errors_speak_of_options(folder, capsys, arguments, words):
     assert (folder / "flags.fits").read_bytes() == before
 
 
-def test_bits_and_extensions_as_typed():
+def test_bits_and_extensions_as_typed(capsys):
     assert _parse_bits("1,4096") == _parse_bits("1+0x1000") == [1, 4096]
     assert _parse_bits("~4") == ~4
     assert parse_hdus(["SCI", "2"]) == ["SCI", 2] and parse_hdus(["SCI,2"]) == ("SCI", 2)
     with pytest.raises(SystemExit):
         main(["segment", "image.fits", "--mask-bits", "one"])
+    assert "'one' is not a list of bits like 1,4096" in capsys.readouterr().err
 
 
 def test_two_rms_maps_are_combined_alike_whole_and_in_tiles(folder):
