@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from .._utils.shipped import load_weights
+from .._utils.shipped import load_weights, weights_path
 from .._utils.typed import fit_context
 from .._utils.validation import check_images, check_same_shape
 from ..structures import Separated
@@ -145,6 +145,11 @@ class UNetSeparator(TemplateSeparator):
         self.net_params = net_params
         self.random_state = random_state
         self.verbose = verbose
+
+    def _validate_params(self):
+        super()._validate_params()
+        if self.weights is not None and not hasattr(self, "net_"):
+            weights_path("UNetSeparator", self.weights)  # isolated sources never ask for the net
 
     # ---- training ----
 

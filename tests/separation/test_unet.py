@@ -230,6 +230,9 @@ def test_without_weights_or_fit_it_says_so():
         UNetSeparator(weights=None).separate(X, PLACES, RMS)
     with pytest.raises(ValueError, match="neither a file nor a name"):
         UNetSeparator(weights="nonsense").separate(X, PLACES, RMS)
+    alone = [places[:1] for places in PLACES]
+    with pytest.raises(ValueError, match="neither a file nor a name"):
+        UNetSeparator(weights="nonsense").separate(X, alone, RMS)
     with pytest.raises(ValueError, match=r"^device='toaster' is no device of torch"):
         UNetSeparator(device="toaster").separate(X, PLACES, RMS)
 
