@@ -123,7 +123,7 @@ def test_the_second_training_begins_with_the_first(folder, monkeypatch):
     module, name = second.net_.module_, "backbone.fine.weight"
     before, after = (net.state_dict()[name].clone() for net in (first, module))
     assert 0 < (after - before).abs().max() < 0.1
-    train_shipped_instances.average(module, folder / "first.pt", fields, n_batches=2)
+    train_shipped_instances.average(module, folder / "first.pt", fields, 0.3, n_batches=2)
     torch.testing.assert_close(module.state_dict()[name], 0.7 * after + 0.3 * before)
     assert layer.num_batches_tracked == 2 and layer.momentum == 0.1
 
