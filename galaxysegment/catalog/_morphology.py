@@ -122,7 +122,8 @@ def morphology(
     )
     rows = chosen_rows(catalog["label"], labels)
     pixels = open_pixels(image, False, mask=mask, hdu=hdu, mask_hdu=mask_hdu)
-    owner, sky = open_sources(sources, labels_hdu, pixels), background_of(background, pixels)
+    owner = open_sources(sources, labels_hdu, pixels)
+    sky = background_of(background, pixels, owner)
     # Stamps are cut here and sent to the workers one by one, so that few are in memory at once.
     measured = Parallel(n_jobs=n_jobs)(
         delayed(_measure)(*_cut(row, owner, pixels, sky)) for row in catalog[rows]

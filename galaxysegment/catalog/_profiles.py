@@ -109,8 +109,8 @@ def profiles(
     hdus = {"hdu": hdu, "rms_hdu": rms_hdu, "mask_hdu": mask_hdu}
     wanted.rings = True
     pixels = open_pixels(image, rms, mask=mask, **hdus)
-    subtracted = background_of(background, pixels)
     own = open_sources(sources, labels_hdu, pixels)
+    subtracted = background_of(background, pixels, own)
     _, places = places_of(own.sums(pixels, subtracted))
     places = places.take(chosen_rows(places.own, labels))
     measured = Photometry(places, pixels, own, subtracted, wanted).run()

@@ -55,8 +55,8 @@ def add_arguments(parser):
         "--background",
         choices=("mesh", "none"),
         default="mesh",
-        help="what to subtract before: the background on a mesh of 50 x 50 pixels, or nothing "
-        "(%(default)s)",
+        help="what to subtract before: the background between the sources, on a mesh of 50 x 50 "
+        "pixels, or nothing (%(default)s)",
     )
     _add_aperture_arguments(parser)
     parser.add_argument(

@@ -86,7 +86,8 @@ def separate_mosaic(
         `galaxysegment.io.read_separated` reads. A part takes 4 bytes a pixel of its box and band.
     background : {"mesh", None}, default=None
         What to subtract before: the background on a mesh of 50 × 50 pixels, as
-        `BackgroundSubtractor` measures it, or nothing.
+        `BackgroundSubtractor` measures it, or nothing. This mesh does not leave the sources out: it
+        takes light from galaxies that fill several boxes. For them, subtract the background before.
     tile_size : int, default=2048
         Largest side of a tile in pixels. A worker holds a window that is up to half as wide again,
         about 0.1 GB for each million pixels and band.

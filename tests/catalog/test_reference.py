@@ -216,19 +216,6 @@ def test_thin_shapes_are_widened_as_by_photutils(size):
     np.testing.assert_allclose(row["semi_minor"].value, expected.semiminor_axis[0].value)
 
 
-def test_the_mesh_is_the_background_of_the_subtractor():
-    from galaxysegment.preprocessing import BackgroundSubtractor
-
-    rng = np.random.default_rng(0)
-    image = rng.normal(5, 1, (2, 130, 170)) + np.linspace(0, 20, 170)
-    labels = (rng.random((130, 170)) < 0.01).astype(int) * np.arange(1, 171)
-    catalog = source_catalog(labels, image, background="mesh")
-    subtracted = BackgroundSubtractor().fit_transform(image[np.newaxis])[0]
-    np.testing.assert_allclose(
-        catalog["flux"], source_catalog(labels, subtracted)["flux"], atol=0.02
-    )
-
-
 def test_shapes_on_the_sky_with_pixels_that_are_sheared_and_not_square():
     from astropy.wcs import WCS
 
