@@ -107,7 +107,7 @@ LIMITS = """\
 - [Kamath2019]_ reports a mean AP of .9 without its IoU; it stands beside our AP50 and our AP.
 - Our nets had less training than the studies' nets: U-Nets of variants 1 to 4 one seed and 16, 4, 4
   and 4 epochs (30 in [Saverese2022]_), Mask R-CNN on the image alone and on variants 1 to 3 one
-  seed and 864 or 2160 patches seen (26,000 in [Saverese2022]_), the Mask R-CNN of setting B 4000
+  seed and 864 to 4096 patches seen (26,000 in [Saverese2022]_), the Mask R-CNN of setting B 4000
   blends (20,000 in [Kamath2019]_, each in 4 augmentations, 80 epochs). The forest of the study's
   own recipe has one seed; the other forests have 64 patches where the study has 500.
 - The rows of ``DETRSegmenter`` are a U-Net whose queries begin at peaks. The published form (a
