@@ -112,7 +112,7 @@ LIMITS = """\
   own recipe has one seed; the other forests have 64 patches where the study has 500.
 - The rows of ``DETRSegmenter`` are a U-Net whose queries begin at peaks. The published form (a
   residual net with learned queries) is in the package: it needs pretrained weights or far longer
-  training.
+  training, see its row in :doc:`leaderboard_equal`.
 - Setting C has a PSF of 0.17″. The images of [Shah2020]_ have the seeing of a ground-based survey,
   about 0.7″. Setting C8, at the end of :doc:`leaderboard_c`, has that seeing; the only net that was
   trained there is in :doc:`leaderboard_equal`. On a field of GalSim at 0.8″ a Mask R-CNN of setting
