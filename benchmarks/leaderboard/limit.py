@@ -3,8 +3,8 @@
     python -m benchmarks.leaderboard limit nets/A.unet.snr.0.safetensors
 
 The regions above a threshold of the probability are split by the truth: each pixel goes to the
-nearest true source that touches its region. No map of centres and no watershed can know more, so
-the F1 is a limit for them.
+nearest true source that touches its region. A map of centres and a watershed know less, so the F1
+tells about how far they can lead with these regions.
 """
 
 import numpy as np

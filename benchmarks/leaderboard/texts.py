@@ -87,11 +87,11 @@ blends are split (``deblend``) and whether the background leaves objects out (``
 TRIED = """\
 A source F1 of .91 in setting A from the signal-to-noise ratio alone is not reached. It was tried
 with more patches, with other post-processing, with a learnt map of centres, and with boxes.
-Splitting alone cannot reach it: if the truth split the regions of the U-Net (seed 0, F1 .884), the
-F1 would be .907 (``run --setting A --system unet --variant snr --seed 0 --budget 11 --keep nets``,
-then ``limit nets/A.unet.snr.0.safetensors``). Post-processing chosen on 16 patches is worse than
-that of the file. Of sources from 20 pixels on, most rows reach it: what is missed and invented are
-sources of 10 to 20 pixels.
+Splitting alone hardly reaches it: if the truth split the regions of the U-Net (seed 0, F1 .884),
+the F1 would be .907 (``run --setting A --system unet --variant snr --seed 0 --budget 11 --keep
+nets``, then ``limit nets/A.unet.snr.0.safetensors``). Post-processing chosen on 16 patches is worse
+than that of the file. Of sources from 20 pixels on, most rows reach it: what is missed and invented
+are sources of 10 to 20 pixels.
 
 """
 
