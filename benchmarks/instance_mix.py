@@ -25,7 +25,7 @@ from .train_shipped_weights import correlated_noise
 #: of `make_sky`, a field times -1, and noise alone. The last two hold no source. The third training
 #: has large galaxies with stars and companions on them, four in a field or a single one, and fields
 #: as surveys from the ground see them, crowded ones and with saturated stars. The fourth has more
-#: of these, and groups as in the first training.
+#: of those from the ground, and groups as in the first training.
 COURSES = {
     2: ("spread",) * 4 + ("large",) * 2 + ("stars",) * 2 + ("starry", "sky", "negative", "noise"),
     3: (
@@ -46,8 +46,8 @@ COURSES = {
 WIDE, WIDE_BATCH = 256, 2  # some batches hold two patches of 256 pixels
 WIDEST = 384  # or, in the third training, a single one of 384
 EVERY = {2: 6, 3: 3, 4: 6}  # one in so many batches is of these
-HOST_SHARE = {2: 0.0, 3: 0.6, 4: 0.3}  # of those with galaxies of `hosts`
-WIDEST_SHARE = {2: 0.0, 3: 0.25, 4: 0.0}  # of those with a patch of 384 pixels
+HOST_SHARE = {3: 0.6, 4: 0.3}  # of those with galaxies of `hosts`
+WIDEST_SHARE = {3: 0.25, 4: 0.0}  # of those with a patch of 384 pixels
 CUT_OUTS, LARGEST = 0.4, 160  # share of the patches, and their largest side in pixels
 GROUPS = (3, 6)  # groups along each side of a field of `spread`
 MOST_IN_GROUP = 6
@@ -240,9 +240,10 @@ class MixedFields(Fields):
         return self._patch(field[:3], rng, CUT_OUTS, largest=LARGEST)
 
     def _wide(self, rng):
-        widest = self.course > 2 and rng.uniform() < WIDEST_SHARE[self.course]
+        has_hosts = self.course in HOST_SHARE
+        widest = has_hosts and rng.uniform() < WIDEST_SHARE[self.course]
         hosts = ("giant",) if widest else ("giant", "hosts")
-        kinds = hosts if self.course > 2 and rng.uniform() < HOST_SHARE[self.course] else WHOLE
+        kinds = hosts if has_hosts and rng.uniform() < HOST_SHARE[self.course] else WHOLE
         fields = [field for field in self.fields if field[3] in kinds]
         side = WIDEST if widest else WIDE
         chosen = rng.integers(len(fields), size=1 if widest else WIDE_BATCH)

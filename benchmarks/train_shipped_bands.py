@@ -4,10 +4,10 @@
 
 It begins with the shipped weights "sky", to which the stack of the bands is shown at first: the
 maps that the net makes of single bands begin with no weight. The net that ships began with version
-1.1 of "sky". The loss, the steps, the checkpoints
-and the tuning are those of `train_shipped_classes`, the fields those of `band_fields`. The shipped
-net is a mean of the first and the last weights, as of Wortsman et al. (2022, CVPR, "Robust
-fine-tuning of zero-shot models"): the last weights alone find fewer faint sources.
+1.1 of "sky". The loss, the steps, the checkpoints and the tuning are those of
+`train_shipped_classes`, the fields those of `band_fields`. The shipped net is a mean of the first
+and the last weights, as of Wortsman et al. (2022, CVPR, "Robust fine-tuning of zero-shot models"):
+the last weights alone find fewer faint sources.
 """
 
 import numpy as np

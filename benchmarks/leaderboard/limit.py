@@ -9,13 +9,13 @@ tells about how far they can lead with these regions.
 
 import numpy as np
 from scipy import ndimage
+from skimage.segmentation import expand_labels
 
 from galaxysegment import Instances
-from galaxysegment.metrics import detection_scores
 from galaxysegment.persistence import load
 from galaxysegment.structures import label_components, relabel, remove_small
 
-from .scores import count_sources
+from .scores import count_sources, detection
 from .settings import SETTINGS
 
 THRESHOLDS = 0.3, 0.4, 0.5
@@ -58,10 +58,7 @@ def split_by_truth(mask, truth, n_pixels):
     for number, window in enumerate(ndimage.find_objects(regions), start=1):
         region = regions[window] == number
         seeds = np.where(region, truth[window], 0)
-        nearest = ndimage.distance_transform_edt(
-            seeds == 0, return_distances=False, return_indices=True
-        )
-        parts = seeds[tuple(nearest)] if seeds.any() else region
+        parts = expand_labels(seeds, distance=sum(region.shape))  # 0 everywhere without a seed
         labels[window][region] = (labels.max() + 1 + parts)[region]
     return relabel(remove_small(labels, n_pixels))
 
@@ -70,4 +67,4 @@ def source_f1(truth, predicted, n_pixels):
     """F1 of sources; those of fewer pixels do not count."""
     counted, seen = count_sources(truth, predicted, n_pixels)
     wanted = [sources.select(keep) for sources, keep in zip(truth, counted, strict=True)]
-    return detection_scores(wanted, seen).f1
+    return detection(wanted, seen)["f1"]

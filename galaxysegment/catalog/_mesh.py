@@ -62,7 +62,7 @@ def _measure(own, pixels, box):
 def _covered(own, y0, y1, shape):
     """Which pixels of some rows belong to sources, or are near to them."""
     top, bottom = max(0, y0 - _RIM), min(shape[0], y1 + _RIM)
-    covered = own.covered(slice(top, bottom), slice(0, shape[1]))
+    covered = own.labels(slice(top, bottom), slice(0, shape[1])) > 0
     return ndimage.binary_dilation(covered, iterations=_RIM)[y0 - top : y1 - top]
 
 

@@ -109,10 +109,6 @@ class LabelSource:
         """Return which source each pixel belongs to, int32."""
         return np.ascontiguousarray(self._read(rows, columns), dtype=np.int32)
 
-    def covered(self, rows, columns):
-        """Return whether each pixel belongs to a source."""
-        return self._read(rows, columns) > 0
-
     def stamps(self, places, rows, columns, n_bands):
         """Return no stamps: labels tell all. See `InstanceSource.stamps`."""
         empty = np.zeros((len(places), 4), dtype=np.int64), np.zeros(len(places) + 1, np.int64)
@@ -146,10 +142,6 @@ class InstanceSource:
                 top - rows.start : bottom - rows.start, left - columns.start : right - columns.start
             ][crop] = index + 1
         return labels
-
-    def covered(self, rows, columns):
-        """Return whether each pixel belongs to a source."""
-        return self.labels(rows, columns) > 0
 
     def stamps(self, places, rows, columns, n_bands):
         """Return the own pixels of sources, and the light that belongs to them alone.

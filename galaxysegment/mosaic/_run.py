@@ -14,6 +14,7 @@ from .. import __version__
 from .._utils.identity import identify
 from .._utils.learn import check_is_fitted
 from .._utils.validation import check_rms_band
+from ..base import BaseSegmenter
 from ..exceptions import LargeBlendWarning, NoSourcesWarning
 from ..structures import GALAXY, SKY, Instances
 from ._instances import join_instances
@@ -69,8 +70,8 @@ def check_counts(tile_size, n_jobs, overlap=None):
 def check_segmenter(segmenter, pixels, with_rms):
     """Refuse, before any work, what every tile would refuse."""
     if hasattr(segmenter, "fit"):
-        words = getattr(segmenter, "_unfitted_message", lambda: None)
-        check_is_fitted(segmenter, msg=words())
+        own = isinstance(segmenter, BaseSegmenter)
+        check_is_fitted(segmenter, msg=segmenter._unfitted_message() if own else None)
     if hasattr(segmenter, "_validate_params"):
         segmenter._validate_params()
     n_bands = getattr(segmenter, "n_bands_in_", None)

@@ -11,7 +11,6 @@ from ..unet._module import UNet
 
 __all__ = ["N_STAGES", "UNetPyramid", "make_backbone", "stages_of", "widen_stem"]
 
-#: Nets that can stand under the pyramid.
 #: Modules of the residual net from the input up, as the stages 1 to 5 of the paper count them.
 _STAGES = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
 N_STAGES = len(_STAGES)
