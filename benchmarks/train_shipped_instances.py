@@ -29,6 +29,8 @@ Version 1.4 has a fourth training behind it, from the file of 1.3, and is no ave
     python -m benchmarks.train_shipped_instances --output blends.safetensors --folder fourth
         --begin MaskRCNNSegmenter-blends-1.3.safetensors --course 4 --core-minutes 84 --fields 720
         --begin-with 300 --lr 5e-4 --seed 2060
+
+Version 1.5 has the weights and thresholds of 1.4, and ``large_sources="connected"``.
 """
 
 import argparse
@@ -98,6 +100,7 @@ def make_segmenter(seed, begin=None):
     segmenter._seed, segmenter._patch_area = seed, PATCH**2
     segmenter.anchor_sizes_, segmenter.scores_ = anchors, "source"
     segmenter.nested_sources_ = 1.0  # until the thresholds are chosen
+    segmenter.large_sources_ = "net"
     segmenter.score_threshold_ = segmenter.mask_threshold_ = 0.5
     segmenter._set_scaler(Scaler("noise", rms_band=-1))
     segmenter._make_net(1, segmenter._module_class(), segmenter._module_params(1))
@@ -150,6 +153,7 @@ def main():
     tune(segmenter, options.folder)
     settle_rule(segmenter)
     segmenter.nested_sources_ = NESTED_SOURCES
+    segmenter.large_sources_ = "connected"  # the net alone cuts galaxies over 100 pixels
     write(segmenter, options.output)
 
 

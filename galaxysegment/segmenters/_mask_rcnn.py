@@ -96,13 +96,14 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         ones of less than 3 % of its pixels, four times as bright as their surroundings, get its
         score, and come on top of it in label maps. 1 leaves all scores as they are. ``"auto"``: as
         the `weights` were tuned, or else 1.
-    large_sources : {"net", "connected"}, default="net"
+    large_sources : {"auto", "net", "connected"}, default="auto"
         Where the masks of large sources come from. ``"net"``: from the net, as all others; sources
         much larger than the largest `anchors` end at straight edges or come in pieces.
-        ``"connected"``: connected pixels above the noise that are over 100 pixels across replace
-        the net's pieces in them. The boosted trees behind ``deblend="galaxy"`` split them where
-        they are several sources. For images with nearby galaxies; it may join sources of dense
-        groups.
+        ``"connected"``: connected pixels above the noise that are 60 or more pixels across replace
+        the net's pieces in them, unless one piece shows all of the source. The boosted trees behind
+        ``deblend="galaxy"`` split them where they are several sources. Sources of the net with less
+        than 5 % of the light and 7 % of the pixels stay. ``"auto"``: as the `weights` were tuned
+        (``"connected"`` with ``weights="blends"``), or else ``"net"``.
     scores : {"auto", "class", "source"}, default="auto"
         What a score is the probability of: the source's class, or any class, so that a source that
         may be a galaxy or a star has a high score, too. ``"auto"``: as the `weights` were trained,
@@ -208,6 +209,8 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         The thresholds in use.
     nested_sources_ : float
         The factor in use.
+    large_sources_ : str
+        Where the masks of large sources come from.
     scores_ : str
         What scores are the probability of.
     anchor_sizes_ : list of float
@@ -277,7 +280,7 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         "box_nms": [Interval(Real, 0, 1, closed="right")],
         "mask_nms": [Interval(Real, 0, 1, closed="right"), None],
         "nested_sources": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
-        "large_sources": [StrOptions({"net", "connected"})],
+        "large_sources": [StrOptions({"auto", "net", "connected"})],
         "scores": [StrOptions({"auto", "class", "source"})],
         "score_threshold": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
         "mask_threshold": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
@@ -305,7 +308,7 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         box_nms: float = 0.95,
         mask_nms: float | None = None,
         nested_sources: float | str = "auto",
-        large_sources: str = "net",
+        large_sources: str = "auto",
         scores: str = "auto",
         score_threshold: float | str = "auto",
         mask_threshold: float | str = "auto",
@@ -468,6 +471,7 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         self._stride_known = None
         self.scores_ = "class" if self.scores == "auto" else self.scores
         self.nested_sources_ = 1.0 if self.nested_sources == "auto" else self.nested_sources
+        self.large_sources_ = "net" if self.large_sources == "auto" else self.large_sources
         super()._start(data)
 
     def _set_untuned(self):
@@ -542,8 +546,9 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         if self._threshold_in_use("nested_sources") < 1:  # which lowers scores
             least = self._threshold_in_use("score_threshold")
             drawn = [sources.select(sources.scores >= least) for sources in drawn]
-        if self.large_sources == "connected":
-            drawn = [keep_whole(*pair) for pair in zip(drawn, scaled_images, strict=True)]
+        if self._threshold_in_use("large_sources") == "connected":
+            pairs = zip(drawn, scaled_images, strict=True)
+            drawn = [keep_whole(*pair, self.score_threshold_) for pair in pairs]
         for sources, own, scaled, image in zip(drawn, boxes, scaled_images, images, strict=True):
             table = own["labels"].numpy()[sources.classes, np.newaxis].astype(np.float64)
             if self._star_rule is not None:
@@ -621,6 +626,7 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
             "mask_threshold": self.mask_threshold_,
             "scores": self._score_in_use(),
             "nested_sources": float(self._threshold_in_use("nested_sources")),
+            "large_sources": self._threshold_in_use("large_sources"),
             "anchor_sizes": self.anchor_sizes_,
             "patch_area": self._patch_area,
             **{name: list(values) for name, values in settled.items() if values is not None},
@@ -632,6 +638,7 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
         self.mask_threshold_ = state["mask_threshold"]
         self.scores_ = state.get("scores", "class")  # older files have no such entry
         self.nested_sources_ = state.get("nested_sources", 1.0)
+        self.large_sources_ = state.get("large_sources", "net")
         self.anchor_sizes_, self._patch_area = state["anchor_sizes"], state["patch_area"]
         rule, scale = state.get("star_rule"), state.get("score_scale")
         self._star_rule = None if rule is None else check_star_rule(rule)

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from galaxysegment import Instances, MaskRCNNSegmenter
 from galaxysegment.io import read_field
 from galaxysegment.segmenters._large_sources import _filled, keep_whole
+from galaxysegment.testing import make_images
 
 SIDE = 300
 
@@ -48,9 +50,52 @@ def test_pieces_become_one_source():
     assert np.count_nonzero(large & ~true) < 0.1 * np.count_nonzero(true)
 
 
+def test_outlines_are_smooth():
+    """Noise at the rim of a galaxy leaves no pixel alone and no hole."""
+    large = keep_whole(SOURCES, scaled(disc())).masks[-1]
+    _, n_parts = ndimage.label(large)
+    holes = ndimage.binary_fill_holes(large | MASKS[4]) & ~large & ~MASKS[4]
+    assert n_parts == 1 and not holes.any()
+
+
+def test_a_mask_that_shows_all_of_a_source_stays():
+    all_of_it = disc() > 0.7
+    sources = Instances.from_masks([all_of_it, MASKS[4]], [0.9, 0.8], np.arange(2))
+    assert keep_whole(sources, scaled(disc())) is sources
+
+
+def test_bright_pieces_are_of_the_source_whatever_their_size():
+    """The core of a galaxy has few of its pixels and much of its light."""
+    light = disc() + disc(radius=1.5, peak=1500)
+    all_of_it, core = light > 0.7, box_mask(144, 144, 156, 156)
+    assert np.count_nonzero(core) < 0.02 * np.count_nonzero(all_of_it)
+    sources = Instances.from_masks([all_of_it, core], [0.8, 0.9], [0, 1])
+    [whole] = keep_whole(sources, scaled(light)).masks
+    assert whole[core].all()
+    faint = Instances.from_masks([all_of_it, MASKS[4]], [0.8, 0.9], [0, 1])
+    assert len(keep_whole(faint, scaled(light))) == 2
+
+
+def test_unsure_masks_change_nothing():
+    """Precision-recall curves ask for masks with low scores, too."""
+    unsure = SOURCES.select([0, 3, 4, 5])  # scores of 0.6, 0.5, 0.8 and 0.95
+    assert keep_whole(unsure, scaled(disc()), 0.7) is unsure
+    assert keep_whole(unsure, scaled(disc()), 0.55).classes.tolist() == [3, 4, 5, 0]
+
+
+def test_a_source_beside_a_large_one_keeps_its_pixels():
+    """Light counts, not pixels: this mask has more sky and wings in it than its own source."""
+    light = disc() + disc(radius=3, centre=(150, 250), peak=400)
+    beside = box_mask(130, 232, 170, 270)
+    sources = Instances.from_masks([*MASKS[:4], beside], [0.6, 0.9, 0.7, 0.5, 0.8], np.arange(5))
+    whole = keep_whole(sources, scaled(light))
+    assert whole.classes.tolist() == [4, 1]
+    assert whole.masks[1][150, 150] and not whole.masks[1][150, 250]
+
+
 def test_small_and_unseen_sources_stay_as_they_are():
-    small = keep_whole(SOURCES, scaled(disc(radius=9)))
-    assert small is SOURCES  # 80 pixels across
+    small = keep_whole(SOURCES, scaled(disc(radius=6)))
+    assert small is SOURCES  # 50 pixels across
     outside = SOURCES.select([5])
     assert keep_whole(outside, scaled(disc())) is outside  # the net sees no galaxy
     nothing = SOURCES.select([])
@@ -69,14 +114,20 @@ def test_an_ellipse_is_filled_and_a_chain_is_not():
     assert _filled(chain) < 0.7
 
 
-def test_a_real_spiral_is_whole(data_dir):
+def test_a_net_of_your_own_keeps_its_masks():
     pytest.importorskip("torch")
-    field = read_field(data_dir / "hsc_spirals_galmask" / "gal1_G.fits")
-    largest = {
-        how: MaskRCNNSegmenter(weights="blends", large_sources=how)
-        .predict(field.image[None], output="instances")[0]
-        .areas.max()
-        for how in ("net", "connected")
-    }
-    assert 20_000 < largest["connected"] < 30_000  # the pixels above the noise
-    assert largest["net"] > 25_000  # and its faint surroundings
+    X, y = make_images(4, shape=(32, 32))
+    net = MaskRCNNSegmenter(channels=16, n_proposals=20, max_epochs=1, random_state=0)
+    assert net.fit(X, y).large_sources_ == "net"
+    net.set_params(large_sources="connected").fit(X, y)
+    assert net.large_sources_ == "connected"
+
+
+def test_a_real_spiral_is_whole(data_dir):
+    """The net alone has its core and nine pieces around it."""
+    pytest.importorskip("torch")
+    field = read_field(data_dir / "hsc_spirals_galmask" / "gal2_R.fits")
+    net = MaskRCNNSegmenter(weights="blends")
+    areas = np.sort(np.bincount(net.predict(field.image[None])[0].ravel())[1:])
+    assert net.large_sources_ == "connected"
+    assert areas[-1] > 8 * areas[-2] and areas[-1] > 60_000
