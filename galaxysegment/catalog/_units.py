@@ -107,6 +107,14 @@ def _pixel_area(header, wcs):
     return (proj_plane_pixel_area(wcs.celestial) * u.deg**2).to(u.sr)
 
 
+def header_zero_points(header, unit, bands, wcs):
+    """Return the AB zero point of each band, from the header or the unit of the pixels."""
+    header = {} if header is None else header
+    if unit is not None and "BUNIT" not in header:
+        header = {**header, "BUNIT": str(unit)}
+    return [ab_zero_point(header, band=band, wcs=wcs) for band in bands]
+
+
 def check_zero_point(zero_point, flux_unit, pixels, bands, wcs):
     """Return the zero point of each band, shape (n_bands, 1), or None."""
     n_bands = pixels.n_bands - pixels.with_rms
@@ -116,11 +124,8 @@ def check_zero_point(zero_point, flux_unit, pixels, bands, wcs):
                 "zero_point must be a number, one per band, or 'header'. "
                 f"Got {zero_point!r} instead."
             )
-        header = {} if pixels.header is None else pixels.header
-        if pixels.unit is not None and "BUNIT" not in header:
-            header = {**header, "BUNIT": str(pixels.unit)}
         names = [None] * n_bands if bands is None else bands
-        zero_point = [ab_zero_point(header, band=band, wcs=wcs) for band in names]
+        zero_point = header_zero_points(pixels.header, pixels.unit, names, wcs)
     if zero_point is None:
         return None
     values = np.asarray(zero_point, dtype=float)

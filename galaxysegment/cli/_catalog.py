@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ._bands import add_bands_argument, choose_bands
 from ._inputs import READ_WORDS, add_image_arguments, open_field, parse_hdu
-from ._measure import MEASURE_WORDS, add_measure_arguments, measure_options
+from ._measure import MEASURE_WORDS, add_measure_arguments, add_zero_point, measure_options
 from ._outputs import check_outputs
 from ._segment import catalog_endings, count_sources
 
@@ -50,7 +50,7 @@ def add_arguments(parser):
         help="FITS image of the same pixels that sets positions, shapes and Kron radii, while "
         "--image gives the fluxes",
     )
-    parser.add_argument("--zero-point", type=float, default=None, help="magnitude of one count")
+    add_zero_point(parser)
     parser.add_argument(
         "--background",
         choices=("mesh", "none"),

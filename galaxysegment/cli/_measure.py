@@ -39,6 +39,32 @@ def add_measure_arguments(parser):
     )
 
 
+def add_zero_point(parser, what="magnitude of one count"):
+    """Declare the zero point of magnitudes."""
+    parser.add_argument(
+        "--zero-point",
+        type=_zero_point,
+        default=None,
+        help=f"{what}, or 'header': the AB zero point that the header tells",
+    )
+
+
+def _zero_point(text):
+    """Return a number, or the word "header".
+
+    Examples
+    --------
+    >>> _zero_point("27.5"), _zero_point("header")
+    (27.5, 'header')
+    """
+    if text == "header":
+        return text
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r} is neither a number nor 'header'") from error
+
+
 def _radius(text):
     """Return a radius in pixels, or an angle on the sky.
 
@@ -58,10 +84,20 @@ def _radius(text):
         raise ArgumentTypeError(f"{text!r} is neither a number nor like 1.0arcsec") from error
 
 
-def check_measurable(arguments, field):
-    """Refuse measurements that need the noise of each pixel, if a field has no RMS map."""
+def check_measurable(arguments, field, bands=None):
+    """Refuse what needs an RMS map or a zero point in the header, if the field has none.
+
+    `bands` are the names of the bands, or None.
+    """
     if "stars" in arguments.measure and not field.has_rms:
         raise ValueError("--measure stars needs the noise of each pixel: pass --rms too.")
+    asks_header = arguments.zero_point == "header" or (
+        arguments.zero_point is None and arguments.flux_unit
+    )
+    if arguments.catalog and asks_header:
+        from ..catalog._units import header_zero_points
+
+        header_zero_points(field.header, None, bands or [None], field.wcs)
 
 
 def measure_options(arguments):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ._inputs import READ_WORDS, add_image_arguments, open_field, parse_hdu
+from ._measure import add_zero_point
 from ._outputs import check_outputs
 
 _WORDS = {
@@ -39,9 +40,7 @@ def add_arguments(parser):
         help="catalog of the sources to show, a .fits, .ecsv, .csv, .vot or .parquet file with a "
         "column label; without it they are measured",
     )
-    parser.add_argument(
-        "--zero-point", type=float, default=None, help="magnitude of one count, for measuring"
-    )
+    add_zero_point(parser, "for measuring: magnitude of one count")
     parser.add_argument(
         "--rgb",
         type=int,

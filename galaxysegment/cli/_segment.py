@@ -21,6 +21,7 @@ from ._inputs import READ_WORDS, add_image_arguments, open_field
 from ._measure import (
     MEASURE_WORDS,
     add_measure_arguments,
+    add_zero_point,
     check_measurable,
     measure_options,
 )
@@ -109,9 +110,7 @@ def _add_output_arguments(parser):
     parser.add_argument(
         "--regions", type=Path, default=None, help="also write the sources as regions of DS9 (.reg)"
     )
-    parser.add_argument(
-        "--zero-point", type=float, default=None, help="magnitude of one count, for the catalog"
-    )
+    add_zero_point(parser, "for the catalog: magnitude of one count")
     add_measure_arguments(parser)
 
 
@@ -128,7 +127,7 @@ def _run(arguments, start):
     _check_files(arguments, output)
     measure_options(arguments)  # refused before work starts
     field, bands = choose_bands(arguments, open_field(arguments))
-    check_measurable(arguments, field)
+    check_measurable(arguments, field, bands.names)
     tile_size = _choose_tile_size(arguments, field.shape, output)
     shown = _choose_shown(arguments, bands)
     segmenter = ready_segmenter(arguments, with_rms=field.has_rms, n_bands=field.n_bands)

@@ -17,6 +17,7 @@ from ._inputs import READ_WORDS, add_image_arguments, open_field, parse_hdu
 from ._measure import (
     MEASURE_WORDS,
     add_measure_arguments,
+    add_zero_point,
     check_measurable,
     measure_options,
 )
@@ -106,9 +107,7 @@ def _add_output_arguments(parser):
         help="also measure the sources, with the columns flux_separated and blendedness: a .fits, "
         ".ecsv, .csv, .vot or .parquet file to write",
     )
-    parser.add_argument(
-        "--zero-point", type=float, default=None, help="magnitude of one count, for the catalog"
-    )
+    add_zero_point(parser, "for the catalog: magnitude of one count")
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
 
 

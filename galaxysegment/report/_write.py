@@ -44,7 +44,7 @@ def write_report(
     mask: ArrayLike | str | Path | None = None,
     rgb: Sequence[int] | None = None,
     background: float | ArrayLike | str | None = "mesh",
-    zero_point: float | Sequence[float] | None = None,
+    zero_point: float | Sequence[float] | str | None = None,
     title: str | None = None,
     max_size: float = 48.0,
     overwrite: bool = False,
@@ -83,8 +83,8 @@ def write_report(
         this order, and of any other number the first band in grey.
     background : float, array, "mesh" or None, default="mesh"
         What to subtract before measuring, as for `galaxysegment.catalog.source_catalog`.
-    zero_point : float or sequence of float, optional
-        Magnitude of a source with a flux of 1.
+    zero_point : float, sequence of float, or "header", optional
+        Magnitude of a source with a flux of 1; "header" takes the AB zero point of the header.
     title : str, optional
         Title of the page; by default the name of the image's file.
     max_size : float, default=48

@@ -1,6 +1,7 @@
 """What `galaxysegment segment` measures for its catalog."""
 
 import numpy as np
+import pytest
 from astropy.io import fits
 from astropy.table import QTable
 
@@ -40,6 +41,28 @@ def test_the_catalog_holds_what_was_asked_for(tmp_path, capsys):
     fits.writeto(words[1], X[0])
     assert main([str(word) for word in [*words, "--overwrite"]]) == 1
     assert "The header has no zero point" in capsys.readouterr().err
+
+
+def test_the_zero_point_of_the_header_is_taken_where_it_is_asked_for(tmp_path, capsys):
+    X, _ = make_images(n_images=1, shape=(128, 128))
+    known, unknown, catalog = (tmp_path / name for name in ("a.fits", "b.fits", "c.ecsv"))
+    fits.writeto(known, X[0], fits.Header({"MAGZERO": 26.0}))
+    fits.writeto(unknown, X[0])
+    words = ["--catalog", str(catalog), "--zero-point", "header"]
+    assert main(["segment", str(unknown), *words]) == 1
+    assert "The header has no zero point" in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == [known, unknown]  # refused before work starts
+    assert main(["segment", str(known), *words]) == 0
+    table = QTable.read(catalog)
+    expected = 26 - 2.5 * np.log10(table["flux"])
+    np.testing.assert_allclose(table["magnitude"].value, expected, atol=1e-6)
+    labels = str(tmp_path / "a_segmentation.fits")
+    again = ["--image", str(known), "-o", str(tmp_path / "again.ecsv"), "--zero-point", "header"]
+    assert main(["catalog", labels, *again]) == 0
+    assert (QTable.read(tmp_path / "again.ecsv")["magnitude"] == table["magnitude"]).all()
+    with pytest.raises(SystemExit):
+        main(["catalog", labels, *again[:-1], "head"])
+    assert "'head' is neither a number nor 'header'" in capsys.readouterr().err
 
 
 def test_the_catalog_holds_classes_that_a_net_tells_apart(tmp_path):
