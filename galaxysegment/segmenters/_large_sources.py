@@ -15,7 +15,7 @@ __all__ = ["keep_whole"]
 
 _SMOOTHING = 3 / 2.3548  # a FWHM of 3 pixels
 _N_SIGMA = 1.0
-_ACROSS, _AREA = 60, 700  # pixels of a large source, at least
+_ACROSS, _AREA = 80, 700  # pixels of a large source, at least
 _FILLED = 0.75  # share of its pixels in an ellipse of its moments: chains of sources fill less
 _INSIDE = 0.5  # share of the light of a source from which on it lies in a large one
 _FAINT = 0.05  # of the light of a large source: fainter ones in it may be stars or companions

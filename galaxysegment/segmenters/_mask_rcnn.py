@@ -99,7 +99,7 @@ class MaskRCNNSegmenter(DeepInstanceSegmenter):
     large_sources : {"auto", "net", "connected"}, default="auto"
         Where the masks of large sources come from. ``"net"``: from the net, as all others; sources
         much larger than the largest `anchors` end at straight edges or come in pieces.
-        ``"connected"``: connected pixels above the noise that are 60 or more pixels across replace
+        ``"connected"``: connected pixels above the noise that are 80 or more pixels across replace
         the net's pieces in them, unless one piece shows all of the source. The boosted trees behind
         ``deblend="galaxy"`` split them where they are several sources. Sources of the net with less
         than 5 % of the light and 7 % of the pixels stay. ``"auto"``: as the `weights` were tuned
