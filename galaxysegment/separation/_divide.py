@@ -161,9 +161,10 @@ def divide(separator, exposure, instances, places=None, wanted=None):
 def _add_blend(separator, canvas, scene, blend, instances):
     """Divide the light of a scene whose sources have centres, but no boxes yet."""
     top, left = (side.start for side in blend.window)
-    masks = instances.boxes[blend.members] - np.array([top, left] * 2)
+    sources = instances[blend.members]
+    masks = sources.boxes - np.array([top, left] * 2)
     reaches = reaches_of(masks, scene.centres, separator.growth)
-    reaches = np.minimum(reaches, room_for(scene.centres, scene))
+    reaches = np.minimum(reaches, room_for(scene.centres, sources.areas, scene))
     boxes = stamp_boxes(scene.centres, reaches, scene.has_data.shape)
     scene = separator._complete(replace(scene, boxes=boxes))
     n_added = len(scene.centres) - len(blend.members)

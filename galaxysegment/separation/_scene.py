@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from ._blends import nearest_pixels, smooth_light
 
 _MUCH_BRIGHTER = 4.0  # ratio of the peaks
+_MUCH_LARGER = 2.0  # ratio of the pixels of the masks
 _LEAST_ROOM = 6.0  # pixels
 
 
@@ -57,18 +58,21 @@ def cut_scene(exposure, blend):
     )
 
 
-def room_for(centres, scene):
+def room_for(centres, areas, scene):
     """Most pixels that a source may reach, shape (n,).
 
     A companion reaches no farther than the centre of the nearest source with a peak four times as
-    high: beyond, it would take the asymmetries of the brighter source for its own light.
+    high: beyond, it would take the asymmetries of the brighter source for its own light. A source
+    with a much larger mask is no companion, but a galaxy behind a star.
     """
     if len(centres) == 1:
         return np.array([np.inf])
     rows, columns = nearest_pixels(centres).T
     peaks = smooth_light(scene.detection)[rows, columns]
     distance = np.hypot(*(centres[:, None] - centres[None]).transpose(2, 0, 1))
-    distance[peaks[None, :] < _MUCH_BRIGHTER * peaks[:, None]] = np.inf
+    is_companion = peaks[None, :] >= _MUCH_BRIGHTER * peaks[:, None]
+    is_companion &= areas[:, None] < _MUCH_LARGER * areas[None, :]
+    distance[~is_companion] = np.inf
     return np.maximum(distance.min(axis=1), _LEAST_ROOM)
 
 

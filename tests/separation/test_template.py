@@ -68,6 +68,17 @@ def test_a_faint_galaxy_in_the_light_of_a_bright_one():
     assert separated.blendedness[1] > 0.3 > separated.blendedness[0]
 
 
+def test_a_large_galaxy_keeps_its_wings_behind_a_bright_star():
+    shape = (200, 210)
+    disk = galaxy(100, 105, 20000, radius=16, shape=shape)
+    y, x = np.indices(shape)
+    star = 300 * np.exp(-((y - 112) ** 2 + (x - 90) ** 2) / 8)
+    masks = Instances.from_masks([disk > 0.5, star > 0.5])
+    image = blend(disk, star, noise=0.2)
+    separated = separate_image(image, masks, rms=np.full((1, *shape), 0.2))
+    assert separated.fluxes == pytest.approx([20000, star.sum()], rel=0.05)
+
+
 def test_an_isolated_source_keeps_all_of_its_light():
     light = galaxy(30, 30, 900)
     image = blend(light)
