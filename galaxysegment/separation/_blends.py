@@ -9,7 +9,6 @@ from scipy import ndimage, sparse
 _SMOOTHING = 1.0  # pixels: standard deviation of the Gaussian before peaks are sought
 _LEAST_REACH = 3.0  # pixels that the light of a source reaches beyond its mask
 _MOST_REACH = 64.0
-_MOST_STAMP = 128  # pixels from the centre of a stamp to its edge
 _MOST_RADIUS = 1.3  # of a peak from the middle of its mask, in standard deviations
 _TOUCHING = np.ones((3, 3), dtype=bool)
 
@@ -209,7 +208,7 @@ def offset_of_peak(smooth, y, x, axis):
 
 def stamp_boxes(centres, reaches, shape):
     """Boxes ``y0, x0, y1, x1`` around the centres that reach so many pixels, cut at the frame."""
-    reaches = np.minimum(np.ceil(reaches), _MOST_STAMP)
+    reaches = np.ceil(reaches)
     low = np.floor(centres) - reaches[:, None]
     high = np.ceil(centres) + reaches[:, None] + 1
     boxes = np.concatenate([low, high], axis=1)

@@ -19,6 +19,7 @@ _LEAST_GAIN = 50.0  # of chi squared by one more source
 _LEAST_NEED = 250.0  # of chi squared by each of the sources that are kept
 _LEAST_PEAK = 6.0  # S/N of the middle of an added source: fainter ones are asymmetries of wings
 _MOST_COMPANIONS = 4  # a blend, for each source that is known
+_MOST_REACH = 128.0  # pixels from the centre of an added source to the edge of its stamp
 _FREEDOM = 1.0  # pixels that the light may move the centre of an added source by
 _ITERATIONS = 8
 
@@ -166,11 +167,13 @@ def _freedom(scene, centres):
 
 
 def _boxes(scene, centres):
-    """Stamps as large as that of the nearest source given."""
+    """Stamps as large as that of the nearest source given; added ones are no giants."""
     sides = scene.boxes[:, 2:] - scene.boxes[:, :2]
-    reaches = sides.max(axis=1) / 2
     distance = np.hypot(*(centres[:, None] - scene.centres[None]).transpose(2, 0, 1))
-    return stamp_boxes(centres, reaches[distance.argmin(axis=1)], scene.detection.shape)
+    reaches = (sides.max(axis=1) / 2)[distance.argmin(axis=1)]
+    is_added = distance.min(axis=1) > 0
+    reaches[is_added] = np.minimum(reaches[is_added], _MOST_REACH)
+    return stamp_boxes(centres, reaches, scene.detection.shape)
 
 
 def _given_first(given, centres):

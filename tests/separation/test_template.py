@@ -79,6 +79,22 @@ def test_a_large_galaxy_keeps_its_wings_behind_a_bright_star():
     assert separated.fluxes == pytest.approx([20000, star.sum()], rel=0.05)
 
 
+@pytest.mark.parametrize("find_companions", [False, True])
+def test_a_galaxy_of_any_size_keeps_its_light(find_companions):
+    shape = (900, 920)
+    disk = galaxy(440, 470, 4e5, radius=60, shape=shape)
+    y, x = np.indices(shape)
+    star = 60 * np.exp(-((y - 440) ** 2 + (x - 620) ** 2) / 8)
+    masks = Instances.from_masks([disk > 0.3, star > 2])
+    separated = separate_image(
+        blend(disk, star, noise=0.3),
+        masks,
+        rms=np.full((1, *shape), 0.3),
+        find_companions=find_companions,
+    )
+    assert separated.fluxes[0] == pytest.approx(4e5, rel=0.07)
+
+
 def test_an_isolated_source_keeps_all_of_its_light():
     light = galaxy(30, 30, 900)
     image = blend(light)
