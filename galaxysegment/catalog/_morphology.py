@@ -14,9 +14,10 @@ from ..io import Field
 from ..io._windows import open_pixels
 from ..structures import Instances
 from ..structures._types import Hdu
+from ._background import background_of
 from ._stamp import BAD, Stamp
 from ._sums import mean_of_data
-from ._table import background_of, open_sources, source_catalog
+from ._table import open_sources, source_catalog
 
 if TYPE_CHECKING:
     from astropy.table import QTable

@@ -13,9 +13,10 @@ from ..io import Field
 from ..io._windows import open_pixels
 from ..structures import Instances
 from ..structures._types import Hdu
+from ._background import background_of
 from ._morphology import chosen_rows
 from ._photometry import Photometry, check_apertures
-from ._table import background_of, open_sources, places_of
+from ._table import open_sources, places_of
 
 if TYPE_CHECKING:
     from astropy.table import QTable

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._utils.validation import as_float_image, check_same_shape
+from .._utils.validation import check_same_shape
 from ..io import Field, image_shape, read_label_map
-from ..io._nddata import in_unit
 from ..io._tables import read_map_classes, read_scores
 from ..io._wcs import check_wcs
 from ..io._windows import open_pixels
 from ..structures import Instances, Separated, check_label_map
 from ..structures._types import Hdu
+from ._background import background_of
 from ._columns import Columns, add_photometry
 from ._convolve import check_kernels
 from ._flags import CatalogFlags
-from ._mesh import sky_between
 from ._photometry import Photometry, check_apertures
 from ._sky import sky_columns
 from ._sums import mean_of_data
@@ -346,27 +344,6 @@ def _label_reader(sources, hdu, shape):
     labels = check_label_map(sources, "sources")
     check_same_shape(labels.shape, shape, "sources", "image")
     return lambda rows, columns=slice(None): labels[rows, columns]
-
-
-def background_of(background, pixels, own):
-    """Return a function that gives the background of a window; None if there is none.
-
-    `own` tells which pixels belong to sources; see `open_sources`.
-    """
-    background = in_unit(background, pixels.unit, "background")
-    if background is None:
-        return None
-    if isinstance(background, Real) and not isinstance(background, bool):
-        return lambda _rows, _columns: float(background)
-    if isinstance(background, str):
-        if background != "mesh":
-            raise ValueError(
-                f"background must be a number, a map, 'mesh' or None. Got {background!r} instead."
-            )
-        return sky_between(own, pixels)
-    background = as_float_image(background, "background")
-    check_same_shape(background.shape, pixels.shape, "background", "image")
-    return lambda rows, columns: background[rows, columns]
 
 
 def _check_per_source(name, values, n_sources):

@@ -142,7 +142,7 @@ def run(arguments):
         _separate_tiles(arguments, field, separator, output)
         return
     sources, labels = _find_sources(arguments, field)
-    image, background = _subtract(field, arguments.background)
+    image, background = _subtract(field, sources, arguments.background)
     rms = [field.rms] if field.has_rms else None
     (separated,) = separator.separate([image], [sources], rms=rms)
     labels = np.append(labels, labels.max(initial=0) + np.arange(1, len(separated) + 1))
@@ -288,9 +288,9 @@ def _words(shape):
     return " x ".join(map(str, shape))
 
 
-def _subtract(field, background):
+def _subtract(field, sources, background):
     """Return the image, NaN where it has no data, and the background taken from it, or None."""
-    from ..detection._background import background_maps
+    from ..detection._sky_between import sky_between
     from ..io._inputs import stack
 
     bands = stack(field, False)
@@ -298,7 +298,7 @@ def _subtract(field, background):
     shape = bands.shape if len(bands) > 1 else field.shape  # without the axis of a single band
     if background == "none":
         return bands.reshape(shape), None
-    level = np.stack([background_maps(band)[0] for band in bands])
+    level = sky_between(bands, sources.to_mask())
     return (bands - level).reshape(shape), level.reshape(shape)
 
 

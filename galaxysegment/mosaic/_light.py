@@ -85,9 +85,9 @@ def separate_mosaic(
         default), or also every source's part, its mask, and the residual, which
         `galaxysegment.io.read_separated` reads. A part takes 4 bytes a pixel of its box and band.
     background : {"mesh", None}, default=None
-        What to subtract before: the background on a mesh of 50 × 50 pixels, as
-        `BackgroundSubtractor` measures it, or nothing. This mesh does not leave the sources out: it
-        takes light from galaxies that fill several boxes. For them, subtract the background before.
+        What to subtract before: the sky between the sources on a mesh of 50 × 50 pixels, as
+        `source_catalog` measures it, or nothing. Positions have no masks, so a galaxy that fills
+        several boxes may lose light.
     tile_size : int, default=2048
         Largest side of a tile in pixels. A worker holds a window that is up to half as wide again,
         about 0.1 GB for each million pixels and band.

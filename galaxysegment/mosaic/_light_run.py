@@ -3,13 +3,12 @@
 import warnings
 from dataclasses import dataclass
 from functools import partial
-from math import lcm
 
 import numpy as np
 
 from .._utils.identity import identify
+from ..detection._sky_between import blocks_of_rows, skies_of_boxes
 from ..exceptions import LargeBlendWarning
-from ..preprocessing import BackgroundSubtractor
 from ..separation._base import no_noise
 from ..separation._blends import largest_reach
 from ..separation._divide import noise_levels, warn_of_sky
@@ -27,7 +26,7 @@ from ._light_sources import LabelSources
 from ._light_work import (
     LightJob,
     Piece,
-    measure_rows,
+    measure_sky,
     sample_tile,
     separate_piece,
     survey_tile,
@@ -41,7 +40,6 @@ _LARGE = ("boxes", "parts", "mask_boxes", "mask_bits", "mask_ends")
 _SMOOTHING_REACH = 6  # pixels around a mask that the search for its centre looks at
 _CONTEXT = 192  # pixels around a tile that are read if a blend is too large for a window
 _LEAST_SIDE = 256  # blends up to this size are always divided together with those of their tile
-_BLOCK = 1 << 22  # pixels of a block of rows that is measured at once
 
 
 class LightRun(TileRun):
@@ -60,7 +58,7 @@ class LightRun(TileRun):
         self.n_bands = pixels.n_bands - pixels.with_rms
         self.tiles = [tile for line in cut_tiles(pixels.shape, tile_size, 1) for tile in line]
         self.n_tiles = len(self.tiles)
-        self.step = None  # subtracts the background, with the statistics that it needs
+        self.sky = None  # what to subtract from each band
         self.levels = None  # RMS of each band if there is no map
         self.shared_sources = None
 
@@ -125,26 +123,17 @@ class LightRun(TileRun):
             self.folder,
             separator=self.separator,
             sources=self.shared_sources,
-            background=self.step,
+            sky=self.sky,
             levels=self.levels,
         )
         self.job = self.scheduler.share(job)
 
     def _learn_background(self):
-        step, (height, width) = BackgroundSubtractor(), self.pixels.shape
-        statistics = step.statistics_needed()
-        rows = lcm(*(value.block_rows((height, width)) for value in statistics.values()))
-        rows *= max(1, _BLOCK // (rows * width))
-        blocks = [Window(y0, 0, min(y0 + rows, height), width) for y0 in range(0, height, rows)]
-        items = [(block, list(statistics.values())) for block in blocks]
-        results = dict(self._each(measure_rows, "background", items))
-        values = {
-            name: value.combine(
-                [results[index][place] for index in range(len(blocks))], (height, width)
-            )
-            for place, (name, value) in enumerate(statistics.items())
-        }
-        self.step = values, step
+        shape = self.pixels.shape
+        blocks = [Window(y0, 0, y1, shape[1]) for y0, y1 in blocks_of_rows(shape)]
+        results = dict(self._each(measure_sky, "background", [(block,) for block in blocks]))
+        measured = [results[index][0] for index in range(len(blocks))]
+        self.sky = skies_of_boxes(measured, [results[0][1]] * self.n_bands, shape)
         self._share()
 
     def _learn_noise(self):
@@ -209,7 +198,7 @@ class LightRun(TileRun):
             self.folder,
             separator=self.separator,
             sources=self.sources,
-            background=self.step,
+            sky=self.sky,
             levels=self.levels,
         )
 

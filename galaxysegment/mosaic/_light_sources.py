@@ -80,6 +80,10 @@ class LabelSources:
         ids = np.unique(labels[labels > 0]).astype(np.int64)
         return ids, Instances.from_label_map(labels), None
 
+    def cover(self, window):
+        """Return which pixels of a window belong to sources."""
+        return self._read(window) > 0
+
 
 class _StoredLabels(LabelSources):
     """A label map in a file of numpy's own format, mapped anew for every window."""
@@ -117,6 +121,10 @@ class InstanceSources:
     def inside(self, window, _exposure=None):
         """Return the sources of a window, cut at its edges; see `LabelSources.inside`."""
         return cut_instances(self.instances, window)
+
+    def cover(self, window):
+        """Return which pixels of a window belong to sources."""
+        return cut_instances(self.instances, window)[1].to_mask()
 
 
 class PlaceSources:
@@ -167,6 +175,10 @@ class PlaceSources:
         ids = np.flatnonzero(((rounded >= low) & (rounded < high)).all(axis=1))
         places = self.places[ids] - low
         return ids, masks_at(places, exposure.smooth, exposure.detection_noise), places
+
+    def cover(self, window):
+        """Return no pixels: the masks are not known before the sky is."""
+        return np.zeros(window.shape, dtype=bool)
 
 
 def cut_instances(instances, window):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..detection._sky_between import measure_rows, sky_window
 from ..separation._blends import group_sources
 from ..separation._divide import Exposure, divide, sample_grid, sample_sky
 from ..structures import GALAXY, Instances
@@ -21,25 +22,27 @@ class LightJob(SharedJob):
     folder : WorkFolder
     separator : BaseSeparator
     sources : LabelSources, InstanceSources or PlaceSources
-    background : MosaicAware or None
-        Subtracts the background of a window once it knows the statistics of the mosaic.
+    sky : list of MeshMap, or None
+        What to subtract from each band.
     levels : ndarray of float64, shape (n_bands,), or None
         RMS of each band if there is no RMS map.
     """
 
-    def __init__(self, open_pixels, folder, *, separator, sources, background, levels):
+    def __init__(self, open_pixels, folder, *, separator, sources, sky, levels):
         super().__init__(open_pixels, folder)
         self.separator, self.sources = separator, sources
-        self.background, self.levels = background, levels
+        self.sky, self.levels = sky, levels
 
     def image(self, window):
         """Read the science bands of a window, background subtracted, and the RMS map or None."""
         image, rms = self.pixels.read_parts(*window.slices)
-        if self.background is not None:
-            values, step = self.background
-            corner = (window.y0, window.x0)
-            image = step.with_statistics(values, corner).transform(image[np.newaxis])[0]
+        if self.sky is not None:
+            image = image - sky_window(self.sky, window.y0, window.y1, window.x0, window.x1)
         return image, rms
+
+    def covered(self, rows, columns):
+        """Tell which pixels of a window belong to sources."""
+        return self.sources.cover(Window(rows.start, columns.start, rows.stop, columns.stop))
 
     def exposure(self, window):
         """Read a window as separators see it."""
@@ -74,10 +77,10 @@ class Piece:
         return f"sources at {self.window}"
 
 
-def measure_rows(job, window, statistics):
-    """Measuring a block of rows."""
+def measure_sky(job, window):
+    """Measuring the sky in a block of rows."""
     image, _ = job.pixels.read_parts(*window.slices)
-    return [statistic.measure(image, window.y0, job.sources.shape) for statistic in statistics]
+    return measure_rows(image, job.covered, window.y0, job.sources.shape), image.dtype
 
 
 def sample_tile(job, tile):
@@ -111,7 +114,7 @@ def _sample_noise(job, core, covered, seen):
     """Sample the sky and the RMS map of a tile; nothing where the background is subtracted."""
     n_bands = job.pixels.n_bands - job.pixels.with_rms
     sample = {"sky": np.empty((n_bands, 0)), "rms": np.empty((n_bands, 0)), "has_noise": True}
-    if job.background is not None and not job.pixels.with_rms:
+    if job.sky is not None and not job.pixels.with_rms:
         return sample
     image, rms = job.pixels.read_parts(*core.slices)
     grid = sample_grid((core.y0, core.x0), job.sources.shape)
@@ -120,7 +123,7 @@ def _sample_noise(job, core, covered, seen):
         is_known = (rms > 0).all(axis=0)
         sample["has_noise"] = bool((rms > 0).any())
         sample["rms"] = np.broadcast_to(rms, image.shape)[:, *grid].reshape(n_bands, -1)
-    if job.background is None:
+    if job.sky is None:
         values = np.where(is_known, image, np.nan)[:, *grid]
         covered = covered[core.y0 - seen.y0 : core.y1 - seen.y0, core.x0 - seen.x0 :][
             :, : core.shape[1]

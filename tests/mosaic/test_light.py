@@ -13,6 +13,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from galaxysegment import Instances
+from galaxysegment.detection._sky_between import sky_between
 from galaxysegment.exceptions import LargeBlendWarning, UnsubtractedSkyWarning
 from galaxysegment.io import read_header, read_separated, write_label_map
 from galaxysegment.mosaic import TileError, separate_mosaic
@@ -110,12 +111,32 @@ def test_a_source_that_covers_the_image_and_has_no_data_inside(with_rms):
 
 def test_the_background_is_that_of_the_mosaic():
     sky = 2 + 0.01 * np.arange(SHAPE[1])
-    flat = BackgroundSubtractor().fit_transform([IMAGE + sky])[0]
-    (whole,) = TemplateSeparator().separate([flat], [LABELS], rms=[RMS])
-    options = {"rms": RMS, "tile_size": 80, "background": "mesh"}
-    separated = separate_mosaic(TemplateSeparator(), IMAGE + sky, LABELS, **options, **QUIET)
-    np.testing.assert_allclose(separated.fluxes, whole.fluxes, rtol=0.01, atol=0.5)
-    np.testing.assert_allclose(separated.residual, whole.residual, atol=0.1)
+    image = IMAGE + sky
+    options = {"rms": RMS, "tile_size": 80, "background": "mesh", **QUIET}
+    for sources, covered in ((MASKS, MASKS.to_mask()), (LABELS, LABELS > 0)):
+        flat = image - sky_between(image[np.newaxis], covered)[0]
+        (whole,) = TemplateSeparator().separate([flat], [sources], rms=[RMS])
+        check_same(whole, separate_mosaic(TemplateSeparator(), image, sources, **options))
+    (known,) = TemplateSeparator().separate([IMAGE], [LABELS], rms=[RMS])
+    (swollen,) = TemplateSeparator().separate(
+        BackgroundSubtractor().fit_transform([image]), [LABELS], rms=[RMS]
+    )
+    errors = [np.abs(each.fluxes - known.fluxes).mean() for each in (whole, swollen)]
+    assert errors[0] < errors[1] / 4
+
+
+@pytest.mark.parametrize("with_rms", [True, False])
+def test_a_galaxy_over_many_boxes_keeps_its_light(with_rms):
+    y, x = np.indices((500, 500)) - 250
+    galaxy = 30 * np.exp(-np.hypot(y / 0.7, x) / 25)
+    star = 200 * np.exp(-((y - 20) ** 2 + (x + 30) ** 2) / 8)
+    labels = np.where(star > 1, 2, (galaxy > 1).astype(int))
+    image = galaxy + star + np.random.default_rng(0).normal(100, 1, galaxy.shape)
+    options = {"rms": np.ones(galaxy.shape) if with_rms else None, "tile_size": 200, **QUIET}
+    separated = separate_mosaic(TemplateSeparator(), image, labels, background="mesh", **options)
+    known = separate_mosaic(TemplateSeparator(), image - 100, labels, **options)
+    assert known.fluxes[0] / galaxy.sum() > 0.9
+    np.testing.assert_allclose(separated.fluxes / known.fluxes, 1, atol=0.03)
 
 
 def test_files_hold_the_same_whoever_works(tmp_path):

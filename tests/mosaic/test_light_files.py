@@ -14,6 +14,7 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
+from galaxysegment.detection import _sky_between
 from galaxysegment.exceptions import LargeBlendWarning
 from galaxysegment.io import read_separated
 from galaxysegment.io._windows import open_pixels
@@ -258,7 +259,7 @@ def test_background_and_noise_are_those_of_the_mosaic_however_it_is_cut(
     sky = 3 + 0.02 * np.arange(SHAPE[1])
     options = {"background": "mesh", **QUIET}
     whole = separate_mosaic(Bells(), image + sky, SOURCES[name], **options)
-    monkeypatch.setattr(_light_run, "_BLOCK", block)
+    monkeypatch.setattr(_sky_between, "_BLOCK", block)
     tiled = separate_mosaic(Bells(), image + sky, SOURCES[name], tile_size=33, **options)
     check_same(tiled, whole)
     assert abs(np.median(whole.residual[..., LABELS == 0])) < 0.2
@@ -348,7 +349,7 @@ def test_the_background_is_measured_on_every_row_once(monkeypatch):
 
     def watch(run, work, noun, items, *rest):
         if noun == "background":
-            windows.extend(window for window, _ in items)
+            windows.extend(window for (window,) in items)
         return each(run, work, noun, items, *rest)
 
     monkeypatch.setattr(LightRun, "_each", watch)

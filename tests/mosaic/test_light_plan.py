@@ -31,7 +31,7 @@ def tiles_of(shape, tile_size):
 def survey_of(sources, tile_size):
     """Survey tile by tile."""
     pixels = ArrayPixels(np.zeros((1, *sources.shape)), np.ones(sources.shape))
-    unknown = dict.fromkeys(("separator", "background", "levels"))
+    unknown = dict.fromkeys(("separator", "sky", "levels"))
     job = LightJob(lambda: pixels, Memory(), sources=sources, **unknown)
     tiles = tiles_of(sources.shape, tile_size)
     for tile in tiles:

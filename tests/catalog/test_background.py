@@ -6,7 +6,8 @@ from astropy.io import fits
 from scipy import ndimage
 
 from galaxysegment import Instances
-from galaxysegment.catalog import _mesh, morphology, profiles, source_catalog
+from galaxysegment.catalog import morphology, profiles, source_catalog
+from galaxysegment.detection import _sky_between
 from galaxysegment.detection._background import background_maps
 
 
@@ -82,7 +83,7 @@ def test_blocks_of_rows_instances_and_files_change_no_number(crowd, monkeypatch,
     whole = source_catalog(labels, image, background="mesh", kron=True)
     for name, data in (("image", image), ("labels", labels)):
         fits.writeto(tmp_path / f"{name}.fits", data)
-    monkeypatch.setattr(_mesh, "_BLOCK", 1)
+    monkeypatch.setattr(_sky_between, "_BLOCK", 1)
     files = tmp_path / "labels.fits", tmp_path / "image.fits"
     for sources, pixels in ((labels, image), (Instances.from_label_map(labels), image), files):
         table = source_catalog(sources, pixels, background="mesh", kron=True)
